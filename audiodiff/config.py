@@ -1,0 +1,64 @@
+"""Builds objects from plain dictionaries: `_target_` names a class under `audiodiff.`, the rest are its arguments.
+
+The same dictionary is a section of the YAML, the constructor's arguments and a section of the checkpoint. Only names
+under `audiodiff.` are followed: a checkpoint that a stranger sends cannot call anything else.
+"""
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = ["build", "conf_dir"]
+
+
+def conf_dir() -> Path:
+    """Returns the folder of the YAML files: inside an installed package, beside the package in a checkout.
+
+    Raises:
+        FileNotFoundError: Neither is there.
+    """
+    package = Path(__file__).resolve().parent
+    for folder in (package / "conf", package.parent / "conf"):
+        if (folder / "train.yaml").is_file():
+            return folder
+    raise FileNotFoundError(f"conf/train.yaml is neither in {package} nor beside it: reinstall audiodiff")
+
+
+def build(spec: Any) -> Any:
+    """Turns nested dictionaries with a `_target_` into objects, innermost first.
+
+    Raises:
+        ValueError: A target is outside audiodiff, does not exist, or is given arguments that it does not take.
+
+    >>> build({"_target_": "audiodiff.schedules.CosineVP", "log_snr_max": 20.0}).log_snr_max
+    20.0
+    """
+    if isinstance(spec, list | tuple):
+        return [build(item) for item in spec]
+    if not isinstance(spec, Mapping):
+        return spec
+    arguments = {key: build(value) for key, value in spec.items() if key != "_target_"}
+    if "_target_" not in spec:
+        return arguments
+    target = _locate(spec["_target_"])
+    try:
+        inspect.signature(target).bind(**arguments)
+    except TypeError as error:
+        raise ValueError(f"{spec['_target_']}: {error}; it takes {inspect.signature(target)}") from None
+    return target(**arguments)
+
+
+def _locate(name: str) -> Any:
+    module, _, attribute = str(name).rpartition(".")
+    if not module.startswith("audiodiff.") or attribute.startswith("_"):
+        raise ValueError(f"_target_ {name!r} is refused: a config may only name public classes under audiodiff.")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError):
+        raise ValueError(f"_target_ {name!r} does not exist in this version of audiodiff") from None
+    # A module's own classes only: `audiodiff.x.os` would otherwise lead out of the package.
+    if not (inspect.isclass(found) and found.__module__.startswith("audiodiff.")):
+        raise ValueError(f"_target_ {name!r} is refused: it is no class of audiodiff")
+    return found

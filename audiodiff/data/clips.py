@@ -1,0 +1,163 @@
+"""Cuts training clips out of recordings. Clip n of a run is a pure function of (seed, n), so a run can be resumed.
+
+A recording comes from a manifest (JSON lines: path relative to the manifest, n_samples, sample_rate, and whatever else)
+or from a folder that is scanned. Recordings are drawn in proportion to their length; short ones are joined end to end.
+"""
+
+import json
+import logging
+import random
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from audiodiff import audio
+from audiodiff.data.augment import Augment
+
+__all__ = ["ClipData", "Recording", "read_manifest", "scan_folder"]
+
+log = logging.getLogger(__name__)
+
+
+class Recording(NamedTuple):
+    """Names an audio file, its length in samples and its sample rate."""
+
+    path: Path
+    n_samples: int
+    sample_rate: int
+
+
+def read_manifest(path: str | Path) -> list[Recording]:
+    """Reads a JSONL manifest.
+
+    Raises:
+        ValueError: It is missing, empty, or a line lacks a field.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(
+            f"{path}: no such manifest; run the data set's prepare.py, or use data=folder data.path=FOLDER"
+        )
+    found = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            entry = json.loads(line)
+            found.append(Recording(path.parent / entry["path"], int(entry["n_samples"]), int(entry["sample_rate"])))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{path}, line {number}: {error!r}; each line is a JSON object with path, n_samples, sample_rate"
+            ) from None
+    if not found:
+        raise ValueError(f"{path}: the manifest is empty")
+    return found
+
+
+def scan_folder(path: str | Path) -> list[Recording]:
+    """Finds the audio files below a folder, sorted by name; unreadable ones are named in the log and left out.
+
+    Raises:
+        ValueError: The folder is missing or holds no readable audio.
+    """
+    import soundfile
+
+    path = Path(path)
+    if not path.is_dir():
+        raise ValueError(f"{path}: no such folder; give data.path=FOLDER with audio files")
+    found = []
+    for file in sorted(p for p in path.rglob("*") if p.suffix.lower() in audio.AUDIO_SUFFIXES):
+        try:
+            info = soundfile.info(file)
+        except (RuntimeError, OSError):
+            log.warning("%s: left out, it cannot be read as audio", file)
+            continue
+        if info.frames:
+            found.append(Recording(file, info.frames, info.samplerate))
+    if not found:
+        raise ValueError(f"{path}: holds no readable audio ({', '.join(sorted(audio.AUDIO_SUFFIXES))})")
+    return found
+
+
+class ClipData(Dataset[Tensor]):
+    """Provides clips of equal length by number.
+
+    Args:
+        recordings: Where clips are cut from.
+        n_samples: Length of a clip.
+        sample_rate: Rate of the clips, Hz.
+        seed: With the clip's number it determines everything about the clip.
+        augment: Changes of speed and level.
+    """
+
+    def __init__(
+        self,
+        recordings: Sequence[Recording],
+        n_samples: int,
+        sample_rate: int,
+        seed: int = 0,
+        augment: Augment | None = None,
+    ) -> None:
+        self.recordings = list(recordings)
+        self.n_samples = n_samples
+        self.sample_rate = sample_rate
+        self.seed = seed
+        self.augment = augment or Augment()
+        self._seconds = list(accumulate(r.n_samples / r.sample_rate for r in self.recordings))
+
+    def __getitem__(self, number: int) -> Tensor:
+        """Cuts clip `number`: [1, n_samples]."""
+        rng = random.Random(f"{self.seed}/{number}")
+        speed, gain = self.augment.draw(rng)
+        parts: list[Tensor] = []
+        while (missing := self.n_samples - sum(p.shape[-1] for p in parts)) > 0:
+            (recording,) = rng.choices(self.recordings, cum_weights=self._seconds)
+            parts.append(self._cut(recording, missing, speed, rng))
+        clip = torch.cat(parts, dim=-1) * gain
+        return clip / max(1.0, float(clip.abs().max()))
+
+    def _cut(self, recording: Recording, wanted: int, speed: float, rng: random.Random) -> Tensor:
+        """Reads at most `wanted` samples, counted after resampling, from a random place."""
+        rate = recording.sample_rate * speed  # a recording that is read as if its rate were higher plays faster
+        needed = min(recording.n_samples, int(wanted * rate / self.sample_rate) + 2)
+        start = rng.randint(0, recording.n_samples - needed)
+        waveform, _ = audio.read(recording.path, start=start, frames=needed)
+        return audio.resample(waveform.mean(0, keepdim=True), rate, self.sample_rate)[:, :wanted]
+
+
+class NumberSampler(Sampler[int]):
+    """Counts through the clips of a run: from an offset, in steps of the number of processes.
+
+    Args:
+        start: Clips that the run has already seen, over all processes.
+        stop: Clips of the whole run.
+        rank: This process.
+        world_size: Processes.
+    """
+
+    def __init__(self, start: int, stop: int, rank: int = 0, world_size: int = 1) -> None:
+        self.numbers = range(start + rank, stop, world_size)
+
+    def __iter__(self) -> Iterator[int]:
+        """Yields clip numbers."""
+        return iter(self.numbers)
+
+    def __len__(self) -> int:
+        """Returns how many are left."""
+        return len(self.numbers)
+
+
+def clip_loader(data: ClipData, sampler: Sampler[int], batch_size: int, n_workers: int) -> DataLoader[Tensor]:
+    """Batches clips, [B, 1, T]."""
+    return DataLoader(
+        data,
+        batch_size,
+        sampler=sampler,
+        num_workers=n_workers,
+        persistent_workers=n_workers > 0,
+        pin_memory=torch.cuda.is_available(),
+        drop_last=True,
+    )

@@ -1,0 +1,233 @@
+"""Turns a network into a denoiser: (x_t, t) in, an estimate of the clean signal and of the noise out.
+
+A network can be asked for four things, and each is as good as the others in exact arithmetic, since x_t, t and any one
+of them determine the rest:
+
+    data      x                          flow      eps - x   (the velocity of rectified flow)
+    noise     eps                        velocity  v = (alpha sd² eps - sigma x) / (r sd),  r² = alpha² sd² + sigma²
+
+``sd`` is the standard deviation of the data. ``v`` is the preconditioning of EDM on an arbitrary path (Karras et al.,
+2022, arXiv:2206.00364, table 1): its target has unit variance at every t, and neither end of the path divides by a
+vanishing number. Solvers see none of this, only the `Estimate`.
+"""
+
+import abc
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from audiodiff.schedules import Schedule
+
+__all__ = [
+    "Conditioned",
+    "Data",
+    "Denoise",
+    "Denoiser",
+    "Estimate",
+    "Flow",
+    "Noise",
+    "Prediction",
+    "Refined",
+    "Velocity",
+]
+
+TINY = 1e-12  # below every scale that a schedule reaches; keeps 0 / 0 at the very ends of a path finite
+
+
+class Estimate(NamedTuple):
+    """Holds what a denoiser believes: clean signal and noise, both shaped like x_t."""
+
+    x: Tensor
+    eps: Tensor
+
+
+class Denoise(Protocol):
+    """Describes all that a solver ever sees; an exact Gaussian satisfies it as well as a network."""
+
+    schedule: Schedule
+
+    def __call__(self, x_t: Tensor, t: Tensor) -> Estimate:
+        """Estimates x and eps from x_t, [B, 1, T], at time t, [] or [B]."""
+        ...
+
+
+def noise_of(x_t: Tensor, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """Returns the noise that turns x into x_t: eps = (x_t - alpha x) / sigma."""
+    return (x_t - alpha * x) / sigma.clamp(min=TINY)
+
+
+def data_of(x_t: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """Returns the signal that eps turns into x_t: x = (x_t - sigma eps) / alpha."""
+    return (x_t - sigma * eps) / alpha.clamp(min=TINY)
+
+
+class Prediction(abc.ABC):
+    """Says what a network's output means.
+
+    Args:
+        sigma_data: Standard deviation of the clean signals in the diffused space.
+
+    Raises:
+        ValueError: sigma_data is not positive.
+    """
+
+    def __init__(self, sigma_data: float = 1.0) -> None:
+        if not sigma_data > 0:
+            raise ValueError(f"sigma_data={sigma_data} must be positive: measure it on the training data")
+        self.sigma_data = sigma_data
+
+    def norm(self, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Returns r = sqrt(alpha² sd² + sigma²), the standard deviation of x_t."""
+        return ((alpha * self.sigma_data) ** 2 + sigma**2).sqrt()
+
+    @abc.abstractmethod
+    def estimate(self, output: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Estimate:
+        """Reads x and eps off the network's output."""
+
+    @abc.abstractmethod
+    def target(self, x: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Returns the output that a perfect network would give: the inverse of `estimate`."""
+
+
+class Velocity(Prediction):
+    """Reads the output as v, which equals alpha eps - sigma x at sigma_data = 1.
+
+    x = (alpha sd² x_t / r - sigma sd v) / r,      eps = (sigma x_t / r + alpha sd v) / r
+
+    References: Salimans & Ho, 2022, arXiv:2202.00512, section 4; Karras et al., 2022, arXiv:2206.00364.
+    """
+
+    def estimate(self, output: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Estimate:
+        """Rotates (x_t, v) to (x, eps)."""
+        sd, r = self.sigma_data, self.norm(alpha, sigma)
+        x = (alpha * sd**2 * (x_t / r) - sigma * sd * output) / r
+        eps = (sigma * (x_t / r) + alpha * sd * output) / r
+        return Estimate(x, eps)
+
+    def target(self, x: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Returns v = (alpha sd² eps - sigma x) / (r sd)."""
+        sd = self.sigma_data
+        return (alpha * sd**2 * eps - sigma * x) / (self.norm(alpha, sigma) * sd)
+
+
+class Noise(Prediction):
+    """Reads the output as eps. The clean signal is then undetermined where alpha vanishes."""
+
+    def estimate(self, output: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Estimate:
+        """Solves x_t = alpha x + sigma eps for x."""
+        return Estimate(data_of(x_t, output, alpha, sigma), output)
+
+    def target(self, x: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Returns eps."""
+        return eps
+
+
+class Data(Prediction):
+    """Reads the output as the clean signal in units of sigma_data.
+
+    The target has nothing of the noise in it, so a narrow network on wide frames need not carry noise through its
+    width. Reference: Li & He, 2025, arXiv:2511.13720.
+    """
+
+    def estimate(self, output: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Estimate:
+        """Solves x_t = alpha x + sigma eps for eps."""
+        x = self.sigma_data * output
+        return Estimate(x, noise_of(x_t, x, alpha, sigma))
+
+    def target(self, x: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Returns x / sd."""
+        return x / self.sigma_data
+
+
+class Flow(Prediction):
+    """Reads the output as eps - x in units of its own standard deviation, sqrt(1 + sd²).
+
+    x = (x_t - sigma u) / (alpha + sigma),      eps = (x_t + alpha u) / (alpha + sigma),      u = eps - x
+
+    Reference: Liu et al., 2022, arXiv:2209.03003 (there for alpha = 1 - t; it holds on any path).
+    """
+
+    def estimate(self, output: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Estimate:
+        """Solves the two linear equations for x and eps."""
+        u = output * (1 + self.sigma_data**2) ** 0.5
+        return Estimate((x_t - sigma * u) / (alpha + sigma), (x_t + alpha * u) / (alpha + sigma))
+
+    def target(self, x: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Returns (eps - x) / sqrt(1 + sd²)."""
+        return (eps - x) / (1 + self.sigma_data**2) ** 0.5
+
+
+class Denoiser(nn.Module):
+    """Wraps a network: scales its input to unit variance, tells it the log-SNR, reads its output as a prediction.
+
+    Args:
+        network: Maps (signal [B, 1, T], log-SNR [B], condition) to a tensor like the signal.
+        prediction: What its output means.
+        schedule: The path on which it was trained, or any other.
+    """
+
+    def __init__(self, network: nn.Module, prediction: Prediction, schedule: Schedule) -> None:
+        super().__init__()
+        self.network = network
+        self.prediction = prediction
+        self.schedule = schedule
+
+    def forward(self, x_t: Tensor, t: Tensor, condition: Any = None) -> Estimate:
+        """Estimates x and eps.
+
+        Args:
+            x_t: Noisy signal, [B, 1, T].
+            t: Time on the CPU in float64, [] or [B].
+            condition: What the network's `encode` returned, or None.
+        """
+        alpha, sigma = scales(self.schedule, t, x_t)
+        log_snr = self.schedule.log_snr(t).to(x_t).expand(len(x_t))
+        output = self.network(x_t / self.prediction.norm(alpha, sigma), log_snr, condition)
+        return self.prediction.estimate(output.to(x_t.dtype), x_t, alpha, sigma)
+
+
+def scales(schedule: Schedule, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Evaluates alpha_t and sigma_t where t lives, then casts them to a signal's device and dtype, [B or 1, 1, 1]."""
+    alpha, sigma = schedule(t)
+    return alpha.to(like).reshape(-1, 1, 1), sigma.to(like).reshape(-1, 1, 1)
+
+
+class Conditioned:
+    """Binds a condition, so that a solver need not know of it."""
+
+    def __init__(self, denoiser: Denoiser, condition: Any) -> None:
+        self.denoiser = denoiser
+        self.condition = condition
+        self.schedule = denoiser.schedule
+
+    def __call__(self, x_t: Tensor, t: Tensor) -> Estimate:
+        """Estimates x and eps under the bound condition."""
+        return self.denoiser(x_t, t, self.condition)
+
+
+class Refined:
+    """Corrects every clean estimate by a known fact about it, such as its mel spectrogram; the noise follows.
+
+    Args:
+        denoise: The denoiser to correct.
+        refine: Maps an estimate of x, [B, 1, T], to a better one.
+    """
+
+    def __init__(self, denoise: Denoise, refine: Callable[[Tensor], Tensor]) -> None:
+        self.denoise = denoise
+        self.refine = refine
+        self.schedule = denoise.schedule
+
+    def __call__(self, x_t: Tensor, t: Tensor) -> Estimate:
+        """Estimates x, refines it, and returns the noise that is consistent with it."""
+        x = self.refine(self.denoise(x_t, t).x)
+        return Estimate(x, noise_of(x_t, x, *scales(self.schedule, t, x_t)))
+
+
+def snr_weight(prediction: Prediction, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """Returns r² / (sigma sd)², by which an error in x must be weighted to equal the squared error in v."""
+    return (
+        prediction.norm(alpha, sigma) / (sigma.clamp(min=torch.finfo(sigma.dtype).tiny) * prediction.sigma_data)
+    ) ** 2

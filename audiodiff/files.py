@@ -1,0 +1,170 @@
+"""Saves and loads models without ever running code that a file brings along.
+
+A model is two files: NAME.safetensors (tensors; the averaged weights, and the last ones under `raw.`) and NAME.json
+(the configuration from which the model is rebuilt, and facts: licence, data, level). The trainer's own .ckpt is read with
+`weights_only`, and holds the same.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from audiodiff.audio import atomic_file
+from audiodiff.config import build
+from audiodiff.model import Model
+
+__all__ = ["DEFAULT_MODEL", "export", "load", "locate", "model_hash", "save", "shipped"]
+
+DEFAULT_MODEL = "speech-16k"
+RAW = "raw."
+
+
+def shipped() -> list[str]:
+    """Lists the models inside the package."""
+    return sorted(p.name[: -len(".safetensors")] for p in _weights().iterdir() if p.name.endswith(".safetensors"))
+
+
+def locate(model: str | Path) -> Path:
+    """Finds the file of a shipped name, a file, or a run's folder.
+
+    Raises:
+        ValueError: There is none.
+    """
+    path = Path(model)
+    if path.is_dir():
+        for name in ("model.safetensors", "last.ckpt"):
+            if (path / name).is_file():
+                return path / name
+        raise ValueError(
+            f"{path}: holds neither model.safetensors nor last.ckpt; give a run's folder or a model's file"
+        )
+    if path.is_file():
+        return path
+    if str(model) in shipped():
+        return Path(str(_weights())) / f"{model}.safetensors"
+    raise ValueError(f"{model}: no such model; give a file, a run's folder or a shipped name ({', '.join(shipped())})")
+
+
+def load(model: str | Path, device: str | torch.device = "cpu", weights: str = "ema") -> Model:
+    """Rebuilds a model.
+
+    Args:
+        model: Shipped name, .safetensors, run folder or .ckpt.
+        device: Where to put it.
+        weights: "ema" for the averaged weights, "raw" for the last ones.
+
+    Raises:
+        ValueError: The file is missing, of another kind, damaged, unsafe, or lacks these weights.
+    """
+    path = locate(model)
+    if weights not in ("ema", "raw"):
+        raise ValueError(f"weights={weights!r}: choose ema or raw")
+    header, state = _read_ckpt(path, weights) if path.suffix == ".ckpt" else _read_safetensors(path, weights)
+    if header.get("format") != "audiodiff" and "config" not in header:
+        raise ValueError(f"{path}: is no audiodiff model")
+    built = build(header["config"])
+    if not isinstance(built, Model):
+        raise ValueError(f"{path}: its configuration builds a {type(built).__name__}, and no model")
+    try:
+        built.load_state_dict({name: tensor.float() for name, tensor in state.items()})
+    except RuntimeError as error:
+        raise ValueError(
+            f"{path}: tensors and configuration disagree ({str(error).splitlines()[-1].strip()})"
+        ) from None
+    built.config, built.info = header["config"], header.get("info", {})
+    return built.eval().requires_grad_(False).to(device)
+
+
+def save(
+    model: Model, path: str | Path, raw: dict[str, Tensor] | None = None, dtype: torch.dtype = torch.float32
+) -> None:
+    """Writes PATH.safetensors and PATH.json, each complete or not at all.
+
+    Args:
+        model: Its state is saved as the averaged weights.
+        path: With or without the suffix.
+        raw: The last weights, if they are to be kept too.
+        dtype: Of storage.
+    """
+    path = Path(path).with_suffix(".safetensors")
+    tensors = {name: t.detach().cpu().to(dtype).contiguous() for name, t in model.state_dict().items()}
+    tensors |= {RAW + name: t.detach().cpu().to(dtype).contiguous() for name, t in (raw or {}).items()}
+    header = {"format": "audiodiff", "info": model.info, "config": model.config}
+    with atomic_file(path) as file:
+        file.write(safetensors.torch.save(tensors))
+    with atomic_file(path.with_suffix(".json")) as file:
+        file.write((json.dumps(header, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def export(ckpt: str | Path, path: str | Path, dtype: torch.dtype = torch.float32, keep_raw: bool = True) -> None:
+    """Turns a trainer's checkpoint into PATH.safetensors and PATH.json."""
+    model = load(ckpt)
+    raw = _read_ckpt(Path(ckpt), "raw")[1] if keep_raw else None
+    save(model, path, raw, dtype)
+
+
+def model_hash(model: Model) -> str:
+    """Returns a SHA-256 over configuration and weights, 16 hexadecimal digits."""
+    digest = hashlib.sha256(json.dumps(model.config, sort_keys=True).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def measure_level(recordings: Sequence[Any], limit: int = 100) -> dict[str, float]:
+    """Measures rms and peak of at most `limit` recordings, evenly taken from the list; full scale = 1."""
+    from audiodiff import audio
+
+    chosen = recordings[:: max(1, len(recordings) // limit)]
+    waveforms = [audio.read(r.path)[0] for r in chosen]
+    energy = sum(float((w**2).sum()) for w in waveforms) / sum(w.numel() for w in waveforms)
+    return {"rms": round(energy**0.5, 5), "peak": round(max(float(w.abs().max()) for w in waveforms), 5)}
+
+
+def _read_safetensors(path: Path, weights: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    sidecar = path.with_suffix(".json")
+    try:
+        tensors = safetensors.torch.load_file(path)
+    except (safetensors.SafetensorError, OSError) as error:
+        raise ValueError(f"{path}: is no safetensors file ({error}); give a model that audiodiff saved") from None
+    if not sidecar.is_file():
+        raise ValueError(f"{sidecar}: is missing; keep it beside {path.name}, it says how the model is built")
+    try:
+        header = json.loads(sidecar.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{sidecar}: is no JSON ({error})") from None
+    averaged = {name: t for name, t in tensors.items() if not name.startswith(RAW)}
+    raw = {name[len(RAW) :]: t for name, t in tensors.items() if name.startswith(RAW)}
+    if weights == "raw" and not raw:
+        raise ValueError(f"{path}: holds only averaged weights; leave out --weights raw, or give the run's last.ckpt")
+    return header, raw if weights == "raw" else averaged
+
+
+def _read_ckpt(path: Path, weights: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # pickle raises anything; whatever it is, the file is refused
+        reason = str(error).splitlines()[0][:120]
+        raise ValueError(f"{path}: refused as a checkpoint; it is damaged or would run code ({reason})") from None
+    if not isinstance(checkpoint, dict) or "audiodiff" not in checkpoint:
+        raise ValueError(f"{path}: is no checkpoint of audiodiff's trainer")
+    key = "state_dict"
+    if weights == "raw":
+        key = "current_model_state"
+        if key not in checkpoint:
+            raise ValueError(f"{path}: holds one set of weights; leave out --weights raw")
+    prefix = "model."
+    state = {name[len(prefix) :]: t for name, t in checkpoint[key].items() if name.startswith(prefix)}
+    return checkpoint["audiodiff"], state
+
+
+def _weights() -> Any:
+    return resources.files("audiodiff") / "weights"

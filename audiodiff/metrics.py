@@ -1,0 +1,109 @@
+"""Measures how far a test signal is from a reference; some measures need the `eval` extra.
+
+Every measure takes two waveforms of equal length, [T], float32, and the sample rate.
+"""
+
+import importlib.util
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from audiodiff.audio import resample
+from audiodiff.mel import LogMel, MelSpec
+from audiodiff.stft import hann, stft
+
+__all__ = ["MEASURES", "log_mel_l1", "log_spectral_distance_db", "multi_resolution_stft", "score"]
+
+SILENCE_DB = -120.0
+
+
+def log_mel_l1(reference: Tensor, test: Tensor, sample_rate: int) -> float:
+    """Returns the mean absolute difference of log-mels in nepers: 80 bands to 8 kHz, 1024 / 256, floor 1e-5."""
+    n_fft = 1024 if sample_rate <= 32000 else 2048
+    spec = MelSpec(
+        sample_rate, n_fft=n_fft, win_length=n_fft, hop_length=n_fft // 4, f_max=min(8000.0, sample_rate / 2)
+    )
+    mels = [LogMel(spec)(_at_least(w, n_fft)[None, None]) for w in (reference, test)]
+    return float((mels[0] - mels[1]).abs().mean())
+
+
+def log_spectral_distance_db(reference: Tensor, test: Tensor, sample_rate: int) -> float:
+    """Returns the log-spectral distance in dB: root mean square over bins, mean over frames; floor at -100 dBFS.
+
+    Reference: Gray & Markel, 1976.
+    """
+    n_fft = 2048 if sample_rate > 32000 else 1024
+    window = hann(n_fft, n_fft, 1.0, reference.dtype, reference.device)
+    levels = [
+        20 * (stft(w[None], window, n_fft // 4, (n_fft // 2, n_fft // 2), "constant").abs() * 4 / n_fft + 1e-5).log10()
+        for w in (reference, test)
+    ]
+    return float((levels[0] - levels[1]).pow(2).mean(-1).sqrt().mean())
+
+
+def multi_resolution_stft(reference: Tensor, test: Tensor, sample_rate: int) -> float:
+    """Returns auraloss' multi-resolution STFT distance: spectral convergence plus log-magnitude L1, mean of three."""
+    import auraloss
+
+    return float(auraloss.freq.MultiResolutionSTFTLoss()(test[None, None], reference[None, None]))
+
+
+def silence_level_db(reference: Tensor, test: Tensor, sample_rate: int) -> float:
+    """Returns the test's level in dBFS where the reference is digital silence for 50 ms or more; nan if nowhere."""
+    width = max(1, sample_rate // 20)
+    quiet = torch.nn.functional.max_pool1d(reference.abs()[None, None], width, 1, 0)[0, 0] < 2**-15
+    chosen = test[width // 2 :][: len(quiet)][quiet]
+    return float("nan") if not len(chosen) else max(SILENCE_DB, float(20 * chosen.pow(2).mean().sqrt().log10()))
+
+
+def pesq_wb(reference: Tensor, test: Tensor, sample_rate: int) -> float:
+    """Returns wideband PESQ (ITU-T P.862.2) at 16 kHz, 1.04 to 4.64; nan where it finds no speech."""
+    import pesq
+
+    reference, test = (resample(w[None], sample_rate, 16000)[0] for w in (reference, test))
+    try:
+        return float(pesq.pesq(16000, reference.numpy(), test.numpy(), "wb"))
+    except pesq.PesqError:
+        return float("nan")
+
+
+def stoi(reference: Tensor, test: Tensor, sample_rate: int) -> float:
+    """Returns short-time objective intelligibility (Taal et al., 2011), 0 to 1."""
+    import pystoi
+
+    return float(pystoi.stoi(reference.numpy(), test.numpy(), sample_rate))
+
+
+MEASURES: dict[str, tuple[Callable[[Tensor, Tensor, int], float], str]] = {
+    "log_mel_l1": (log_mel_l1, "torch"),
+    "lsd_db": (log_spectral_distance_db, "torch"),
+    "mr_stft": (multi_resolution_stft, "auraloss"),
+    "silence_dbfs": (silence_level_db, "torch"),
+    "pesq_wb": (pesq_wb, "pesq"),
+    "stoi": (stoi, "pystoi"),
+}
+"""Names, measures, and the package that each needs."""
+
+
+def score(reference: Tensor, test: Tensor, sample_rate: int) -> dict[str, float]:
+    """Applies every measure whose package is installed to two waveforms, [T]; the shorter length counts.
+
+    Raises:
+        ValueError: Their lengths differ by more than 50 ms, or they are shorter than 50 ms.
+    """
+    length = min(len(reference), len(test))
+    if abs(len(reference) - len(test)) > sample_rate // 20:
+        raise ValueError(f"{len(reference)} against {len(test)} samples: the two must be of the same recording")
+    if length < sample_rate // 20:
+        raise ValueError(f"{length} samples are too short to be compared; at least {sample_rate // 20} are needed")
+    reference, test = reference[:length].float(), test[:length].float()
+    return {
+        name: measure(reference, test, sample_rate)
+        for name, (measure, package) in MEASURES.items()
+        if importlib.util.find_spec(package)
+    }
+
+
+def _at_least(waveform: Tensor, n: int) -> Tensor:
+    return torch.nn.functional.pad(waveform, (0, max(0, n - len(waveform))))

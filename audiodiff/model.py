@@ -1,0 +1,221 @@
+"""The models: what is trained, saved, loaded and asked for sound. Start reading here.
+
+    vocoder:    mel → prior's shape, network's condition → start → solver steps → projection onto the mel → waveform
+    generator:  noise → solver steps → waveform
+
+There is one way to sound, `generate`: the command line, the training preview and the demo page all call it.
+"""
+
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from audiodiff.consistency import MelProjection
+from audiodiff.denoisers import Conditioned, Denoise, Denoiser, Refined
+from audiodiff.mel import LogMel, MelSpec
+from audiodiff.priors import Identity, Prior
+from audiodiff.schedules import even_times
+from audiodiff.solvers import DDIM, Solver, sample
+from audiodiff.solvers.base import Callback
+from audiodiff.starts import PureNoise, Start
+
+__all__ = ["Generator", "Model", "Vocoder"]
+
+
+class Model(nn.Module):
+    """Holds what a vocoder and a generator share: a denoiser, where and how to sample, and how to be saved.
+
+    Args:
+        denoiser: Network, prediction and schedule.
+        prior: What is diffused.
+        sample_rate: Hz.
+        hop_length: Signals are a multiple of this long.
+        start: Where sampling starts unless told otherwise.
+        steps: Solver steps unless told otherwise.
+    """
+
+    config: dict[str, Any]  # the section from which this object was built; `files.save` writes it
+    info: dict[str, Any]  # licence, data, level, training: what `audiodiff info` prints
+
+    def __init__(
+        self, denoiser: Denoiser, prior: Prior, sample_rate: int, hop_length: int, start: Start, steps: int
+    ) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+        self.prior = prior
+        self.sample_rate = sample_rate
+        self.hop_length = hop_length
+        self.start = start
+        self.steps = steps
+        self.config = {}
+        self.info = {}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def save(self, path: Any) -> None:
+        """Writes PATH.safetensors and PATH.json; see `audiodiff.files.save`."""
+        from audiodiff import files
+
+        files.save(self, path)
+
+    @classmethod
+    def load(cls, path: Any, device: str | torch.device = "cpu", weights: str = "ema") -> Self:
+        """Reads a shipped name, a .safetensors file, a run folder or a .ckpt; see `audiodiff.files.load`."""
+        from audiodiff import files
+
+        model = files.load(path, device, weights)
+        if not isinstance(model, cls):
+            raise ValueError(f"{path}: holds a {type(model).__name__}, and a {cls.__name__} is wanted")
+        return model
+
+    def _noise(self, batch: int, n_samples: int, seed: int) -> Tensor:
+        """Draws white noise on the CPU, clip i from its own generator, so that a clip does not depend on its batch."""
+        clips = [torch.randn(1, n_samples, generator=torch.Generator().manual_seed(seed + i)) for i in range(batch)]
+        return torch.stack(clips).to(self.device)
+
+
+class Vocoder(Model):
+    """Turns log-mel spectrograms into waveforms.
+
+    Args:
+        mel: The mel's contract.
+        denoiser: Network, prediction and schedule.
+        prior: What is diffused.
+        start: Where sampling starts unless told otherwise.
+        steps: Solver steps unless told otherwise.
+        projections: Iterations of the projection of every estimate onto the mel; 0 for none.
+    """
+
+    def __init__(
+        self,
+        mel: MelSpec,
+        denoiser: Denoiser,
+        prior: Prior,
+        start: Start | None = None,
+        steps: int = 4,
+        projections: int = 2,
+    ) -> None:
+        super().__init__(denoiser, prior, mel.sample_rate, mel.hop_length, start or PureNoise(), steps)
+        self.mel = mel
+        self.log_mel = LogMel(mel)
+        self.projections = projections
+
+    def spectrogram(self, waveform: Tensor) -> Tensor:
+        """Computes the log-mel spectrogram of a waveform, [B, 1, T] to [B, M, F], at the model's sample rate."""
+        return self.log_mel(waveform)
+
+    @torch.inference_mode()
+    def generate(
+        self,
+        mel: Tensor,
+        *,
+        steps: int | None = None,
+        solver: Solver | None = None,
+        times: Tensor | None = None,
+        start: Start | None = None,
+        seed: int = 0,
+        chunk_frames: int | None = None,
+        callback: Callback | None = None,
+    ) -> Tensor:
+        """Makes waveforms, [B, 1, F hop], out of log-mel spectrograms, [B, M, F].
+
+        Clip i of a batch takes its noise from seed + i, so it sounds the same alone, with that seed.
+
+        Args:
+            steps: Solver steps; the model's own by default.
+            solver: How to step; DDIM by default.
+            times: Grid of times from the start's time to 0, [steps + 1], instead of an even one.
+            start: Where to start; the model's own by default.
+            chunk_frames: Mel frames that go through the network at once; bounds memory, changes nothing else.
+            callback: Called after each step with its index and the diffused signal.
+
+        Raises:
+            ValueError: The mel has the wrong shape or is not finite, steps or times make no grid.
+        """
+        self._check(mel)
+        mel, start = mel.to(self.device, torch.float32), start or self.start
+        shape = self.prior.shape(mel)
+        noise = self._noise(len(mel), mel.shape[-1] * self.hop_length, seed)
+        times = even_times(self.steps if steps is None else steps, start.time) if times is None else times
+        denoise = self._bind(mel, shape, chunk_frames)
+        x = start(mel, noise, lambda waveform: self.prior.encode(waveform, shape), self.denoiser.schedule)
+        x = sample(denoise, solver or DDIM(), x, times, callback=callback)
+        return self.prior.decode(x, shape)
+
+    def _bind(self, mel: Tensor, shape: Tensor, chunk_frames: int | None) -> Denoise:
+        """Makes the denoiser of one utterance: conditioned, in chunks if asked, projected onto the mel."""
+        condition = self.denoiser.network.encode(mel)
+        denoise: Denoise = Conditioned(self.denoiser, condition)
+        if chunk_frames is not None:
+            from audiodiff.chunks import Chunked
+
+            denoise = Chunked(self.denoiser, condition, chunk_frames * self.hop_length)
+        if not self.projections:
+            return denoise
+        project = MelProjection(self.mel, mel, self.projections)
+        return Refined(denoise, lambda x: self.prior.encode(project(self.prior.decode(x, shape)), shape))
+
+    def _check(self, mel: Tensor) -> None:
+        spec = self.mel
+        if mel.ndim != 3 or mel.shape[1] != spec.n_mels:
+            shape = list(mel.shape[1:] if mel.ndim == 3 else mel.shape)
+            swapped = " (the axes look swapped: transpose it)" if mel.ndim == 3 and mel.shape[2] == spec.n_mels else ""
+            raise ValueError(f"the mel is {shape}; this model wants [{spec.n_mels} bands, frames]{swapped}")
+        if not mel.shape[2]:
+            raise ValueError("the mel has no frames")
+        if not bool(torch.isfinite(mel).all()):
+            raise ValueError("the mel holds values that are NaN or infinite: apply the floor before the logarithm")
+
+
+class Generator(Model):
+    """Makes sound out of nothing.
+
+    Args:
+        denoiser: Network, prediction and schedule.
+        sample_rate: Hz.
+        hop_length: Signals are a multiple of this long.
+        prior: What is diffused.
+        steps: Solver steps unless told otherwise.
+    """
+
+    def __init__(
+        self, denoiser: Denoiser, sample_rate: int, hop_length: int, prior: Identity | None = None, steps: int = 32
+    ) -> None:
+        super().__init__(denoiser, prior or Identity(), sample_rate, hop_length, PureNoise(), steps)
+
+    @torch.inference_mode()
+    def generate(
+        self,
+        n_samples: int,
+        *,
+        batch: int = 1,
+        steps: int | None = None,
+        solver: Solver | None = None,
+        times: Tensor | None = None,
+        seed: int = 0,
+        callback: Callback | None = None,
+    ) -> Tensor:
+        """Makes waveforms, [batch, 1, n_samples].
+
+        Args:
+            n_samples: Length; the network runs on the next multiple of its hop.
+            batch: Clips; clip i takes its noise from seed + i.
+            steps: Solver steps; the model's own by default.
+            solver: How to step; DDIM by default.
+            times: Grid of times from 1 to 0, [steps + 1], instead of an even one.
+            callback: Called after each step with its index and the diffused signal.
+
+        Raises:
+            ValueError: A number is below 1, or the times make no grid.
+        """
+        if n_samples < 1 or batch < 1:
+            raise ValueError(f"n_samples={n_samples}, batch={batch}: both must be at least 1")
+        whole = -(-n_samples // self.hop_length) * self.hop_length
+        times = even_times(self.steps if steps is None else steps) if times is None else times
+        noise = self._noise(batch, whole, seed)
+        x = sample(Conditioned(self.denoiser, None), solver or DDIM(), noise, times, callback=callback)
+        return self.prior.decode(x, self.prior.shape(noise))[..., :n_samples]

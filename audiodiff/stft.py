@@ -1,0 +1,64 @@
+"""Cuts a waveform into overlapping windowed frames, transforms each, and adds them up again.
+
+One pair of functions serves the mel front end, Griffin-Lim, the mel projection and the network's lapped transform.
+Frames are rows, [..., F, K], so that a matrix product over frequency needs no transposition.
+"""
+
+import functools
+
+import torch
+from torch import Tensor
+
+__all__ = ["hann", "istft", "overlap_add", "stft"]
+
+
+@functools.lru_cache(maxsize=32)
+def hann(win_length: int, n_fft: int, power: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Returns a periodic Hann window raised to a power, centred in n_fft samples."""
+    window = torch.hann_window(win_length, dtype=torch.float64).pow(power)
+    left = (n_fft - win_length) // 2
+    return torch.nn.functional.pad(window, (left, n_fft - win_length - left)).to(dtype).to(device)
+
+
+def stft(waveform: Tensor, window: Tensor, hop_length: int, padding: tuple[int, int], pad_mode: str) -> Tensor:
+    """Transforms a waveform, [B, T], to complex frames, [B, F, n_fft // 2 + 1].
+
+    F = (T + left + right - n_fft) // hop_length + 1.
+    """
+    if any(padding):
+        waveform = torch.nn.functional.pad(waveform[:, None], padding, mode=pad_mode)[:, 0]
+    return torch.fft.rfft(waveform.unfold(-1, len(window), hop_length) * window)
+
+
+def istft(spectrum: Tensor, window: Tensor, hop_length: int, padding: tuple[int, int], length: int) -> Tensor:
+    """Inverts `stft` by weighted overlap-add, the least-squares inverse, to [B, length].
+
+    x = sum_k w(n - kH) y_k(n - kH) / sum_k w²(n - kH).    Reference: Griffin & Lim, 1984, equation 6.
+
+    Samples under no window come out as 0.
+    """
+    frames = torch.fft.irfft(spectrum, n=len(window)) * window
+    envelope = overlap_add((window**2).expand(spectrum.shape[-2], -1), hop_length)
+    # The first sample of a periodic Hann window is 0: where nothing else overlaps, 0 / 0 becomes 0.
+    waveform = overlap_add(frames, hop_length) / envelope.clamp(min=1e-5)
+    missing = padding[0] + length - waveform.shape[-1]
+    if missing > 0:
+        waveform = torch.nn.functional.pad(waveform, (0, missing))
+    return waveform[..., padding[0] : padding[0] + length]
+
+
+def overlap_add(frames: Tensor, hop_length: int) -> Tensor:
+    """Adds frames, [..., F, N], at distances of hop_length: [..., (F + ceil(N / hop) - 1) hop].
+
+    >>> overlap_add(torch.ones(3, 4), 2).tolist()
+    [1.0, 1.0, 2.0, 2.0, 2.0, 2.0, 1.0, 1.0]
+    """
+    *batch, n_frames, size = frames.shape
+    laps = -(-size // hop_length)
+    if size % hop_length:
+        frames = torch.nn.functional.pad(frames, (0, laps * hop_length - size))
+    parts = frames.reshape(*batch, n_frames, laps, hop_length)
+    out = frames.new_zeros(*batch, n_frames + laps - 1, hop_length)
+    for lap in range(laps):
+        out[..., lap : lap + n_frames, :] += parts[..., lap, :]
+    return out.flatten(-2)

@@ -1,0 +1,200 @@
+"""Trains a model: `python -m audiodiff.train experiment=speech`.
+
+`train(cfg)` does everything and can be called from a test or a search; `main` only lets Hydra make `cfg`.
+"""
+
+import json
+import logging
+import math
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import hydra
+import lightning
+import torch
+from hydra.utils import instantiate
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+from omegaconf import DictConfig, OmegaConf
+from torch.utils.data import DataLoader
+
+from audiodiff import files
+from audiodiff.config import build, conf_dir
+from audiodiff.data import ClipData, Recording, read_manifest, scan_folder
+from audiodiff.data.clips import NumberSampler, clip_loader
+from audiodiff.model import Model
+from audiodiff.training.callbacks import EMA, ClipsPerSecond, Previews, Throughput
+from audiodiff.training.lit import LitModel
+
+__all__ = ["train"]
+
+log = logging.getLogger(__name__)
+
+
+def train(cfg: DictConfig) -> dict[str, float]:
+    """Trains what a configuration describes and returns the last metrics.
+
+    Writes into `cfg.run_dir`: `last.ckpt` (everything needed to resume), `model.safetensors` + `model.json` (what
+    `audiodiff --model` takes), `previews/`, `metrics.jsonl`, TensorBoard events and the resolved configuration.
+
+    Raises:
+        ValueError: The configuration contradicts itself, or the data are missing.
+    """
+    lightning.seed_everything(cfg.seed, verbose=False)
+    run_dir = Path(cfg.run_dir)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
+
+    training, validation = _recordings(cfg.data)
+    model = _model(cfg, plain["model"], training)
+    lit = LitModel(
+        model,
+        instantiate(cfg.loss),
+        instantiate(cfg.optim.optimizer),
+        WarmupCosine(cfg.optim.warmup_steps, cfg.trainer.max_steps, cfg.optim.final_factor),
+        seed=cfg.seed,
+        resume_config=plain,
+    )
+    trainer = _trainer(cfg, run_dir, validation)
+    resume = run_dir / "last.ckpt"
+    if cfg.resume and resume.is_file():
+        log.info("resuming from %s", resume)
+    loaders = _Loaders(cfg, training, validation, model.sample_rate)
+    trainer.fit(
+        lit,
+        datamodule=loaders,
+        ckpt_path=str(resume) if cfg.resume and resume.is_file() else None,
+        weights_only=True,
+    )
+    model.info["steps"] = int(trainer.global_step)
+    if trainer.is_global_zero:
+        files.export(run_dir / "last.ckpt", run_dir / "model.safetensors")
+    return {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+
+class WarmupCosine:
+    """Scales the learning rate: linear rise, then half a cosine down to a fraction at the last step.
+
+    Args:
+        warmup_steps: Steps of the rise.
+        max_steps: Steps in all.
+        final_factor: Factor at the end.
+
+    >>> factor = WarmupCosine(10, 110, 0.1)
+    >>> factor(0), factor(9), round(factor(110), 6)
+    (0.1, 1.0, 0.1)
+    """
+
+    def __init__(self, warmup_steps: int, max_steps: int, final_factor: float) -> None:
+        self.warmup_steps = warmup_steps
+        self.max_steps = max_steps
+        self.final_factor = final_factor
+
+    def __call__(self, step: int) -> float:
+        """Returns the factor of a step."""
+        if step < self.warmup_steps:
+            return (step + 1) / self.warmup_steps
+        done = min(1.0, (step - self.warmup_steps) / max(1, self.max_steps - self.warmup_steps))
+        return self.final_factor + (1 - self.final_factor) * (1 + math.cos(math.pi * done)) / 2
+
+
+class _Loaders(lightning.LightningDataModule):
+    """Makes the loaders when the trainer knows how far the run has come."""
+
+    def __init__(
+        self, cfg: DictConfig, training: list[Recording], validation: list[Recording], sample_rate: int
+    ) -> None:
+        super().__init__()
+        self.cfg, data = cfg, cfg.data
+        self.training = ClipData(training, data.n_samples, sample_rate, cfg.seed, build(_plain(data.augment)))
+        self.validation = ClipData(validation, data.n_samples, sample_rate, seed=0)
+
+    def train_dataloader(self) -> DataLoader[torch.Tensor]:
+        trainer, batch = self.trainer, self.cfg.data.batch_size
+        per_step = batch * trainer.world_size * trainer.accumulate_grad_batches
+        sampler = NumberSampler(
+            trainer.global_step * per_step,
+            max(self.cfg.trainer.max_steps, trainer.global_step + 1) * per_step,
+            trainer.global_rank,
+            trainer.world_size,
+        )
+        return clip_loader(self.training, sampler, batch, self.cfg.data.n_workers)
+
+    def val_dataloader(self) -> DataLoader[torch.Tensor]:
+        sampler = NumberSampler(0, self.cfg.data.validation_clips)
+        return clip_loader(self.validation, sampler, min(self.cfg.data.batch_size, self.cfg.data.validation_clips), 0)
+
+
+def _recordings(data: DictConfig) -> tuple[list[Recording], list[Recording]]:
+    if data.get("manifest"):
+        return read_manifest(data.manifest), read_manifest(data.valid_manifest or data.manifest)
+    recordings = scan_folder(data.path)
+    held_out = max(1, len(recordings) // 25) if len(recordings) > 1 else 0
+    return recordings[: len(recordings) - held_out], recordings[len(recordings) - held_out :] or recordings
+
+
+def _model(cfg: DictConfig, section: dict[str, Any], training: list[Recording]) -> Model:
+    model = build(section)
+    model.config = section
+    model.info = {
+        **_plain(cfg.info),
+        "level": files.measure_level(training),
+        "clips": len(training),
+        "hours": round(sum(r.n_samples / r.sample_rate for r in training) / 3600, 2),
+    }
+    if cfg.init_from:
+        model.load_state_dict(files.load(cfg.init_from).state_dict())
+        log.info("weights initialised from %s", cfg.init_from)
+    return model
+
+
+def _trainer(cfg: DictConfig, run_dir: Path, validation: list[Recording]) -> lightning.Trainer:
+    settings = _plain(cfg.trainer)
+    every = settings.pop("checkpoint_every")
+    previews = [r.path for r in validation[: cfg.previews]]
+    callbacks = [
+        EMA(cfg.ema_decay),
+        Previews(run_dir / "previews", previews, seed=cfg.preview_seed),
+        Throughput(run_dir / "metrics.jsonl", cfg.data.batch_size, every=cfg.log_every),
+        ModelCheckpoint(
+            run_dir, filename="last", every_n_train_steps=every, save_top_k=1, enable_version_counter=False
+        ),
+    ]
+    if sys.stderr.isatty():
+        callbacks.append(ClipsPerSecond())
+    return lightning.Trainer(
+        callbacks=callbacks,
+        logger=TensorBoardLogger(run_dir, name="", version=""),
+        enable_progress_bar=sys.stderr.isatty(),
+        enable_model_summary=False,
+        log_every_n_steps=cfg.log_every,
+        num_sanity_val_steps=0,
+        max_epochs=-1,
+        check_val_every_n_epoch=None,
+        use_distributed_sampler=False,
+        **settings,
+    )
+
+
+def _plain(section: Any) -> Any:
+    return OmegaConf.to_container(section, resolve=True)
+
+
+@hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")
+def main(cfg: DictConfig) -> None:
+    """Runs `train` on the configuration that Hydra composes."""
+    try:
+        metrics = train(cfg)
+    except ValueError as error:
+        if os.environ.get("HYDRA_FULL_ERROR"):
+            raise
+        print(f"audiodiff.train: {error}", file=sys.stderr)
+        sys.exit(2)
+    print(json.dumps({name: round(value, 5) for name, value in sorted(metrics.items())}))
+
+
+if __name__ == "__main__":
+    main()

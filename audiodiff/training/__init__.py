@@ -1,0 +1,1 @@
+"""The Lightning side: what is optimised, averaged, logged and previewed."""

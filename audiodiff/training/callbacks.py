@@ -1,0 +1,158 @@
+"""What happens around the steps: averaging of weights, previews, progress, measuring the data's level."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback, TQDMProgressBar, WeightAveraging
+from torch import Tensor
+
+from audiodiff import audio
+from audiodiff.model import Generator, Model, Vocoder
+from audiodiff.resynthesis import resynthesise
+
+__all__ = ["EMA", "ClipsPerSecond", "Previews", "Throughput"]
+
+
+class EMA(WeightAveraging):
+    """Averages the weights exponentially, with a decay that grows from 0 to its limit.
+
+        average ← d average + (1 - d) weights,    d = min(decay, (1 + n) / (10 + n)) at the n-th update
+
+    Validation and previews use the average; checkpoints hold both sets. Unlike its base (as of Lightning 2.6), it does
+    not swap in an average that was never updated.
+
+    Args:
+        decay: Limit of the decay.
+    """
+
+    def __init__(self, decay: float = 0.999) -> None:
+        self.decay = decay
+        super().__init__(avg_fn=self._average, use_buffers=False)
+
+    def _average(self, average: Tensor, weights: Tensor, n: Tensor) -> Tensor:
+        return average.lerp(weights, 1 - min(self.decay, (1 + int(n)) / (10 + int(n))))
+
+    def on_validation_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Swaps the average in, if there is one."""
+        if self._updated():
+            super().on_validation_epoch_start(trainer, pl_module)
+
+    def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Swaps the trained weights back."""
+        if self._updated():
+            super().on_validation_epoch_end(trainer, pl_module)
+
+    def _updated(self) -> bool:
+        return self._average_model is not None and int(self._average_model.n_averaged) > 0
+
+
+class Previews(Callback):
+    """Makes sound with the averaged weights at every validation, by the same path as the command line.
+
+    Writes WAV files into the run's folder and logs audio and spectrograms to TensorBoard.
+
+    Args:
+        folder: Where the files go.
+        recordings: Audio files that a vocoder resynthesises; a generator needs none.
+        seconds: Length of what a generator makes, and the most of a recording.
+        seed: Of the noise.
+    """
+
+    def __init__(self, folder: str | Path, recordings: list[Path], seconds: float = 4.0, seed: int = 0) -> None:
+        self.folder = Path(folder)
+        self.recordings = recordings
+        self.seconds = seconds
+        self.seed = seed
+
+    def on_validation_batch_start(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Makes the previews before the first batch, when the average is in place."""
+        if batch_idx or trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        model = pl_module.model
+        with torch.autocast(model.device.type, enabled=False):
+            for name, waveform in self._sounds(model):
+                audio.write(self.folder / f"step{trainer.global_step:07d}-{name}.wav", waveform, model.sample_rate)
+                self._log(trainer, name, waveform, model)
+
+    def _sounds(self, model: Model) -> list[tuple[str, Tensor]]:
+        if isinstance(model, Generator):
+            return [("sample", model.generate(int(self.seconds * model.sample_rate), seed=self.seed)[0].cpu())]
+        assert isinstance(model, Vocoder)
+        heard = []
+        for path in self.recordings:
+            waveform, _ = audio.read(path, model.sample_rate)
+            waveform = waveform[:, : int(self.seconds * model.sample_rate)]
+            heard.append((path.stem, resynthesise(model, waveform, seed=self.seed).waveform))
+        return heard
+
+    def _log(self, trainer: lightning.Trainer, name: str, waveform: Tensor, model: Model) -> None:
+        from audiodiff.figures import spectrogram_image
+
+        for logger in trainer.loggers:
+            if hasattr(logger.experiment, "add_audio"):
+                samples, _ = audio.to_pcm(waveform[:1])
+                logger.experiment.add_audio(
+                    f"preview/{name}", torch.from_numpy(samples.T / 32767), trainer.global_step, model.sample_rate
+                )
+                image = spectrogram_image(waveform[0], model.sample_rate)
+                logger.experiment.add_image(f"preview/{name}", image, trainer.global_step, dataformats="HWC")
+
+
+class Throughput(Callback):
+    """Measures clips per second and appends the logged metrics to a small JSONL file.
+
+    Args:
+        path: The file.
+        batch_size: Clips per step over all processes.
+        every: Steps between lines.
+    """
+
+    def __init__(self, path: str | Path, batch_size: int, every: int = 50) -> None:
+        self.path = Path(path)
+        self.batch_size = batch_size
+        self.every = every
+        self._since: tuple[int, float] | None = None
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Logs the rate since the last line."""
+        step, now = trainer.global_step, time.perf_counter()
+        if self._since is None:
+            self._since = (step, now)
+        if step % self.every or step == self._since[0]:
+            return
+        rate = (step - self._since[0]) * self.batch_size / (now - self._since[1])
+        self._since = (step, now)
+        pl_module.log("clips_per_second", rate, prog_bar=True)
+        if trainer.is_global_zero:
+            metrics = {name: round(float(value), 6) for name, value in trainer.callback_metrics.items()}
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": step, "clips_per_second": round(rate, 2), **metrics}) + "\n")
+
+
+class ClipsPerSecond(TQDMProgressBar):
+    """A progress bar over steps that shows the loss and clips per second; silent in a pipe."""
+
+    def __init__(self) -> None:
+        super().__init__(refresh_rate=10)
+
+    def get_metrics(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> dict[str, Any]:
+        """Leaves out Lightning's version number and shows the loss."""
+        shown = super().get_metrics(trainer, pl_module)
+        shown.pop("v_num", None)
+        if "train/loss" in trainer.callback_metrics:
+            shown["loss"] = f"{float(trainer.callback_metrics['train/loss']):.3f}"
+        return shown

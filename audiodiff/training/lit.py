@@ -1,0 +1,100 @@
+"""One training step: clips → mel → diffused space → loss."""
+
+import itertools
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor, nn
+
+from audiodiff.losses import DenoisingLoss, LossTerms
+from audiodiff.model import Model, Vocoder
+
+__all__ = ["LitModel"]
+
+BANDS = (-10.0, -4.0, 0.0, 4.0, 10.0)  # edges of the log-SNR bands in which the loss is logged
+
+
+class LitModel(lightning.LightningModule):
+    """Trains a vocoder or a generator.
+
+    Noise and times of step n come from a generator that is seeded by (seed, n, rank): a resumed run repeats an
+    uninterrupted one.
+
+    Args:
+        model: What is trained.
+        loss: What is minimised.
+        optimizer: Makes an optimiser of parameters.
+        lr_factor: Maps the step to a factor of the learning rate.
+        seed: Of noise and times.
+        resume_config: Plain configuration, stored in each checkpoint, from which `audiodiff.files` rebuilds the model.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        loss: DenoisingLoss,
+        optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
+        lr_factor: Callable[[int], float],
+        seed: int = 0,
+        resume_config: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.loss = loss
+        self.optimizer = optimizer
+        self.lr_factor = lr_factor
+        self.seed = seed
+        self.resume_config = resume_config or {}
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """Returns the optimiser and the learning rate's schedule, which moves every step."""
+        optimizer = self.optimizer(self.parameters())
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.lr_factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def terms(self, clips: Tensor, generator: torch.Generator) -> LossTerms:
+        """Measures the loss of clips, [B, 1, T], full scale = 1."""
+        condition, prior = None, self.model.prior
+        if isinstance(self.model, Vocoder):
+            with torch.no_grad(), torch.autocast(clips.device.type, enabled=False):
+                mel = self.model.spectrogram(clips)
+                shape = prior.shape(mel)
+            condition = self.model.denoiser.network.encode(mel)
+        else:
+            shape = prior.shape(clips)
+        with torch.no_grad(), torch.autocast(clips.device.type, enabled=False):
+            x = prior.encode(clips, shape)
+        return self.loss(self.model.denoiser, x, condition, lambda z: prior.decode(z, shape), generator)
+
+    def training_step(self, clips: Tensor, batch_idx: int) -> Tensor:
+        """Returns the mean loss of a batch and logs it, also by log-SNR band."""
+        generator = torch.Generator().manual_seed(hash((self.seed, self.global_step, self.global_rank)) % 2**63)
+        terms = self.terms(clips, generator)
+        loss = terms.total.mean()
+        self.log_dict({"train/loss": loss.detach(), "train/v": terms.v.mean(), "train/spectral": terms.spectral.mean()})
+        self.log_dict(by_band(terms))
+        self.log("lr", self.optimizers().param_groups[0]["lr"])
+        return loss
+
+    def validation_step(self, clips: Tensor, batch_idx: int) -> None:
+        """Logs the loss on held-out clips, with noise and times that are the same at every validation."""
+        terms = self.terms(clips, torch.Generator().manual_seed(batch_idx))
+        self.log_dict({"valid/loss": terms.total.mean(), "valid/v": terms.v.mean()}, batch_size=len(clips))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds the model's configuration and facts, as plain containers."""
+        checkpoint["audiodiff"] = {
+            "config": self.model.config,
+            "info": {**self.model.info, "steps": int(self.global_step)},
+            "run": self.resume_config,
+        }
+
+
+def by_band(terms: LossTerms) -> dict[str, Tensor]:
+    """Averages the v term over the clips of each log-SNR band that the batch has clips in."""
+    band = torch.bucketize(terms.log_snr, torch.tensor(BANDS, device=terms.v.device))
+    names = [f"below{BANDS[0]:+g}", *(f"{low:+g}to{high:+g}" for low, high in itertools.pairwise(BANDS))]
+    names.append(f"above{BANDS[-1]:+g}")
+    return {f"log_snr/{name}": terms.v[band == i].mean() for i, name in enumerate(names) if bool((band == i).any())}
