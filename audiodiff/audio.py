@@ -42,7 +42,7 @@ def read(path: str | Path, sample_rate: int | None = None, *, start: int = 0, fr
         raise ValueError(f"{path}: no such file; give an audio file")
     try:
         samples, rate = soundfile.read(path, frames=frames, start=start, dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, RuntimeError, OSError) as error:
+    except (soundfile.SoundFileError, RuntimeError, OSError, TypeError) as error:  # TypeError: headerless .raw
         reason = str(error).rpartition(": ")[2].rstrip(". ")
         raise ValueError(f"{path}: cannot be read as audio ({reason}); give a WAV, FLAC, Ogg or MP3 file") from None
     if not len(samples):

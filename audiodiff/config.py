@@ -10,20 +10,29 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["build", "conf_dir"]
+__all__ = ["build", "conf_dir", "shipped_path"]
+
+
+def shipped_path(name: str) -> Path:
+    """Finds what lies beside the package in a checkout and inside it when installed, such as `conf` or `demos/app.py`.
+
+    Raises:
+        FileNotFoundError: It is in neither place.
+    """
+    package = Path(__file__).resolve().parent
+    for folder in (package, package.parent):
+        if (folder / name).exists():
+            return folder / name
+    raise FileNotFoundError(f"{name} is neither in {package} nor beside it: reinstall audiodiff")
 
 
 def conf_dir() -> Path:
-    """Returns the folder of the YAML files: inside an installed package, beside the package in a checkout.
+    """Returns the folder of the YAML files, as an absolute path.
 
-    Raises:
-        FileNotFoundError: Neither is there.
+    >>> (conf_dir() / "train.yaml").is_file()
+    True
     """
-    package = Path(__file__).resolve().parent
-    for folder in (package / "conf", package.parent / "conf"):
-        if (folder / "train.yaml").is_file():
-            return folder
-    raise FileNotFoundError(f"conf/train.yaml is neither in {package} nor beside it: reinstall audiodiff")
+    return shipped_path("conf")
 
 
 def build(spec: Any) -> Any:

@@ -1,8 +1,12 @@
 """The one module that names devices."""
 
+import contextlib
+import sys
+from collections.abc import Iterator
+
 import torch
 
-__all__ = ["CHOICES", "resolve"]
+__all__ = ["CHOICES", "cpu_threads", "peak_memory_mib", "resolve"]
 
 CHOICES = ("auto", "cpu", "cuda", "mps")
 
@@ -24,3 +28,26 @@ def resolve(name: str = "auto") -> torch.device:
     if not present[name]:
         raise ValueError(f"device {name} is not present on this machine: use --device auto or --device cpu")
     return torch.device(name)
+
+
+def peak_memory_mib(device: torch.device) -> float | None:
+    """Returns the most memory that was in use so far: the process's own, or the card's on CUDA; None if unknown."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+@contextlib.contextmanager
+def cpu_threads(n: int) -> Iterator[None]:
+    """Shares the arithmetic among n CPU threads inside a `with` block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

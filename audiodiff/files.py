@@ -1,8 +1,8 @@
 """Saves and loads models without ever running code that a file brings along.
 
 A model is two files: NAME.safetensors (tensors; the averaged weights, and the last ones under `raw.`) and NAME.json
-(the configuration from which the model is rebuilt, and facts: licence, data, level). The trainer's own .ckpt is read with
-`weights_only`, and holds the same.
+(the configuration from which the model is rebuilt, and facts: licence, data, level). The trainer's own .ckpt is read
+with `weights_only`, and holds the same.
 """
 
 import hashlib
@@ -29,6 +29,8 @@ RAW = "raw."
 
 def shipped() -> list[str]:
     """Lists the models inside the package."""
+    if not _weights().is_dir():
+        return []
     return sorted(p.name[: -len(".safetensors")] for p in _weights().iterdir() if p.name.endswith(".safetensors"))
 
 
@@ -68,14 +70,12 @@ def load(model: str | Path, device: str | torch.device = "cpu", weights: str = "
     if weights not in ("ema", "raw"):
         raise ValueError(f"weights={weights!r}: choose ema or raw")
     header, state = _read_ckpt(path, weights) if path.suffix == ".ckpt" else _read_safetensors(path, weights)
-    if header.get("format") != "audiodiff" and "config" not in header:
-        raise ValueError(f"{path}: is no audiodiff model")
-    built = build(header["config"])
-    if not isinstance(built, Model):
-        raise ValueError(f"{path}: its configuration builds a {type(built).__name__}, and no model")
+    if not isinstance(header, dict) or "config" not in header:
+        raise ValueError(f"{path}: is no audiodiff model; its description lacks a configuration")
+    built = _rebuild(path, header["config"])
     try:
         built.load_state_dict({name: tensor.float() for name, tensor in state.items()})
-    except RuntimeError as error:
+    except (RuntimeError, AttributeError) as error:
         raise ValueError(
             f"{path}: tensors and configuration disagree ({str(error).splitlines()[-1].strip()})"
         ) from None
@@ -129,6 +129,16 @@ def measure_level(recordings: Sequence[Any], limit: int = 100) -> dict[str, floa
     return {"rms": round(energy**0.5, 5), "peak": round(max(float(w.abs().max()) for w in waveforms), 5)}
 
 
+def _rebuild(path: Path, config: Any) -> Model:
+    try:
+        built = build(config)
+    except Exception as error:  # a stranger's numbers can make any constructor raise anything
+        raise ValueError(f"{path}: its configuration builds no model ({_first_line(error)})") from None
+    if not isinstance(built, Model):
+        raise ValueError(f"{path}: its configuration builds a {type(built).__name__}, and no model")
+    return built
+
+
 def _read_safetensors(path: Path, weights: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     sidecar = path.with_suffix(".json")
     try:
@@ -152,9 +162,10 @@ def _read_ckpt(path: Path, weights: str) -> tuple[dict[str, Any], dict[str, Tens
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle raises anything; whatever it is, the file is refused
-        reason = str(error).splitlines()[0][:120]
-        raise ValueError(f"{path}: refused as a checkpoint; it is damaged or would run code ({reason})") from None
-    if not isinstance(checkpoint, dict) or "audiodiff" not in checkpoint:
+        raise ValueError(
+            f"{path}: refused as a checkpoint; it is damaged or would run code ({_first_line(error)})"
+        ) from None
+    if not isinstance(checkpoint, dict) or not {"audiodiff", "state_dict"} <= checkpoint.keys():
         raise ValueError(f"{path}: is no checkpoint of audiodiff's trainer")
     key = "state_dict"
     if weights == "raw":
@@ -164,6 +175,10 @@ def _read_ckpt(path: Path, weights: str) -> tuple[dict[str, Any], dict[str, Tens
     prefix = "model."
     state = {name[len(prefix) :]: t for name, t in checkpoint[key].items() if name.startswith(prefix)}
     return checkpoint["audiodiff"], state
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:120]
 
 
 def _weights() -> Any:

@@ -43,6 +43,7 @@ def _mix(blocks: Tensor, direction: float) -> Tensor:
 
 
 @functools.lru_cache(maxsize=16)
+@torch.inference_mode(False)  # as in stft.hann
 def _window(block: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     angle = math.pi / 4 + math.pi * (torch.arange(block // 2, dtype=torch.float64) + 0.5 * (1 + block % 2)) / (
         2 * block
@@ -51,6 +52,7 @@ def _window(block: int, dtype: torch.dtype, device: torch.device) -> tuple[Tenso
 
 
 @functools.lru_cache(maxsize=16)
+@torch.inference_mode(False)  # as in stft.hann
 def _dct(block: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Returns the orthonormal DCT-IV matrix, which is symmetric and its own inverse."""
     n = torch.arange(block, dtype=torch.float64) + 0.5

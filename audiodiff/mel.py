@@ -88,6 +88,12 @@ class MelSpec:
         extra = self.n_fft - self.hop_length
         return extra // 2, extra - extra // 2
 
+    @property
+    def min_samples(self) -> int:
+        """Fewest samples that a waveform must have: those of one frame, and enough to be reflected at its ends."""
+        reflected = max(self.padding) if self.pad_mode == "reflect" else 0
+        return max(self.n_fft - sum(self.padding), reflected + 1)
+
     def stft(self, waveform: Tensor) -> Tensor:
         """Transforms [B, T] to the complex frames under this mel, [B, F, n_fft // 2 + 1]."""
         window = hann(self.win_length, self.n_fft, 1.0, waveform.dtype, waveform.device)
@@ -136,13 +142,13 @@ class LogMel(nn.Module):
         """Maps [B, 1, T] to [B, n_mels, F].
 
         Raises:
-            ValueError: The waveform is too short to be padded by reflection.
+            ValueError: The waveform is too short for one frame, or to be padded by reflection.
         """
         spec = self.spec
-        if waveform.shape[-1] <= max(spec.padding):
+        if waveform.shape[-1] < spec.min_samples:
             raise ValueError(
                 f"the waveform has {waveform.shape[-1]} samples ({waveform.shape[-1] / spec.sample_rate:.3f} s at "
-                f"{spec.sample_rate} Hz); at least {max(spec.padding) + 1} are needed: give a longer recording"
+                f"{spec.sample_rate} Hz); at least {spec.min_samples} are needed: give a longer recording"
             )
         magnitude = spec.stft(waveform[:, 0]).abs()
         bands = (magnitude if spec.power == 1 else magnitude**spec.power) @ mel_filters(spec, waveform)
@@ -155,6 +161,7 @@ def mel_filters(spec: MelSpec, like: Tensor) -> Tensor:
 
 
 @functools.lru_cache(maxsize=32)
+@torch.inference_mode(False)  # as in stft.hann
 def _filters(spec: MelSpec, dtype: torch.dtype, device: torch.device) -> Tensor:
     frequencies = torch.linspace(0, spec.sample_rate / 2, spec.n_fft // 2 + 1, dtype=torch.float64)
     edges, triangles = _triangles(spec, frequencies)
@@ -172,6 +179,7 @@ def band_weights(spec: MelSpec, n_bins: int, spacing: float, offset: float, like
 
 
 @functools.lru_cache(maxsize=32)
+@torch.inference_mode(False)  # as in stft.hann
 def _band_weights(
     spec: MelSpec, n_bins: int, spacing: float, offset: float, dtype: torch.dtype, device: torch.device
 ) -> Tensor:

@@ -167,6 +167,11 @@ class Vocoder(Model):
             raise ValueError(f"the mel is {shape}; this model wants [{spec.n_mels} bands, frames]{swapped}")
         if not mel.shape[2]:
             raise ValueError("the mel has no frames")
+        if mel.shape[2] * spec.hop_length < spec.min_samples:
+            raise ValueError(
+                f"the mel has {mel.shape[2]} frames of {spec.hop_length} samples; at least {spec.min_samples} samples "
+                "are needed: give a longer mel"
+            )
         if not bool(torch.isfinite(mel).all()):
             raise ValueError("the mel holds values that are NaN or infinite: apply the floor before the logarithm")
 

@@ -1,4 +1,4 @@
-"""Audio → mel → audio: the one function behind `audiodiff resynth`, the training preview and the demo page."""
+"""Audio → mel → audio: what is behind `audiodiff resynth`, `mel` and `vocode`, the training preview and the demo."""
 
 import dataclasses
 from typing import Any
@@ -11,7 +11,7 @@ from audiodiff.model import Vocoder
 from audiodiff.solvers import Solver
 from audiodiff.starts import Start
 
-__all__ = ["Resynthesis", "resynthesise"]
+__all__ = ["Resynthesis", "analyse", "resynthesise", "vocode"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +20,74 @@ class Resynthesis:
 
     waveform: Tensor
     network_calls: int
+
+
+def analyse(vocoder: Vocoder, waveform: Tensor) -> Tensor:
+    """Computes the log-mel spectrogram of each channel of a recording.
+
+    Args:
+        vocoder: Its contract counts; runs on its device.
+        waveform: [C, T] with C = 1 or 2, at the vocoder's sample rate; lengthened to whole hops by zeros.
+
+    Returns:
+        [C, M, F].
+
+    Raises:
+        ValueError: The recording has more than two channels or is too short.
+    """
+    _check_channels(len(waveform), "recording")
+    hop, length, rate = vocoder.hop_length, waveform.shape[-1], vocoder.sample_rate
+    padding = max(vocoder.mel.padding)
+    if -(-length // hop) * hop <= padding:
+        raise ValueError(
+            f"the recording has {length} samples ({length / rate:.3f} s at {rate} Hz); at least "
+            f"{padding // hop * hop + 1} are needed: give a longer one"
+        )
+    padded = functional.pad(waveform, (0, -length % hop)).to(vocoder.device)
+    with torch.inference_mode():
+        return torch.cat([vocoder.spectrogram(channel[None, None]) for channel in padded])
+
+
+def vocode(
+    vocoder: Vocoder,
+    mel: Tensor,
+    *,
+    steps: int | None = None,
+    solver: Solver | None = None,
+    start: Start | None = None,
+    seed: int = 0,
+    chunk_frames: int | None = None,
+    callback: Any = None,
+) -> Resynthesis:
+    """Turns the log-mel spectrogram of each channel into sound; every channel gets the same noise.
+
+    Args:
+        vocoder: The model; runs on its device.
+        mel: [C, M, F] with C = 1 or 2.
+        steps, solver, start, seed, chunk_frames, callback: As for `Vocoder.generate`.
+
+    Returns:
+        A waveform of F hops.
+
+    Raises:
+        ValueError: The mel has more than two channels, the wrong shape, or is not finite.
+    """
+    _check_channels(len(mel), "mel")
+    calls = CallCounter(vocoder.denoiser.network)
+    with calls:
+        channels = [
+            vocoder.generate(
+                channel[None],
+                steps=steps,
+                solver=solver,
+                start=start,
+                seed=seed,
+                chunk_frames=chunk_frames,
+                callback=callback,
+            )[0]
+            for channel in mel
+        ]
+    return Resynthesis(torch.cat(channels).cpu(), calls.count // len(channels))
 
 
 def resynthesise(
@@ -46,27 +114,22 @@ def resynthesise(
     Raises:
         ValueError: The recording has more than two channels or is too short.
     """
-    if len(waveform) > 2:
-        raise ValueError(
-            f"the recording has {len(waveform)} channels; mono and stereo are supported: mix it down first"
-        )
-    hop, length = vocoder.hop_length, waveform.shape[-1]
-    padded = functional.pad(waveform, (0, -length % hop)).to(vocoder.device)
-    calls = CallCounter(vocoder.denoiser.network)
-    with torch.inference_mode(), calls:
-        channels = [
-            vocoder.generate(
-                vocoder.spectrogram(channel[None, None]),
-                steps=steps,
-                solver=solver,
-                start=start,
-                seed=seed,
-                chunk_frames=chunk_frames,
-                callback=callback,
-            )[0, :, :length]
-            for channel in padded
-        ]
-    return Resynthesis(torch.cat(channels).cpu(), calls.count // len(channels))
+    sound = vocode(
+        vocoder,
+        analyse(vocoder, waveform),
+        steps=steps,
+        solver=solver,
+        start=start,
+        seed=seed,
+        chunk_frames=chunk_frames,
+        callback=callback,
+    )
+    return Resynthesis(sound.waveform[:, : waveform.shape[-1]], sound.network_calls)
+
+
+def _check_channels(channels: int, kind: str) -> None:
+    if not 1 <= channels <= 2:
+        raise ValueError(f"the {kind} has {channels} channels; mono and stereo are supported: mix it down first")
 
 
 class CallCounter:

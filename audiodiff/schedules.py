@@ -42,8 +42,8 @@ class Schedule(abc.ABC):
         The derivatives are taken by automatic differentiation of the path itself, so that a schedule is defined once.
         Reference: Kingma et al., 2021, arXiv:2107.00630, equation 20.
         """
-        with torch.enable_grad():
-            t = t.detach().requires_grad_()
+        with torch.inference_mode(False), torch.enable_grad():
+            t = t.detach().clone().requires_grad_()
             alpha_t, sigma_t = self(t)
             (drift,) = torch.autograd.grad(alpha_t.log().sum(), t, retain_graph=True)
             (growth,) = torch.autograd.grad((sigma_t**2).sum(), t)

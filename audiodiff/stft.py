@@ -13,6 +13,7 @@ __all__ = ["hann", "istft", "overlap_add", "stft"]
 
 
 @functools.lru_cache(maxsize=32)
+@torch.inference_mode(False)  # else training could not use what sampling has cached
 def hann(win_length: int, n_fft: int, power: float, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Returns a periodic Hann window raised to a power, centred in n_fft samples."""
     window = torch.hann_window(win_length, dtype=torch.float64).pow(power)

@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +16,26 @@ import hydra
 import lightning
 import torch
 from hydra.utils import instantiate
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 from torch.utils.data import DataLoader
 
-from audiodiff import files
-from audiodiff.config import build, conf_dir
+from audiodiff import audio, files
+from audiodiff.config import build, conf_dir, shipped_path
 from audiodiff.data import ClipData, Recording, read_manifest, scan_folder
 from audiodiff.data.clips import NumberSampler, clip_loader
 from audiodiff.model import Model
-from audiodiff.training.callbacks import EMA, ClipsPerSecond, Previews, Throughput
+from audiodiff.training.callbacks import EMA, Checkpoints, ClipsPerSecond, Previews, Throughput
 from audiodiff.training.lit import LitModel
+from audiodiff.training.verdict import sound_of, untrained, verdict
 
 __all__ = ["train"]
 
 log = logging.getLogger(__name__)
+PREVIEW_SECONDS = 10  # longer recordings are not previewed
+
+# In YAML, ${shipped:datasets/clips/speech} is a folder that comes with the package, wherever that is installed.
+OmegaConf.register_new_resolver("shipped", lambda name: str(shipped_path(name)), replace=True)
 
 
 def train(cfg: DictConfig) -> dict[str, float]:
@@ -54,7 +59,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
         model,
         instantiate(cfg.loss),
         instantiate(cfg.optim.optimizer),
-        WarmupCosine(cfg.optim.warmup_steps, cfg.trainer.max_steps, cfg.optim.final_factor),
+        WarmupCosine(cfg.optim.warmup_steps, cfg.optim.total_steps, cfg.optim.final_factor),
         seed=cfg.seed,
         resume_config=plain,
     )
@@ -69,10 +74,20 @@ def train(cfg: DictConfig) -> dict[str, float]:
         ckpt_path=str(resume) if cfg.resume and resume.is_file() else None,
         weights_only=True,
     )
-    model.info["steps"] = int(trainer.global_step)
+    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     if trainer.is_global_zero:
         files.export(run_dir / "last.ckpt", run_dir / "model.safetensors")
-    return {name: float(value) for name, value in trainer.callback_metrics.items()}
+        if cfg.verdict:
+            metrics |= _verdict(run_dir, validation[0])
+    return metrics
+
+
+def _verdict(run_dir: Path, recording: Recording) -> dict[str, float]:
+    """Compares the saved model with trivial sounds, and writes what it made as `run_dir/sample.wav`."""
+    model = files.load(run_dir)
+    reference = audio.read(recording.path, model.sample_rate)[0][0]
+    audio.write(run_dir / "sample.wav", sound_of(model, reference)[None], model.sample_rate)
+    return verdict(model, untrained(model), reference)
 
 
 class WarmupCosine:
@@ -80,7 +95,7 @@ class WarmupCosine:
 
     Args:
         warmup_steps: Steps of the rise.
-        max_steps: Steps in all.
+        total_steps: Steps in all.
         final_factor: Factor at the end.
 
     >>> factor = WarmupCosine(10, 110, 0.1)
@@ -88,16 +103,16 @@ class WarmupCosine:
     (0.1, 1.0, 0.1)
     """
 
-    def __init__(self, warmup_steps: int, max_steps: int, final_factor: float) -> None:
+    def __init__(self, warmup_steps: int, total_steps: int, final_factor: float) -> None:
         self.warmup_steps = warmup_steps
-        self.max_steps = max_steps
+        self.total_steps = total_steps
         self.final_factor = final_factor
 
     def __call__(self, step: int) -> float:
         """Returns the factor of a step."""
         if step < self.warmup_steps:
             return (step + 1) / self.warmup_steps
-        done = min(1.0, (step - self.warmup_steps) / max(1, self.max_steps - self.warmup_steps))
+        done = min(1.0, (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps))
         return self.final_factor + (1 - self.final_factor) * (1 + math.cos(math.pi * done)) / 2
 
 
@@ -154,14 +169,12 @@ def _model(cfg: DictConfig, section: dict[str, Any], training: list[Recording]) 
 def _trainer(cfg: DictConfig, run_dir: Path, validation: list[Recording]) -> lightning.Trainer:
     settings = _plain(cfg.trainer)
     every = settings.pop("checkpoint_every")
-    previews = [r.path for r in validation[: cfg.previews]]
+    previews = [r.path for r in validation if r.n_samples <= PREVIEW_SECONDS * r.sample_rate][: cfg.previews]
     callbacks = [
         EMA(cfg.ema_decay),
         Previews(run_dir / "previews", previews, seed=cfg.preview_seed),
         Throughput(run_dir / "metrics.jsonl", cfg.data.batch_size, every=cfg.log_every),
-        ModelCheckpoint(
-            run_dir, filename="last", every_n_train_steps=every, save_top_k=1, enable_version_counter=False
-        ),
+        Checkpoints(run_dir / "last.ckpt", every),
     ]
     if sys.stderr.isatty():
         callbacks.append(ClipsPerSecond())
@@ -170,6 +183,7 @@ def _trainer(cfg: DictConfig, run_dir: Path, validation: list[Recording]) -> lig
         logger=TensorBoardLogger(run_dir, name="", version=""),
         enable_progress_bar=sys.stderr.isatty(),
         enable_model_summary=False,
+        enable_checkpointing=False,
         log_every_n_steps=cfg.log_every,
         num_sanity_val_steps=0,
         max_epochs=-1,
@@ -186,6 +200,10 @@ def _plain(section: Any) -> Any:
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")
 def main(cfg: DictConfig) -> None:
     """Runs `train` on the configuration that Hydra composes."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # advertisements and repeated advice
+    # The sampler starts where the run stopped, which Lightning cannot know.
+    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
+    warnings.filterwarnings("ignore", category=FutureWarning)
     try:
         metrics = train(cfg)
     except ValueError as error:

@@ -6,7 +6,7 @@ import json
 import random
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -231,11 +231,15 @@ def test_second_conversion_leaves_finished_files_alone_unless_the_rate_differs(u
 
 def test_noted_state_is_used_only_by_the_same_rules(unpacked):
     source, root, out = unpacked
-    built = plan.Built(source, SAMPLE_RATE, "1.0", *prepare.convert_source(source, out, SAMPLE_RATE, root))
-    prepare.write_text(out / "state" / "made-up.json", json.dumps(prepare.asdict(built)))
+    built = plan.Built(source, SAMPLE_RATE, "1.0", *prepare.convert_source(source, out, SAMPLE_RATE, root), plan.RULES)
+    note = asdict(built)
+    prepare.write_text(out / "state" / "made-up.json", json.dumps(note))
     assert prepare.read_built(source, out, SAMPLE_RATE) == built
     assert prepare.read_built(source, out, 8000) is None
     assert prepare.read_built(replace(source, drop="x"), out, SAMPLE_RATE) is None
+    prepare.write_text(out / "state" / "made-up.json", json.dumps({**note, "rules": plan.RULES - 1}))
+    assert prepare.read_built(source, out, SAMPLE_RATE) is None
+    prepare.write_text(out / "state" / "made-up.json", json.dumps(note))
     (out / built.clips[0].path).unlink()
     assert prepare.read_built(source, out, SAMPLE_RATE) is None
 
@@ -298,7 +302,7 @@ def test_unknown_package_says_to_update(debian, monkeypatch, capsys, tmp_path):
 
 
 def test_table_counts_clips_minutes_and_splits(clips):
-    built = plan.Built(SOURCES["festvox-ru"], SAMPLE_RATE, "1", [c for c in clips if "festvox" in c.path], [])
+    built = plan.Built(SOURCES["festvox-ru"], SAMPLE_RATE, "1", [c for c in clips if "festvox" in c.path], [], 1)
     lines = prepare.table([built], plan.split(built.clips)).splitlines()
     assert lines[1].split() == ["festvox-ru", "101", "0.8", "1", "96", "5", "0", "0", "BSD-like"]
     assert lines[2].split() == ["all", "101", "0.8", "1", "96", "5", "0", "0"]

@@ -139,15 +139,16 @@ class NumberSampler(Sampler[int]):
     """
 
     def __init__(self, start: int, stop: int, rank: int = 0, world_size: int = 1) -> None:
-        self.numbers = range(start + rank, stop, world_size)
+        self.left = range(start + rank, stop, world_size)
+        self.whole = range(rank, stop, world_size)
 
     def __iter__(self) -> Iterator[int]:
-        """Yields clip numbers."""
-        return iter(self.numbers)
+        """Yields the clip numbers that are left."""
+        return iter(self.left)
 
     def __len__(self) -> int:
-        """Returns how many are left."""
-        return len(self.numbers)
+        """Returns how many the whole run has: a trainer that resumes goes on counting where it stopped."""
+        return len(self.whole)
 
 
 def clip_loader(data: ClipData, sampler: Sampler[int], batch_size: int, n_workers: int) -> DataLoader[Tensor]:

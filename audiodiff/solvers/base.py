@@ -77,7 +77,7 @@ def sample(
     Raises:
         ValueError: The grid is not decreasing, or does not end at 0.
     """
-    if len(times) < 2 or bool((times.diff() >= 0).any()) or times[-1] != 0 or times[0] > 1:
+    if len(times) < 2 or not bool((times.diff() < 0).all()) or times[-1] != 0 or times[0] > 1:
         raise ValueError(f"times={times.tolist()}: a grid falls strictly from at most 1 to 0, in at least one step")
     memory: Memory = None
     for i in range(len(times) - 1):

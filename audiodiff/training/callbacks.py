@@ -1,6 +1,7 @@
-"""What happens around the steps: averaging of weights, previews, progress, measuring the data's level."""
+"""What happens around the steps: averaging of weights, checkpoints, previews, progress."""
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from audiodiff import audio
 from audiodiff.model import Generator, Model, Vocoder
 from audiodiff.resynthesis import resynthesise
 
-__all__ = ["EMA", "ClipsPerSecond", "Previews", "Throughput"]
+__all__ = ["EMA", "Checkpoints", "ClipsPerSecond", "Previews", "Throughput"]
 
 
 class EMA(WeightAveraging):
@@ -46,8 +47,43 @@ class EMA(WeightAveraging):
         if self._updated():
             super().on_validation_epoch_end(trainer, pl_module)
 
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Leaves both sets of weights as they are; the last checkpoint holds them."""
+
     def _updated(self) -> bool:
         return self._average_model is not None and int(self._average_model.n_averaged) > 0
+
+
+class Checkpoints(Callback):
+    """Keeps one file from which a run can go on: written every few steps, at the end, and when the run is interrupted.
+
+    Must come after `EMA` in the list of callbacks, so that it saves what that has just averaged.
+
+    Args:
+        path: The file; it is replaced when the new one is complete.
+        every: Steps between saves.
+    """
+
+    def __init__(self, path: str | Path, every: int) -> None:
+        self.path = Path(path)
+        self.every = every
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Saves if it is time."""
+        if trainer.global_step % self.every == 0:
+            self._save(trainer)
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Saves the last state."""
+        self._save(trainer)
+
+    def _save(self, trainer: lightning.Trainer) -> None:
+        temporary = self.path.with_name(f".{self.path.name}.part")
+        trainer.save_checkpoint(temporary)
+        if trainer.is_global_zero:
+            os.replace(temporary, self.path)
 
 
 class Previews(Callback):
@@ -58,7 +94,7 @@ class Previews(Callback):
     Args:
         folder: Where the files go.
         recordings: Audio files that a vocoder resynthesises; a generator needs none.
-        seconds: Length of what a generator makes, and the most of a recording.
+        seconds: Length of what a generator makes.
         seed: Of the noise.
     """
 
@@ -93,7 +129,6 @@ class Previews(Callback):
         heard = []
         for path in self.recordings:
             waveform, _ = audio.read(path, model.sample_rate)
-            waveform = waveform[:, : int(self.seconds * model.sample_rate)]
             heard.append((path.stem, resynthesise(model, waveform, seed=self.seed).waveform))
         return heard
 

@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -184,7 +184,7 @@ def build_source(source: Source, out: Path, sample_rate: int, debs: Path, work: 
         raise Problem(f"{source.package} {version} has no speech in {source.base}: it is laid out in another way")
     terms = (root / "usr/share/doc" / source.package / "copyright").read_text(encoding="utf-8")
     write_text(out / "licences" / f"{source.package}.txt", terms)
-    built = Built(source, sample_rate, version, clips, left_out)
+    built = Built(source, sample_rate, version, clips, left_out, plan.RULES)
     write_text(out / "state" / f"{source.key}.json", json.dumps(asdict(built), ensure_ascii=False))
     return built
 
@@ -262,22 +262,15 @@ def check_machine(out: Path) -> None:
         raise Problem(f"cannot write to {out} ({error.strerror}): choose another folder") from error
 
 
-def prepare(
-    out: Path,
-    everything: bool = False,
-    sample_rate: int = 16000,
-    packages: Path | None = None,
-    report: Callable[[str], None] = print,
-) -> None:
-    """Downloads, converts, splits and lists the recordings; prints a table at the end."""
+def prepare(out: Path, everything: bool, sample_rate: int, packages: Path | None = None) -> str:
+    """Downloads, converts, splits and lists the recordings; returns the table of what was built."""
     check_machine(out)
     sources = [source for source in SOURCES if everything or source.default]
     with tempfile.TemporaryDirectory(prefix=".work-", dir=out) as work:
         debs = packages.absolute() if packages else Path(work).absolute() / "debs"
         all_built = [build_source(source, out, sample_rate, debs, Path(work)) for source in sources]
     parts = write_manifests(out, all_built)
-    report(table(all_built, parts))
-    report(left_out_summary(all_built))
+    return f"{table(all_built, parts)}\n{left_out_summary(all_built)}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -292,7 +285,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--sample-rate is in Hz, got {args.sample_rate}")
     try:
         logging.basicConfig(level=logging.INFO, format="%(message)s")
-        prepare(args.out, args.all, args.sample_rate, args.keep_packages)
+        print(prepare(args.out, args.all, args.sample_rate, args.keep_packages))
     except (Problem, OSError, soundfile.LibsndfileError) as error:
         print(f"prepare.py: error: {error}", file=sys.stderr)
         return 2

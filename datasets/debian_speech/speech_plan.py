@@ -67,7 +67,7 @@ class Built:
     version: str
     clips: list[Clip]
     left_out: list[dict[str, str]]
-    rules: int = RULES
+    rules: int
 
 
 def asterisk(voice: str, speaker: str, author: str, licence: str, drop: str = SIGNALS_AND_CHIMES) -> Source:

@@ -1,0 +1,49 @@
+"""The command line, `audiodiff COMMAND …`: one file a command, which parses, calls the library and prints.
+
+A command's module is imported when it is asked for, and imports torch and the library when it runs: `--help` is quick.
+It has a docstring, whose first line is its help, an EXAMPLE, `add_options(parser)` and `run(options)`.
+"""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from audiodiff import __version__
+from audiodiff.cli.common import Parser, guarded
+
+COMMANDS = {
+    "resynth": "audio → mel → audio",
+    "vocode": "mel → audio",
+    "mel": "audio → mel",
+    "score": "compare a recording with what was made of it",
+    "info": "what a model is: licence, data, mel, size",
+    "regenerate": "make a sound again from the sidecar beside it",
+}
+"""The commands, and their lines in `audiodiff --help`; NAME is the module audiodiff.cli.NAME."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command; returns 0, 1 if some of several files failed, 2 on bad input, 130 if interrupted."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    return guarded(lambda: _dispatch(arguments))
+
+
+def _dispatch(arguments: list[str]) -> int:
+    name = arguments[0] if arguments else ""
+    if name not in COMMANDS:
+        overview = _overview()
+        overview.parse_args(arguments)
+        overview.error("the command comes first")
+    command = importlib.import_module(f"audiodiff.cli.{name}")
+    parser = Parser(f"audiodiff {name}", command.__doc__, command.EXAMPLE)
+    command.add_options(parser)
+    return command.run(parser.parse_intermixed_args(arguments[1:]))
+
+
+def _overview() -> Parser:
+    commands = "\n".join(f"  {name:<12} {line}" for name, line in COMMANDS.items())
+    example = f"audiodiff resynth speech.flac out.wav\n\ncommands:\n{commands}"
+    parser = Parser("audiodiff", "Diffusion vocoder: turns mel spectrograms into sound.", example)
+    parser.add_argument("command", metavar="COMMAND", choices=COMMANDS, help="one of the commands below")
+    parser.add_argument("--version", action="version", version=f"audiodiff {__version__}")
+    return parser

@@ -1,0 +1,143 @@
+"""What the commands share: options, the loading of a model, and how an error is told."""
+
+import argparse
+import contextlib
+import logging
+import math
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from audiodiff.model import Vocoder
+    from audiodiff.recipes import Recipe
+
+INTERRUPTED, BROKEN_PIPE = 130, 141  # 128 + the number of the signal, as a shell reports it
+
+
+class Parser(argparse.ArgumentParser):
+    """Parses a command's arguments; tells an error in one line.
+
+    Args:
+        prog: The command as typed.
+        description: What it does.
+        example: What one may type; ends the help.
+    """
+
+    def __init__(self, prog: str, description: str, example: str) -> None:
+        super().__init__(
+            prog=prog,
+            description=description,
+            epilog=f"example:\n  {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Says what is wrong and leaves with status 2."""
+        self.exit(2, f"audiodiff: {message}; see {self.prog} --help\n")
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Adds --model, --weights and --device."""
+    group = parser.add_argument_group("model")
+    group.add_argument(
+        "--model", metavar="PATH|NAME", help="shipped name, file, run folder or .ckpt (default: speech-16k)"
+    )
+    group.add_argument("--weights", default="ema", metavar="ema|raw", help="averaged or last weights (default: ema)")
+    group.add_argument("--device", default="auto", metavar="auto|cpu|cuda|mps", help="where to run (default: auto)")
+
+
+def add_sampling_options(parser: argparse.ArgumentParser) -> None:
+    """Adds --steps, --solver, --start, --seed and --chunk-seconds."""
+    group = parser.add_argument_group("sampling")
+    group.add_argument("--steps", type=int, metavar="N", help="solver steps (default: the model's own)")
+    group.add_argument("--solver", default="ddim", metavar="NAME", help="ddim or dpmpp-2m (default: ddim)")
+    group.add_argument("--start", metavar="NAME", help="noise or griffin-lim (default: the model's own)")
+    group.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (default: 0)")
+    group.add_argument(
+        "--chunk-seconds", type=float, metavar="S", help="seconds that go through the network at once; bounds memory"
+    )
+
+
+def add_output_options(parser: argparse.ArgumentParser) -> None:
+    """Adds --force and --json."""
+    parser.add_argument("-f", "--force", action="store_true", help="overwrite files that exist")
+    add_json_option(parser)
+
+
+def add_json_option(parser: argparse.ArgumentParser) -> None:
+    """Adds --json."""
+    parser.add_argument("--json", action="store_true", help="print JSON on standard output")
+
+
+def load_vocoder(options: argparse.Namespace) -> "Vocoder":
+    """Loads the vocoder of --model with --weights onto --device."""
+    from audiodiff import devices, files
+    from audiodiff.model import Vocoder
+
+    return Vocoder.load(options.model or files.DEFAULT_MODEL, devices.resolve(options.device), options.weights)
+
+
+def recipe_of(command: str, vocoder: "Vocoder", options: argparse.Namespace) -> "Recipe":
+    """Turns the sampling options into a recipe."""
+    from audiodiff import files, recipes
+
+    seconds, frames = options.chunk_seconds, None
+    if seconds is not None:
+        if not 0 < seconds < math.inf:
+            raise ValueError(f"--chunk-seconds {seconds:g}: a positive number of seconds is wanted")
+        frames = max(1, round(seconds * vocoder.sample_rate / vocoder.hop_length))
+    return recipes.recipe(
+        command,
+        vocoder,
+        options.model or files.DEFAULT_MODEL,
+        weights=options.weights,
+        seed=options.seed,
+        solver=options.solver,
+        steps=options.steps,
+        start=options.start,
+        chunk_frames=frames,
+    )
+
+
+def say(message: str) -> None:
+    """Prints one line on standard error."""
+    print("audiodiff:", " ".join(message.splitlines()), file=sys.stderr)
+
+
+def guarded(run: Callable[[], int]) -> int:
+    """Runs, and turns whatever goes wrong into one line and an exit status."""
+    logging.basicConfig(format="audiodiff: %(message)s", level=logging.WARNING)
+    try:
+        status = run()
+        sys.stdout.flush()
+        return status
+    except SystemExit as stop:  # argparse has said what it had to say
+        return int(stop.code or 0)
+    except BrokenPipeError:
+        _discard_output()
+        return BROKEN_PIPE
+    except KeyboardInterrupt:
+        say("interrupted; what was not finished is not written")
+        return INTERRUPTED
+    except OSError as error:
+        say(f"{error.filename or 'the system'}: {error.strerror or error}")
+    except ValueError as error:
+        say(str(error))
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        say("out of memory; give a shorter recording, or --chunk-seconds 10")
+    return 2
+
+
+def _out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error)
+
+
+def _discard_output() -> None:
+    """Points standard output at nothing, so that Python does not complain when it flushes it at the end."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,149 @@
+"""Makes the table that says how good a vocoder is: `python -m audiodiff.eval MODEL MANIFEST`.
+
+Every row goes from the same mels to waveforms by another way, and is compared with the same recordings: the start alone
+(0 network calls), then 1, 2 and 4 calls from the model's start, and some from pure noise.
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from audiodiff import audio, devices, files
+from audiodiff.data.clips import Recording, read_manifest, scan_folder
+from audiodiff.metrics import score
+from audiodiff.model import Vocoder
+from audiodiff.starts import PureNoise
+
+__all__ = ["Row", "evaluate", "interval", "main", "markdown", "rows_of"]
+
+
+class Row(NamedTuple):
+    """Names a way from mel, [1, M, F], to waveform, [1, 1, T], and its number of network calls."""
+
+    name: str
+    calls: int
+    vocode: Callable[[Tensor], Tensor]
+
+
+def rows_of(vocoder: Vocoder, calls: Sequence[int] = (1, 2, 4), noise_calls: Sequence[int] = (4, 16)) -> list[Row]:
+    """Lists the ways to be compared."""
+    start, rows = vocoder.start, []
+    if not isinstance(start, PureNoise):
+        name = f"{type(start).__name__} at t = {start.time:g}"
+        rows.append(Row(f"{type(start).__name__} alone", 0, lambda mel: start.waveform(mel, _noise_like(vocoder, mel))))
+        rows += [Row(name, n, lambda mel, n=n: vocoder.generate(mel, steps=n)) for n in calls]
+    rows += [
+        Row("pure noise", n, lambda mel, n=n: vocoder.generate(mel, steps=n, start=PureNoise())) for n in noise_calls
+    ]
+    return rows
+
+
+def evaluate(vocoder: Vocoder, rows: Sequence[Row], recordings: Sequence[Recording]) -> dict[str, Any]:
+    """Scores each way on each recording.
+
+    Returns:
+        The rows with mean, and 95 % bootstrap interval of the mean, of each measure and of × real time; the recordings'
+        names as a SHA-256; threads and versions.
+    """
+    found: list[list[dict[str, float]]] = [[] for _ in rows]
+    for recording in recordings:
+        waveform = _whole_hops(vocoder, recording)
+        mel = vocoder.spectrogram(waveform.to(vocoder.device)[None])
+        for scores, row in zip(found, rows, strict=True):
+            began = time.perf_counter()
+            with torch.inference_mode():
+                out = row.vocode(mel)[0, 0].cpu()
+            taken = time.perf_counter() - began
+            measured = score(waveform[0], out, vocoder.sample_rate)
+            scores.append({**measured, "x_real_time": len(out) / vocoder.sample_rate / taken})
+    names = "\n".join(r.path.name for r in recordings)
+    return {
+        "model": files.model_hash(vocoder),
+        "clips": len(recordings),
+        "clips_sha256": hashlib.sha256(names.encode()).hexdigest()[:16],
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "rows": [
+            {"name": row.name, "calls": row.calls, **{key: interval([s[key] for s in scores]) for key in scores[0]}}
+            for row, scores in zip(rows, found, strict=True)
+        ],
+    }
+
+
+def interval(values: Sequence[float], resamples: int = 1000) -> list[float] | None:
+    """Returns mean, and lower and upper end of the 95 % bootstrap interval of the mean; None where nothing is finite.
+
+    >>> interval([1.0, 1.0, 1.0])
+    [1.0, 1.0, 1.0]
+    """
+    finite = np.array([v for v in values if np.isfinite(v)])
+    if not len(finite):
+        return None
+    means = np.random.default_rng(0).choice(finite, (resamples, len(finite))).mean(1)
+    return [round(float(v), 4) for v in (finite.mean(), *np.quantile(means, [0.025, 0.975]))]
+
+
+def markdown(table: dict[str, Any]) -> str:
+    """Formats the table as Markdown: mean ± half the interval."""
+    measures = [key for key in table["rows"][0] if key not in ("name", "calls") and table["rows"][0][key]]
+    lines = ["| start | calls | " + " | ".join(measures) + " |", "|---|---|" + "---|" * len(measures)]
+    for row in table["rows"]:
+        cells = [f"{row[m][0]:.3g} ± {(row[m][2] - row[m][1]) / 2:.2g}" if row[m] else "–" for m in measures]
+        lines.append(f"| {row['name']} | {row['calls']} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prints the table; returns 0, or 2 for bad input."""
+    parser = argparse.ArgumentParser(
+        prog="python -m audiodiff.eval",
+        description=__doc__.splitlines()[0],
+        epilog="example: python -m audiodiff.eval speech-16k data/debian_speech/test.jsonl --clips 24",
+    )
+    parser.add_argument("model", help="shipped name, file, or run folder")
+    parser.add_argument("recordings", help="manifest (.jsonl) or folder")
+    parser.add_argument("--clips", type=int, default=24, help="recordings, taken evenly from the list (24)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="shortest recording that counts (2)")
+    parser.add_argument("--device", default="auto", choices=devices.CHOICES)
+    parser.add_argument("--json", type=Path, help="also write the table here")
+    args = parser.parse_args(argv)
+    try:
+        vocoder = Vocoder.load(args.model, devices.resolve(args.device))
+        source = Path(args.recordings)
+        everything = scan_folder(source) if source.is_dir() else read_manifest(source)
+        chosen = [r for r in everything if r.n_samples >= args.seconds * r.sample_rate]
+        if not chosen:
+            raise ValueError(f"{source}: no recording is {args.seconds:g} s long; lower --seconds")
+        table = evaluate(vocoder, rows_of(vocoder), chosen[:: max(1, len(chosen) // args.clips)][: args.clips])
+        if args.json:
+            with audio.atomic_file(args.json) as file:
+                file.write((json.dumps(table, indent=1) + "\n").encode())
+    except ValueError as error:
+        print(f"audiodiff.eval: {error}", file=sys.stderr)
+        return 2
+    print(markdown(table))
+    return 0
+
+
+def _whole_hops(vocoder: Vocoder, recording: Recording) -> Tensor:
+    waveform, _ = audio.read(recording.path, vocoder.sample_rate)
+    waveform = waveform.mean(0, keepdim=True)
+    return waveform[:, : waveform.shape[-1] // vocoder.hop_length * vocoder.hop_length]
+
+
+def _noise_like(vocoder: Vocoder, mel: Tensor) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(len(mel), 1, mel.shape[-1] * vocoder.hop_length, generator=generator).to(mel)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

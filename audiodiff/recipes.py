@@ -1,0 +1,212 @@
+"""What decides the samples that come out, besides the input: written down as plain values, and followed.
+
+The command line and `audiodiff regenerate` both call `make` with a `Recipe`, so a sound can be made again. The number
+of threads belongs to it, since sums are taken in another order when it changes.
+"""
+
+import dataclasses
+import inspect
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from audiodiff import audio, devices, files, npy
+from audiodiff.mel import MelSpec
+from audiodiff.model import Vocoder
+from audiodiff.resynthesis import Resynthesis, resynthesise, vocode
+from audiodiff.solvers import solver_named
+from audiodiff.starts import GriffinLim, PureNoise, Start
+
+__all__ = ["STARTS", "Recipe", "build_start", "describe_start", "make", "named_start", "recipe"]
+
+STARTS: dict[str, type[Start]] = {"noise": PureNoise, "griffin-lim": GriffinLim}
+"""The names by which recipes and the command line know the starts."""
+
+MAKERS: dict[str, tuple[Callable[[Path, Vocoder], Tensor], Callable[..., Resynthesis]]] = {
+    "resynth": (lambda path, vocoder: audio.read(path, vocoder.sample_rate)[0], resynthesise),
+    "vocode": (lambda path, vocoder: npy.read_mel(path), vocode),
+}
+"""For each command, how its input is read and what makes a sound of it."""
+
+LARGEST_COUNT = 10_000  # of steps, iterations, threads: more is a typing error or an attempt to keep the machine busy
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """Holds what decides the samples, as values that JSON can hold.
+
+    Args:
+        command: "resynth" for audio as input, "vocode" for mels.
+        model: Shipped name, or absolute path.
+        model_hash: Of configuration and weights.
+        weights: "ema" or "raw".
+        device: Type of the device on which the model runs.
+        threads: CPU threads that share the arithmetic.
+        seed: Of the noise.
+        solver: Its name.
+        steps: Solver steps.
+        start: `name`, one of STARTS, and the start's parameters.
+        chunk_frames: Mel frames that go through the network at once; None for all.
+
+    Raises:
+        ValueError: A field has the wrong type or lies outside its range.
+    """
+
+    command: str
+    model: str
+    model_hash: str
+    weights: str
+    device: str
+    threads: int
+    seed: int
+    solver: str
+    steps: int
+    start: dict[str, Any]
+    chunk_frames: int | None
+
+    def __post_init__(self) -> None:
+        count, frames = f"a whole number from 1 to {LARGEST_COUNT}", self.chunk_frames
+        rules: dict[str, tuple[bool, str]] = {
+            "command": (self.command in tuple(MAKERS), " or ".join(MAKERS)),
+            "model": (isinstance(self.model, str), "a name or a path"),
+            "model_hash": (isinstance(self.model_hash, str), "hexadecimal digits"),
+            "weights": (self.weights in ("ema", "raw"), "ema or raw"),
+            "device": (isinstance(self.device, str), "the name of a device"),
+            "threads": (_is_int(self.threads, 1), count),
+            "seed": (_is_int(self.seed, 0, 2**63 - 1), "a whole number from 0 to 2^63 - 1"),
+            "solver": (isinstance(self.solver, str), "a solver's name"),
+            "steps": (_is_int(self.steps, 1), count),
+            "start": (isinstance(self.start, dict), "a name with parameters"),
+            "chunk_frames": (frames is None or _is_int(frames, 1, 2**31), "a whole number of at least 1, or none"),
+        }
+        for name, (kept, wanted) in rules.items():
+            if not kept:
+                raise ValueError(f"{name}={getattr(self, name)!r}: {wanted} is wanted")
+        solver_named(self.solver)
+
+
+def recipe(
+    command: str,
+    vocoder: Vocoder,
+    model: str | Path,
+    *,
+    weights: str = "ema",
+    seed: int = 0,
+    solver: str = "ddim",
+    steps: int | None = None,
+    start: str | None = None,
+    chunk_frames: int | None = None,
+) -> Recipe:
+    """Fills in, from the model and the machine, what is left open.
+
+    Args:
+        command: As in `Recipe`.
+        vocoder: The loaded model.
+        model: From where it was loaded.
+        weights, seed, solver, chunk_frames: As in `Recipe`.
+        steps: Solver steps; the model's own by default.
+        start: One of STARTS; the model's own by default.
+
+    Raises:
+        ValueError: A value lies outside its range.
+    """
+    shipped = not Path(model).exists() and str(model) in files.shipped()
+    return Recipe(
+        command=command,
+        model=str(model) if shipped else str(files.locate(model).resolve()),
+        model_hash=files.model_hash(vocoder),
+        weights=weights,
+        device=vocoder.device.type,
+        threads=torch.get_num_threads(),
+        seed=seed,
+        solver=solver,
+        steps=vocoder.steps if steps is None else steps,
+        start=describe_start(vocoder.start if start is None else named_start(start, vocoder)),
+        chunk_frames=chunk_frames,
+    )
+
+
+def make(vocoder: Vocoder, recipe: Recipe, path: str | Path) -> Resynthesis:
+    """Follows a recipe: reads a recording or a mel and makes its sound.
+
+    Raises:
+        ValueError: The input cannot be read, or does not suit the model.
+    """
+    read, sound = MAKERS[recipe.command]
+    start, given = build_start(recipe.start, vocoder.mel), read(Path(path), vocoder)
+    try:
+        with devices.cpu_threads(recipe.threads):
+            return sound(
+                vocoder,
+                given,
+                steps=recipe.steps,
+                solver=solver_named(recipe.solver),
+                start=start,
+                seed=recipe.seed,
+                chunk_frames=recipe.chunk_frames,
+            )
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def named_start(name: str, vocoder: Vocoder) -> Start:
+    """Returns the start of a name: the model's own where it is of this kind, else with default parameters.
+
+    Raises:
+        ValueError: No start is called so.
+    """
+    kind = _start_kind(name)
+    if type(vocoder.start) is kind:
+        return vocoder.start
+    return build_start({"name": name, **_parameters(kind)}, vocoder.mel)
+
+
+def describe_start(start: Start) -> dict[str, Any]:
+    """Writes a start down as its name and parameters.
+
+    >>> describe_start(PureNoise())
+    {'name': 'noise'}
+    """
+    names = {kind: name for name, kind in STARTS.items()}
+    if type(start) not in names:
+        raise ValueError(f"the start {type(start).__name__} has no name; add it to audiodiff.recipes.STARTS")
+    return {"name": names[type(start)]} | {name: getattr(start, name) for name in _parameters(type(start))}
+
+
+def build_start(described: dict[str, Any], mel: MelSpec) -> Start:
+    """Builds what `describe_start` wrote down; trusts nothing in it.
+
+    Raises:
+        ValueError: The name is unknown, or a parameter is missing, unknown or out of range.
+    """
+    kind = _start_kind(described.get("name"))
+    defaults, given = _parameters(kind), {name: value for name, value in described.items() if name != "name"}
+    if given.keys() != defaults.keys():
+        raise ValueError(f"start {described['name']} has the parameters {', '.join(defaults)}; got {', '.join(given)}")
+    for name, value in given.items():
+        whole = isinstance(defaults[name], int)
+        if not (_is_int(value) if whole else _is_number(value)):
+            raise ValueError(f"start: {name}={value!r} is no {'count' if whole else 'number'} in range")
+    return kind(mel, **given) if given else kind()
+
+
+def _start_kind(name: Any) -> type[Start]:
+    if not isinstance(name, str) or name not in STARTS:
+        raise ValueError(f"unknown start {name!r}: choose one of {', '.join(STARTS)}")
+    return STARTS[name]
+
+
+def _parameters(kind: type[Start]) -> dict[str, Any]:
+    return {name: p.default for name, p in inspect.signature(kind).parameters.items() if name != "mel"}
+
+
+def _is_int(value: Any, low: int = 0, high: int = LARGEST_COUNT) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,100 @@
+"""Fixtures that several test files share: a model small enough for a core, and something that sounds like speech."""
+
+import copy
+
+import hypothesis
+import pytest
+import torch
+from torch.nn import functional
+
+from audiodiff import audio, files
+from audiodiff.config import build
+
+# A busy machine must not fail a property by its slowness; 50 examples are enough for functions this smooth.
+hypothesis.settings.register_profile("audiodiff", deadline=None, max_examples=50)
+hypothesis.settings.load_profile("audiodiff")
+
+MEL = {"_target_": "audiodiff.mel.MelSpec", "sample_rate": 16000, "n_fft": 1024, "hop_length": 256, "n_mels": 80}
+
+TINY = {
+    "_target_": "audiodiff.model.Vocoder",
+    "mel": MEL,
+    "steps": 2,
+    "projections": 1,
+    "denoiser": {
+        "_target_": "audiodiff.denoisers.Denoiser",
+        "schedule": {"_target_": "audiodiff.schedules.CosineVP"},
+        "prediction": {"_target_": "audiodiff.denoisers.Velocity"},
+        "network": {
+            "_target_": "audiodiff.nn.hybrid.HybridNetwork",
+            "hop_length": 128,
+            "n_fft": 512,
+            "width": 16,
+            "dilations": [1],
+            "n_stages": 1,
+            "n_heads": 2,
+            "reach": 4,
+            "embedding": 16,
+            "n_mels": 80,
+            "mel_hop_length": 256,
+        },
+    },
+    "prior": {"_target_": "audiodiff.priors.MelShaped", "mel": MEL, "exponent": 0.5, "block": 128},
+}
+
+
+def voiced(seconds=1.5, sample_rate=16000, pitch=120.0, seed=0):
+    """Makes [1, T]: pulses through three formants, louder and softer at a syllable's rate, with a breath of noise."""
+    generator = torch.Generator().manual_seed(seed)
+    n = int(seconds * sample_rate)
+    time = torch.arange(n, dtype=torch.float64) / sample_rate
+    phase = pitch * time + 2 * torch.sin(2 * torch.pi * 1.5 * time)
+    pulses = (phase.floor().diff(prepend=phase[:1]) > 0).double()
+    source = pulses + 0.02 * torch.randn(n, generator=generator).double()
+    decay = torch.arange(sample_rate // 20, dtype=torch.float64) / sample_rate
+    formants = sum(
+        gain * torch.exp(-torch.pi * width * decay) * torch.sin(2 * torch.pi * frequency * decay)
+        for frequency, width, gain in ((600, 80, 1.0), (1400, 120, 0.5), (2600, 200, 0.3))
+    )
+    sound = functional.conv1d(source[None, None], formants.flip(0)[None, None], padding=len(formants) - 1)[0, :, :n]
+    sound = sound * (0.55 - 0.45 * torch.cos(2 * torch.pi * 3 * time))
+    return (0.3 * sound / sound.abs().max()).float()
+
+
+def tiny_vocoder(seed=0):
+    """Builds the tiny vocoder with random weights, its last layer included."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = build(copy.deepcopy(TINY))
+        torch.nn.init.normal_(model.denoiser.network.outward.weight, std=0.05)
+    model.config = copy.deepcopy(TINY)
+    model.info = {
+        "licence": "CC0-1.0",
+        "data": "none; random weights for tests",
+        "hours": 0.0,
+        "steps": 0,
+        "level": {"rms": 0.05, "peak": 0.3},
+    }
+    return model.eval()
+
+
+@pytest.fixture(scope="session")
+def tiny_model_path(tmp_path_factory):
+    """A saved tiny model (averaged weights only): PATH.safetensors with PATH.json beside it."""
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    files.save(tiny_vocoder(), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def waveform():
+    """Something voiced, [1, 24000] at 16 kHz, peak 0.3."""
+    return voiced()
+
+
+@pytest.fixture(scope="session")
+def speech(tmp_path_factory, waveform):
+    """The same as a 16-bit WAV."""
+    path = tmp_path_factory.mktemp("speech") / "speech.wav"
+    audio.write(path, waveform, 16000)
+    return path

@@ -1,0 +1,43 @@
+"""Every YAML file is composed and built."""
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.errors import ConfigCompositionException
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+import audiodiff.train  # noqa: F401 — registers the resolver that the files use
+from audiodiff.config import build, conf_dir
+from audiodiff.model import Model
+
+EXPERIMENTS = sorted(path.stem for path in (conf_dir() / "experiment").glob("*.yaml"))
+GROUPS = {
+    f"{path.parent.name}={path.stem}"
+    for path in conf_dir().glob("*/*.yaml")
+    if path.parent.name not in ("experiment", "data")
+}
+
+
+def composed(*overrides):
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return compose("train", list(overrides))
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_builds_its_model_loss_and_optimiser(experiment):
+    cfg = composed(f"experiment={experiment}")
+    model = build(OmegaConf.to_container(cfg.model, resolve=True))
+    assert isinstance(model, Model)
+    assert instantiate(cfg.optim.optimizer)(model.parameters()).param_groups[0]["lr"] == cfg.optim.optimizer.lr
+    assert instantiate(cfg.loss).max_weight == cfg.loss.max_weight
+
+
+@pytest.mark.parametrize("choice", sorted(GROUPS))
+def test_every_choice_of_every_group_composes_and_resolves(choice):
+    cfg = composed(choice, "data.path=recordings")
+    assert OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)["model"]["_target_"]
+
+
+def test_an_unknown_experiment_is_named():
+    with pytest.raises(ConfigCompositionException, match="nonsense"):
+        composed("experiment=nonsense")

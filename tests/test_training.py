@@ -1,0 +1,173 @@
+"""Training on a tiny model: what is drawn, averaged, saved, resumed and previewed."""
+
+import json
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from torch import nn
+
+from audiodiff import audio, files, metrics
+from audiodiff.config import conf_dir, shipped_path
+from audiodiff.resynthesis import resynthesise
+from audiodiff.train import WarmupCosine, train
+from audiodiff.training.callbacks import EMA
+from audiodiff.training.verdict import verdict
+
+TINY = [
+    "experiment=quickstart",
+    "model.denoiser.network.width=16",
+    "model.denoiser.network.dilations=[1]",
+    "model.denoiser.network.n_heads=2",
+    "model.denoiser.network.reach=4",
+    "model.denoiser.network.embedding=16",
+    "model.steps=2",
+    "data.batch_size=2",
+    "data.validation_clips=2",
+    "data.n_samples=8192",
+    "verdict=false",
+    "previews=0",
+    "optim.warmup_steps=2",
+    "optim.total_steps=20",
+    "log_every=1",
+    "ema_decay=0.9",
+]
+
+
+def run(folder, *overrides):
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        cfg = compose("train", [*TINY, f"run_dir={folder}", *overrides])
+    return train(cfg)
+
+
+def steps(n, every=5):
+    return [f"trainer.max_steps={n}", f"trainer.checkpoint_every={every}", f"trainer.val_check_interval={n}"]
+
+
+def states(folder):
+    return {weights: files.load(folder / "last.ckpt", weights=weights).state_dict() for weights in ("ema", "raw")}
+
+
+def equal(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """A run of 20 steps with a preview of one clip at the end."""
+    folder = tmp_path_factory.mktemp("straight")
+    run(folder, *steps(20), "previews=1")
+    return folder
+
+
+def test_resume_repeats_an_uninterrupted_run_bit_for_bit(straight, tmp_path):
+    run(tmp_path, *steps(10), "previews=1")
+    half = states(tmp_path)
+    run(tmp_path, *steps(20), "previews=1")
+    whole, resumed = states(straight), states(tmp_path)
+    assert equal(whole["raw"], resumed["raw"])
+    assert equal(whole["ema"], resumed["ema"])
+    assert not equal(half["raw"], resumed["raw"])
+
+
+def test_ema_and_raw_weights_both_survive_in_checkpoint_and_export(straight):
+    from_ckpt = states(straight)
+    exported = {weights: files.load(straight, weights=weights).state_dict() for weights in ("ema", "raw")}
+    assert equal(from_ckpt["ema"], exported["ema"])
+    assert equal(from_ckpt["raw"], exported["raw"])
+    assert not equal(from_ckpt["ema"], from_ckpt["raw"])
+
+
+def test_ema_follows_its_closed_form():
+    ema, weights = EMA(decay=0.5), [float(n) for n in range(1, 8)]
+    average = torch.tensor(weights[0])
+    for n, value in enumerate(weights[1:], start=1):
+        average = ema._average(average, torch.tensor(value), torch.tensor(n))
+    expected = weights[0]
+    for n, value in enumerate(weights[1:], start=1):
+        decay = min(0.5, (1 + n) / (10 + n))
+        expected = decay * expected + (1 - decay) * value
+    assert float(average) == pytest.approx(expected, rel=1e-6)
+
+
+def test_ema_that_was_never_updated_is_not_swapped_in():
+    class Module(nn.Linear):
+        device = torch.device("cpu")
+
+        def configure_model(self):
+            pass
+
+    ema, module = EMA(), Module(2, 2)
+    ema._average_model = torch.optim.swa_utils.AveragedModel(module)
+    nn.init.zeros_(ema._average_model.module.weight)
+    before = module.weight.detach().clone()
+    ema.on_validation_epoch_start(None, module)
+    assert torch.equal(module.weight, before)
+
+
+def test_preview_is_what_resynthesis_of_that_checkpoint_gives_sample_for_sample(straight):
+    (preview,) = (straight / "previews").glob("step0000020-*.wav")
+    source = shipped_path("datasets/clips/speech") / f"{preview.stem.split('-', 1)[1]}.flac"
+    model = files.load(straight / "last.ckpt")
+    waveform, _ = audio.read(source, model.sample_rate)
+    samples, _ = audio.to_pcm(resynthesise(model, waveform, seed=0).waveform)
+    heard, _ = audio.read(preview)
+    assert torch.equal(heard, torch.from_numpy(samples.T / 32768).float())
+
+
+def test_metrics_file_holds_loss_by_log_snr_band_and_clips_per_second(straight):
+    lines = [json.loads(line) for line in (straight / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["step"] == 20
+    assert lines[-1]["clips_per_second"] > 0
+    assert any(name.startswith("log_snr/") for name in lines[-1])
+
+
+def test_checkpoint_loads_without_pickled_code_and_knows_the_level_of_the_data(straight):
+    checkpoint = torch.load(straight / "last.ckpt", weights_only=True)
+    info = checkpoint["audiodiff"]["info"]
+    assert 0 < info["level"]["rms"] < info["level"]["peak"] <= 1
+    assert info["steps"] == 20
+    assert json.loads((straight / "model.json").read_text())["config"] == checkpoint["audiodiff"]["config"]
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_training_lowers_the_loss_in_every_precision(tmp_path, precision):
+    run(tmp_path, *steps(40), f"trainer.precision={precision}", "optim.optimizer.lr=3e-3", "optim.total_steps=40")
+    losses = [json.loads(line)["train/loss"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert all(torch.isfinite(torch.tensor(losses)))
+    assert sum(losses[-10:]) < sum(losses[:10])
+
+
+def test_transfer_begins_with_another_models_weights_at_step_zero(straight, tmp_path):
+    run(tmp_path, *steps(1), f"init_from={straight}", "optim.optimizer.lr=0.0")
+    assert equal(states(tmp_path)["raw"], states(straight)["ema"])
+
+
+def test_learning_rate_rises_then_falls_to_its_last_value():
+    factor = WarmupCosine(10, 100, 0.1)
+    values = [factor(step) for step in range(101)]
+    assert values[:10] == sorted(values[:10])
+    assert values[10:] == sorted(values[10:], reverse=True)
+    assert values[100] == pytest.approx(0.1)
+    assert max(values) == 1
+
+
+def test_verdict_compares_with_silence_noise_and_the_untrained_network(straight):
+    model = files.load(straight)
+    reference, _ = audio.read(shipped_path("datasets/clips/speech") / "june.flac", model.sample_rate)
+    found = verdict(model, model, reference[0])
+    assert found["lsd/model"] == found["lsd/untrained"]
+    assert found["lsd/margin"] <= 0
+    silence = metrics.log_spectral_distance_db(reference[0], torch.zeros_like(reference[0]), model.sample_rate)
+    assert found["lsd/silence"] == silence
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("experiment", "margin_db"), [("quickstart", 6.0), ("one-clip", 10.0)])
+def test_tiny_experiment_beats_silence_noise_and_the_untrained_network(tmp_path, experiment, margin_db):
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        found = train(compose("train", [f"experiment={experiment}", f"run_dir={tmp_path}"]))
+    assert found["lsd/margin"] > margin_db
+    sample, rate = audio.read(tmp_path / "sample.wav")
+    assert rate == 16000
+    assert sample.shape[1] > rate
