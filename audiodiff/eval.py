@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from audiodiff import audio, devices, files
-from audiodiff.data.clips import Recording, read_manifest, scan_folder
 from audiodiff.metrics import score
 from audiodiff.model import Vocoder
+from audiodiff.recordings import Recording, read_manifest, scan_folder
 from audiodiff.starts import PureNoise
 
 __all__ = ["Row", "evaluate", "interval", "main", "markdown", "rows_of"]

@@ -7,7 +7,6 @@ with `weights_only`, and holds the same.
 
 import hashlib
 import json
-from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -79,7 +78,8 @@ def load(model: str | Path, device: str | torch.device = "cpu", weights: str = "
         raise ValueError(
             f"{path}: tensors and configuration disagree ({str(error).splitlines()[-1].strip()})"
         ) from None
-    built.config, built.info = header["config"], header.get("info", {})
+    info = header.get("info")
+    built.config, built.info = header["config"], info if isinstance(info, dict) else {}
     return built.eval().requires_grad_(False).to(device)
 
 
@@ -119,20 +119,13 @@ def model_hash(model: Model) -> str:
     return digest.hexdigest()[:16]
 
 
-def measure_level(recordings: Sequence[Any], limit: int = 100) -> dict[str, float]:
-    """Measures rms and peak of at most `limit` recordings, evenly taken from the list; full scale = 1."""
-    from audiodiff import audio
-
-    chosen = recordings[:: max(1, len(recordings) // limit)]
-    waveforms = [audio.read(r.path)[0] for r in chosen]
-    energy = sum(float((w**2).sum()) for w in waveforms) / sum(w.numel() for w in waveforms)
-    return {"rms": round(energy**0.5, 5), "peak": round(max(float(w.abs().max()) for w in waveforms), 5)}
-
-
 def _rebuild(path: Path, config: Any) -> Model:
+    """Builds the model of a configuration, which a stranger may have written: any error in it becomes one sentence."""
     try:
         built = build(config)
-    except Exception as error:  # a stranger's numbers can make any constructor raise anything
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    except Exception as error:
         raise ValueError(f"{path}: its configuration builds no model ({_first_line(error)})") from None
     if not isinstance(built, Model):
         raise ValueError(f"{path}: its configuration builds a {type(built).__name__}, and no model")
@@ -149,7 +142,7 @@ def _read_safetensors(path: Path, weights: str) -> tuple[dict[str, Any], dict[st
         raise ValueError(f"{sidecar}: is missing; keep it beside {path.name}, it says how the model is built")
     try:
         header = json.loads(sidecar.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{sidecar}: is no JSON ({error})") from None
     averaged = {name: t for name, t in tensors.items() if not name.startswith(RAW)}
     raw = {name[len(RAW) :]: t for name, t in tensors.items() if name.startswith(RAW)}

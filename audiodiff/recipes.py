@@ -138,19 +138,16 @@ def make(vocoder: Vocoder, recipe: Recipe, path: str | Path) -> Resynthesis:
     """
     read, sound = MAKERS[recipe.command]
     start, given = build_start(recipe.start, vocoder.mel), read(Path(path), vocoder)
-    try:
-        with devices.cpu_threads(recipe.threads):
-            return sound(
-                vocoder,
-                given,
-                steps=recipe.steps,
-                solver=solver_named(recipe.solver),
-                start=start,
-                seed=recipe.seed,
-                chunk_frames=recipe.chunk_frames,
-            )
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+    with devices.cpu_threads(recipe.threads):
+        return sound(
+            vocoder,
+            given,
+            steps=recipe.steps,
+            solver=solver_named(recipe.solver),
+            start=start,
+            seed=recipe.seed,
+            chunk_frames=recipe.chunk_frames,
+        )
 
 
 def named_start(name: str, vocoder: Vocoder) -> Start:

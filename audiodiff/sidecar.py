@@ -1,6 +1,10 @@
 """The note beside a sound, OUT.wav.json: its recipe, its input with a hash, and the versions that made it.
 
-A sidecar may come from a stranger: every field is checked, and nothing in it can name code.
+A sidecar may come from a stranger: every field is checked, and nothing in it can name code. To make a sound again:
+
+    note = Sidecar.read("out.wav.json")
+    note.check_input()
+    sound = recipes.make(note.vocoder(), note.recipe, note.input)
 """
 
 import dataclasses
@@ -17,10 +21,10 @@ import torch
 
 from audiodiff import __version__, audio, devices, files
 from audiodiff.model import Vocoder
-from audiodiff.recipes import Recipe, build_start, make
+from audiodiff.recipes import Recipe, build_start
 from audiodiff.resynthesis import Resynthesis
 
-__all__ = ["Sidecar", "file_hash", "regenerate", "sidecar_path", "versions", "write"]
+__all__ = ["Sidecar", "file_hash", "sidecar_path", "versions", "write"]
 
 LARGEST = 100_000  # bytes; a sidecar has about one thousand
 log = logging.getLogger(__name__)
@@ -75,15 +79,22 @@ class Sidecar:
         del fields["recipe"]
         return json.dumps(fields, indent=2) + "\n"
 
-    def vocoder(self) -> Vocoder:
-        """Loads the model, checks that model and input are what they were, and warns of other versions.
+    def check_input(self) -> None:
+        """Checks that the input is what it was.
 
         Raises:
-            ValueError: Model or input are missing, or have changed.
+            ValueError: It is missing or has changed.
         """
         if not Path(self.input).is_file():
             raise ValueError(f"{self.input}: the input of this sound is gone; put it back there")
         _same(f"the input {self.input}", self.input_sha256, file_hash(self.input))
+
+    def vocoder(self) -> Vocoder:
+        """Loads the model, checks that it is what it was, and warns of other versions.
+
+        Raises:
+            ValueError: The model is missing or has changed.
+        """
         vocoder = Vocoder.load(self.recipe.model, devices.resolve(self.recipe.device), self.recipe.weights)
         _same(f"the model {self.recipe.model}", self.recipe.model_hash, files.model_hash(vocoder))
         build_start(self.recipe.start, vocoder.mel)
@@ -123,17 +134,6 @@ def write(path: str | Path, sound: Resynthesis, recipe: Recipe, source: str | Pa
         file.write(note.text().encode())
         file.flush()  # a full disk must show before the sound is in place
         return audio.write(path, sound.waveform, sample_rate)
-
-
-def regenerate(sidecar: str | Path, path: str | Path) -> None:
-    """Makes a sound again from its sidecar; byte for byte, on the same machine.
-
-    Raises:
-        ValueError: The sidecar is damaged, model or input have changed, or a file cannot be written.
-    """
-    note = Sidecar.read(sidecar)
-    vocoder = note.vocoder()
-    write(path, make(vocoder, note.recipe, note.input), note.recipe, note.input, vocoder.sample_rate)
 
 
 def file_hash(path: str | Path) -> str:

@@ -22,9 +22,9 @@ from torch.utils.data import DataLoader
 
 from audiodiff import audio, files
 from audiodiff.config import build, conf_dir, shipped_path
-from audiodiff.data import ClipData, Recording, read_manifest, scan_folder
-from audiodiff.data.clips import NumberSampler, clip_loader
+from audiodiff.data import ClipData, NumberSampler, clip_loader
 from audiodiff.model import Model
+from audiodiff.recordings import Recording, measure_level, read_manifest, scan_folder
 from audiodiff.training.callbacks import EMA, Checkpoints, ClipsPerSecond, Previews, Throughput
 from audiodiff.training.lit import LitModel
 from audiodiff.training.verdict import sound_of, untrained, verdict
@@ -156,7 +156,7 @@ def _model(cfg: DictConfig, section: dict[str, Any], training: list[Recording]) 
     model.config = section
     model.info = {
         **_plain(cfg.info),
-        "level": files.measure_level(training),
+        "level": measure_level(training),
         "clips": len(training),
         "hours": round(sum(r.n_samples / r.sample_rate for r in training) / 3600, 2),
     }

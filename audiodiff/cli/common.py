@@ -111,11 +111,9 @@ def guarded(run: Callable[[], int]) -> int:
     """Runs, and turns whatever goes wrong into one line and an exit status."""
     logging.basicConfig(format="audiodiff: %(message)s", level=logging.WARNING)
     try:
-        status = run()
+        status = _status(run)
         sys.stdout.flush()
         return status
-    except SystemExit as stop:  # argparse has said what it had to say
-        return int(stop.code or 0)
     except BrokenPipeError:
         _discard_output()
         return BROKEN_PIPE
@@ -131,6 +129,13 @@ def guarded(run: Callable[[], int]) -> int:
             raise
         say("out of memory; give a shorter recording, or --chunk-seconds 10")
     return 2
+
+
+def _status(run: Callable[[], int]) -> int:
+    try:
+        return run()
+    except SystemExit as stop:  # argparse has said what it had to say
+        return stop.code if isinstance(stop.code, int) else 0
 
 
 def _out_of_memory(error: Exception) -> bool:

@@ -1,13 +1,14 @@
-"""Works through the jobs of a run: progress, the bad ones listed, one line about the time that it took."""
+"""Works through the jobs of a run: progress, the bad ones listed, one line about the time that it took.
 
-import argparse
+The time is that of reading, making and writing; the loading of the model is not counted.
+"""
+
 import dataclasses
 import errno
 import json
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audiodiff.cli.common import say
@@ -34,92 +35,83 @@ class Made:
     clipped: int = 0
 
 
-class Run:
-    """Follows a run from its start, so that the time for loading the model is told apart.
+def work(plan: Plan, do: Callable[[Job], Made], device: "torch.device", as_json: bool) -> int:
+    """Does the jobs, tells how it went, and returns the exit status.
+
+    A single file that fails ends the run with its error. Of several, the others are finished first.
 
     Args:
-        plan: What to do.
-        options: Of the command; `json` counts.
+        plan: The jobs.
+        do: Does one.
         device: Whose memory is watched.
+        as_json: Whether to print the results on standard output too.
     """
+    from tqdm import tqdm
+    from tqdm.contrib.logging import logging_redirect_tqdm
 
-    def __init__(self, plan: Plan, options: argparse.Namespace, device: "torch.device") -> None:
-        self.plan = plan
-        self.json = options.json
-        self.device = device
+    from audiodiff import devices
 
-    def work(self, do: Callable[[Job], Made]) -> int:
-        """Does the jobs; returns the exit status.
-
-        One file that fails ends the run with its error. Of several, the others are finished first.
-        """
-        from tqdm import tqdm
-        from tqdm.contrib.logging import logging_redirect_tqdm
-
-        if self.plan.folder is not None:
-            self.plan.folder.mkdir(exist_ok=True)
-        results: list[dict[str, Any]] = []
-        jobs = tqdm(self.plan.jobs, unit="file", disable=None if self.plan.many else True)  # None: not in a pipe
-        with logging_redirect_tqdm():
-            for job in jobs:
-                results.append(self._attempt(do, job))
-        return self._tell(results)
-
-    def _attempt(self, do: Callable[[Job], Made], job: Job) -> dict[str, Any]:
-        paths = {"input": str(job.input), "output": str(job.output)}
-        begun = time.perf_counter()
-        try:
-            job.output.parent.mkdir(parents=True, exist_ok=True)
-            made = do(job)
-        except (ValueError, OSError) as error:
-            if not self.plan.many or _disk_is_full(error):
-                raise
-            return paths | {"error": _with_path(job.input, error)}
-        elapsed = time.perf_counter() - begun
-        return paths | {
-            "seconds": made.seconds,
-            "elapsed_seconds": elapsed,
-            "times_real_time": made.seconds / elapsed,
-            "network_calls": made.network_calls,
-            "clipped_samples": made.clipped,
-        }
-
-    def _tell(self, results: list[dict[str, Any]]) -> int:
-        from audiodiff import devices
-
-        good, bad = [r for r in results if "error" not in r], [r for r in results if "error" in r]
-        memory = devices.peak_memory_mib(self.device)
-        for result in bad:
-            say(result["error"])
-        if bad:
-            say(f"{len(bad)} of {len(results)} files failed")
-        if good:
-            print(summary(good, memory), file=sys.stderr)
-        if self.json:
-            told = [r | {"peak_memory_mib": memory} if "error" not in r else r for r in results]
-            print(json.dumps(told if self.plan.many else told[0], indent=2))
-        return SOME_FAILED if bad else 0
+    if plan.folder is not None:
+        plan.folder.mkdir(exist_ok=True)
+    with logging_redirect_tqdm():  # disable=None: no bar in a pipe
+        jobs = tqdm(plan.jobs, unit="file", disable=None if plan.many else True)
+        results = [_attempt(do, job, plan.many) for job in jobs]
+    memory = devices.peak_memory_mib(device)
+    failed = _tell(results, memory)
+    if as_json:
+        told = [r if "error" in r else r | {"peak_memory_mib": memory} for r in results]
+        print(json.dumps(told if plan.many else told[0], indent=2))
+    return SOME_FAILED if failed else 0
 
 
 def summary(results: list[dict[str, Any]], memory: float | None) -> str:
     """Says in one line how long it took.
 
     >>> summary([{"seconds": 3.0, "elapsed_seconds": 1.5, "network_calls": 2}], 100.0)
-    '3.00 s of audio in 1.50 s, 2.0 × real time, peak memory 100 MiB, 2 network calls'
+    '3.00 s of audio in 1.50 s, 2.0 × real time, peak memory 100 MiB, 2 network calls per channel'
     """
     seconds, elapsed = (sum(r[key] for r in results) for key in ("seconds", "elapsed_seconds"))
     calls = sorted({r["network_calls"] for r in results})
-    many = "" if len(results) == 1 else f"{len(results)} files, "
     return (
-        f"{many}{seconds:.2f} s of audio in {elapsed:.2f} s, {seconds / elapsed:.1f} × real time, "
-        f"peak memory {'unknown' if memory is None else f'{memory:.0f} MiB'}, "
-        f"{calls[0] if len(calls) == 1 else f'{calls[0]} to {calls[-1]}'} network calls{' per file' if many else ''}"
+        f"{f'{len(results)} files, ' if len(results) > 1 else ''}{seconds:.2f} s of audio in {elapsed:.2f} s, "
+        f"{seconds / elapsed:.1f} × real time, peak memory {'unknown' if memory is None else f'{memory:.0f} MiB'}, "
+        f"{calls[0] if len(calls) == 1 else f'{calls[0]} to {calls[-1]}'} network calls per channel"
     )
 
 
-def _with_path(path: Path, error: Exception) -> str:
-    message = " ".join(str(error).splitlines())
-    return message if str(path) in message else f"{path}: {message}"
+def _attempt(do: Callable[[Job], Made], job: Job, go_on: bool) -> dict[str, Any]:
+    """Does a job and times it; keeps its error if others shall follow."""
+    paths = {"input": str(job.input), "output": str(job.output)}
+    begun = time.perf_counter()
+    try:
+        made = do(job)
+    except (ValueError, OSError) as error:
+        message = " ".join(str(error).splitlines())
+        if not message.startswith((f"{job.input}: ", str(job.output))):
+            message = f"{job.input}: {message}"
+        if not go_on or _disk_is_full(error):
+            raise ValueError(message) from None
+        return paths | {"error": message}
+    elapsed = time.perf_counter() - begun
+    return paths | {
+        "seconds": made.seconds,
+        "elapsed_seconds": elapsed,
+        "times_real_time": made.seconds / elapsed,
+        "network_calls": made.network_calls,
+        "clipped_samples": made.clipped,
+    }
+
+
+def _tell(results: list[dict[str, Any]], memory: float | None) -> int:
+    """Prints the errors and the line about the rest; returns the number of errors."""
+    good, bad = [r for r in results if "error" not in r], [r for r in results if "error" in r]
+    for result in bad:
+        say(result["error"])
+    if bad:
+        say(f"{len(bad)} of {len(results)} files failed")
+    if good:
+        print(summary(good, memory), file=sys.stderr)
+    return len(bad)
 
 
 def _disk_is_full(error: Exception) -> bool:

@@ -1,16 +1,11 @@
 """Cuts training clips out of recordings. Clip n of a run is a pure function of (seed, n), so a run can be resumed.
 
-A recording comes from a manifest (JSON lines: path relative to the manifest, n_samples, sample_rate, and whatever else)
-or from a folder that is scanned. Recordings are drawn in proportion to their length; short ones are joined end to end.
+Recordings are drawn in proportion to their length; short ones are joined end to end.
 """
 
-import json
-import logging
 import random
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
-from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,68 +13,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from audiodiff import audio
 from audiodiff.data.augment import Augment
+from audiodiff.recordings import Recording
 
-__all__ = ["ClipData", "Recording", "read_manifest", "scan_folder"]
-
-log = logging.getLogger(__name__)
-
-
-class Recording(NamedTuple):
-    """Names an audio file, its length in samples and its sample rate."""
-
-    path: Path
-    n_samples: int
-    sample_rate: int
-
-
-def read_manifest(path: str | Path) -> list[Recording]:
-    """Reads a JSONL manifest.
-
-    Raises:
-        ValueError: It is missing, empty, or a line lacks a field.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(
-            f"{path}: no such manifest; run the data set's prepare.py, or use data=folder data.path=FOLDER"
-        )
-    found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            entry = json.loads(line)
-            found.append(Recording(path.parent / entry["path"], int(entry["n_samples"]), int(entry["sample_rate"])))
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(
-                f"{path}, line {number}: {error!r}; each line is a JSON object with path, n_samples, sample_rate"
-            ) from None
-    if not found:
-        raise ValueError(f"{path}: the manifest is empty")
-    return found
-
-
-def scan_folder(path: str | Path) -> list[Recording]:
-    """Finds the audio files below a folder, sorted by name; unreadable ones are named in the log and left out.
-
-    Raises:
-        ValueError: The folder is missing or holds no readable audio.
-    """
-    import soundfile
-
-    path = Path(path)
-    if not path.is_dir():
-        raise ValueError(f"{path}: no such folder; give data.path=FOLDER with audio files")
-    found = []
-    for file in sorted(p for p in path.rglob("*") if p.suffix.lower() in audio.AUDIO_SUFFIXES):
-        try:
-            info = soundfile.info(file)
-        except (RuntimeError, OSError):
-            log.warning("%s: left out, it cannot be read as audio", file)
-            continue
-        if info.frames:
-            found.append(Recording(file, info.frames, info.samplerate))
-    if not found:
-        raise ValueError(f"{path}: holds no readable audio ({', '.join(sorted(audio.AUDIO_SUFFIXES))})")
-    return found
+__all__ = ["ClipData", "NumberSampler", "clip_loader"]
 
 
 class ClipData(Dataset[Tensor]):

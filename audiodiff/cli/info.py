@@ -1,0 +1,75 @@
+"""Shows what a model is: licence, data, training, level, mel, size.
+
+Without MODEL, lists the models that ship with audiodiff and shows the default one.
+"""
+
+import argparse
+import json
+from typing import TYPE_CHECKING, Any
+
+from audiodiff.cli import common
+
+if TYPE_CHECKING:
+    from audiodiff.model import Model
+
+EXAMPLE = "audiodiff info speech-16k --json"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the model and --json."""
+    parser.add_argument("model", nargs="?", metavar="MODEL", help="shipped name, file, run folder or .ckpt")
+    common.add_json_option(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Loads the model and prints its facts."""
+    from audiodiff import files
+
+    name = options.model or files.DEFAULT_MODEL
+    shown = facts(files.load(name), name)
+    if not options.model:
+        shown = {"shipped": files.shipped(), "default": files.DEFAULT_MODEL} | shown
+    print(json.dumps(shown, indent=2, default=str) if options.json else "\n".join(_lines(shown)))
+    return 0
+
+
+def facts(model: "Model", name: str) -> dict[str, Any]:
+    """Collects what is known of a model: what its file tells, and what can be read off it."""
+    import dataclasses
+
+    from audiodiff import files
+    from audiodiff.model import Vocoder
+    from audiodiff.recipes import describe_start
+
+    network = model.denoiser.network
+    field = getattr(network, "receptive_field", None)
+    told = {"licence": "unknown", "data": "unknown"} | model.info
+    return (
+        {"name": name}
+        | told
+        | {
+            "kind": type(model).__name__,
+            "file": str(files.locate(name)),
+            "hash": files.model_hash(model),
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "receptive_field_samples": None if field is None else field(),
+            "sample_rate": model.sample_rate,
+            "mel": dataclasses.asdict(model.mel) if isinstance(model, Vocoder) else None,
+            "sampling": {"steps": model.steps, "start": describe_start(model.start)},
+        }
+    )
+
+
+def _lines(shown: dict[str, Any]) -> list[str]:
+    return [f"{name.replace('_', ' '):<24}{_text(value)}" for name, value in shown.items()]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        if "name" in value:
+            rest = _text({name: item for name, item in value.items() if name != "name"})
+            return f"{value['name']} ({rest})" if rest else value["name"]
+        return ", ".join(f"{name} {_text(item)}" for name, item in value.items())
+    if isinstance(value, list):
+        return ", ".join(_text(item) for item in value) or "none"
+    return "none" if value is None else str(value)

@@ -1,0 +1,29 @@
+"""Makes a sound again from the sidecar beside it, byte for byte on the same machine.
+
+The model and the input must be where they were, and unchanged: their hashes are compared.
+"""
+
+import argparse
+
+from audiodiff.cli import common
+from audiodiff.cli.paths import Kinds, plan
+from audiodiff.cli.resynth import follow
+
+EXAMPLE = "audiodiff regenerate out.wav.json again.wav"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds sidecar, output and options."""
+    parser.add_argument("sidecar", metavar="SIDECAR", help="the OUT.wav.json beside a sound")
+    parser.add_argument("out", metavar="OUT.wav", help="the WAV file")
+    common.add_output_options(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Reads the sidecar, checks that nothing has changed, and follows its recipe."""
+    from audiodiff.sidecar import Sidecar
+
+    note = Sidecar.read(options.sidecar)
+    note.check_input()
+    jobs = plan([note.input], options.out, Kinds((), ".wav", beside=(".json",)), options.force)
+    return follow(note.recipe, jobs, note.vocoder(), options.json)

@@ -1,0 +1,60 @@
+"""Compares a recording with what was made of it.
+
+Both are brought to the lower of the two sample rates, so that only what both can hold is compared; a line says so. The
+measures are the mean over the channels. PESQ and STOI need the extra `eval`.
+"""
+
+import argparse
+import json
+import math
+from typing import TYPE_CHECKING
+
+from audiodiff.cli import common
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+EXAMPLE = "audiodiff score speech.flac out.wav"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the two files and --json."""
+    parser.add_argument("reference", metavar="REF", help="the recording")
+    parser.add_argument("test", metavar="TEST", help="what was made of it")
+    common.add_json_option(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Reads both, measures, and prints a table or JSON."""
+    from audiodiff import audio
+
+    (reference, rate), (test, test_rate) = audio.read(options.reference), audio.read(options.test)
+    lower = min(rate, test_rate)
+    if rate != test_rate:
+        common.say(f"{options.reference} has {rate} Hz, {options.test} {test_rate} Hz; compared at {lower} Hz")
+    if len(reference) != len(test):
+        raise ValueError(
+            f"{options.reference} has {len(reference)} channels and {options.test} {len(test)}; "
+            "the same number is wanted: mix one down first"
+        )
+    measures = _mean_over_channels(
+        audio.resample(reference, rate, lower), audio.resample(test, test_rate, lower), lower
+    )
+    if options.json:
+        files = {"reference": options.reference, "test": options.test, "sample_rate": lower}
+        print(json.dumps(files | measures, indent=2))
+    else:
+        print("\n".join(f"{name:<14}{'-' if value is None else f'{value:.3f}':>9}" for name, value in measures.items()))
+    return 0
+
+
+def _mean_over_channels(reference: "Tensor", test: "Tensor", sample_rate: int) -> dict[str, float | None]:
+    """Averages each measure over the channels in which it is defined; None where it is in none."""
+    from audiodiff import metrics
+
+    scores = [metrics.score(r, t, sample_rate) for r, t in zip(reference, test, strict=True)]
+    means: dict[str, float | None] = {}
+    for name in metrics.MEASURES:
+        values = [score[name] for score in scores if math.isfinite(score.get(name, math.nan))]
+        means[name] = sum(values) / len(values) if values else None
+    return means

@@ -1,0 +1,394 @@
+"""Vocoder and generator: one path to sound, that depends on nothing but mel, weights and seed."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from audiodiff.config import build
+from audiodiff.denoisers import Denoiser, Velocity
+from audiodiff.losses import DenoisingLoss, PowerTimes
+from audiodiff.mel import LogMel, MelSpec
+from audiodiff.model import Generator, Vocoder
+from audiodiff.nn import HybridNetwork
+from audiodiff.priors import Identity, MelShaped
+from audiodiff.resynthesis import CallCounter, resynthesise
+from audiodiff.schedules import CosineVP, even_times
+from audiodiff.solvers import SOLVERS, DPMSolver2M
+from audiodiff.starts import GriffinLim, PureNoise
+
+# The pairs of rate and hop that the library promises: with a network hop that divides the mel's.
+RATES = [
+    (16000, 160, 80),
+    (22050, 256, 128),
+    (24000, 256, 128),
+    (24000, 300, 100),
+    (44100, 441, 147),
+    (44100, 512, 128),
+    (48000, 480, 120),
+    (48000, 600, 150),
+]
+
+
+@pytest.fixture(scope="module")
+def vocoder(tiny_model_path):
+    return Vocoder.load(tiny_model_path)
+
+
+@pytest.fixture(scope="module")
+def mel(vocoder, waveform):
+    return vocoder.spectrogram(waveform[None, :, : 40 * vocoder.hop_length])
+
+
+@pytest.fixture(scope="module")
+def generator():
+    network = HybridNetwork(hop_length=64, n_fft=256, width=8, dilations=(1,), n_stages=1, n_heads=2, reach=4)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        torch.nn.init.normal_(network.outward.weight, std=0.05)
+    return Generator(Denoiser(network, Velocity(), CosineVP()), 16000, 64, Identity(0.1), steps=2).eval()
+
+
+def build_vocoder(sample_rate, mel_hop, hop):
+    n_fft = 1024 if sample_rate <= 24000 else 2048
+    spec = MelSpec(
+        sample_rate, n_fft=n_fft, win_length=n_fft, hop_length=mel_hop, n_mels=20, f_max=min(12000, sample_rate / 2)
+    )
+    network = HybridNetwork(
+        hop_length=hop,
+        n_fft=4 * hop,
+        width=16,
+        dilations=(1, 2),
+        n_stages=1,
+        n_heads=2,
+        reach=4,
+        embedding=16,
+        n_mels=20,
+        mel_hop_length=mel_hop,
+    )
+    return Vocoder(spec, Denoiser(network, Velocity(), CosineVP()), MelShaped(spec, block=hop), steps=2, projections=1)
+
+
+@pytest.mark.parametrize(("sample_rate", "mel_hop", "hop"), RATES)
+def test_vocoder_of_any_rate_trains_and_gives_frames_times_hop_samples(sample_rate, mel_hop, hop):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        vocoder = build_vocoder(sample_rate, mel_hop, hop)
+    waveform = 0.1 * torch.randn(2, 1, 16 * mel_hop, generator=torch.Generator().manual_seed(1))
+    mel = vocoder.spectrogram(waveform)
+    assert mel.shape == (2, 20, 16)
+    shape = vocoder.prior.shape(mel)
+    x = vocoder.prior.encode(waveform, shape)
+    assert torch.allclose(vocoder.prior.decode(x, shape), waveform, atol=1e-5)
+    loss = DenoisingLoss(PowerTimes())
+    optimizer, losses = torch.optim.Adam(vocoder.parameters(), lr=3e-3), []
+    for _ in range(4):
+        condition = vocoder.denoiser.network.encode(mel)
+        terms = loss(vocoder.denoiser, x, condition, lambda z: z, torch.Generator().manual_seed(2))
+        losses.append(float(terms.total.mean()))
+        optimizer.zero_grad()
+        terms.total.mean().backward()
+        assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in vocoder.parameters())
+        optimizer.step()
+    assert losses[-1] < losses[0]  # the same noise and times every time
+    for frames in (7, 16):
+        out = vocoder.eval().generate(mel[..., :frames], seed=3)
+        assert out.shape == (2, 1, frames * mel_hop)
+        assert bool(out.isfinite().all())
+
+
+@pytest.mark.parametrize("start", [PureNoise(), "griffin-lim"])
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_generate_makes_each_clip_from_its_own_seed(vocoder, mel, start, solver):
+    start = GriffinLim(vocoder.mel, n_iter=2) if start == "griffin-lim" else start
+    mels = torch.cat([mel, mel.flip(-1), mel + 0.5, mel.roll(7, -1)])
+    options = dict(solver=SOLVERS[solver](), start=start, steps=3)
+    together = vocoder.generate(mels, seed=10, **options)
+    for i in range(4):
+        alone = vocoder.generate(mels[i : i + 1], seed=10 + i, **options)
+        assert torch.allclose(together[i : i + 1], alone, atol=1e-5)  # float32; sums of other batch sizes round anew
+    assert not torch.allclose(together[:1], vocoder.generate(mel, seed=11, **options), atol=1e-3)
+
+
+def test_generate_is_reproducible_and_leaves_global_randomness_alone(vocoder, mel):
+    before = torch.random.get_rng_state()
+    first = vocoder.generate(mel, seed=3)
+    torch.manual_seed(99)
+    assert torch.equal(vocoder.generate(mel, seed=3), first)
+    torch.random.set_rng_state(before)
+    vocoder.generate(mel, seed=4)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_generate_draws_noise_on_the_cpu_clip_by_clip(vocoder, mel):
+    seen = []
+
+    class Spy(PureNoise):
+        def __call__(self, mel, noise, encode, schedule):
+            seen.append(noise.clone())
+            return super().__call__(mel, noise, encode, schedule)
+
+    vocoder.generate(torch.cat([mel, mel]), start=Spy(), seed=5)
+    n = mel.shape[-1] * vocoder.hop_length
+    for i in range(2):
+        wanted = torch.randn(1, n, generator=torch.Generator("cpu").manual_seed(5 + i))
+        assert torch.equal(seen[0][i], wanted)
+
+
+@pytest.mark.parametrize("chunk_frames", [5, 8, 13, 64])
+@pytest.mark.parametrize("projections", [0, 1])
+def test_generate_is_unchanged_by_chunks(vocoder, mel, chunk_frames, projections, monkeypatch):
+    monkeypatch.setattr(vocoder, "projections", projections)
+    whole = vocoder.generate(mel, steps=3)
+    # float32: sums of other lengths round differently, 1e-6 or so.
+    assert float((vocoder.generate(mel, steps=3, chunk_frames=chunk_frames) - whole).abs().max()) < 1e-4
+
+
+def test_generate_in_chunks_bounds_what_the_network_sees(vocoder, mel):
+    lengths, network = [], vocoder.denoiser.network
+    hook = network.register_forward_pre_hook(lambda module, inputs: lengths.append(inputs[0].shape[-1]))
+    vocoder.generate(mel, steps=1, chunk_frames=5)
+    hook.remove()
+    context = -(-network.receptive_field() // 128) * 128
+    assert len(lengths) == 8
+    assert max(lengths) == 5 * vocoder.hop_length + 2 * context < mel.shape[-1] * vocoder.hop_length
+
+
+@pytest.mark.parametrize("chunk_frames", [0, -1])
+def test_generate_refuses_empty_chunks(vocoder, mel, chunk_frames):
+    with pytest.raises(ValueError, match="chunk_frames must be at least 1"):
+        vocoder.generate(mel, chunk_frames=chunk_frames)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+@pytest.mark.parametrize("chunk_frames", [None, 7])
+def test_generate_encodes_the_mel_once_whatever_the_steps(vocoder, mel, steps, chunk_frames):
+    encoder, network = CallCounter(vocoder.denoiser.network.mel_encoder), CallCounter(vocoder.denoiser.network)
+    with encoder, network:
+        vocoder.generate(mel, steps=steps, chunk_frames=chunk_frames)
+    assert encoder.count == 1
+    assert network.count == steps * (1 if chunk_frames is None else -(-40 // 7))
+
+
+def test_generate_follows_steps_times_solver_and_callback(vocoder, mel):
+    def calls(**options):
+        seen = []
+        vocoder.generate(mel, callback=lambda i, x: seen.append((i, tuple(x.shape))), **options)
+        assert [i for i, _ in seen] == list(range(len(seen)))
+        assert all(shape == (1, 1, mel.shape[-1] * vocoder.hop_length) for _, shape in seen)
+        return len(seen)
+
+    assert calls() == vocoder.steps == 2
+    assert calls(steps=5) == 5
+    assert calls(times=even_times(3), solver=DPMSolver2M()) == 3
+    assert torch.equal(vocoder.generate(mel, steps=3), vocoder.generate(mel, times=even_times(3)))
+    assert not torch.equal(vocoder.generate(mel, steps=3), vocoder.generate(mel, steps=3, solver=DPMSolver2M()))
+
+
+def test_generate_begins_where_its_start_says(vocoder, mel):
+    start, times = GriffinLim(vocoder.mel, time=0.3, n_iter=1), []
+
+    class Spy(DPMSolver2M):
+        def step(self, denoise, x_t, t, s, memory=None, generator=None):
+            times.append(float(t))
+            return super().step(denoise, x_t, t, s, memory, generator)
+
+    vocoder.generate(mel, start=start, steps=3, solver=Spy())
+    assert times == pytest.approx([0.3, 0.2, 0.1])
+
+
+def test_generate_gives_the_sound_the_mel_it_was_asked_for(vocoder, mel, monkeypatch):
+    def error(projections):
+        monkeypatch.setattr(vocoder, "projections", projections)
+        return float((vocoder.spectrogram(vocoder.generate(mel)) - mel).abs().mean())
+
+    assert error(2) < 0.5 * error(0)  # random weights; measured 0.18 against 0.75 nepers
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((80, 40), r"\[80, 40\]; this model wants \[80 bands, frames\]"),
+        ((1, 40, 80), r"\[40, 80\]; this model wants \[80 bands, frames\] \(the axes look swapped: transpose it\)"),
+        ((1, 100, 40), r"\[100, 40\]; this model wants \[80 bands"),
+        ((1, 1, 80, 40), r"\[1, 1, 80, 40\]"),
+        ((1, 80, 0), "no frames"),
+        ((1, 80, 1), "1 frames of 256 samples; at least 385"),
+    ],
+)
+def test_generate_refuses_a_mel_of_another_shape(vocoder, shape, message):
+    with pytest.raises(ValueError, match=message):
+        vocoder.generate(torch.full(shape, -5.0))
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_generate_refuses_a_mel_that_is_not_finite(vocoder, mel, value):
+    broken = mel.clone()
+    broken[0, 3, 4] = value
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        vocoder.generate(broken)
+
+
+def test_generate_refuses_no_steps(vocoder, mel):
+    with pytest.raises(ValueError, match="steps=0"):
+        vocoder.generate(mel, steps=0)
+
+
+class NoWideFloat64(TorchDispatchMode):
+    """Lists operations that make a float64 tensor larger than a handful of times.
+
+    Apple's devices have no float64. Times live on the CPU in float64, [] or [B] or a grid; all else must not.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.found, self.operations = [], 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        self.operations += 1
+        for tensor in out if isinstance(out, tuple | list) else (out,):
+            if isinstance(tensor, torch.Tensor) and tensor.dtype in (torch.float64, torch.complex128):
+                if tensor.ndim > 1 or tensor.numel() > 8:
+                    self.found.append((str(function), tuple(tensor.shape)))
+        return out
+
+
+def test_generate_makes_no_float64_tensor_but_times(vocoder, mel):
+    start = GriffinLim(vocoder.mel, n_iter=2)
+    vocoder.generate(mel, start=start)  # fills the caches of windows and filters, which are computed on the CPU
+    with NoWideFloat64() as mode:
+        vocoder.generate(mel, start=start, steps=3, solver=DPMSolver2M(), chunk_frames=9)
+        vocoder.generate(torch.cat([mel, mel]))
+        vocoder.spectrogram(torch.zeros(1, 1, 2560))
+    assert mode.operations > 1000
+    assert mode.found == []
+    with NoWideFloat64() as mode:  # the mode itself notices
+        torch.zeros(9).double()
+    assert mode.found
+
+
+def test_training_makes_no_float64_tensor_but_times(vocoder, mel):
+    x, shape = torch.randn(2, 1, 40 * 256), vocoder.prior.shape(mel)
+    loss = DenoisingLoss(PowerTimes(), spectral_weight=0.1)
+    condition = vocoder.denoiser.network.encode(torch.cat([mel, mel]))
+
+    def once():
+        loss(vocoder.denoiser, x, condition, lambda z: vocoder.prior.decode(z, shape), torch.Generator())
+
+    once()
+    with NoWideFloat64() as mode:
+        once()
+    assert mode.found == []
+
+
+def test_training_may_follow_sampling_in_one_process():
+    # Windows and filters that sampling caches must not be inference tensors; sizes that no other test uses.
+    vocoder = build_vocoder(16000, 168, 56)
+    waveform = 0.1 * torch.randn(1, 1, 20 * 168, generator=torch.Generator().manual_seed(0))
+    vocoder.generate(vocoder.spectrogram(waveform))
+    vocoder.train()
+    x = vocoder.generate(vocoder.spectrogram(waveform)).clone().requires_grad_()
+    mel = vocoder.spectrogram(x)
+    shape = vocoder.prior.shape(mel)
+    estimate = vocoder.denoiser(
+        vocoder.prior.encode(x, shape), torch.tensor(0.5).double(), vocoder.denoiser.network.encode(mel)
+    )
+    vocoder.prior.decode(estimate.x, shape).square().sum().backward()
+    assert bool((x.grad != 0).any())
+
+
+def test_resynthesis_returns_the_length_and_channels_of_its_input(vocoder, waveform):
+    for length in (5120, 5121, 5375):
+        assert resynthesise(vocoder, waveform[:, :length]).waveform.shape == (1, length)
+    stereo = torch.cat([waveform, waveform.flip(-1)])[:, :6000]
+    out = resynthesise(vocoder, stereo, steps=3)
+    assert out.waveform.shape == (2, 6000)
+    assert out.network_calls == 3
+    mono = resynthesise(vocoder, stereo[1:], steps=3)
+    assert torch.equal(out.waveform[1:], mono.waveform)
+
+
+def test_resynthesis_is_generate_on_the_spectrogram(vocoder, waveform):
+    clip = waveform[:, :5120]
+    made = vocoder.generate(vocoder.spectrogram(clip[None]), seed=4)[0]
+    assert torch.equal(resynthesise(vocoder, clip, seed=4).waveform, made)
+
+
+def test_resynthesis_refuses_what_it_cannot_take(vocoder):
+    with pytest.raises(ValueError, match="8 channels; mono and stereo"):
+        resynthesise(vocoder, torch.zeros(8, 16000))
+    for length in (0, 96, 256):
+        with pytest.raises(ValueError, match=rf"{length} samples .* at least 257 are needed"):
+            resynthesise(vocoder, torch.zeros(1, length))
+    assert resynthesise(vocoder, torch.zeros(1, 257)).waveform.shape == (1, 257)
+
+
+@pytest.mark.parametrize("n_samples", [1, 64, 1000])
+def test_generator_gives_exactly_the_samples_asked_for(generator, n_samples):
+    assert generator.generate(n_samples, batch=2).shape == (2, 1, n_samples)
+
+
+def test_generator_makes_each_clip_from_its_own_seed(generator):
+    together = generator.generate(640, batch=3, seed=7)
+    for i in range(3):
+        assert torch.allclose(together[i : i + 1], generator.generate(640, seed=7 + i), atol=1e-5)  # float32
+    assert not torch.allclose(together[0], together[1])
+
+
+def test_generator_follows_steps_times_and_solver(generator):
+    seen = []
+    generator.generate(64, steps=5, callback=lambda i, x: seen.append(i))
+    assert seen == [0, 1, 2, 3, 4]
+    assert torch.equal(generator.generate(640, steps=3), generator.generate(640, times=even_times(3)))
+    assert not torch.equal(generator.generate(640), generator.generate(640, solver=DPMSolver2M()))
+
+
+def test_generator_scales_what_it_makes_by_its_prior(generator, monkeypatch):
+    plain = generator.generate(640)
+    monkeypatch.setattr(generator, "prior", Identity(0.3))
+    assert torch.allclose(generator.generate(640), 3 * plain, rtol=1e-4, atol=1e-6)  # float32
+
+
+@pytest.mark.parametrize("wrong", [{"n_samples": 0}, {"n_samples": 64, "batch": 0}, {"n_samples": 64, "steps": 0}])
+def test_generator_refuses_nothing(generator, wrong):
+    with pytest.raises(ValueError, match="at least 1"):
+        generator.generate(**wrong)
+
+
+def test_vocoder_defaults_to_pure_noise_and_the_mel_of_its_spec(vocoder, waveform):
+    assert isinstance(build_vocoder(16000, 160, 80).start, PureNoise)
+    assert torch.equal(vocoder.spectrogram(waveform[None]), LogMel(vocoder.mel)(waveform[None]))
+    assert (vocoder.sample_rate, vocoder.hop_length) == (16000, 256)
+
+
+def test_models_need_no_torchaudio(tiny_model_path):
+    """Imports and vocodes in a process where torchaudio cannot be imported."""
+    script = f"""
+import sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "torchaudio":
+            raise OSError("libcudart.so.13: cannot open shared object file")
+sys.meta_path.insert(0, Blocker())
+import torch, audiodiff
+vocoder = audiodiff.Vocoder.load({str(tiny_model_path)!r})
+sound = audiodiff.resynthesise(vocoder, 0.1 * torch.sin(torch.arange(4000) / 10)[None]).waveform
+print(tuple(sound.shape), bool(sound.isfinite().all()))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "(1, 4000) True", done.stderr
+
+
+def test_import_is_light():
+    heavy = ["lightning", "hydra", "librosa", "gradio", "torchaudio", "matplotlib", "soundfile", "auraloss", "diffusers"]
+    script = f"import sys, audiodiff; print([name for name in {heavy!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
+def test_vocoder_can_be_built_from_its_own_configuration(vocoder):
+    twin = build(vocoder.config)
+    assert {n: p.shape for n, p in twin.state_dict().items()} == {n: p.shape for n, p in vocoder.state_dict().items()}

@@ -1,0 +1,31 @@
+"""The README's commands and code are the ones that run."""
+
+import re
+
+from audiodiff.config import shipped_path
+
+ROOT = shipped_path("demos/app.py").parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_ci_runs_the_readmes_test_command_as_it_stands():
+    commands = [line for block in blocks("sh") for line in block.splitlines() if "pytest" in line]
+    assert len(commands) == 1
+    assert commands[0] in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+
+
+def test_readme_python_runs(tmp_path, monkeypatch, capsys):
+    (code,) = blocks("python")
+    monkeypatch.chdir(ROOT)
+    exec(compile(code.replace('"out.wav"', repr(str(tmp_path / "out.wav"))), "README.md", "exec"), {})
+    assert (tmp_path / "out.wav").stat().st_size > 44
+    assert "torch.Size([1, 1," in capsys.readouterr().out
+
+
+def test_files_named_in_the_readme_exist():
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
