@@ -17,7 +17,7 @@ class Chunked:
     """A conditioned denoiser whose network sees at most one chunk, plus its receptive field, at a time.
 
     Args:
-        denoiser: Wraps a network with `receptive_field()` and a `transform` that has a hop.
+        denoiser: Wraps a network with a `hop_length` and `receptive_field()`.
         condition: At the network's frame rate, [B, F, ...].
         chunk: Samples per chunk; a multiple of the network's hop.
 
@@ -32,7 +32,7 @@ class Chunked:
         self.condition = condition
         self.chunk = chunk
         self.schedule = denoiser.schedule
-        self.hop = denoiser.network.transform.hop_length
+        self.hop = denoiser.network.hop_length
         self.context = -(-denoiser.network.receptive_field() // self.hop) * self.hop
 
     def __call__(self, x_t: Tensor, t: Tensor) -> Estimate:

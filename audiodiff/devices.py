@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
-__all__ = ["CHOICES", "cpu_threads", "peak_memory_mib", "resolve"]
+__all__ = ["CHOICES", "cpu_threads", "peak_memory_mib", "precision_for", "resolve"]
 
 CHOICES = ("auto", "cpu", "cuda", "mps")
 
@@ -28,6 +28,14 @@ def resolve(name: str = "auto") -> torch.device:
     if not present[name]:
         raise ValueError(f"device {name} is not present on this machine: use --device auto or --device cpu")
     return torch.device(name)
+
+
+def precision_for(device: torch.device) -> str:
+    """Returns the trainer's precision that serves a device best: bf16 where the hardware multiplies in it, else 32 bit.
+
+    A CPU without such instructions takes five times longer in bf16 than in 32 bit.
+    """
+    return "bf16-mixed" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "32-true"
 
 
 def peak_memory_mib(device: torch.device) -> float | None:

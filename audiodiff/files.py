@@ -7,6 +7,7 @@ with `weights_only`, and holds the same.
 
 import hashlib
 import json
+import warnings
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -70,13 +71,14 @@ def load(model: str | Path, device: str | torch.device = "cpu", weights: str = "
         raise ValueError(f"weights={weights!r}: choose ema or raw")
     header, state = _read_ckpt(path, weights) if path.suffix == ".ckpt" else _read_safetensors(path, weights)
     if not isinstance(header, dict) or "config" not in header:
-        raise ValueError(f"{path}: is no audiodiff model; its description lacks a configuration")
+        raise ValueError(f"{path}: its description lacks a configuration; give a model that audiodiff saved")
     built = _rebuild(path, header["config"])
     try:
         built.load_state_dict({name: tensor.float() for name, tensor in state.items()})
     except (RuntimeError, AttributeError) as error:
         raise ValueError(
-            f"{path}: tensors and configuration disagree ({str(error).splitlines()[-1].strip()})"
+            f"{path}: tensors and configuration disagree ({str(error).splitlines()[-1].strip()}); "
+            "give the pair of files that was saved together"
         ) from None
     info = header.get("info")
     built.config, built.info = header["config"], info if isinstance(info, dict) else {}
@@ -143,7 +145,7 @@ def _read_safetensors(path: Path, weights: str) -> tuple[dict[str, Any], dict[st
     try:
         header = json.loads(sidecar.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{sidecar}: is no JSON ({error})") from None
+        raise ValueError(f"{sidecar}: is no JSON ({error}); give the one that audiodiff saved") from None
     averaged = {name: t for name, t in tensors.items() if not name.startswith(RAW)}
     raw = {name[len(RAW) :]: t for name, t in tensors.items() if name.startswith(RAW)}
     if weights == "raw" and not raw:
@@ -153,13 +155,14 @@ def _read_safetensors(path: Path, weights: str) -> tuple[dict[str, Any], dict[st
 
 def _read_ckpt(path: Path, weights: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # pickle raises anything; whatever it is, the file is refused
+        with warnings.catch_warnings(action="ignore"):  # an odd pickle is refused below, in one line
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # pickle raises anything; whatever it is, the file is refused
         raise ValueError(
-            f"{path}: refused as a checkpoint; it is damaged or would run code ({_first_line(error)})"
+            f"{path}: refused as a checkpoint, since it is damaged or would run code; give one of audiodiff's trainer"
         ) from None
     if not isinstance(checkpoint, dict) or not {"audiodiff", "state_dict"} <= checkpoint.keys():
-        raise ValueError(f"{path}: is no checkpoint of audiodiff's trainer")
+        raise ValueError(f"{path}: is no checkpoint of audiodiff's trainer; give its last.ckpt")
     key = "state_dict"
     if weights == "raw":
         key = "current_model_state"

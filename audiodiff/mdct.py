@@ -45,9 +45,7 @@ def _mix(blocks: Tensor, direction: float) -> Tensor:
 @functools.lru_cache(maxsize=16)
 @torch.inference_mode(False)  # as in stft.hann
 def _window(block: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    angle = math.pi / 4 + math.pi * (torch.arange(block // 2, dtype=torch.float64) + 0.5 * (1 + block % 2)) / (
-        2 * block
-    )
+    angle = math.pi / 4 + math.pi * (torch.arange(block // 2, dtype=torch.float64) + 0.5) / (2 * block)
     return angle.sin().to(dtype).to(device), angle.cos().to(dtype).to(device)
 
 

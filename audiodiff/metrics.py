@@ -75,6 +75,14 @@ def stoi(reference: Tensor, test: Tensor, sample_rate: int) -> float:
     return float(pystoi.stoi(reference.numpy(), test.numpy(), sample_rate))
 
 
+def dnsmos_p808(reference: Tensor, test: Tensor, sample_rate: int) -> float:
+    """Returns the opinion score that DNSMOS (Reddy et al., 2021, P.808 model) predicts for the test alone, 1 to 5."""
+    from speechmos import dnsmos
+
+    heard = resample(test[None].clamp(-1, 1), sample_rate, 16000)[0].clamp(-1, 1)
+    return float(dnsmos.run(heard.numpy(), 16000)["p808_mos"])
+
+
 MEASURES: dict[str, tuple[Callable[[Tensor, Tensor, int], float], str]] = {
     "log_mel_l1": (log_mel_l1, "torch"),
     "lsd_db": (log_spectral_distance_db, "torch"),
@@ -82,6 +90,7 @@ MEASURES: dict[str, tuple[Callable[[Tensor, Tensor, int], float], str]] = {
     "silence_dbfs": (silence_level_db, "torch"),
     "pesq_wb": (pesq_wb, "pesq"),
     "stoi": (stoi, "pystoi"),
+    "dnsmos_p808": (dnsmos_p808, "speechmos"),
 }
 """Names, measures, and the package that each needs."""
 

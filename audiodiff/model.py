@@ -11,6 +11,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from audiodiff.chunks import Chunked
 from audiodiff.consistency import MelProjection
 from audiodiff.denoisers import Conditioned, Denoise, Denoiser, Refined
 from audiodiff.mel import LogMel, MelSpec
@@ -87,7 +88,7 @@ class Vocoder(Model):
         prior: What is diffused.
         start: Where sampling starts unless told otherwise.
         steps: Solver steps unless told otherwise.
-        projections: Iterations of the projection of every estimate onto the mel; 0 for none.
+        projections: Rounds by which every estimate is projected onto the mel; 0 for none.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class Vocoder(Model):
         prior: Prior,
         start: Start | None = None,
         steps: int = 4,
-        projections: int = 2,
+        projections: int = 4,
     ) -> None:
         super().__init__(denoiser, prior, mel.sample_rate, mel.hop_length, start or PureNoise(), steps)
         self.mel = mel
@@ -151,8 +152,6 @@ class Vocoder(Model):
         condition = self.denoiser.network.encode(mel)
         denoise: Denoise = Conditioned(self.denoiser, condition)
         if chunk_frames is not None:
-            from audiodiff.chunks import Chunked
-
             denoise = Chunked(self.denoiser, condition, chunk_frames * self.hop_length)
         if not self.projections:
             return denoise
@@ -163,10 +162,11 @@ class Vocoder(Model):
         spec = self.mel
         if mel.ndim != 3 or mel.shape[1] != spec.n_mels:
             shape = list(mel.shape[1:] if mel.ndim == 3 else mel.shape)
-            swapped = " (the axes look swapped: transpose it)" if mel.ndim == 3 and mel.shape[2] == spec.n_mels else ""
-            raise ValueError(f"the mel is {shape}; this model wants [{spec.n_mels} bands, frames]{swapped}")
+            swapped = mel.ndim == 3 and mel.shape[2] == spec.n_mels
+            remedy = " (the axes look swapped: transpose it)" if swapped else ": compute it with this model's mel"
+            raise ValueError(f"the mel is {shape}; this model wants [{spec.n_mels} bands, frames]{remedy}")
         if not mel.shape[2]:
-            raise ValueError("the mel has no frames")
+            raise ValueError("the mel has no frames: give at least one")
         if mel.shape[2] * spec.hop_length < spec.min_samples:
             raise ValueError(
                 f"the mel has {mel.shape[2]} frames of {spec.hop_length} samples; at least {spec.min_samples} samples "

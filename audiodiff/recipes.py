@@ -73,7 +73,7 @@ class Recipe:
         rules: dict[str, tuple[bool, str]] = {
             "command": (self.command in tuple(MAKERS), " or ".join(MAKERS)),
             "model": (isinstance(self.model, str), "a name or a path"),
-            "model_hash": (isinstance(self.model_hash, str), "hexadecimal digits"),
+            "model_hash": (isinstance(self.model_hash, str), "a text of hexadecimal digits"),
             "weights": (self.weights in ("ema", "raw"), "ema or raw"),
             "device": (isinstance(self.device, str), "the name of a device"),
             "threads": (_is_int(self.threads, 1), count),
@@ -183,7 +183,7 @@ def build_start(described: dict[str, Any], mel: MelSpec) -> Start:
     kind = _start_kind(described.get("name"))
     defaults, given = _parameters(kind), {name: value for name, value in described.items() if name != "name"}
     if given.keys() != defaults.keys():
-        raise ValueError(f"start {described['name']} has the parameters {', '.join(defaults)}; got {', '.join(given)}")
+        raise ValueError(f"start {described['name']}: it has the parameters {[*defaults]}, and {[*given]} are given")
     for name, value in given.items():
         whole = isinstance(defaults[name], int)
         if not (_is_int(value) if whole else _is_number(value)):

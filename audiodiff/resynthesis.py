@@ -37,11 +37,11 @@ def analyse(vocoder: Vocoder, waveform: Tensor) -> Tensor:
     """
     _check_channels(len(waveform), "recording")
     hop, length, rate = vocoder.hop_length, waveform.shape[-1], vocoder.sample_rate
-    padding = max(vocoder.mel.padding)
-    if -(-length // hop) * hop <= padding:
+    needed = vocoder.mel.min_samples
+    if -(-length // hop) * hop < needed:
         raise ValueError(
             f"the recording has {length} samples ({length / rate:.3f} s at {rate} Hz); at least "
-            f"{padding // hop * hop + 1} are needed: give a longer one"
+            f"{(needed - 1) // hop * hop + 1} are needed: give a longer one"
         )
     padded = functional.pad(waveform, (0, -length % hop)).to(vocoder.device)
     with torch.inference_mode():

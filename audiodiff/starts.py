@@ -11,8 +11,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from audiodiff.consistency import MelProjection, fit_magnitudes, with_phase
 from audiodiff.denoisers import scales
-from audiodiff.mel import MelSpec, band_weights, mel_filters
+from audiodiff.mel import MelSpec, band_weights
 from audiodiff.schedules import Schedule
 
 __all__ = ["GriffinLim", "PureNoise", "Start", "band_magnitudes"]
@@ -54,66 +55,40 @@ class PureNoise(Start):
 
 
 class GriffinLim(Start):
-    """Starts from the accelerated Griffin-Lim estimate, noised to time `time`.
+    """Starts from an estimate by Griffin-Lim's principle, noised to time `time`.
 
-        C_n = P(T_{n-1}),  T_n = C_n + momentum (C_n - C_{n-1}),  P: onto the wanted magnitudes, then onto real STFTs
-
-    Its first phases are those of the noise that is added later, so it draws nothing itself.
-    References: Griffin & Lim, 1984; Perraudin et al., 2013 (the acceleration).
+    Takes magnitudes that fit the mel and the phases of the noise that is added later (so it draws nothing itself), then
+    lets `consistency.MelProjection` make them agree.
 
     Args:
         mel: The mel's contract.
         time: Time to which the estimate is noised.
-        n_iter: Iterations; 0 keeps the noise's phases.
-        momentum: Weight of the extrapolation, in [0, 1).
-        n_nnls: Iterations of the magnitude's inversion from the mel.
+        n_iter: Rounds of the projection.
+        momentum: Of the projection.
 
     Raises:
-        ValueError: time is not in (0, 1], or momentum not in [0, 1).
+        ValueError: time is not in (0, 1], n_iter is negative, or momentum not in [0, 1).
     """
 
-    def __init__(
-        self, mel: MelSpec, time: float = 0.3, n_iter: int = 32, momentum: float = 0.99, n_nnls: int = 20
-    ) -> None:
+    def __init__(self, mel: MelSpec, time: float = 0.3, n_iter: int = 16, momentum: float = 0.99) -> None:
         if not 0 < time <= 1:
             raise ValueError(f"time={time}: sampling starts at a time in (0, 1]")
-        if not 0 <= momentum < 1:
-            raise ValueError(f"momentum={momentum} must be in [0, 1)")
+        if n_iter < 0 or not 0 <= momentum < 1:
+            raise ValueError(f"n_iter={n_iter}, momentum={momentum}: need n_iter >= 0 and momentum in [0, 1)")
         self.mel = mel
         self.time = time
         self.n_iter = n_iter
         self.momentum = momentum
-        self.n_nnls = n_nnls
 
     def waveform(self, mel: Tensor, noise: Tensor) -> Tensor:
-        """Estimates the waveform whose STFT has the magnitudes of the mel."""
-        spec, frames = self.mel, mel.shape[-1]
-        magnitude = band_magnitudes(spec, mel, self.n_nnls)
-        rebuilt = spec.stft(noise[:, 0])[:, :frames]
-        previous = torch.zeros_like(rebuilt)
-        for _ in range(self.n_iter):
-            direction = rebuilt - self.momentum / (1 + self.momentum) * previous
-            previous = rebuilt
-            rebuilt = spec.stft(spec.istft(_with_phase(magnitude, direction)))[:, :frames]
-        direction = rebuilt - self.momentum / (1 + self.momentum) * previous
-        return spec.istft(_with_phase(magnitude, direction))[:, None]
+        """Estimates the waveform that has the mel."""
+        spec = self.mel
+        phases = spec.stft(noise[:, 0])[:, : mel.shape[-1]]
+        first = spec.istft(with_phase(band_magnitudes(spec, mel), phases))[:, None]
+        return MelProjection(spec, mel, self.n_iter, self.momentum)(first)
 
 
-def band_magnitudes(spec: MelSpec, mel: Tensor, n_iter: int) -> Tensor:
-    """Finds non-negative STFT magnitudes whose mel is the given one, [B, F, n_fft // 2 + 1].
-
-        S ← S (V Wᵀ) / (S W Wᵀ),    S >= 0,    V the bands, W the filters
-
-    Starts from the bands spread over the bins. Reference: Lee & Seung, 2000 (multiplicative updates).
-    """
-    filters, bands = mel_filters(spec, mel), spec.expand(mel.transpose(1, 2)) ** spec.power
+def band_magnitudes(spec: MelSpec, mel: Tensor, n_iter: int = 10) -> Tensor:
+    """Finds STFT magnitudes whose mel is the given one, [B, F, n_fft // 2 + 1], beginning with the bands spread out."""
     spread = band_weights(spec, spec.n_fft // 2 + 1, spec.sample_rate / spec.n_fft, 0.0, mel)
-    solution = (spec.magnitudes(mel) @ spread) ** spec.power
-    wanted = bands @ filters.T
-    for _ in range(n_iter):
-        solution = solution * (wanted / (solution @ filters @ filters.T).clamp(min=1e-12))
-    return solution ** (1 / spec.power)
-
-
-def _with_phase(magnitude: Tensor, spectrum: Tensor) -> Tensor:
-    return magnitude * (spectrum / spectrum.abs().clamp(min=1e-12))
+    return fit_magnitudes(spec, spec.magnitudes(mel) @ spread, mel, n_iter)

@@ -20,7 +20,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 from torch.utils.data import DataLoader
 
-from audiodiff import audio, files
+from audiodiff import audio, devices, files
 from audiodiff.config import build, conf_dir, shipped_path
 from audiodiff.data import ClipData, NumberSampler, clip_loader
 from audiodiff.model import Model
@@ -169,6 +169,8 @@ def _model(cfg: DictConfig, section: dict[str, Any], training: list[Recording]) 
 def _trainer(cfg: DictConfig, run_dir: Path, validation: list[Recording]) -> lightning.Trainer:
     settings = _plain(cfg.trainer)
     every = settings.pop("checkpoint_every")
+    if settings["precision"] == "auto":
+        settings["precision"] = devices.precision_for(devices.resolve(settings["accelerator"]))
     previews = [r.path for r in validation if r.n_samples <= PREVIEW_SECONDS * r.sample_rate][: cfg.previews]
     callbacks = [
         EMA(cfg.ema_decay),

@@ -10,7 +10,7 @@ import functools
 import html
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,16 +20,17 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from audiodiff import audio, devices
+from audiodiff import audio, devices, files
 from audiodiff.config import shipped_path
 from audiodiff.figures import spectrogram_db
 from audiodiff.metrics import log_mel_l1
 from audiodiff.model import Vocoder
+from audiodiff.recipes import describe_start
 from audiodiff.resynthesis import resynthesise
 from audiodiff.solvers import SOLVERS, solver_named
 from audiodiff.starts import PureNoise, Start
 
-__all__ = ["build", "draw", "launch", "respond"]
+__all__ = ["build", "draw", "launch", "main", "respond"]
 
 MAX_SECONDS = 300
 MAX_STEPS = 16
@@ -77,8 +78,8 @@ def build(model: Vocoder | str | Path, device: str = "auto") -> gr.Blocks:
             answer,
             api_name="resynthesise",
             concurrency_limit=1,  # one model, whose network calls are counted
-            show_progress_on=answer[:1],
-        )
+            show_progress_on=answer[2:3],
+        ).failure(lambda: [None] * len(answer), None, answer, show_progress="hidden", api_visibility="private")
     return page
 
 
@@ -88,8 +89,7 @@ def launch(page: gr.Blocks, host: str = "127.0.0.1", port: int = 7860, open_brow
     Raises:
         ValueError: The port is taken, or the host is not this machine's.
     """
-    # Gradio asks its own server whether it is up, and would send that question to a proxy.
-    os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), "localhost", "127.0.0.1", host]))
+    _bypass_proxy(host)
     example = _example()
     try:
         return page.launch(
@@ -111,6 +111,19 @@ def launch(page: gr.Blocks, host: str = "127.0.0.1", port: int = 7860, open_brow
         )[1]
     except OSError:
         raise ValueError(f"{host}:{port} cannot be served: the port is taken or the host unknown; try --port") from None
+
+
+def main(
+    model: Vocoder | str | Path = files.DEFAULT_MODEL,
+    device: str = "auto",
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    open_browser: bool = False,
+) -> None:
+    """Serves the page of a model until Ctrl-C."""
+    page = build(model, device)
+    print(f"{launch(page, host, port, open_browser)} (stop with Ctrl-C)", flush=True)
+    page.block_thread()
 
 
 def respond(
@@ -140,8 +153,8 @@ def respond(
     """
     with _one_message(recording):
         original = _read(recording, vocoder.sample_rate)
-        if seed is None:
-            raise ValueError("the seed is empty; give a whole number, such as 0")
+        if seed is None or not 0 <= seed < 2**63:
+            raise ValueError(f"the seed is {'empty' if seed is None else seed}; give a whole number from 0 up")
         begun = time.perf_counter()
         result = resynthesise(
             vocoder,
@@ -183,13 +196,19 @@ def draw(waveform: Tensor, sample_rate: int, title: str) -> Figure:
 
 
 @contextmanager
-def _one_message(recording: str | None) -> Iterator[None]:
+def _one_message(recording: str | None) -> Generator[None]:
     """Turns a ValueError into a message on the page, with the file's name instead of its place on the server."""
     try:
         yield
     except ValueError as error:
         message = str(error).replace(str(recording), Path(recording or "").name)
-        raise gr.Error(html.escape(message), title="That did not work", print_exception=False) from None
+        raise gr.Error(html.escape(message), print_exception=False) from None
+
+
+def _bypass_proxy(host: str) -> None:
+    """Keeps Gradio's question to its own server, whether it is up, from going to the proxy of the environment."""
+    for name in ("NO_PROXY", "no_proxy"):  # where both are set, the small letters win
+        os.environ[name] = ",".join(filter(None, [os.environ.get(name), "localhost", "127.0.0.1", host]))
 
 
 def _read(recording: str | None, sample_rate: int) -> Tensor:
@@ -216,7 +235,8 @@ def _numbers(original: Tensor, result: Tensor, sample_rate: int, taken: float, n
 
 
 def _facts(vocoder: Vocoder) -> str:
-    facts = [f"{vocoder.sample_rate / 1000:g} kHz", f"{vocoder.mel.n_mels} mel bands", f"on {vocoder.device}"]
+    facts = [str(vocoder.info["name"])] if vocoder.info.get("name") else []
+    facts += [f"{vocoder.sample_rate / 1000:g} kHz", f"{vocoder.mel.n_mels} mel bands", f"on {vocoder.device}"]
     facts += [f"{key}: {vocoder.info[key]}" for key in ("data", "licence") if vocoder.info.get(key)]
     return html.escape(" · ".join(facts))
 
@@ -228,7 +248,7 @@ def _recording() -> gr.Audio:
     )
     example = _example()
     if example:
-        gr.Button("Take the example", size="sm").click(lambda: str(example), None, recording, api_name=False)
+        gr.Button("Take the example", size="sm").click(lambda: str(example), None, recording, api_visibility="private")
         licence = example.with_suffix(".LICENCE.md")
         if licence.is_file():
             gr.Markdown(licence.read_text(encoding="utf-8"), elem_id="licence")
@@ -236,13 +256,12 @@ def _recording() -> gr.Audio:
 
 
 def _controls(vocoder: Vocoder) -> list[gr.components.Component]:
-    own = vocoder.start
-    name = "pure noise" if isinstance(own, PureNoise) else f"{type(own).__name__}, noised to t = {own.time:g}"
+    own = describe_start(vocoder.start)["name"]
     steps = gr.Slider(1, max(MAX_STEPS, vocoder.steps), vocoder.steps, step=1, label="Solver steps")
     with gr.Row():
         solver = gr.Dropdown(list(SOLVERS), value="ddim", label="Solver")
         seed = gr.Number(0, precision=0, label="Seed")
-    start = gr.Radio([(f"the model's own ({name})", "own"), ("pure noise", "noise")], value="own", label="Start")
+    start = gr.Radio([(f"the model's own ({own})", "own"), ("pure noise", "noise")], value="own", label="Start")
     return [steps, solver, start, seed]
 
 
@@ -263,3 +282,7 @@ def _example() -> Path | None:
         return shipped_path("demos/speech.flac")
     except FileNotFoundError:
         return None
+
+
+if __name__ == "__main__":  # `audiodiff demo` has the options
+    main()

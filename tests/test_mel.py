@@ -63,7 +63,14 @@ CONTRACTS = {
     "log10": {"log": "log10"},
     "log10, htk, power": {"log": "log10", "scale": "htk", "power": 2.0, "floor": 1e-10},
     "narrow": {"f_min": 80.0, "f_max": 7600.0, "n_mels": 64},
-    "high rate": {"sample_rate": 44100, "n_fft": 2048, "win_length": 2048, "hop_length": 441, "n_mels": 128, "f_max": 22050.0},
+    "high rate": {
+        "sample_rate": 44100,
+        "n_fft": 2048,
+        "win_length": 2048,
+        "hop_length": 441,
+        "n_mels": 128,
+        "f_max": 22050.0,
+    },
     "Whisper": {"n_fft": 400, "win_length": 400, "hop_length": 160, "center": True, "power": 2.0, "log": "log10"},
 }
 every_contract = pytest.mark.parametrize("contract", CONTRACTS.values(), ids=CONTRACTS)
@@ -119,14 +126,18 @@ def test_mel_treats_each_clip_of_a_batch_alone():
 def test_mel_of_silence_lies_at_the_floor():
     for spec in (SPEC, MelSpec(16000, log="log10", floor=1e-10, power=2.0)):
         floor = math.log(spec.floor) if spec.log == "ln" else math.log10(spec.floor)
-        assert torch.allclose(LogMel(spec)(torch.zeros(1, 1, 4000).double()), torch.tensor(floor).double())
+        assert torch.allclose(LogMel(spec)(torch.zeros(1, 1, 4000).double()), torch.tensor(floor, dtype=torch.float64))
 
 
-@pytest.mark.parametrize(("power", "log", "step"), [(1.0, "ln", math.log(2)), (2.0, "ln", math.log(4)), (1.0, "log10", math.log10(2))])
+@pytest.mark.parametrize(
+    ("power", "log", "step"), [(1.0, "ln", math.log(2)), (2.0, "ln", math.log(4)), (1.0, "log10", math.log10(2))]
+)
 def test_mel_rises_by_the_logarithm_of_the_gain(power, log, step):
     mel = LogMel(MelSpec(16000, power=power, log=log, floor=1e-12))
     waveform = noise(4000)
-    assert torch.allclose(mel(2 * waveform) - mel(waveform), torch.tensor(step).double(), atol=1e-9)  # float64
+    assert torch.allclose(
+        mel(2 * waveform) - mel(waveform), torch.tensor(step, dtype=torch.float64), atol=1e-9
+    )  # float64
 
 
 def test_mel_of_a_tone_peaks_in_the_band_of_its_frequency():
@@ -187,10 +198,10 @@ def test_mel_spec_accepts_its_limits():
 @every_contract
 def test_mel_expand_inverts_compress(contract):
     spec = MelSpec(**{"sample_rate": 16000, **contract})
-    magnitudes = torch.tensor([1e-2, 0.5, 1.0, 30.0]).double()
+    magnitudes = torch.tensor([1e-2, 0.5, 1.0, 30.0], dtype=torch.float64)
     assert torch.allclose(spec.expand(spec.compress(magnitudes**spec.power)), magnitudes, rtol=1e-12)
     ratio = spec.log_ratio(spec.compress((3 * magnitudes) ** spec.power), spec.compress(magnitudes**spec.power))
-    assert torch.allclose(ratio, torch.tensor(math.log(3)).double())
+    assert torch.allclose(ratio, torch.tensor(math.log(3), dtype=torch.float64))
 
 
 @every_contract
@@ -199,7 +210,7 @@ def test_mel_magnitudes_of_a_flat_spectrum_are_flat(contract):
     filters = mel_filters(spec, torch.zeros(1).double())
     mel = spec.compress(((0.7**spec.power) * filters.sum(0)).clamp(min=1e-300))[None, :, None]
     heard = filters.sum(0) * 0.7**spec.power > spec.floor  # some narrow low bands hold no bin
-    assert torch.allclose(spec.magnitudes(mel)[0, 0][heard], torch.tensor(0.7).double(), rtol=1e-9)
+    assert torch.allclose(spec.magnitudes(mel)[0, 0][heard], torch.tensor(0.7, dtype=torch.float64), rtol=1e-9)
     assert int(heard.sum()) > 0.9 * spec.n_mels
 
 
@@ -220,8 +231,8 @@ def test_mel_band_weights_follow_the_frequency():
     at_centres = band_weights(spec, 14, step, 1.0, like)
     assert torch.allclose(at_centres, torch.eye(14).double(), atol=1e-12)
     halfway = band_weights(spec, 14, step, 1.25, like)
-    assert torch.allclose(halfway.diagonal()[:-1], torch.tensor(0.75).double())
-    assert torch.allclose(halfway.diagonal(-1), torch.tensor(0.25).double())
+    assert torch.allclose(halfway.diagonal()[:-1], torch.tensor(0.75, dtype=torch.float64))
+    assert torch.allclose(halfway.diagonal(-1), torch.tensor(0.25, dtype=torch.float64))
     beyond = band_weights(spec, 40, step, 0.0, like)  # below the first centre and above the last
     assert beyond[0, 0] == 1
     assert bool((beyond[-1, 14:] == 1).all())

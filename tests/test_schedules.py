@@ -99,7 +99,12 @@ def test_schedule_drift_and_diffusion_can_be_had_while_sampling():
 @pytest.mark.parametrize("shape", [(), (3,)])
 def test_schedule_keeps_shape_and_dtype_of_time(dtype, shape):
     schedule, t = CosineVP(), torch.full(shape, 0.4, dtype=dtype)
-    for value in (*schedule(t), schedule.log_snr(t), schedule.time(schedule.log_snr(t)), *schedule.drift_and_diffusion(t)):
+    for value in (
+        *schedule(t),
+        schedule.log_snr(t),
+        schedule.time(schedule.log_snr(t)),
+        *schedule.drift_and_diffusion(t),
+    ):
         assert (value.shape, value.dtype) == (shape, dtype)
 
 
@@ -110,7 +115,11 @@ def test_schedule_refuses_an_empty_range(ends):
 
 
 def grids(steps, start):
-    return [even_times(steps, start), even_log_snr(CosineVP(), steps, start), even_log_snr(CosineVP(-15, 20), steps, start)]
+    return [
+        even_times(steps, start),
+        even_log_snr(CosineVP(), steps, start),
+        even_log_snr(CosineVP(-15, 20), steps, start),
+    ]
 
 
 @given(steps=st.integers(1, 200), start=st.floats(0.01, 1))

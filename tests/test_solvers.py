@@ -9,7 +9,7 @@ from torch import nn
 
 from audiodiff.denoisers import Data, Denoiser, Estimate, Noise, Velocity, scales
 from audiodiff.schedules import CosineVP, even_log_snr, even_times
-from audiodiff.solvers import SOLVERS, DDIM, DPMSolver2M, sample, solver_named
+from audiodiff.solvers import DDIM, SOLVERS, DPMSolver2M, sample, solver_named
 
 ONE, ZERO = torch.tensor([1.0, 0.0], dtype=torch.float64)
 EVEN_TIMES = ("ddim",)  # solvers whose error falls fastest on even times; the others want even log-SNR

@@ -16,7 +16,9 @@ def window_of(n_fft, power=1.0, win_length=None):
     return hann(win_length or n_fft, n_fft, power, torch.float64, CPU)
 
 
-@pytest.mark.parametrize(("n_frames", "size", "hop"), [(1, 8, 2), (5, 8, 2), (5, 8, 8), (4, 7, 3), (6, 5, 4), (3, 4, 9)])
+@pytest.mark.parametrize(
+    ("n_frames", "size", "hop"), [(1, 8, 2), (5, 8, 2), (5, 8, 8), (4, 7, 3), (6, 5, 4), (3, 4, 9)]
+)
 def test_overlap_add_equals_a_loop(n_frames, size, hop):
     frames = draw(2, 3, n_frames, size)
     out = torch.zeros(2, 3, (n_frames - 1) * hop + max(size, hop) + hop, dtype=torch.float64)

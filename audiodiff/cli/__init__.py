@@ -18,6 +18,7 @@ COMMANDS = {
     "score": "compare a recording with what was made of it",
     "info": "what a model is: licence, data, mel, size",
     "regenerate": "make a sound again from the sidecar beside it",
+    "demo": "a page in the browser: drop a recording, hear what comes back",
 }
 """The commands, and their lines in `audiodiff --help`; NAME is the module audiodiff.cli.NAME."""
 

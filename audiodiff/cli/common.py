@@ -103,8 +103,10 @@ def recipe_of(command: str, vocoder: "Vocoder", options: argparse.Namespace) -> 
 
 
 def say(message: str) -> None:
-    """Prints one line on standard error."""
-    print("audiodiff:", " ".join(message.splitlines()), file=sys.stderr)
+    """Prints one line on standard error; what a file's name must not do to a terminal is escaped."""
+    line = " ".join(message.splitlines())
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    print("audiodiff:", shown, file=sys.stderr)
 
 
 def guarded(run: Callable[[], int]) -> int:

@@ -68,7 +68,7 @@ def _text(value: Any) -> str:
     if isinstance(value, dict):
         if "name" in value:
             rest = _text({name: item for name, item in value.items() if name != "name"})
-            return f"{value['name']} ({rest})" if rest else value["name"]
+            return f"{value['name']} ({rest})" if rest else str(value["name"])
         return ", ".join(f"{name} {_text(item)}" for name, item in value.items())
     if isinstance(value, list):
         return ", ".join(_text(item) for item in value) or "none"

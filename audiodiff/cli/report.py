@@ -9,6 +9,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audiodiff.cli.common import say
@@ -52,7 +53,7 @@ def work(plan: Plan, do: Callable[[Job], Made], device: "torch.device", as_json:
     from audiodiff import devices
 
     if plan.folder is not None:
-        plan.folder.mkdir(exist_ok=True)
+        _create(plan.folder)
     with logging_redirect_tqdm():  # disable=None: no bar in a pipe
         jobs = tqdm(plan.jobs, unit="file", disable=None if plan.many else True)
         results = [_attempt(do, job, plan.many) for job in jobs]
@@ -77,6 +78,13 @@ def summary(results: list[dict[str, Any]], memory: float | None) -> str:
         f"{seconds / elapsed:.1f} × real time, peak memory {'unknown' if memory is None else f'{memory:.0f} MiB'}, "
         f"{calls[0] if len(calls) == 1 else f'{calls[0]} to {calls[-1]}'} network calls per channel"
     )
+
+
+def _create(folder: Path) -> None:
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"{folder}: cannot be created ({error.strerror}); choose another place") from None
 
 
 def _attempt(do: Callable[[Job], Made], job: Job, go_on: bool) -> dict[str, Any]:

@@ -34,8 +34,8 @@ def run(options: argparse.Namespace) -> int:
         common.say(f"{options.reference} has {rate} Hz, {options.test} {test_rate} Hz; compared at {lower} Hz")
     if len(reference) != len(test):
         raise ValueError(
-            f"{options.reference} has {len(reference)} channels and {options.test} {len(test)}; "
-            "the same number is wanted: mix one down first"
+            f"the channels differ, {len(reference)} in {options.reference} and {len(test)} in {options.test}: "
+            "mix one down first"
         )
     measures = _mean_over_channels(
         audio.resample(reference, rate, lower), audio.resample(test, test_rate, lower), lower

@@ -1,7 +1,7 @@
 """The hybrid network: a trunk of dilated convolutions and windowed attention between two lapped transforms.
 
     waveform → lapped transform → linear → [dilated convolutions → attention] × stages → linear → mask, residual
-             → mask · input + residual → inverse transform → waveform
+             → (1 + mask) · input + residual → inverse transform → waveform
 
 Everything runs at frame rate, tens of times cheaper than at sample rate. The output is the input's frames times a
 complex mask, plus a residual: at low noise the network need only say what to remove, at high noise what to put there.
@@ -19,6 +19,8 @@ from audiodiff.nn.embedding import LogSNREmbedding
 from audiodiff.nn.frontend import LappedTransform
 
 __all__ = ["HybridNetwork"]
+
+MEL_MEAN, MEL_STD = -5.0, 3.0  # roughly those of natural-log mels of speech (measured on debian_speech: -5.5 and 2.5)
 
 
 class HybridNetwork(nn.Module):
@@ -58,6 +60,7 @@ class HybridNetwork(nn.Module):
         mel_hop_length: int = 0,
     ) -> None:
         super().__init__()
+        self.hop_length = hop_length
         self.transform = LappedTransform(n_fft, hop_length)
         self.n_stages = n_stages
         self.log_snr = LogSNREmbedding(embedding)
@@ -96,7 +99,7 @@ class HybridNetwork(nn.Module):
             for block in stage:
                 h = block(h, embedding)
         mask, residual = self.outward(self.norm(h)).to(x.dtype).chunk(2, dim=-1)
-        return self.transform.synthesise(_complex_product(1.0, mask, frames) + residual)
+        return self.transform.synthesise(frames + _complex_product(mask, frames) + residual)
 
     def receptive_field(self) -> int:
         """Returns R: a sample of the output depends on no input sample further than R away."""
@@ -141,14 +144,13 @@ class MelEncoder(nn.Module):
 
     def forward(self, mel: Tensor) -> Tensor:
         """Maps [B, M, F] to [B, F upsampling, stages, C]; each mel frame gives `upsampling` frames of its own."""
-        out = self.outward(self.layers((mel + 5) / 3))  # log-mels of speech lie around -5 ± 3
+        out = self.outward(self.layers((mel - MEL_MEAN) / MEL_STD))
         batch, _, frames = out.shape
         out = out.view(batch, self.upsampling, self.n_stages, -1, frames)
         return out.permute(0, 4, 1, 2, 3).reshape(batch, frames * self.upsampling, self.n_stages, -1)
 
 
-def _complex_product(identity: float, mask: Tensor, frames: Tensor) -> Tensor:
-    """Multiplies frames by (identity + mask), both as [real parts, imaginary parts]."""
+def _complex_product(mask: Tensor, frames: Tensor) -> Tensor:
+    """Multiplies complex frames by a complex mask, both as [real parts, imaginary parts]."""
     (mask_real, mask_imag), (real, imag) = mask.chunk(2, dim=-1), frames.chunk(2, dim=-1)
-    mask_real = identity + mask_real
     return torch.cat([mask_real * real - mask_imag * imag, mask_real * imag + mask_imag * real], dim=-1)

@@ -125,7 +125,8 @@ class Previews(Callback):
     def _sounds(self, model: Model) -> list[tuple[str, Tensor]]:
         if isinstance(model, Generator):
             return [("sample", model.generate(int(self.seconds * model.sample_rate), seed=self.seed)[0].cpu())]
-        assert isinstance(model, Vocoder)
+        if not isinstance(model, Vocoder):
+            raise ValueError(f"a {type(model).__name__} makes no sound that could be previewed")
         heard = []
         for path in self.recordings:
             waveform, _ = audio.read(path, model.sample_rate)

@@ -1,0 +1,45 @@
+"""Serves the demo page: drop a recording, hear and see what comes back.
+
+The page is served from this machine to this machine and fetches nothing from elsewhere; Ctrl-C stops it. With
+--host 0.0.0.0 others on the network see it too.
+"""
+
+import argparse
+import importlib.util
+from types import ModuleType
+
+from audiodiff.cli import common
+
+EXAMPLE = "audiodiff demo --port 7860 --open"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the model's options and the server's."""
+    common.add_model_options(parser)
+    group = parser.add_argument_group("server")
+    group.add_argument("--port", type=int, default=7860, metavar="N", help="where to listen (default: 7860)")
+    group.add_argument("--host", default="127.0.0.1", metavar="NAME", help="address to serve (default: 127.0.0.1)")
+    group.add_argument("--open", action="store_true", help="open the page in the browser")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Checks what is needed, loads the model and serves."""
+    if not 1 <= options.port <= 65535:
+        raise ValueError(f"--port {options.port}: a number from 1 to 65535 is wanted")
+    if importlib.util.find_spec("gradio") is None:
+        raise ValueError("the page needs gradio: pip install 'audiodiff[demo]'")
+    vocoder = common.load_vocoder(options)
+    _page().main(vocoder, host=options.host, port=options.port, open_browser=options.open)
+    return 0
+
+
+def _page() -> ModuleType:
+    """Loads demos/app.py, which lies inside an installed package and beside it in a checkout."""
+    from audiodiff.config import shipped_path
+
+    spec = importlib.util.spec_from_file_location("audiodiff_demo", shipped_path("demos/app.py"))
+    if spec is None or spec.loader is None:
+        raise ImportError("demos/app.py cannot be loaded")
+    page = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(page)
+    return page

@@ -1,0 +1,437 @@
+"""Bad input gets one line: what was given, what is wanted, the remedy. Status 2; no file comes, goes or changes."""
+
+import json
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import soundfile
+import torch
+from conftest import TINY, tiny_vocoder, voiced
+
+import audiodiff
+from audiodiff import audio, devices, files
+from audiodiff.cli import common, main
+
+
+@pytest.fixture
+def place(tmp_path, speech, tiny_model_path, monkeypatch):
+    """A folder to work in, with a recording, a mel, a model, and an output that somebody values."""
+    for path in (speech, tiny_model_path, tiny_model_path.with_suffix(".json")):
+        shutil.copy(path, tmp_path)
+    np.save(tmp_path / "mel.npy", np.full((80, 20), -5.0, dtype=np.float32))
+    (tmp_path / "valued.wav").write_bytes(b"do not touch")
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def contents(folder):
+    return {path: path.read_bytes() if path.is_file() else None for path in sorted(folder.rglob("*"))}
+
+
+@pytest.fixture
+def refused(place, capsys):
+    """Runs a command and checks that it is refused in one line that has all these words, and left no trace."""
+
+    def check(line, *words, status=2):
+        command, *rest = line.split()
+        model = ["--model", "tiny.safetensors"] if command in ("resynth", "vocode", "mel") else []
+        before = contents(place)
+        capsys.readouterr()
+        with warnings.catch_warnings(record=True) as warned:  # outside pytest they would be further lines
+            got = main([command, *rest, *([] if "--model" in rest else model)])
+        out, err = capsys.readouterr()
+        assert (got, out, warned) == (status, "", [])
+        assert err.startswith("audiodiff: ")
+        assert err.endswith("\n")
+        assert err.count("\n") == 1, err
+        assert [word for word in words if word not in err] == [], err
+        assert contents(place) == before
+        return err
+
+    return check
+
+
+# --- what is typed -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("resynth speech.wav new.wav --steps 0", ["steps=0", "from 1"]),
+        ("resynth speech.wav new.wav --steps -3", ["steps=-3", "from 1"]),
+        ("resynth speech.wav new.wav --steps two", ["--steps", "two", "--help"]),
+        ("resynth speech.wav new.wav --steps 99999999", ["steps=99999999", "10000"]),
+        ("resynth speech.wav new.wav --solver euler", ["'euler'", "ddim", "dpmpp-2m"]),
+        ("resynth speech.wav new.wav --start silence", ["'silence'", "noise", "griffin-lim"]),
+        ("resynth speech.wav new.wav --seed -1", ["seed=-1", "from 0"]),
+        ("resynth speech.wav new.wav --chunk-seconds 0", ["--chunk-seconds 0", "positive"]),
+        ("resynth speech.wav new.wav --chunk-seconds inf", ["--chunk-seconds inf", "positive"]),
+        ("resynth speech.wav new.wav --chunk-seconds nan", ["--chunk-seconds nan", "positive"]),
+        ("resynth speech.wav new.wav --device tpu", ["'tpu'", "auto", "cpu"]),
+        ("resynth speech.wav new.wav --weights best", ["'best'", "ema", "raw"]),
+        ("resynth speech.wav new.wav --weights raw", ["averaged", "--weights raw"]),
+        ("resynth speech.wav", ["OUT", "--help"]),
+        ("resynth speech.wav new.wav --speed 2", ["--speed", "--help"]),
+        ("sing speech.wav new.wav", ["'sing'", "resynth", "--help"]),
+    ],
+)
+def test_wrong_options_are_refused(refused, line, words):
+    refused(line, *words)
+
+
+def test_device_that_is_absent_is_refused(refused, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    refused("resynth speech.wav new.wav --device cuda", "cuda", "not present", "--device cpu")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("resynth speech.wav valued.wav", ["valued.wav", "-f"]),
+        ("mel speech.wav mel.npy", ["mel.npy", "-f"]),
+        ("resynth speech.wav nowhere/new.wav", ["nowhere", "does not exist", "create"]),
+        ("resynth speech.wav mel.npy nowhere/deeper", ["nowhere", "does not exist", "create"]),
+        (f"resynth speech.wav {'a' * 300}.wav", ["aaa.wav", "too long"]),
+        ("resynth speech.wav new.mp3", ["new.mp3", ".wav"]),
+        ("mel speech.wav new.wav", ["new.wav", ".npy"]),
+        ("resynth speech.wav speech.wav -f", ["speech.wav", "input", "another"]),
+        ("resynth speech.wav valued.wav valued.wav", ["valued.wav", "is a file", "folder"]),
+        ("resynth speech.wav valued.wav new.wav", ["new.wav", "looks like a file", "folder"]),
+        ("resynth folder new", ["folder", "none", ".flac"]),
+        ("resynth speech.wav /proc/new.wav", ["/proc", "written", "another place"]),
+        ("mel speech.wav /proc/new.npy", ["/proc", "written", "another place"]),
+        ("resynth speech.wav valued.wav /proc/new", ["/proc/new", "created", "another place"]),
+    ],
+)
+def test_output_that_cannot_be_written_is_refused(refused, line, words):
+    refused(line, *words)
+
+
+def test_folder_without_permission_is_refused_before_any_work(refused, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: not str(path).endswith("folder"))  # root may write anywhere
+    for line in ("resynth speech.wav folder/new.wav", "resynth speech.wav valued.wav folder"):
+        refused(line, "folder cannot be written", "another place")
+
+
+def test_sidecar_of_somebody_else_is_not_overwritten(refused, place):
+    (place / "new.wav.json").write_text("valued")
+    refused("resynth speech.wav new.wav", "new.wav.json", "-f")
+
+
+def test_two_inputs_of_one_output_are_refused_before_any_work(refused, place):
+    shutil.copy("speech.wav", "speech.flac")
+    refused("resynth speech.wav speech.flac folder", "speech.wav and speech.flac", "folder/speech.wav", "rename")
+
+
+# --- recordings --------------------------------------------------------------------------------------------------
+
+
+def bad_recording(path):
+    """Makes the recording that the name announces."""
+    good = Path("speech.wav").read_bytes()
+    if path.name == "empty.wav":
+        path.write_bytes(b"")
+    elif path.name == "header.wav":
+        soundfile.write(path, np.zeros((0, 1)), 16000)
+    elif path.name == "truncated.wav":
+        path.write_bytes(good[: len(good) // 2])
+    elif path.name == "truncated.flac":
+        soundfile.write(path, voiced()[0].numpy(), 16000)
+        path.write_bytes(path.read_bytes()[:9000])
+    elif path.name == "text.wav":
+        path.write_text("This is no audio. " * 100)
+    elif path.name == "headerless.raw":
+        path.write_bytes(good)
+    elif path.name == "nan.wav":
+        samples = voiced()[0].numpy().copy()
+        samples[1000] = np.nan
+        soundfile.write(path, samples, 16000, subtype="FLOAT")
+    elif path.name == "short.wav":
+        soundfile.write(path, np.zeros(96), 16000)
+    elif path.name == "eight.wav":
+        soundfile.write(path, np.zeros((8000, 8)), 16000)
+
+
+BAD_RECORDINGS = {
+    "missing.wav": ["no such file", "give"],
+    "folder/missing.wav": ["no such file", "give"],
+    "empty.wav": ["cannot be read as audio", "give a WAV"],
+    "header.wav": ["no samples", "empty"],
+    "truncated.wav": ["ends before", "copy it again"],
+    "truncated.flac": ["cannot be read as audio", "give"],
+    "text.wav": ["cannot be read as audio", "give a WAV"],
+    "headerless.raw": ["cannot be read as audio", "give a WAV"],
+    "nan.wav": ["NaN", "repair"],
+    "short.wav": ["96 samples", "0.006 s", "257 are needed", "longer"],
+    "eight.wav": ["8 channels", "mono and stereo", "mix"],
+}
+
+
+@pytest.mark.parametrize("command", ["resynth", "mel"])
+@pytest.mark.parametrize("name", BAD_RECORDINGS)
+def test_bad_recording_is_refused(refused, place, name, command):
+    bad_recording(place / name)
+    refused(f"{command} {name} new.{'wav' if command == 'resynth' else 'npy'}", name, *BAD_RECORDINGS[name])
+
+
+@pytest.mark.parametrize("name", ["missing.wav", "empty.wav", "truncated.wav", "text.wav", "nan.wav"])
+def test_bad_recording_is_not_scored(refused, place, name):
+    bad_recording(place / name)
+    refused(f"score speech.wav {name}", name, *BAD_RECORDINGS[name])
+    refused(f"score {name} speech.wav", name, *BAD_RECORDINGS[name])
+
+
+def test_recordings_that_do_not_belong_together_are_not_scored(refused, place):
+    audio.write("long.wav", voiced(2.0), 16000)
+    refused("score speech.wav long.wav", "24000", "32000", "same recording")
+    audio.write("stereo.wav", voiced().expand(2, -1), 16000)
+    refused("score speech.wav stereo.wav", "channels differ, 1 in speech.wav and 2 in stereo.wav", "mix")
+
+
+# --- mels --------------------------------------------------------------------------------------------------------
+
+GOOD_MEL = np.full((80, 20), -5.0, dtype=np.float32)
+BAD_MELS = {
+    "swapped": (GOOD_MEL.T, ["[20, 80]", "80 bands", "transpose"]),
+    "swapped with an axis": (GOOD_MEL.T[None], ["[20, 80]", "80 bands", "transpose"]),
+    "too many bands": (np.zeros((100, 20), dtype=np.float32), ["[100, 20]", "80 bands", "this model's mel"]),
+    "no frames": (GOOD_MEL[:, :0], ["no frames"]),
+    "three channels": (np.stack([GOOD_MEL] * 3), ["3 channels", "mono and stereo"]),
+    "one axis": (GOOD_MEL[0], ["[20]", "[bands, frames]"]),
+    "four axes": (GOOD_MEL[None, None], ["[1, 1, 80, 20]", "[bands, frames]"]),
+    "integers": (GOOD_MEL.astype(np.int16), ["int16", "floats"]),
+    "complex": (GOOD_MEL.astype(np.complex64), ["complex64", "floats"]),
+    "NaN": (np.where(np.arange(20) == 3, np.nan, GOOD_MEL), ["NaN", "floor"]),
+    "infinite": (np.where(np.arange(20) == 3, -np.inf, GOOD_MEL), ["infinite", "floor"]),
+}
+
+
+@pytest.mark.parametrize("name", BAD_MELS)
+def test_bad_mel_is_refused(refused, place, name):
+    array, words = BAD_MELS[name]
+    np.save("bad.npy", array)
+    refused("vocode bad.npy new.wav", "bad.npy", *words)
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "text", "truncated", "npz", "huge"])
+def test_damaged_npy_is_refused(refused, place, damage):
+    whole = Path("mel.npy").read_bytes()
+    if damage == "npz":
+        np.savez("bad", GOOD_MEL)
+        os.rename("bad.npz", "bad.npy")
+    elif damage != "missing":
+        huge = whole.replace(b"(80, 20), }      ", b"(80, 2000000000)}")
+        damaged = {"empty": b"", "text": b"not numpy" * 99, "truncated": whole[:-100], "huge": huge}[damage]
+        assert damaged != whole
+        Path("bad.npy").write_bytes(damaged)
+    refused("vocode bad.npy new.wav", "bad.npy", ".npy", "no such file" if damage == "missing" else "cannot be read")
+
+
+# --- models ------------------------------------------------------------------------------------------------------
+
+
+class Payload:
+    """Creates a file when it is unpickled by a careless reader."""
+
+    def __init__(self, trace):
+        self.trace = trace
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.trace),)
+
+
+@pytest.mark.parametrize("name", ["evil.ckpt", "zipped.ckpt", "evil.safetensors", "evil.npy"])
+def test_crafted_pickle_is_refused_and_its_payload_does_not_run(refused, place, tmp_path_factory, name):
+    trace = tmp_path_factory.mktemp("payload") / "ran"
+    if name == "zipped.ckpt":
+        torch.save({"audiodiff": Payload(trace), "state_dict": {}}, name)
+    elif name == "evil.npy":
+        np.save(name, np.array([Payload(trace)], dtype=object), allow_pickle=True)
+    else:
+        Path(name).write_bytes(pickle.dumps({"audiodiff": Payload(trace), "state_dict": {}}))
+    line = f"vocode {name} new.wav" if name == "evil.npy" else f"resynth speech.wav new.wav --model {name}"
+    refused(line, name)
+    assert not trace.exists()
+    if name in ("evil.ckpt", "evil.safetensors"):  # the payload is live: a careless reader does run it
+        pickle.loads(Path(name).read_bytes())
+        assert trace.exists()
+
+
+def bad_model(name):
+    """Makes the model that the name announces."""
+    tensors = {"weight": torch.zeros(3)}
+    if name == "lonely.safetensors":
+        shutil.copy("tiny.safetensors", name)
+    elif name == "foreign.safetensors":
+        safetensors.torch.save_file(tensors, name)
+        Path("foreign.json").write_text('{"architectures": ["Bert"]}')
+    elif name == "list.safetensors":
+        safetensors.torch.save_file(tensors, name)
+        Path("list.json").write_text("[1, 2]")
+    elif name == "nojson.safetensors":
+        safetensors.torch.save_file(tensors, name)
+        Path("nojson.json").write_text("[" * 100_000)
+    elif name == "other.safetensors":
+        safetensors.torch.save_file(tensors, name)
+        shutil.copy("tiny.json", "other.json")
+    elif name == "code.safetensors":
+        safetensors.torch.save_file(tensors, name)
+        Path("code.json").write_text('{"config": {"_target_": "os.system", "command": "true"}}')
+    elif name == "numbers.safetensors":
+        safetensors.torch.save_file(tensors, name)
+        config = json.dumps({"format": "audiodiff", "config": TINY}).replace('"width": 16', '"width": "wide"')
+        Path("numbers.json").write_text(config)
+    elif name == "truncated.safetensors":
+        Path(name).write_bytes(Path("tiny.safetensors").read_bytes()[:1000])
+        shutil.copy("tiny.json", "truncated.json")
+    elif name == "foreign.ckpt":
+        torch.save({"state_dict": tensors}, name)
+    elif name == "tensor.ckpt":
+        torch.save(tensors["weight"], name)
+    elif name == "text.ckpt":
+        Path(name).write_text("no checkpoint")
+
+
+BAD_MODELS = {
+    "nowhere": ["no such model", "shipped name"],
+    "folder": ["model.safetensors", "last.ckpt"],
+    "speech.wav": ["no safetensors file", "give a model"],
+    "lonely.safetensors": ["lonely.json", "missing", "beside"],
+    "foreign.safetensors": ["lacks a configuration", "give"],
+    "list.safetensors": ["lacks a configuration", "give"],
+    "nojson.safetensors": ["nojson.json", "no JSON", "give"],
+    "other.safetensors": ["disagree", "weight", "give"],
+    "code.safetensors": ["os.system", "refused"],
+    "numbers.safetensors": ["builds no model"],
+    "truncated.safetensors": ["no safetensors file"],
+    "foreign.ckpt": ["no checkpoint of audiodiff", "give"],
+    "tensor.ckpt": ["no checkpoint of audiodiff", "give"],
+    "text.ckpt": ["refused", "give"],
+}
+
+
+@pytest.mark.parametrize("name", BAD_MODELS)
+def test_model_of_another_kind_is_refused(refused, place, name):
+    bad_model(name)
+    refused(f"resynth speech.wav new.wav --model {name}", *BAD_MODELS[name])
+    refused(f"info {name}", *BAD_MODELS[name])
+
+
+def test_checkpoint_without_last_weights_has_no_raw(refused, place):
+    model = tiny_vocoder()
+    state = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    torch.save({"audiodiff": {"config": model.config, "info": {}}, "state_dict": state}, "one.ckpt")
+    refused("resynth speech.wav new.wav --model one.ckpt --weights raw", "one.ckpt", "one set", "--weights raw")
+
+
+# --- the machine -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    """Makes every temporary file behave as on a full disk."""
+    fdopen = os.fdopen
+
+    def on_full_disk(handle, mode):
+        os.close(handle)
+        return fdopen(os.open("/dev/full", os.O_RDWR), mode)
+
+    monkeypatch.setattr(audio.os, "fdopen", on_full_disk)
+
+
+@pytest.mark.parametrize("line", ["resynth speech.wav new.wav", "vocode mel.npy new.wav", "mel speech.wav new.npy"])
+def test_full_disk_leaves_nothing(refused, full_disk, line):
+    refused(line, "new.", "No space left", "another place")
+
+
+def test_full_disk_leaves_the_old_file(refused, full_disk):
+    refused("resynth speech.wav valued.wav -f", "valued.wav", "No space left")
+
+
+def test_full_disk_ends_a_folders_run_at_once(refused, full_disk, place):
+    shutil.copy("speech.wav", "second.wav")
+    refused("resynth speech.wav second.wav folder", "folder/speech.wav", "No space left")
+
+
+def test_sound_without_its_sidecar_is_not_left(refused, monkeypatch):
+    replace = os.replace
+
+    def only_sidecars(source, target):
+        if not str(target).endswith(".json"):
+            raise OSError(28, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr(audio.os, "replace", only_sidecars)
+    refused("resynth speech.wav new.wav", "new.wav", "No space left")
+
+
+@pytest.fixture
+def interrupt(monkeypatch):
+    """Sends Ctrl-C when a finished temporary file is about to be renamed."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+    monkeypatch.setattr(audio.os, "replace", lambda *_: signal.raise_signal(signal.SIGINT))
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_interrupt_while_writing_leaves_nothing(refused, interrupt):
+    refused("resynth speech.wav valued.wav -f", "interrupted", status=130)
+
+
+def test_interrupt_ends_a_folders_run(refused, place, interrupt):
+    shutil.copy("speech.wav", "second.wav")
+    refused("resynth speech.wav second.wav folder", "interrupted", status=130)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: x\ny")])
+def test_lack_of_memory_is_told_in_one_line(error, capsys):
+    def fail():
+        raise error
+
+    assert common.guarded(fail) == 2
+    assert capsys.readouterr().err == "audiodiff: out of memory; give a shorter recording, or --chunk-seconds 10\n"
+
+
+def test_error_of_several_lines_is_told_in_one(capsys):
+    assert common.guarded(lambda: (_ for _ in ()).throw(ValueError("one\ntwo"))) == 2
+    assert capsys.readouterr().err == "audiodiff: one two\n"
+
+
+def test_errors_of_our_own_keep_their_traceback():
+    with pytest.raises(RuntimeError, match="a fault in the program"):
+        common.guarded(lambda: (_ for _ in ()).throw(RuntimeError("a fault in the program")))
+
+
+def test_the_process_says_one_line_and_returns_2(place):
+    bad_recording(place / "truncated.wav")
+    before = contents(place)
+    command = [sys.executable, "-m", "audiodiff", "resynth", "truncated.wav", "new.wav", "--model", "tiny.safetensors"]
+    environment = os.environ | {"PYTHONPATH": str(Path(audiodiff.__file__).parents[1])}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    wanted = "audiodiff: truncated.wav: the file ends before the audio that its header announces; copy it again\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", wanted)
+    assert contents(place) == before
+
+
+def test_every_device_choice_is_known_or_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert {devices.resolve(name).type for name in ("auto", "cpu")} == {"cpu"}
+    for name in set(devices.CHOICES) - {"auto", "cpu"}:
+        with pytest.raises(ValueError, match="not present"):
+            devices.resolve(name)
+
+
+def test_default_model_is_asked_for_by_name(refused, monkeypatch):
+    monkeypatch.setattr(files, "shipped", list)
+    refused("info", files.DEFAULT_MODEL, "no such model")

@@ -1,0 +1,420 @@
+"""The command line: what each command writes, prints and returns."""
+
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from conftest import tiny_vocoder, voiced
+
+import audiodiff
+from audiodiff import audio, devices, files, recipes
+from audiodiff.cli import COMMANDS, main
+from audiodiff.model import Vocoder
+from audiodiff.resynthesis import resynthesise
+from audiodiff.solvers import SOLVERS
+from audiodiff.starts import Start
+
+LINE = re.compile(
+    r"(\d+ files, )?[\d.]+ s of audio in [\d.]+ s, [\d.]+ × real time, peak memory \d+ MiB, "
+    r"\d+( to \d+)? network calls per channel\n"
+)
+
+
+@pytest.fixture
+def cli(tiny_model_path, capsys):
+    """Runs a command with the tiny model; returns status, standard output, standard error."""
+
+    def run(command, *arguments):
+        model = ["--model", str(tiny_model_path)] if command in ("resynth", "vocode", "mel") else []
+        capsys.readouterr()
+        status = main([command, *map(str, arguments), *([] if "--model" in arguments else model)])
+        return status, *capsys.readouterr()
+
+    return run
+
+
+def recording(path, seconds=0.5, sample_rate=16000, channels=1):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tones = [voiced(seconds, sample_rate, pitch=100 + 30 * i, seed=i) for i in range(channels)]
+    audio.write(path, 0.3 * torch.cat(tones), sample_rate)  # random weights may make it much louder
+    return path
+
+
+# --- help --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_has_help_that_ends_in_an_example(command, capsys):
+    assert main([command, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"usage: audiodiff {command} ")
+    assert f"  audiodiff {command} " in shown.partition("example:\n")[2]
+
+
+def test_help_names_every_command_solver_start_device_and_the_default_model(capsys):
+    main(["--help"])
+    shown = capsys.readouterr().out
+    assert all(re.search(rf"^  {name} ", shown, re.MULTILINE) for name in COMMANDS)
+    main(["resynth", "--help"])
+    shown = capsys.readouterr().out
+    assert [n for n in (*SOLVERS, *recipes.STARTS, *devices.CHOICES, files.DEFAULT_MODEL) if n not in shown] == []
+
+
+def test_every_start_of_the_library_has_a_name():
+    ours = {kind for kind in Start.__subclasses__() if kind.__module__.startswith("audiodiff.")}
+    assert ours == set(recipes.STARTS.values())
+
+
+def test_help_loads_neither_torch_nor_anything_heavy():
+    code = (
+        "import sys; from audiodiff.cli import COMMANDS, main\n"
+        "assert [main([*c, '--help']) for c in ([], *([name] for name in COMMANDS))] == [0] * (len(COMMANDS) + 1)\n"
+        "heavy = {'torch', 'numpy', 'lightning', 'hydra', 'librosa', 'gradio', 'soundfile', 'tqdm'}\n"
+        "sys.exit(repr(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_version_is_the_packages(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"audiodiff {audiodiff.__version__}\n"
+
+
+def test_public_names_are_those_that_the_package_can_import():
+    assert set(audiodiff._HOMES) == set(audiodiff.__all__)
+    assert [name for name in audiodiff.__all__ if not hasattr(audiodiff, name)] == []
+
+
+# --- resynth -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sample_rate", "seconds", "channels"),
+    [(16000, 0.5, 1), (16000, 0.51237, 2), (8000, 0.40013, 1), (22050, 0.5, 1), (44100, 0.49991, 2), (48000, 0.3, 1)],
+)
+def test_resynth_keeps_length_and_channels_at_the_models_rate(cli, tmp_path, sample_rate, seconds, channels):
+    source = recording(tmp_path / "in.wav", seconds, sample_rate, channels)
+    status, out, err = cli("resynth", source, tmp_path / "out.wav")
+    made, rate = soundfile.read(tmp_path / "out.wav", always_2d=True)
+    given = soundfile.info(source).frames
+    assert (status, out, rate) == (0, "", 16000)
+    assert made.shape == (round(given * 16000 / sample_rate), channels)
+    assert LINE.fullmatch(err), err
+
+
+def test_resynth_equals_the_library_sample_for_sample(cli, tmp_path, speech, tiny_model_path):
+    vocoder = Vocoder.load(tiny_model_path)
+    assert cli("resynth", speech, tmp_path / "out.wav", "--seed", 7)[0] == 0
+    expected = resynthesise(vocoder, audio.read(speech)[0], seed=7).waveform  # every default is the library's own
+    made, _ = soundfile.read(tmp_path / "out.wav", dtype="int16", always_2d=True)
+    assert np.array_equal(made, audio.to_pcm(expected)[0])
+
+
+def test_each_sampling_option_changes_the_sound_and_the_seed_decides_it(cli, tmp_path, speech):
+    def made(name, *options):
+        assert cli("resynth", speech, tmp_path / f"{name}.wav", *options)[0] == 0
+        return (tmp_path / f"{name}.wav").read_bytes()
+
+    default = made("default")
+    assert made("again", "--seed", "0") == default
+    variants = {
+        "seed": made("seed", "--seed", "1"),
+        "steps": made("steps", "--steps", "3"),
+        "solver": made("solver", "--solver", "dpmpp-2m", "--steps", "3"),
+        "start": made("start", "--start", "griffin-lim"),
+    }
+    assert len({default, *variants.values()}) == 5
+
+
+def test_steps_count_solver_steps_and_network_calls_are_reported(cli, tmp_path, speech):
+    _, out, err = cli("resynth", speech, tmp_path / "out.wav", "--steps", 5, "--json")
+    assert json.loads(out)["network_calls"] == 5
+    assert " 5 network calls" in err
+
+
+def test_chunks_call_the_network_more_often_and_change_nothing_audible(cli, tmp_path, speech):
+    cli("resynth", speech, tmp_path / "whole.wav")
+    _, out, _ = cli("resynth", speech, tmp_path / "chunks.wav", "--chunk-seconds", "0.4", "--json")
+    whole, chunks = (soundfile.read(tmp_path / f"{n}.wav", dtype="int16")[0].astype(int) for n in ("whole", "chunks"))
+    assert json.loads(out)["network_calls"] == 2 * 4  # 1.5 s in pieces of 0.4 s, at 2 steps
+    assert abs(whole - chunks).max() <= 1  # of 32767: the order of sums
+
+
+def test_json_is_one_object_that_agrees_with_the_file(cli, tmp_path, speech):
+    status, out, err = cli("resynth", speech, tmp_path / "out.wav", "--json")
+    told = json.loads(out)
+    assert status == 0
+    assert LINE.fullmatch(err)
+    assert (told["input"], told["output"]) == (str(speech), str(tmp_path / "out.wav"))
+    assert told["seconds"] == soundfile.info(tmp_path / "out.wav").duration
+    assert told["times_real_time"] == pytest.approx(told["seconds"] / told["elapsed_seconds"])
+    assert told["peak_memory_mib"] > 50  # torch alone takes more
+    assert told["clipped_samples"] == 0
+
+
+# --- models ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run_folder(tmp_path):
+    """A run's folder with a trainer's checkpoint, whose averaged and last weights differ."""
+    average, last = tiny_vocoder(seed=0), tiny_vocoder(seed=1)
+    weights = [{f"model.{name}": tensor for name, tensor in m.state_dict().items()} for m in (average, last)]
+    header = {"config": average.config, "info": average.info}
+    (tmp_path / "run").mkdir()
+    checkpoint = {"audiodiff": header, "state_dict": weights[0], "current_model_state": weights[1]}
+    torch.save(checkpoint, tmp_path / "run" / "last.ckpt")
+    files.save(average, tmp_path / "both.safetensors", raw=last.state_dict())
+    return tmp_path / "run"
+
+
+def test_model_may_be_a_file_a_run_folder_or_a_checkpoint_with_both_weights(cli, tmp_path, speech, run_folder):
+    def made(name, *options):
+        assert cli("resynth", speech, tmp_path / f"{name}.wav", *options)[0] == 0
+        return (tmp_path / f"{name}.wav").read_bytes()
+
+    averaged, checkpoint = made("file"), run_folder / "last.ckpt"
+    assert made("folder", "--model", run_folder) == averaged
+    assert made("checkpoint", "--model", checkpoint) == averaged
+    last = made("raw", "--model", checkpoint, "--weights", "raw")
+    assert last != averaged
+    assert made("both", "--model", tmp_path / "both.safetensors", "--weights", "raw") == last
+
+
+@pytest.fixture
+def shipped(tiny_model_path, monkeypatch):
+    """Lets the tiny model be the one that ships."""
+    monkeypatch.setattr(files, "_weights", lambda: tiny_model_path.parent)
+    monkeypatch.setattr(files, "DEFAULT_MODEL", "tiny")
+
+
+def test_shipped_model_is_the_default_and_is_remembered_by_name(shipped, speech, tmp_path):
+    assert main(["resynth", str(speech), str(tmp_path / "out.wav")]) == 0
+    assert json.loads((tmp_path / "out.wav.json").read_text())["model"] == "tiny"
+
+
+def test_info_lists_shipped_models_and_shows_the_default(shipped, capsys):
+    assert main(["info", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["shipped"], told["default"], told["name"]) == (["tiny"], "tiny", "tiny")
+
+
+def test_info_tells_licence_data_mel_and_size(cli, tiny_model_path):
+    status, out, err = cli("info", tiny_model_path, "--json")
+    told, vocoder = json.loads(out), tiny_vocoder()
+    assert (status, err) == (0, "")
+    assert {name: told[name] for name in vocoder.info} == vocoder.info
+    assert told["mel"]["n_mels"] == vocoder.mel.n_mels
+    assert told["parameters"] == sum(p.numel() for p in vocoder.parameters())
+    assert told["receptive_field_samples"] == vocoder.denoiser.network.receptive_field()
+    assert told["hash"] == files.model_hash(vocoder)
+    table = cli("info", tiny_model_path)[1]
+    assert re.search(r"^licence +CC0-1.0$", table, re.MULTILINE)
+    assert re.search(r"^mel +sample_rate 16000, n_fft 1024, ", table, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", files.shipped())
+def test_shipped_weights_tell_their_licence_data_level_and_mel(name, capsys):
+    assert main(["info", name, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["name"] == name
+    assert {"licence", "data", "hours", "steps", "level", "mel"} <= told.keys()
+    assert not {"unknown", "unspecified", "", None} & {told["licence"], told["data"]}
+    assert told["level"].keys() == {"rms", "peak"}
+
+
+# --- vocode, mel, score ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_mel_then_vocode_is_resynth_before_the_cut_to_length(cli, tmp_path, channels):
+    source = recording(tmp_path / "in.wav", 0.51, channels=channels)
+    assert cli("mel", source, tmp_path / "mel.npy")[0] == 0
+    assert cli("vocode", tmp_path / "mel.npy", tmp_path / "vocoded.wav")[0] == 0
+    assert cli("resynth", source, tmp_path / "out.wav")[0] == 0
+    (vocoded, _), (out, _) = (soundfile.read(tmp_path / name, dtype="int16") for name in ("vocoded.wav", "out.wav"))
+    frames = np.load(tmp_path / "mel.npy").shape[-1]
+    assert len(vocoded) == frames * 256
+    assert len(out) == int(0.51 * 16000)
+    assert np.array_equal(vocoded[: len(out)], out)
+
+
+def test_mel_writes_float32_bands_by_frames_of_the_models_mel(cli, tmp_path, speech, tiny_model_path):
+    status, out, err = cli("mel", speech, tmp_path / "mel.npy")
+    mel = np.load(tmp_path / "mel.npy")
+    assert (status, out) == (0, "")
+    assert LINE.fullmatch(err)
+    assert (mel.dtype, mel.shape) == (np.float32, (80, 94))  # 24000 samples are 93.75 hops of 256
+    waveform = torch.nn.functional.pad(audio.read(speech)[0], (0, 94 * 256 - 24000))
+    expected = Vocoder.load(tiny_model_path).spectrogram(waveform[None])[0].numpy()
+    assert np.array_equal(mel, expected)
+
+
+@pytest.mark.parametrize("convert", [lambda m: m[None], lambda m: m.astype(np.float64), np.asfortranarray])
+def test_vocode_takes_a_leading_axis_and_any_float(cli, tmp_path, speech, convert):
+    cli("mel", speech, tmp_path / "mel.npy")
+    np.save(tmp_path / "other.npy", convert(np.load(tmp_path / "mel.npy")))
+    for name in ("mel", "other"):
+        assert cli("vocode", tmp_path / f"{name}.npy", tmp_path / f"{name}.wav")[0] == 0
+    assert (tmp_path / "mel.wav").read_bytes() == (tmp_path / "other.wav").read_bytes()
+
+
+def test_score_of_a_file_with_itself_is_perfect_and_of_another_is_not(cli, tmp_path, speech):
+    status, out, err = cli("score", speech, speech, "--json")
+    same = json.loads(out)
+    assert (status, err) == (0, "")
+    assert (same["log_mel_l1"], same["lsd_db"], same["sample_rate"]) == (0, 0, 16000)
+    cli("resynth", speech, tmp_path / "out.wav")
+    other = json.loads(cli("score", speech, tmp_path / "out.wav", "--json")[1])
+    assert other["lsd_db"] > 1
+    table = dict(line.split() for line in cli("score", speech, tmp_path / "out.wav")[1].splitlines())
+    assert float(table["lsd_db"]) == pytest.approx(other["lsd_db"], abs=5e-4)  # three decimals
+
+
+def test_score_compares_at_the_lower_rate_and_says_so(cli, tmp_path):
+    high, low = recording(tmp_path / "high.wav", 0.5, 48000, 2), tmp_path / "low.wav"
+    waveform, _ = audio.read(high, 16000)
+    audio.write(low, waveform, 16000)
+    for pair in ((high, low), (low, high)):
+        status, out, err = cli("score", *pair, "--json")
+        told = json.loads(out)
+        assert (status, told["sample_rate"]) == (0, 16000)
+        assert "compared at 16000 Hz" in err
+        assert told["lsd_db"] < 0.5  # what rounding to 16 bits leaves
+
+
+# --- several inputs ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A folder with two recordings at different depths, something hidden, and something else."""
+    recording(tmp_path / "in" / "top.wav")
+    recording(tmp_path / "in" / "a" / "b.WAV")
+    recording(tmp_path / "in" / ".hidden" / "c.wav")
+    (tmp_path / "in" / "notes.txt").write_text("no audio")
+    return tmp_path / "in"
+
+
+def listing(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_folder_is_mirrored(cli, tmp_path, tree):
+    status, out, err = cli("resynth", tree, tmp_path / "out", "--json")
+    assert status == 0
+    assert listing(tmp_path / "out") == ["a/b.wav", "a/b.wav.json", "top.wav", "top.wav.json"]
+    assert [told["output"] for told in json.loads(out)] == [str(tmp_path / "out" / n) for n in ("a/b.wav", "top.wav")]
+    assert LINE.fullmatch(err)  # and no progress bar, since this is no terminal
+    assert err.startswith("2 files, 1.00 s of audio")
+
+
+def test_mel_and_vocode_mirror_folders_too(cli, tmp_path, tree):
+    assert cli("mel", tree, tmp_path / "mels")[0] == 0
+    assert listing(tmp_path / "mels") == ["a/b.npy", "top.npy"]
+    assert cli("vocode", tmp_path / "mels", tmp_path / "out")[0] == 0
+    assert listing(tmp_path / "out") == ["a/b.wav", "a/b.wav.json", "top.wav", "top.wav.json"]
+
+
+def test_several_files_go_into_a_folder_wherever_the_options_stand(cli, tmp_path):
+    sources = [recording(tmp_path / name) for name in ("x.wav", "y.wav")]
+    assert cli("resynth", *sources, "--steps", 1, tmp_path / "out")[0] == 0
+    assert listing(tmp_path / "out") == ["x.wav", "x.wav.json", "y.wav", "y.wav.json"]
+
+
+def test_a_file_that_is_given_twice_is_done_once(cli, tmp_path, speech):
+    assert len(json.loads(cli("resynth", speech, speech, tmp_path / "out", "--json")[1])) == 1
+
+
+def test_one_file_may_go_into_an_existing_folder(cli, tmp_path, speech):
+    (tmp_path / "out").mkdir()
+    assert cli("resynth", speech, tmp_path / "out")[0] == 0
+    assert listing(tmp_path / "out") == ["speech.wav", "speech.wav.json"]
+
+
+def test_what_an_earlier_run_left_inside_the_input_is_no_input(cli, tmp_path, tree):
+    assert cli("resynth", tree, tree / "made")[0] == 0
+    assert cli("resynth", tree, tree / "made", "-f")[0] == 0
+    assert listing(tree / "made") == ["a/b.wav", "a/b.wav.json", "top.wav", "top.wav.json"]
+
+
+def test_existing_folder_needs_no_force_and_existing_files_do(cli, tmp_path, tree):
+    (tmp_path / "out").mkdir()
+    assert cli("resynth", tree, tmp_path / "out")[0] == 0
+    before = (tmp_path / "out" / "top.wav").read_bytes()
+    status, _, err = cli("resynth", tree, tmp_path / "out", "--seed", 1)
+    assert (status, err.count("\n")) == (2, 1)
+    assert "-f" in err
+    assert (tmp_path / "out" / "top.wav").read_bytes() == before
+    assert cli("resynth", tree, tmp_path / "out", "--seed", 1, "-f")[0] == 0
+    assert (tmp_path / "out" / "top.wav").read_bytes() != before
+
+
+def test_a_folder_with_bad_files_finishes_the_others_lists_the_bad_and_returns_1(cli, tmp_path, tree):
+    (tree / "a" / "broken.wav").write_bytes(b"")
+    (tree / "text.wav").write_text("no audio")
+    status, out, err = cli("resynth", tree, tmp_path / "out", "--json")
+    assert status == 1
+    assert listing(tmp_path / "out") == ["a/b.wav", "a/b.wav.json", "top.wav", "top.wav.json"]
+    lines = err.splitlines()
+    assert lines[0].startswith(f"audiodiff: {tree}/a/broken.wav: ")
+    assert lines[1].startswith(f"audiodiff: {tree}/text.wav: ")
+    assert lines[2] == "audiodiff: 2 of 4 files failed"
+    assert LINE.fullmatch(lines[3] + "\n")
+    assert ["error" in told for told in json.loads(out)] == [False, True, True, False]
+
+
+@pytest.mark.parametrize(("terminal", "bar"), [(True, True), (False, False)])
+def test_progress_shows_on_a_terminal_only(cli, tmp_path, tree, monkeypatch, terminal, bar):
+    class Screen(io.StringIO):
+        def isatty(self):
+            return terminal
+
+    screen = Screen()
+    monkeypatch.setattr(sys, "stderr", screen)
+    assert cli("mel", tree, tmp_path / "out")[0] == 0
+    assert ("2/2" in screen.getvalue()) is bar
+
+
+# --- the process -------------------------------------------------------------------------------------------------
+
+ROOT = Path(audiodiff.__file__).parents[1]
+
+
+def test_python_m_audiodiff_is_the_command(tmp_path, speech, tiny_model_path):
+    command = [sys.executable, "-m", "audiodiff", "resynth", speech, tmp_path / "out.wav", "--model", tiny_model_path]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert LINE.fullmatch(done.stderr)
+    again = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert again.returncode == 2
+    assert again.stderr == f"audiodiff: {tmp_path}/out.wav and 1 more: exists; give -f to overwrite, or another name\n"
+
+
+def test_a_reader_that_leaves_is_no_error():
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "audiodiff", "--help"]
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, cwd=ROOT, env=buffered, timeout=60)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_a_reader_that_leaves_while_something_is_printed_is_no_error(cli, tiny_model_path, monkeypatch):
+    class Left(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stdout", Left())
+    status, _, err = cli("info", tiny_model_path)
+    assert (status, err) == (141, "")

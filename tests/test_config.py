@@ -1,0 +1,93 @@
+"""Configurations build objects of audiodiff and nothing else."""
+
+import pytest
+
+from audiodiff.config import build, conf_dir, shipped_path
+from audiodiff.denoisers import Velocity
+from audiodiff.mel import MelSpec
+from audiodiff.priors import MelShaped
+
+MEL = {"_target_": "audiodiff.mel.MelSpec", "sample_rate": 16000, "n_mels": 64}
+
+
+def test_build_makes_what_the_target_names():
+    assert build(MEL) == MelSpec(16000, n_mels=64)
+    assert isinstance(build({"_target_": "audiodiff.denoisers.Velocity"}), Velocity)
+
+
+def test_build_starts_with_the_innermost():
+    prior = build({"_target_": "audiodiff.priors.MelShaped", "mel": MEL, "exponent": 0.3, "block": 64})
+    assert isinstance(prior, MelShaped)
+    assert (prior.mel, prior.exponent, prior.block) == (MelSpec(16000, n_mels=64), 0.3, 64)
+
+
+def test_build_leaves_plain_values_and_keeps_its_input():
+    spec = {"a": [1, (2.5, "x")], "mel": MEL, "none": None, "deep": {"_plain_": True}}
+    before = repr(spec)
+    assert build(spec) == {
+        "a": [1, [2.5, "x"]],
+        "mel": MelSpec(16000, n_mels=64),
+        "none": None,
+        "deep": {"_plain_": True},
+    }
+    assert repr(spec) == before
+    assert build(3) == 3
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "os.system",
+        "builtins.eval",
+        "subprocess.Popen",
+        "torch.nn.Linear",
+        "audiodiff",
+        "audiodiff.",
+        "audiodiff.audio.os.system",
+        "audiodiff.files.load",
+        "audiodiff.audio.write",
+        "audiodiff.audio.Path",
+        "audiodiff.mel.nn.Linear",
+        "audiodiff.mel.torch",
+        "audiodiff.mel._filters",
+        "audiodiff.mel.MelSpec.__init__",
+        "audiodiff.solvers.SOLVERS",
+        "audiodiff.nothing.Here",
+        "audiodiff.mel.Nothing",
+        "audiodiffusion.Evil",
+        "../audiodiff.mel.MelSpec",
+        "",
+        None,
+        ["audiodiff.mel.MelSpec"],
+    ],
+)
+def test_build_refuses_what_is_no_class_of_audiodiff(target):
+    with pytest.raises(ValueError, match=r"_target_ .* (is refused|does not exist)"):
+        build({"_target_": target, "sample_rate": 16000})
+
+
+def test_build_refuses_a_target_deep_inside(tmp_path):
+    marker = tmp_path / "ran"
+    with pytest.raises(ValueError, match="is refused"):
+        build({"_target_": "audiodiff.priors.MelShaped", "mel": {"_target_": "os.mkdir", "path": str(marker)}})
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("arguments", [{}, {"sample_rate": 16000, "n_mel": 80}, {"n_mels": 80}])
+def test_build_names_the_arguments_that_do_not_fit(arguments):
+    with pytest.raises(ValueError, match=r"audiodiff\.mel\.MelSpec: .*argument.*it takes \(sample_rate"):
+        build({"_target_": "audiodiff.mel.MelSpec", **arguments})
+
+
+def test_build_passes_errors_of_values_on():
+    with pytest.raises(ValueError, match="scale must be slaney or htk"):
+        build({**MEL, "scale": "bark"})
+
+
+def test_conf_is_found_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert conf_dir().is_absolute()
+    assert (conf_dir() / "train.yaml").is_file()
+    assert shipped_path("conf") == conf_dir()
+    with pytest.raises(FileNotFoundError, match="nowhere is neither in"):
+        shipped_path("nowhere")

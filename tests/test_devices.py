@@ -1,0 +1,54 @@
+"""Which device a choice means, on machines that have it and on machines that do not."""
+
+import pytest
+import torch
+
+from audiodiff import devices
+
+
+def machine(monkeypatch, cuda=False, mps=False):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "best"), [(True, True, "cuda"), (True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")]
+)
+def test_auto_takes_the_best_device_there_is(monkeypatch, cuda, mps, best):
+    machine(monkeypatch, cuda, mps)
+    assert devices.resolve().type == devices.resolve("auto").type == best
+    assert devices.resolve("cpu").type == "cpu"
+
+
+@pytest.mark.parametrize("name", ["cuda", "mps"])
+def test_device_must_be_present(monkeypatch, name):
+    machine(monkeypatch)
+    with pytest.raises(ValueError, match=f"device {name} is not present on this machine: use --device auto"):
+        devices.resolve(name)
+    machine(monkeypatch, cuda=True, mps=True)
+    assert devices.resolve(name).type == name
+
+
+@pytest.mark.parametrize("name", ["tpu", "", "CPU", "cuda:0"])
+def test_device_must_be_known(name):
+    with pytest.raises(ValueError, match="choose one of auto, cpu, cuda, mps"):
+        devices.resolve(name)
+
+
+def test_threads_are_set_inside_the_block_only():
+    before = torch.get_num_threads()
+    with devices.cpu_threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+    assert torch.get_num_threads() == before
+    with pytest.raises(RuntimeError), devices.cpu_threads(before + 1):
+        raise RuntimeError
+    assert torch.get_num_threads() == before
+
+
+def test_peak_memory_of_this_process_is_known():
+    # Python and torch take some 200 MiB; the machine has less than a TiB.
+    assert 50 < devices.peak_memory_mib(torch.device("cpu")) < 2**20
+
+
+def test_training_precision_on_a_cpu_is_32_bit():
+    assert devices.precision_for(torch.device("cpu")) == "32-true"

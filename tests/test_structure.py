@@ -1,0 +1,256 @@
+"""The layout of the package, read with `ast`: who may import whom, and what stands where."""
+
+import ast
+import json
+import re
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import audiodiff
+from audiodiff import files
+
+PACKAGE = Path(audiodiff.__file__).parent
+ROOT = PACKAGE.parent
+SOURCES = sorted(
+    p for p in PACKAGE.rglob("*.py") if p.relative_to(PACKAGE).parts[0] not in ("conf", "datasets", "demos")
+)
+
+# HOUSE.md, section 3: a module imports only from its own floor or a lower one.
+FLOORS = {
+    0: "schedules stft mdct mel audio npy recordings config devices nn",
+    1: "denoisers priors consistency metrics",
+    2: "solvers starts losses chunks",
+    3: "model files resynthesis figures eval recipes sidecar",
+    4: "data training",
+    5: "train tune cli __main__",
+}
+FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}
+
+
+@cache
+def tree(path):
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def name_of(path):
+    """audiodiff/nn/conv.py → nn.conv; audiodiff/solvers/__init__.py → solvers."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {name_of(path): path for path in SOURCES}
+
+
+def part_of(module):
+    return module.split(".")[0]
+
+
+def imports(path, top_only=False):
+    """Every module that a file imports, as a full name; `from a import b` gives a.b where that is a module."""
+    body = tree(path).body if top_only else ast.walk(tree(path))
+    for node in body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: write imports in full"
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                yield full if full.removeprefix("audiodiff.") in MODULES else node.module
+
+
+def inner_imports(path, top_only=False):
+    """Modules of audiodiff that a file imports, without the prefix; the root itself (its version) does not count."""
+    for name in imports(path, top_only):
+        if name.startswith("audiodiff."):
+            yield name.removeprefix("audiodiff.")
+
+
+def outer_imports(path, top_only=False):
+    return {name.split(".")[0] for name in imports(path, top_only)}
+
+
+def literals(path):
+    """Constants of a file, docstrings excepted."""
+    documentation = {
+        id(node.body[0].value)
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+        and isinstance(node.body[0].value, ast.Constant)
+    }
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Constant) and id(node) not in documentation:
+            yield node
+
+
+def every_source_but(*names):
+    """Runs a test on every file but those of some modules."""
+    chosen = [p for p in SOURCES if part_of(name_of(p)) not in names]
+    return pytest.mark.parametrize("path", chosen, ids=lambda p: str(p.relative_to(PACKAGE)))
+
+
+every_source = every_source_but()
+
+
+def test_every_module_has_a_floor():
+    unknown = {part_of(name) for name in MODULES if name} - FLOOR.keys()
+    assert not unknown, f"give {unknown} a floor here and in HOUSE.md"
+    assert {"model", "nn.hybrid", "solvers.ddim", "data.clips"} <= MODULES.keys()  # the reader reads
+
+
+@every_source
+def test_modules_import_from_their_floor_or_below(path):
+    own = part_of(name_of(path))
+    if not own:  # audiodiff/__init__.py, which gathers the public names
+        floor = 3
+    else:
+        floor = FLOOR[own]
+    for module in inner_imports(path):
+        assert FLOOR[part_of(module)] <= floor, f"{path.name} (floor {floor}) imports {module}"
+
+
+def test_modules_import_without_circles():
+    graph = {name: set(inner_imports(path, top_only=True)) for name, path in MODULES.items() if name}
+    done: set[str] = set()
+
+    def visit(name, trail):
+        assert name not in trail, " → ".join([*trail, name])
+        if name not in done:
+            for other in graph.get(name, ()):
+                visit(other, [*trail, name])
+            done.add(name)
+
+    for name in graph:
+        visit(name, [])
+    assert len(done) >= len(graph)
+
+
+@every_source
+def test_nobody_imports_the_training_program_or_the_command_line(path):
+    own = part_of(name_of(path))
+    for module in inner_imports(path):
+        assert part_of(module) != "train" or own in ("train", "tune"), f"{path.name} imports {module}"
+        assert part_of(module) != "cli" or own in ("cli", "__main__"), f"{path.name} imports {module}"
+
+
+def test_networks_know_nothing_of_diffusion_and_solvers_nothing_of_networks():
+    forbidden = {
+        "nn": set(FLOOR) - {"nn", "stft"},
+        "solvers": {"nn", "mel", "model", "audio", "stft"},
+        "losses": {"nn"},
+    }
+    for name, path in MODULES.items():
+        for module in inner_imports(path):
+            assert part_of(module) not in forbidden.get(part_of(name), ()), f"{name} imports {module}"
+
+
+@every_source
+def test_heavy_libraries_stay_where_they_belong(path):
+    own, used = part_of(name_of(path)), outer_imports(path)
+    if own not in ("train", "tune"):
+        assert not used & {"hydra", "omegaconf", "optuna"}, used
+    if own not in ("train", "tune", "training"):
+        assert not used & {"lightning", "tensorboard"}, used
+    assert "gradio" not in used  # demos only
+    assert not used & {"diffusers", "pytest", "hypothesis"}, used
+    lazy = {"torchaudio", "librosa", "auraloss", "matplotlib", "soundfile", "soxr", "pesq", "pystoi"}
+    assert not outer_imports(path, top_only=True) & lazy  # import audiodiff stays fast, and works without torchaudio
+
+
+@every_source
+def test_package_needs_no_dependency_beyond_those_declared(path):
+    declared = (ROOT / "pyproject.toml").read_text(encoding="utf-8") if (ROOT / "pyproject.toml").is_file() else None
+    if declared is None:
+        pytest.skip("no pyproject.toml beside the package: an installed one")
+    aliases = {"omegaconf": "hydra-core", "hydra": "hydra-core"}
+    for name in outer_imports(path) - set(sys.stdlib_module_names) - {"audiodiff"}:
+        assert re.search(rf'"{aliases.get(name, name)}[>=<"\[]', declared), f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("folder", ["conf", "datasets", "tests", "demos"])
+def test_folders_beside_the_package_are_no_packages(folder):
+    assert not list((ROOT / folder).rglob("__init__.py"))  # datasets/ would shadow PyPI's
+
+
+@every_source
+def test_files_are_short_and_documented(path):
+    lines = path.read_text(encoding="utf-8").count("\n")
+    assert lines <= 350, f"{lines} lines"
+    assert ast.get_docstring(tree(path))
+
+
+@every_source
+def test_package_checks_by_exceptions_not_by_assert(path):
+    assert not [node.lineno for node in ast.walk(tree(path)) if isinstance(node, ast.Assert)]
+
+
+@every_source_but("devices")
+def test_devices_are_named_in_one_module(path):
+    shown = {  # what `--help` shows, and no code reads
+        id(keyword.value)
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Call)
+        for keyword in node.keywords
+        if keyword.arg in ("help", "metavar")
+    }
+    texts = [c for c in literals(path) if isinstance(c.value, str) and id(c) not in shown]
+    named = [c.lineno for c in texts if re.search(r"\b(cuda|mps)\b", c.value)]
+    assert not named, f"{path.name}, lines {named}"
+
+
+@every_source_but("metrics")  # standards of measurement fix their rates
+def test_sample_rates_are_never_assumed(path):
+    rates = {16000, 22050, 24000, 32000, 44100, 48000}
+    assumed = [c.lineno for c in literals(path) if type(c.value) in (int, float) and c.value in rates]
+    assert not assumed, f"{path.name}, lines {assumed}"
+
+
+@every_source
+def test_randomness_comes_from_generators(path):
+    """Nothing draws from, or seeds, the global generator; what initialises weights in torch.nn.init may."""
+    draws = {"rand", "randn", "randint", "randperm", "rand_like", "randn_like", "multinomial", "bernoulli", "uniform_"}
+    for node in ast.walk(tree(path)):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+            continue
+        owner = ast.unparse(node.func.value)
+        if owner.endswith("init"):
+            continue
+        if node.func.attr in draws and owner not in ("rng", "random"):
+            assert "generator" in {keyword.arg for keyword in node.keywords}, f"{path.name}, line {node.lineno}"
+        assert not (owner in ("torch", "random", "np.random", "numpy.random") and "seed" in node.func.attr)
+        assert owner not in ("random", "np.random") or node.func.attr in ("Random", "default_rng"), node.lineno
+
+
+@every_source_but("cli", "train", "tune", "eval", "__main__")  # programs may print
+def test_package_logs_rather_than_prints(path):
+    calls = [n.lineno for n in ast.walk(tree(path)) if isinstance(n, ast.Call) and ast.unparse(n.func) == "print"]
+    assert not calls
+
+
+@pytest.mark.parametrize("name", files.shipped() or [pytest.param(None, marks=pytest.mark.skip("no weights shipped"))])
+def test_shipped_weights_say_licence_data_and_mel(name):
+    header = json.loads((PACKAGE / "weights" / f"{name}.json").read_text(encoding="utf-8"))
+    for fact in ("licence", "data"):
+        value = header["info"].get(fact)
+        assert isinstance(value, str), fact
+        assert value.strip().lower() not in ("", "unspecified", "unknown"), f"{fact}: {value}"
+    assert {"rms", "peak"} <= header["info"]["level"].keys()
+    mel = header["config"]["mel"]
+    assert mel["_target_"] == "audiodiff.mel.MelSpec"
+    assert {
+        "sample_rate",
+        "n_fft",
+        "win_length",
+        "hop_length",
+        "n_mels",
+        "f_min",
+        "f_max",
+        "scale",
+        "norm",
+    } <= mel.keys()
+    assert {"power", "center", "pad_mode", "log", "floor"} <= mel.keys()
+    assert (PACKAGE / "weights" / f"{name}.safetensors").stat().st_size < 20e6
