@@ -34,6 +34,9 @@ class Row(NamedTuple):
     vocode: Callable[[Tensor], Tensor]
 
 
+RECORDINGS = Row("the recordings", 0, lambda mel: mel)  # never called: they are scored as they are
+
+
 def rows_of(vocoder: Vocoder, calls: Sequence[int] = (1, 2, 4), noise_calls: Sequence[int] = (4, 16)) -> list[Row]:
     """Lists the ways to be compared."""
     start, rows = vocoder.start, []
@@ -51,13 +54,15 @@ def evaluate(vocoder: Vocoder, rows: Sequence[Row], recordings: Sequence[Recordi
     """Scores each way on each recording.
 
     Returns:
-        The rows with mean, and 95 % bootstrap interval of the mean, of each measure and of × real time; the recordings'
-        names as a SHA-256; threads and versions.
+        The rows, the recordings themselves first, with mean, and 95 % bootstrap interval of the mean, of each measure and
+        of × real time; the recordings' names as a SHA-256; threads and versions.
     """
     found: list[list[dict[str, float]]] = [[] for _ in rows]
+    themselves: list[dict[str, float]] = []
     for recording in recordings:
         waveform = _whole_hops(vocoder, recording)
         mel = vocoder.spectrogram(waveform.to(vocoder.device)[None])
+        themselves.append(score(waveform[0], waveform[0], vocoder.sample_rate) | {"x_real_time": float("nan")})
         for scores, row in zip(found, rows, strict=True):
             began = time.perf_counter()
             with torch.inference_mode():
@@ -74,7 +79,7 @@ def evaluate(vocoder: Vocoder, rows: Sequence[Row], recordings: Sequence[Recordi
         "torch": torch.__version__,
         "rows": [
             {"name": row.name, "calls": row.calls, **{key: interval([s[key] for s in scores]) for key in scores[0]}}
-            for row, scores in zip(rows, found, strict=True)
+            for row, scores in zip((RECORDINGS, *rows), (themselves, *found), strict=True)
         ],
     }
 
@@ -94,7 +99,7 @@ def interval(values: Sequence[float], resamples: int = 1000) -> list[float] | No
 
 def markdown(table: dict[str, Any]) -> str:
     """Formats the table as Markdown: mean ± half the interval."""
-    measures = [key for key in table["rows"][0] if key not in ("name", "calls") and table["rows"][0][key]]
+    measures = [key for key in table["rows"][-1] if key not in ("name", "calls") and table["rows"][-1][key]]
     lines = ["| start | calls | " + " | ".join(measures) + " |", "|---|---|" + "---|" * len(measures)]
     for row in table["rows"]:
         cells = [f"{row[m][0]:.3g} ± {(row[m][2] - row[m][1]) / 2:.2g}" if row[m] else "–" for m in measures]

@@ -110,7 +110,6 @@ def card(target: Path, facts: dict, table: dict, command: str) -> str:
     start = {k: v for k, v in vars(model.start).items() if k != "mel"}
     return CARD.format(
         **{**facts, **model.info, **model.info["level"]},
-        batch=facts["batch"],
         seconds=facts["n_samples"] / model.sample_rate,
         wall=model.info["training_hours"],
         parameters=sum(p.numel() for p in model.parameters()),

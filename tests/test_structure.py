@@ -18,7 +18,7 @@ SOURCES = sorted(
     p for p in PACKAGE.rglob("*.py") if p.relative_to(PACKAGE).parts[0] not in ("conf", "datasets", "demos")
 )
 
-# HOUSE.md, section 3: a module imports only from its own floor or a lower one.
+# CONTRIBUTING.md: a module imports only from its own floor or a lower one.
 FLOORS = {
     0: "schedules stft mdct mel audio npy recordings config devices nn",
     1: "denoisers priors consistency metrics",
@@ -98,7 +98,7 @@ every_source = every_source_but()
 
 def test_every_module_has_a_floor():
     unknown = {part_of(name) for name in MODULES if name} - FLOOR.keys()
-    assert not unknown, f"give {unknown} a floor here and in HOUSE.md"
+    assert not unknown, f"give {unknown} a floor here and in CONTRIBUTING.md"
     assert {"model", "nn.hybrid", "solvers.ddim", "data.clips"} <= MODULES.keys()  # the reader reads
 
 

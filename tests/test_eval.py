@@ -1,0 +1,47 @@
+"""The table of `python -m audiodiff.eval`."""
+
+import json
+
+import pytest
+
+from audiodiff import audio, eval, files
+from audiodiff.recordings import scan_folder
+
+
+@pytest.fixture
+def folder(tmp_path, waveform):
+    for name, gain in (("a", 1.0), ("b", 0.5)):
+        audio.write(tmp_path / f"{name}.wav", gain * waveform, 16000)
+    return tmp_path
+
+
+def test_table_scores_recordings_as_perfect_and_counts_calls(folder, tiny_model_path):
+    vocoder = files.load(tiny_model_path)
+    rows = eval.rows_of(vocoder, noise_calls=(1, 3))
+    table = eval.evaluate(vocoder, rows, scan_folder(folder))
+    assert [row["calls"] for row in table["rows"]] == [0, 1, 3]
+    recordings, noise, _ = table["rows"]
+    assert recordings["log_mel_l1"] == [0.0, 0.0, 0.0]
+    assert noise["log_mel_l1"][0] > 0.1  # random weights
+    assert table["clips"] == 2
+    assert "| pure noise | 3 |" in eval.markdown(table)
+
+
+def test_interval_holds_the_mean_and_narrows_with_more_values():
+    few, many = eval.interval([0.0, 1.0, 0.2, 0.7]), eval.interval([0.0, 1.0, 0.2, 0.7] * 25)
+    assert few[1] < few[0] < few[2]
+    assert many[2] - many[1] < few[2] - few[1]
+    assert eval.interval([float("nan")]) is None
+
+
+def test_command_writes_json_beside_the_printed_table(folder, tiny_model_path, tmp_path, capsys):
+    out = tmp_path / "table.json"
+    assert eval.main([str(tiny_model_path), str(folder), "--clips", "1", "--seconds", "1", "--json", str(out)]) == 0
+    assert "| the recordings | 0 |" in capsys.readouterr().out
+    assert json.loads(out.read_text())["clips"] == 1
+
+
+@pytest.mark.parametrize("call", [["nowhere"], ["nowhere", "--seconds", "1"]])
+def test_command_refuses_missing_recordings_in_one_line(tiny_model_path, call, capsys):
+    assert eval.main([str(tiny_model_path), *call]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
