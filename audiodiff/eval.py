@@ -54,8 +54,8 @@ def evaluate(vocoder: Vocoder, rows: Sequence[Row], recordings: Sequence[Recordi
     """Scores each way on each recording.
 
     Returns:
-        The rows, the recordings themselves first, with mean, and 95 % bootstrap interval of the mean, of each measure and
-        of × real time; the recordings' names as a SHA-256; threads and versions.
+        The rows, the recordings themselves first, with mean and 95 % bootstrap interval of each measure and of × real
+        time; the recordings' names as a SHA-256; threads and versions.
     """
     found: list[list[dict[str, float]]] = [[] for _ in rows]
     themselves: list[dict[str, float]] = []

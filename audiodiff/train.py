@@ -34,8 +34,20 @@ __all__ = ["train"]
 log = logging.getLogger(__name__)
 PREVIEW_SECONDS = 10  # longer recordings are not previewed
 
+
+def fine_hop(mel_hop_length: int, most: int = 160) -> int:
+    """Returns the largest divisor of a mel's hop that is at most `most`: the default hop of a network.
+
+    >>> [fine_hop(hop) for hop in (160, 256, 300, 441, 600)]
+    [160, 128, 150, 147, 150]
+    """
+    return max(n for n in range(1, most + 1) if mel_hop_length % n == 0)
+
+
 # In YAML, ${shipped:datasets/clips/speech} is a folder that comes with the package, wherever that is installed.
 OmegaConf.register_new_resolver("shipped", lambda name: str(shipped_path(name)), replace=True)
+OmegaConf.register_new_resolver("fine_hop", fine_hop, replace=True)
+OmegaConf.register_new_resolver("times", lambda a, b: a * b, replace=True)
 
 
 def train(cfg: DictConfig) -> dict[str, float]:

@@ -56,6 +56,7 @@ def test_mdct_equals_the_windowed_transform_of_the_textbook(block):
 
 def test_mdct_leaves_white_noise_white():
     coefficients = mdct(draw(20000 * 16), 16)
+    assert torch.allclose(imdct(coefficients), draw(20000 * 16), atol=1e-12)  # without a batch too
     covariance = coefficients.T @ coefficients / 20000
     # Each entry of the covariance of 2e4 draws has a standard error of 0.007 (0.01 on the diagonal).
     assert torch.allclose(covariance, torch.eye(16, dtype=torch.float64), atol=0.05)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from audiodiff.mel import LogMel, MelSpec
+from audiodiff.mel import LogMel, MelSpec, mel_filters
 from audiodiff.priors import Identity, MelShaped
 
 SPEC = MelSpec(16000, power=2.0)  # the mean of energies is exact for noise; the mean of magnitudes is 0.886 of the rms
@@ -70,12 +70,14 @@ def test_prior_of_exponent_zero_leaves_the_waveform():
     ],
 )
 def test_prior_knows_the_level_of_white_noise(exponent, level, contract, bias):
-    spec, waveform = MelSpec(16000, **contract), level * white(256 * 200)
+    spec, waveform = MelSpec(16000, **{"floor": 1e-12, **contract}), level * white(256 * 400)
+    mels = LogMel(spec)(waveform)
+    bands = spec.expand(mels) ** spec.power
+    mel = spec.compress(bands.mean(-1, keepdim=True)).expand_as(mels)  # what is known of stationary noise
     prior = MelShaped(spec, exponent, scale=0.5)
-    x = prior.encode(waveform, prior.shape(LogMel(spec)(waveform)))
-    wanted = level / (0.5 * (bias * level) ** exponent)
-    # The mel of a finite clip fluctuates (80 bands, 4 frames under a window); measured within 5 %, 12 % at exponent 1.
-    assert float(x.std()) == pytest.approx(wanted, rel=0.06 if exponent < 1 else 0.15)
+    x = prior.encode(waveform, prior.shape(mel))
+    # 400 hops hold a hundred independent frames, the narrowest bands two bins: below 2 % in the mean.
+    assert float(x.std()) == pytest.approx(level / (0.5 * (bias * level) ** exponent), rel=0.02)
 
 
 def test_prior_of_exponent_one_whitens_stationary_noise():
@@ -127,6 +129,15 @@ def test_prior_places_bands_where_they_were_heard():
     shape = MelShaped(SPEC, 1.0, block=128).shape(LogMel(SPEC)(tone))
     loudest = shape[0, 0, 20].argmax()  # coefficient k of 128 lies at (k + 1/2) 62.5 Hz
     assert abs((int(loudest) + 0.5) * 62.5 - 2000) < 63
+
+
+def test_prior_reads_the_bands_at_the_middle_of_each_coefficient():
+    # Bands whose centres lie 1000 / 15 Hz apart, from 1000 / 15 on; coefficient k of 15 lies halfway between two.
+    spec = MelSpec(2000, n_mels=14, hop_length=255, f_max=1000.0, floor=1e-12, norm="none")
+    loudness = torch.arange(1, 15, dtype=torch.float64)
+    mel = (loudness * mel_filters(spec, loudness).sum(0)).log()[None, :, None].expand(-1, -1, 3)
+    gains = MelShaped(spec, 1.0, block=15, floor=1e-12).shape(mel)[0, 0, 5]
+    assert torch.allclose(gains[1:14] / gains[1] * 1.5, torch.arange(1, 14, dtype=torch.float64) + 0.5, rtol=1e-6)
 
 
 def test_prior_shapes_each_clip_of_a_batch_alone():

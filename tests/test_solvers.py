@@ -272,6 +272,7 @@ def test_solver_may_start_below_one():
     "times",
     [
         [1.0],
+        [0.0],
         [],
         [0.0, 1.0],
         [1.0, 0.5, 0.5, 0.0],

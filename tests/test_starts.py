@@ -82,10 +82,15 @@ def test_griffin_lim_follows_its_recursion(mel, momentum):
     assert torch.allclose(ours, wanted[:, None], atol=1e-9)  # float64
 
 
+def test_griffin_lim_without_iterations_keeps_the_phases_of_the_noise(mel):
+    first = SPEC.istft(torch.polar(band_magnitudes(SPEC, mel), SPEC.stft(draw()[:, 0]).angle()))[:, None]
+    assert torch.allclose(GriffinLim(SPEC, n_iter=0).waveform(mel, draw()), first, atol=1e-12)  # float64
+
+
 def test_griffin_lim_has_the_mel(mel):
     made = GriffinLim(SPEC).waveform(mel, draw())
     assert made.shape == (1, 1, FRAMES * 256)
-    assert float((LogMel(SPEC)(made) - mel).abs().mean()) < 0.15  # nepers; measured 0.07 after 32 iterations
+    assert float((LogMel(SPEC)(made) - mel).abs().mean()) < 0.15  # nepers; measured 0.07
 
 
 def test_griffin_lim_serves_a_centred_mel(waveform):
@@ -93,7 +98,8 @@ def test_griffin_lim_serves_a_centred_mel(waveform):
     mel = LogMel(spec)(waveform[None, :, : FRAMES * 256].double())[..., :FRAMES]
     made = GriffinLim(spec).waveform(mel, draw())
     assert made.shape == (1, 1, FRAMES * 256)
-    assert float((LogMel(spec)(made)[..., 2:-3] - mel[..., 2:-2]).abs().mean()) < 0.3  # log10 of energy
+    miss = spec.log_ratio(LogMel(spec)(made)[..., 2 : FRAMES - 2], mel[..., 2:-2])  # the ends reach beyond 40 hops
+    assert float(miss.abs().mean()) < 0.15  # nepers
 
 
 @pytest.mark.parametrize("power", [1.0, 2.0])
@@ -127,8 +133,8 @@ def test_griffin_lim_refuses_a_time_outside_of_the_path(wrong):
         GriffinLim(SPEC, **wrong)
 
 
-@pytest.mark.parametrize("momentum", [1.0, -0.1])
-def test_griffin_lim_refuses_a_momentum_that_diverges(momentum):
-    with pytest.raises(ValueError, match="momentum"):
-        GriffinLim(SPEC, momentum=momentum)
-    assert GriffinLim(SPEC, momentum=0.0, time=1.0).time == 1.0
+@pytest.mark.parametrize("wrong", [{"momentum": 1.0}, {"momentum": -0.1}, {"n_iter": -1}])
+def test_griffin_lim_refuses_rounds_that_diverge_or_are_none(wrong):
+    with pytest.raises(ValueError, match=r"need n_iter >= 0 and momentum in \[0, 1\)"):
+        GriffinLim(SPEC, **wrong)
+    assert GriffinLim(SPEC, momentum=0.0, time=1.0, n_iter=0).time == 1.0

@@ -83,6 +83,8 @@ def test_istft_fills_up_to_the_wanted_length():
     spectrum = stft(draw(1, 100), window, 8, (0, 0), "constant")
     assert istft(spectrum, window, 8, (0, 0), 300).shape == (1, 300)
     assert bool((istft(spectrum, window, 8, (0, 0), 300)[:, 105:] == 0).all())
+    assert torch.equal(istft(spectrum, window, 8, (0, 0), 300)[:, :90], istft(spectrum, window, 8, (0, 0), 90))
+    assert istft(spectrum, window, 8, (3, 0), 102).shape == (1, 102)
     assert torch.equal(istft(spectrum, window, 8, (3, 0), 50), istft(spectrum, window, 8, (0, 0), 53)[:, 3:])
 
 

@@ -143,6 +143,21 @@ def test_transfer_begins_with_another_models_weights_at_step_zero(straight, tmp_
     assert equal(states(tmp_path)["raw"], states(straight)["ema"])
 
 
+@pytest.mark.parametrize("mel", sorted(path.stem for path in (conf_dir() / "mel").glob("*.yaml")))
+def test_any_sample_rate_and_hop_trains_by_configuration_alone(tmp_path, mel):
+    run(tmp_path, *steps(1), f"mel={mel}", "start=griffin-lim", "start.n_iter=1", "data.n_samples=32768")
+    model = files.load(tmp_path)
+    frames = 9
+    sound = model.generate(torch.full((1, model.mel.n_mels, frames), -5.0))
+    assert sound.shape == (1, 1, frames * model.mel.hop_length)
+    assert bool(torch.isfinite(sound).all())
+
+
+def test_a_centred_mel_trains(tmp_path):
+    run(tmp_path, *steps(1), "mel.center=true")
+    assert files.load(tmp_path).mel.center
+
+
 def test_learning_rate_rises_then_falls_to_its_last_value():
     factor = WarmupCosine(10, 100, 0.1)
     values = [factor(step) for step in range(101)]

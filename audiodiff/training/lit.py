@@ -57,9 +57,11 @@ class LitModel(lightning.LightningModule):
     def terms(self, clips: Tensor, generator: torch.Generator) -> LossTerms:
         """Measures the loss of clips, [B, 1, T], full scale = 1."""
         condition, prior = None, self.model.prior
+        frames = clips.shape[-1] // self.model.hop_length
+        clips = clips[..., : frames * self.model.hop_length]
         if isinstance(self.model, Vocoder):
             with torch.no_grad(), torch.autocast(clips.device.type, enabled=False):
-                mel = self.model.spectrogram(clips)
+                mel = self.model.spectrogram(clips)[..., :frames]  # a centred mel has one more
                 shape = prior.shape(mel)
             condition = self.model.denoiser.network.encode(mel)
         else:
