@@ -71,6 +71,7 @@ class MelProjection:
             phase = times_real(spectrum, 1 / found)
             ahead = phase if previous is None else torch.sub(phase, previous, alpha=self.extrapolation)
             magnitudes = fit_magnitudes(self.spec, found, self.mel, 1)
+            magnitudes[..., 0] = 0  # no band holds a constant offset, so nothing else would keep it out of the sound
             waveform = self.spec.istft(with_phase(magnitudes, ahead))[:, None]
             previous = phase
         return waveform

@@ -1,7 +1,7 @@
 """Makes the table that says how good a vocoder is: `python -m audiodiff.eval MODEL MANIFEST`.
 
-Every row goes from the same mels to waveforms by another way, and is compared with the same recordings: the start alone
-(0 network calls), then 1, 2 and 4 calls from the model's start, and some from pure noise.
+Every row goes from the same mels to waveforms by another way, and is compared with the same recordings: Griffin-Lim
+alone (0 network calls), then from its estimate, noised, and from pure noise.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from audiodiff import audio, devices, files
 from audiodiff.metrics import score
 from audiodiff.model import Vocoder
 from audiodiff.recordings import Recording, read_manifest, scan_folder
-from audiodiff.starts import PureNoise
+from audiodiff.starts import GriffinLim, PureNoise
 
 __all__ = ["Row", "evaluate", "interval", "main", "markdown", "rows_of"]
 
@@ -37,17 +37,18 @@ class Row(NamedTuple):
 RECORDINGS = Row("the recordings", 0, lambda mel: mel)  # never called: they are scored as they are
 
 
-def rows_of(vocoder: Vocoder, calls: Sequence[int] = (1, 2, 4), noise_calls: Sequence[int] = (4, 16)) -> list[Row]:
+def rows_of(vocoder: Vocoder, noise_calls: Sequence[int] = (1, 2, 4, 8)) -> list[Row]:
     """Lists the ways to be compared."""
-    start, rows = vocoder.start, []
-    if not isinstance(start, PureNoise):
-        name = f"{type(start).__name__} at t = {start.time:g}"
-        rows.append(Row(f"{type(start).__name__} alone", 0, lambda mel: start.waveform(mel, _noise_like(vocoder, mel))))
-        rows += [Row(name, n, lambda mel, n=n: vocoder.generate(mel, steps=n)) for n in calls]
-    rows += [
-        Row("pure noise", n, lambda mel, n=n: vocoder.generate(mel, steps=n, start=PureNoise())) for n in noise_calls
+    estimate = GriffinLim(vocoder.mel)
+    name = f"Griffin-Lim, {estimate.n_iter} rounds"
+    return [
+        Row(f"{name}, alone", 0, lambda mel: estimate.waveform(mel, _noise_like(vocoder, mel))),
+        Row(f"{name}, noised to t = {estimate.time:g}", 1, lambda mel: vocoder.generate(mel, steps=1, start=estimate)),
+        *(
+            Row("pure noise", n, lambda mel, n=n: vocoder.generate(mel, steps=n, start=PureNoise()))
+            for n in noise_calls
+        ),
     ]
-    return rows
 
 
 def evaluate(vocoder: Vocoder, rows: Sequence[Row], recordings: Sequence[Recording]) -> dict[str, Any]:

@@ -98,7 +98,7 @@ class Vocoder(Model):
         prior: Prior,
         start: Start | None = None,
         steps: int = 4,
-        projections: int = 4,
+        projections: int = 16,
     ) -> None:
         super().__init__(denoiser, prior, mel.sample_rate, mel.hop_length, start or PureNoise(), steps)
         self.mel = mel

@@ -70,7 +70,7 @@ class GriffinLim(Start):
         ValueError: time is not in (0, 1], n_iter is negative, or momentum not in [0, 1).
     """
 
-    def __init__(self, mel: MelSpec, time: float = 0.3, n_iter: int = 16, momentum: float = 0.99) -> None:
+    def __init__(self, mel: MelSpec, time: float = 0.45, n_iter: int = 32, momentum: float = 0.99) -> None:
         if not 0 < time <= 1:
             raise ValueError(f"time={time}: sampling starts at a time in (0, 1]")
         if n_iter < 0 or not 0 <= momentum < 1:

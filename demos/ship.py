@@ -85,7 +85,6 @@ def export(run: Path, target: Path, facts: dict) -> None:
     model.info |= {key: facts[key] for key in ("name", "licence", "data", "command", "hardware", "attribution")}
     model.info["training_hours"] = round(wall_hours(run), 2)
     model.config |= facts.get("config", {})
-    model.config["start"] |= facts.get("start", {})
     files.save(model, target, dtype=torch.float16)
 
 

@@ -184,6 +184,10 @@ def test_bad_recording_is_refused(refused, place, name, command):
     refused(f"{command} {name} new.{'wav' if command == 'resynth' else 'npy'}", name, *BAD_RECORDINGS[name])
 
 
+def test_missing_recording_is_told_before_the_model_is_loaded(refused):
+    refused("resynth missing.wav new.wav --model nowhere", "missing.wav")
+
+
 @pytest.mark.parametrize("name", ["missing.wav", "empty.wav", "truncated.wav", "text.wav", "nan.wav"])
 def test_bad_recording_is_not_scored(refused, place, name):
     bad_recording(place / name)

@@ -259,6 +259,15 @@ def test_mel_writes_float32_bands_by_frames_of_the_models_mel(cli, tmp_path, spe
     assert np.array_equal(mel, expected)
 
 
+def test_mel_of_a_recording_at_another_rate_is_that_of_the_resampled_one(cli, tmp_path):
+    high = recording(tmp_path / "high.wav", 0.5, 48000)
+    soundfile.write(tmp_path / "low.wav", audio.read(high, 16000)[0].T.numpy(), 16000, subtype="FLOAT")
+    mels = [tmp_path / "high.npy", tmp_path / "low.npy"]
+    for mel in mels:
+        assert cli("mel", mel.with_suffix(".wav"), mel)[0] == 0
+    assert np.array_equal(*map(np.load, mels))
+
+
 @pytest.mark.parametrize("convert", [lambda m: m[None], lambda m: m.astype(np.float64), np.asfortranarray])
 def test_vocode_takes_a_leading_axis_and_any_float(cli, tmp_path, speech, convert):
     cli("mel", speech, tmp_path / "mel.npy")

@@ -19,8 +19,8 @@ def test_table_scores_recordings_as_perfect_and_counts_calls(folder, tiny_model_
     vocoder = files.load(tiny_model_path)
     rows = eval.rows_of(vocoder, noise_calls=(1, 3))
     table = eval.evaluate(vocoder, rows, scan_folder(folder))
-    assert [row["calls"] for row in table["rows"]] == [0, 1, 3]
-    recordings, noise, _ = table["rows"]
+    assert [row["calls"] for row in table["rows"]] == [0, 0, 1, 1, 3]
+    recordings, _, _, noise, _ = table["rows"]
     assert recordings["log_mel_l1"] == [0.0, 0.0, 0.0]
     assert noise["log_mel_l1"][0] > 0.1  # random weights
     assert table["clips"] == 2

@@ -155,6 +155,7 @@ def test_mel_of_a_tone_peaks_in_the_band_of_its_frequency():
         ({"center": True}, 513),
         ({"n_fft": 512, "win_length": 512, "hop_length": 300}, 300),  # fewer do not fill one frame
         ({"pad_mode": "constant"}, 256),
+        ({"pad_mode": "constant", "win_length": 800, "hop_length": 200}, 200),
         ({"pad_mode": "constant", "center": True}, 1),
     ],
 )
@@ -170,6 +171,7 @@ def test_mel_refuses_a_waveform_that_is_too_short(contract, needed):
     [
         ({"hop_length": 0}, "hop_length"),
         ({"hop_length": 1025}, "hop_length"),
+        ({"hop_length": 600, "win_length": 512}, "hop_length"),
         ({"win_length": 2048}, "win_length"),
         ({"f_max": 8001.0}, "f_max must be above f_min and at most 8000"),
         ({"f_min": 8000.0}, "f_max"),
@@ -214,6 +216,14 @@ def test_mel_magnitudes_of_a_flat_spectrum_are_flat(contract):
     assert int(heard.sum()) > 0.9 * spec.n_mels
 
 
+def test_mel_magnitudes_are_finite_where_a_band_holds_no_bin():
+    # 62.5 Hz from bin to bin, 25 Hz from band to band at the bottom
+    spec = MelSpec(16000, n_fft=256, win_length=256, hop_length=64, n_mels=120)
+    mel = LogMel(spec)(noise(1280))
+    assert bool((mel_filters(spec, mel).sum(0) == 0).any())
+    assert bool(spec.magnitudes(mel).isfinite().all())
+
+
 @every_contract
 def test_mel_band_weights_spread_without_gain(contract):
     spec = MelSpec(**{"sample_rate": 16000, **contract})
@@ -222,6 +232,8 @@ def test_mel_band_weights_spread_without_gain(contract):
     assert bool((weights >= 0).all())
     assert torch.allclose(weights.sum(0), torch.ones(128).double(), atol=1e-12)
     assert int((weights > 0).sum(0).max()) <= 2  # triangles: between two neighbours
+    narrow = band_weights(spec, 128, spec.sample_rate / 256, 0.5, torch.zeros(1))
+    assert torch.equal(narrow, weights.float())
 
 
 def test_mel_band_weights_follow_the_frequency():

@@ -1,5 +1,6 @@
 """Vocoder and generator: one path to sound, that depends on nothing but mel, weights and seed."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from audiodiff import audio, files
 from audiodiff.config import build
 from audiodiff.denoisers import Denoiser, Velocity
 from audiodiff.losses import DenoisingLoss, PowerTimes
@@ -117,6 +119,7 @@ def test_generate_is_reproducible_and_leaves_global_randomness_alone(vocoder, me
     first = vocoder.generate(mel, seed=3)
     torch.manual_seed(99)
     assert torch.equal(vocoder.generate(mel, seed=3), first)
+    assert torch.equal(vocoder.generate(mel), vocoder.generate(mel, seed=0))
     torch.random.set_rng_state(before)
     vocoder.generate(mel, seed=4)
     assert torch.equal(torch.random.get_rng_state(), before)
@@ -229,6 +232,11 @@ def test_generate_refuses_a_mel_that_is_not_finite(vocoder, mel, value):
     broken[0, 3, 4] = value
     with pytest.raises(ValueError, match="NaN or infinite"):
         vocoder.generate(broken)
+
+
+def test_generate_takes_the_shortest_mel_that_its_padding_allows(vocoder, mel, monkeypatch):
+    monkeypatch.setattr(vocoder, "mel", dataclasses.replace(vocoder.mel, pad_mode="constant"))
+    assert vocoder.generate(mel[..., :1]).shape == (1, 1, 256)
 
 
 def test_generate_refuses_no_steps(vocoder, mel):
@@ -384,6 +392,21 @@ def test_vocoder_defaults_to_pure_noise_and_the_mel_of_its_spec(vocoder, wavefor
     assert (vocoder.sample_rate, vocoder.hop_length) == (16000, 256)
 
 
+@pytest.mark.parametrize("name", files.shipped() or [pytest.param("", marks=pytest.mark.skip("no weights shipped"))])
+def test_shipped_vocoder_keeps_its_promises(name, waveform):
+    model = files.load(name)
+    if not isinstance(model, Vocoder):
+        pytest.skip("a generator")
+    clip = audio.resample(waveform, 16000, model.sample_rate)
+    sound = resynthesise(model, clip + 0.01).waveform  # an offset that no output may have
+    assert sound.shape == clip.shape
+    assert abs(float(sound.mean())) < 1e-3
+    mels = [analyse(model, w) for w in (clip, sound)]
+    assert float((mels[0] - mels[1]).abs().mean()) < 0.1  # nepers; measured 0.02
+    silence = resynthesise(model, torch.zeros(1, model.sample_rate)).waveform
+    assert float(20 * silence.square().mean().sqrt().log10()) < -60  # dBFS; measured -109
+
+
 def test_models_need_no_torchaudio(tiny_model_path):
     """Imports and vocodes in a process where torchaudio cannot be imported."""
     script = f"""
@@ -403,6 +426,7 @@ print(tuple(sound.shape), bool(sound.isfinite().all()))
 
 
 def test_import_is_light():
+    """Neither the package nor any of its public names loads what only training, the demo or files need."""
     heavy = [
         "lightning",
         "hydra",
@@ -414,9 +438,13 @@ def test_import_is_light():
         "auraloss",
         "diffusers",
     ]
-    script = f"import sys, audiodiff; print([name for name in {heavy!r} if name in sys.modules])"
+    script = f"""
+import sys, audiodiff
+names = [getattr(audiodiff, name) for name in audiodiff.__all__]
+print([name for name in {heavy!r} if name in sys.modules], len(names) > 10)
+"""
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert done.stdout.strip() == "[]", done.stdout + done.stderr
+    assert done.stdout.strip() == "[] True", done.stdout + done.stderr
 
 
 def test_vocoder_can_be_built_from_its_own_configuration(vocoder):

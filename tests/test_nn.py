@@ -183,6 +183,24 @@ def test_network_blocks_start_closed(block):
     assert torch.equal(block.double()(h, draw(2, 4)), h)
 
 
+def test_network_blocks_add_what_their_gates_let_through():
+    h, embedding = draw(2, 10, 8), draw(2, 4)
+    block = randomised(ConvBlock(8, 3, 2, 2.0, 4))
+    mixed, gate = block.modulation(block.conv(h.transpose(1, 2)).transpose(1, 2), embedding)
+    assert torch.allclose(block(h, embedding), h + gate * block.mlp(mixed), atol=1e-12)
+    block = randomised(AttentionBlock(8, 2, 3, 2.0, 4))
+    mixed, gate = block.before_attention(h, embedding)
+    halfway = h + gate * block.attention(mixed)
+    mixed, gate = block.before_mlp(halfway, embedding)
+    assert torch.allclose(block(h, embedding), halfway + gate * block.mlp(mixed), atol=1e-12)
+
+
+def test_network_stores_its_parameters_and_nothing_else():
+    network = small(n_mels=5, mel_hop_length=16)
+    assert network.state_dict().keys() == dict(network.named_parameters()).keys()
+    assert all(b.bias.shape == (2, 2 * 3 + 1) for b in network.modules() if isinstance(b, WindowedAttention))
+
+
 def test_network_modulation_scales_shifts_and_gates_the_normalised_frames():
     modulation, h, embedding = randomised(Modulation(8, 4)), draw(2, 10, 8), draw(2, 4)
     mixed, gate = modulation(h, embedding)
@@ -211,6 +229,11 @@ def test_network_embedding_tells_all_log_snrs_apart():
     assert float(distances.min()) > 1e-3
     assert float(embedding.frequencies.min()) == pytest.approx(1 / 8)
     assert float(embedding.frequencies.max()) == pytest.approx(4)
+    embedding.mlp = nn.Identity()
+    angles = embedding.frequencies * 1.7
+    assert torch.allclose(
+        embedding(torch.tensor([1.7], dtype=torch.float64))[0], torch.cat([angles.sin(), angles.cos()])
+    )
 
 
 def test_mel_encoder_gives_each_mel_frame_its_own_network_frames():

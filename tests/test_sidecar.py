@@ -152,6 +152,14 @@ def test_regenerate_does_not_overwrite_without_force(place, capsys):
     assert Path("out.wav").read_bytes() == before
 
 
+def test_regenerate_does_not_overwrite_somebodys_sidecar(place, capsys):
+    made()
+    Path("again.wav.json").write_text("valued")
+    assert main(["regenerate", "out.wav.json", "again.wav"]) == 2
+    assert "-f" in capsys.readouterr().err
+    assert (Path("again.wav.json").read_text(), Path("again.wav").exists()) == ("valued", False)
+
+
 # --- what has changed --------------------------------------------------------------------------------------------
 
 
