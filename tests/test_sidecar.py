@@ -133,9 +133,9 @@ def test_regenerate_takes_the_weights_that_were_taken(place):
 
 
 def test_regenerate_uses_as_many_threads_as_then(place, monkeypatch):
-    note, used = made(), []
-    Path("out.wav.json").write_text(json.dumps(note | {"threads": 3}))
-    before, make = torch.get_num_threads(), Vocoder.generate
+    with devices.cpu_threads(3):
+        assert made()["threads"] == 3
+    used, before, make = [], torch.get_num_threads(), Vocoder.generate
     monkeypatch.setattr(Vocoder, "generate", lambda *a, **k: used.append(torch.get_num_threads()) or make(*a, **k))
     assert main(["regenerate", "out.wav.json", "again.wav"]) == 0
     assert set(used) == {3}
@@ -254,7 +254,7 @@ BAD_FIELDS = [
     ({"seed": 1.5}, "seed=1.5"),
     ({"seed": True}, "seed=True"),
     ({"solver": ["ddim"]}, "solver=['ddim']"),
-    ({"solver": "euler"}, "solver 'euler'"),
+    ({"solver": "euler"}, "out.wav.json: unknown solver 'euler'"),
     ({"steps": 0}, "steps=0"),
     ({"steps": "4"}, "steps='4'"),
     ({"steps": 10**30}, "steps=1000"),
@@ -269,6 +269,7 @@ BAD_FIELDS = [
     ({"start": WARM | {"n_iter": 2.0}}, "n_iter=2.0"),
     ({"start": WARM | {"time": float("nan")}}, "time=nan"),
     ({"start": WARM | {"time": 3}}, "time=3"),
+    ({"start": WARM | {"time": True}}, "time=True"),
     ({"start": WARM | {"momentum": "0.9"}}, "momentum='0.9'"),
     ({"chunk_frames": 0}, "chunk_frames=0"),
     ({"chunk_frames": 2.5}, "chunk_frames=2.5"),
