@@ -5,7 +5,7 @@ import logging
 import os
 import struct
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -142,11 +142,6 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
     except BaseException:
         _remove(temporary)
         raise
-
-
-def per_channel(process: Callable[[Tensor], Tensor], waveform: Tensor) -> Tensor:
-    """Applies a mono process, [1, T] -> [1, T'], to each channel of [C, T]."""
-    return torch.cat([process(channel[None]) for channel in waveform])
 
 
 def _cut_short(path: Path) -> bool:

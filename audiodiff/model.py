@@ -142,6 +142,8 @@ class Vocoder(Model):
         shape = self.prior.shape(mel)
         noise = self._noise(len(mel), mel.shape[-1] * self.hop_length, seed)
         times = even_times(self.steps if steps is None else steps, start.time) if times is None else times
+        if float(times[0]) != start.time:
+            raise ValueError(f"times begin at {float(times[0]):g}, the start at {start.time:g}: make them equal")
         denoise = self._bind(mel, shape, chunk_frames)
         x = start(mel, noise, lambda waveform: self.prior.encode(waveform, shape), self.denoiser.schedule)
         x = sample(denoise, solver or DDIM(), x, times, callback=callback)

@@ -187,6 +187,8 @@ def test_generate_follows_steps_times_solver_and_callback(vocoder, mel):
     assert calls(steps=5) == 5
     assert calls(times=even_times(3), solver=DPMSolver2M()) == 3
     assert torch.equal(vocoder.generate(mel, steps=3), vocoder.generate(mel, times=even_times(3)))
+    with pytest.raises(ValueError, match="make them equal"):
+        vocoder.generate(mel, times=even_times(3, start=0.5))
     assert not torch.equal(vocoder.generate(mel, steps=3), vocoder.generate(mel, steps=3, solver=DPMSolver2M()))
 
 
