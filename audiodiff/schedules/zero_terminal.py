@@ -1,0 +1,51 @@
+"""A wrapper that takes the last trace of signal out of the noise at t = 1."""
+
+import torch
+from torch import Tensor
+
+from audiodiff.schedules.base import Schedule
+
+__all__ = ["ZeroTerminalSNR"]
+
+
+class ZeroTerminalSNR(Schedule):
+    """Rescales a variance-preserving path so that it ends in noise alone.
+
+        alpha'_t = alpha_0 (alpha_t - alpha_1) / (alpha_0 - alpha_1),      sigma'_t² = 1 - alpha'_t²
+
+    Training then sees what sampling starts from. The log-SNR at t = 1 is -inf: eps does not tell the signal there, and
+    no grid that is even in log-SNR begins there.
+    Reference: Lin et al., 2023, arXiv:2305.08891, algorithm 1.
+
+    Args:
+        schedule: The path to rescale.
+
+    Raises:
+        ValueError: The path does not preserve variance, so that its sigma does not follow from alpha.
+    """
+
+    def __init__(self, schedule: Schedule) -> None:
+        alpha, sigma = schedule(torch.linspace(0, 1, 11, dtype=torch.float64))
+        if not torch.allclose(alpha**2 + sigma**2, torch.ones_like(alpha)):
+            raise ValueError(
+                f"{type(schedule).__name__}: a zero terminal SNR is made of a variance-preserving path; take CosineVP, "
+                "LinearVP, or another"
+            )
+        self.schedule = schedule
+        self._first, self._last = schedule(torch.tensor([0.0, 1.0], dtype=torch.float64))[0].tolist()
+
+    def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns alpha'_t and sqrt(1 - alpha'_t²)."""
+        alpha = self._first * (self.schedule(t)[0] - self._last) / (self._first - self._last)
+        alpha = torch.where(t < 1, alpha, 0 * alpha)  # exactly, in any dtype
+        return alpha, (1 - alpha**2).sqrt()
+
+    def log_snr(self, t: Tensor) -> Tensor:
+        """Returns log(alpha'² / sigma'²); -inf at t = 1."""
+        alpha, sigma = self(t)
+        return 2 * (alpha / sigma).log()
+
+    def time(self, log_snr: Tensor) -> Tensor:
+        """Undoes the rescaling of alpha, then asks the path within."""
+        alpha = log_snr.sigmoid().sqrt() * (self._first - self._last) / self._first + self._last
+        return self.schedule.time(alpha.square().logit())
