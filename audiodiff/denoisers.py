@@ -12,13 +12,14 @@ vanishing number. Solvers see none of this, only the `Estimate`.
 """
 
 import abc
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from audiodiff.schedules import Schedule
+from audiodiff.schedules.base import Schedule
 
 __all__ = [
     "Conditioned",
@@ -34,6 +35,7 @@ __all__ = [
 ]
 
 TINY = 1e-12  # below every scale that a schedule reaches; keeps 0 / 0 at the very ends of a path finite
+MOST_LOG_SNR = 20.0  # what networks are told; beyond it float32 sees signal alone or noise alone
 
 
 class Estimate(NamedTuple):
@@ -162,14 +164,28 @@ class Flow(Prediction):
 class Denoiser(nn.Module):
     """Wraps a network: scales its input to unit variance, tells it the log-SNR, reads its output as a prediction.
 
+    Since the input is scaled by its own norm and the network is told the log-SNR, the estimate of x does not depend on
+    the path: a trained network may be moved to another schedule.
+
     Args:
         network: Maps (signal [B, 1, T], log-SNR [B], condition) to a tensor like the signal.
         prediction: What its output means.
         schedule: The path on which it was trained, or any other.
+
+    Raises:
+        ValueError: The network predicts eps, and the path ends in noise alone.
     """
 
     def __init__(self, network: nn.Module, prediction: Prediction, schedule: Schedule) -> None:
         super().__init__()
+        if (
+            isinstance(prediction, Noise)
+            and float(schedule.log_snr(torch.tensor(1.0, dtype=torch.float64))) == -math.inf
+        ):
+            raise ValueError(
+                "the path ends at zero SNR, where eps does not tell the signal: predict Data, Velocity or Flow, or "
+                "take a schedule without zero terminal SNR"
+            )
         self.network = network
         self.prediction = prediction
         self.schedule = schedule
@@ -183,7 +199,7 @@ class Denoiser(nn.Module):
             condition: What the network's `encode` returned, or None.
         """
         alpha, sigma = scales(self.schedule, t, x_t)
-        log_snr = self.schedule.log_snr(t).to(x_t).expand(len(x_t))
+        log_snr = self.schedule.log_snr(t).clamp(-MOST_LOG_SNR, MOST_LOG_SNR).to(x_t).expand(len(x_t))
         output = self.network(x_t / self.prediction.norm(alpha, sigma), log_snr, condition)
         return self.prediction.estimate(output.to(x_t.dtype), x_t, alpha, sigma)
 
@@ -224,10 +240,3 @@ class Refined:
         """Estimates x, refines it, and returns the noise that is consistent with it."""
         x = self.refine(self.denoise(x_t, t).x)
         return Estimate(x, noise_of(x_t, x, *scales(self.schedule, t, x_t)))
-
-
-def snr_weight(prediction: Prediction, alpha: Tensor, sigma: Tensor) -> Tensor:
-    """Returns r² / (sigma sd)², by which an error in x must be weighted to equal the squared error in v."""
-    return (
-        prediction.norm(alpha, sigma) / (sigma.clamp(min=torch.finfo(sigma.dtype).tiny) * prediction.sigma_data)
-    ) ** 2

@@ -69,7 +69,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     model = _model(cfg, plain["model"], training)
     lit = LitModel(
         model,
-        instantiate(cfg.loss),
+        build(plain["loss"]),
         instantiate(cfg.optim.optimizer),
         WarmupCosine(cfg.optim.warmup_steps, cfg.optim.total_steps, cfg.optim.final_factor),
         seed=cfg.seed,

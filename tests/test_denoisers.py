@@ -19,8 +19,8 @@ from audiodiff.denoisers import (
     data_of,
     noise_of,
     scales,
-    snr_weight,
 )
+from audiodiff.losses import VelocityWeight
 from audiodiff.schedules import CosineVP
 
 PREDICTIONS = [Velocity, Noise, Data, Flow]
@@ -72,7 +72,7 @@ def test_prediction_stays_finite_at_both_ends(prediction, dtype, t, schedule):
     alpha, sigma = scales(schedule, torch.tensor(t, dtype=torch.float64), x)
     made, x_t = prediction(1.0), alpha * x + sigma * eps
     estimate = made.estimate(made.target(x, eps, alpha, sigma), x_t, alpha, sigma)
-    for value in (*estimate, made.target(x, eps, alpha, sigma), snr_weight(made, alpha, sigma).sqrt()):
+    for value in (*estimate, made.target(x, eps, alpha, sigma)):
         assert value.dtype == dtype
         assert bool(value.isfinite().all())
 
@@ -137,13 +137,15 @@ def test_prediction_kinds_agree_on_the_exact_target(sigma_data, t):
 
 @every_level
 @given(t=TIMES)
-def test_prediction_weight_turns_an_error_in_x_into_one_in_v(sigma_data, t):
+def test_prediction_weight_of_v_turns_an_error_in_x_into_one_in_v(sigma_data, t):
     x, eps, x_t, alpha, sigma = mixed(t, sigma_data)
     velocity, output = Velocity(sigma_data), draw(3)
     error_v = (output - velocity.target(x, eps, alpha, sigma)) ** 2
     error_x = (velocity.estimate(output, x_t, alpha, sigma).x - x) ** 2
     # The difference of two nearly equal x̂ loses digits at t = 0, where sigma is 5.5e-4.
-    assert torch.allclose(snr_weight(velocity, alpha, sigma) * error_x, error_v, rtol=1e-6, atol=1e-9)
+    assert torch.allclose(
+        VelocityWeight(None)(2 * (alpha / sigma).log(), sigma_data) * error_x, error_v, rtol=1e-6, atol=1e-9
+    )
 
 
 @every_level

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audiodiff.denoisers import Data, Denoiser, Estimate, Velocity, scales, snr_weight
-from audiodiff.losses import DenoisingLoss, PowerTimes, log_spectral_distance
+from audiodiff.denoisers import Data, Denoiser, Estimate, Velocity, scales
+from audiodiff.losses import DenoisingLoss, LogSpectral, PowerTimes, VelocityWeight
 from audiodiff.schedules import CosineVP
 
 SCHEDULE = CosineVP()
@@ -40,7 +40,7 @@ def unreachable(x):
 
 @given(batch=st.integers(1, 40), seed=st.integers(0, 99), power=st.sampled_from([0.5, 1.0, 2.0]))
 def test_schedule_of_training_times_is_stratified(batch, seed, power):
-    times = PowerTimes(power, low=0.1, high=0.7)(batch, seeded(seed))
+    times = PowerTimes(power, low=0.1, high=0.7)(batch, seeded(seed), SCHEDULE)
     assert times.dtype == torch.float64
     assert times.shape == (batch,)
     u = ((times - 0.1) / 0.6) ** (1 / power)
@@ -49,16 +49,16 @@ def test_schedule_of_training_times_is_stratified(batch, seed, power):
 
 
 def test_schedule_of_training_times_is_shuffled_and_repeatable():
-    times = PowerTimes()(64, seeded())
-    assert torch.equal(PowerTimes()(64, seeded()), times)
-    assert not torch.equal(PowerTimes()(64, seeded(1)), times)
+    times = PowerTimes()(64, seeded(), SCHEDULE)
+    assert torch.equal(PowerTimes()(64, seeded(), SCHEDULE), times)
+    assert not torch.equal(PowerTimes()(64, seeded(1), SCHEDULE), times)
     assert not torch.equal(times.sort().values, times)
     assert abs(float(torch.corrcoef(torch.stack([times, torch.arange(64).double()]))[0, 1])) < 0.5  # 4 standard errors
 
 
 def test_schedule_of_training_times_of_power_two_prefers_early_ones():
     for times, share in ((PowerTimes(), 0.25), (PowerTimes(2.0), 0.5)):
-        early = (times(1000, seeded()) < 0.25).double().mean()
+        early = (times(1000, seeded(), SCHEDULE) < 0.25).double().mean()
         assert float(early) == pytest.approx(share, abs=0.002)  # stratified: exact to 1 / 1000
 
 
@@ -72,8 +72,10 @@ def test_schedule_of_training_times_refuses_an_empty_range(wrong):
 
 def test_prediction_loss_of_a_perfect_denoiser_is_zero():
     x = draw(4, 1, 256)
-    terms = DenoisingLoss(PowerTimes(), spectral_weight=0.5, n_fft=64)(Oracle(x), x, None, lambda z: z, seeded())
-    for term in terms[:3]:
+    terms = DenoisingLoss(PowerTimes(), terms={"spectral": LogSpectral(0.5, 64)})(
+        Oracle(x), x, None, lambda z: z, seeded()
+    )
+    for term in (terms.total, terms.error, terms.terms["spectral"]):
         assert torch.equal(term, torch.zeros(4).double())
 
 
@@ -82,7 +84,7 @@ def test_prediction_loss_shows_the_denoiser_signal_and_noise_at_its_times():
     terms = DenoisingLoss(PowerTimes())(oracle, x, condition, unreachable, seeded(3))
     alpha, sigma = scales(SCHEDULE, oracle.t, x)
     eps = (oracle.x_t - alpha * x) / sigma
-    assert torch.equal(oracle.t, PowerTimes()(8, seeded(3)))
+    assert torch.equal(oracle.t, PowerTimes()(8, seeded(3), SCHEDULE))
     assert oracle.condition is condition
     assert torch.allclose(terms.log_snr, SCHEDULE.log_snr(oracle.t))
     # White noise of unit variance, new for each clip: 2048 draws have standard errors of 0.016 and 0.022.
@@ -96,13 +98,13 @@ def test_prediction_loss_shows_the_denoiser_signal_and_noise_at_its_times():
 def test_prediction_loss_is_the_error_in_v_up_to_its_cut_off(sigma_data, max_weight):
     x = draw(16, 1, 64)
     oracle = Oracle(x, error=0.2, prediction=Velocity(sigma_data))
-    terms = DenoisingLoss(PowerTimes(), max_weight=max_weight)(oracle, x, None, unreachable, seeded())
+    terms = DenoisingLoss(PowerTimes(), VelocityWeight(max_weight))(oracle, x, None, unreachable, seeded())
     alpha, sigma = (v.flatten() for v in SCHEDULE(oracle.t))
     weight = ((alpha * sigma_data) ** 2 + sigma**2) / (sigma * sigma_data) ** 2
     assert bool((weight > max_weight).any())
     assert bool((weight < max_weight).any() or sigma_data < 1)
-    assert torch.allclose(terms.v, 0.04 * weight.clamp(max=max_weight))
-    assert torch.equal(terms.total, terms.v)
+    assert torch.allclose(terms.error, 0.04 * weight.clamp(max=max_weight))
+    assert torch.equal(terms.total, terms.error)
 
 
 def test_prediction_loss_equals_the_squared_error_of_a_velocity_network():
@@ -111,34 +113,34 @@ def test_prediction_loss_equals_the_squared_error_of_a_velocity_network():
             return 0.5 * x
 
     x, velocity = draw(8, 1, 64), Velocity(0.7)
-    terms = DenoisingLoss(PowerTimes(), max_weight=math.inf)(
+    terms = DenoisingLoss(PowerTimes(), VelocityWeight(None))(
         Denoiser(Half(), velocity, SCHEDULE), x, None, unreachable, seeded(1)
     )
     generator = seeded(1)
-    alpha, sigma = scales(SCHEDULE, PowerTimes()(8, generator), x)
+    alpha, sigma = scales(SCHEDULE, PowerTimes()(8, generator, SCHEDULE), x)
     eps = torch.randn(x.shape, generator=generator, dtype=torch.float64)
     output = 0.5 * (alpha * x + sigma * eps) / velocity.norm(alpha, sigma)
     wanted = (output - velocity.target(x, eps, alpha, sigma)).square().mean((1, 2))
-    assert torch.allclose(terms.v, wanted, rtol=1e-6)  # the difference of nearly equal x̂ at small sigma
+    assert torch.allclose(terms.error, wanted, rtol=1e-6)  # the difference of nearly equal x̂ at small sigma
 
 
 def test_prediction_loss_is_a_mean_over_samples_and_unreduced_over_clips():
     x = draw(3, 1, 64)
     error = torch.zeros_like(x)
     error[1, 0, :16] = 1.0  # a quarter of clip 1
-    terms = DenoisingLoss(PowerTimes(), max_weight=1e-3)(Oracle(x, error), x, None, unreachable, seeded())
-    assert torch.allclose(terms.v, torch.tensor([0, 0.25e-3, 0], dtype=torch.float64))
+    terms = DenoisingLoss(PowerTimes(), VelocityWeight(1e-3))(Oracle(x, error), x, None, unreachable, seeded())
+    assert torch.allclose(terms.error, torch.tensor([0, 0.25e-3, 0], dtype=torch.float64))
 
 
 def test_prediction_loss_adds_the_spectral_term_of_decoded_waveforms():
     x = draw(3, 1, 512)
     oracle = Oracle(x, error=x)  # estimates 2 x
-    loss = DenoisingLoss(PowerTimes(), max_weight=1e-9, spectral_weight=0.3, n_fft=128, floor=1e-9)
+    loss = DenoisingLoss(PowerTimes(), VelocityWeight(1e-9), terms={"spectral": LogSpectral(0.3, 128, 1e-9)})
     terms = loss(oracle, x, None, lambda z: 5 * z, seeded())
-    assert torch.allclose(terms.spectral, torch.full((3,), math.log(2)).double(), atol=1e-6)
-    assert torch.allclose(terms.total, terms.v + 0.3 * terms.spectral)
+    assert torch.allclose(terms.terms["spectral"], torch.full((3,), math.log(2)).double(), atol=1e-6)
+    assert torch.allclose(terms.total, terms.error + 0.3 * terms.terms["spectral"])
     cubed = loss(oracle, x, None, lambda z: z**3, seeded())
-    assert torch.allclose(cubed.spectral, torch.full((3,), math.log(8)).double(), atol=1e-6)
+    assert torch.allclose(cubed.terms["spectral"], torch.full((3,), math.log(8)).double(), atol=1e-6)
 
 
 def test_prediction_loss_trains_by_its_total_alone():
@@ -149,9 +151,11 @@ def test_prediction_loss_trains_by_its_total_alone():
         def __call__(self, x_t, t, condition=None):
             return Estimate(gain * self.x, x_t)
 
-    terms = DenoisingLoss(PowerTimes(), spectral_weight=0.1, n_fft=64)(Scaled(x), x, None, lambda z: z, seeded())
-    assert not terms.v.requires_grad
-    assert not terms.spectral.requires_grad
+    terms = DenoisingLoss(PowerTimes(), terms={"spectral": LogSpectral(0.1, 64)})(
+        Scaled(x), x, None, lambda z: z, seeded()
+    )
+    assert not terms.error.requires_grad
+    assert not terms.terms["spectral"].requires_grad
     terms.total.sum().backward()
     assert float(gain.grad) > 0
 
@@ -163,12 +167,11 @@ def test_prediction_loss_stays_finite_at_the_ends_of_the_path():
             oracle = Oracle(x, 0.1, prediction)
             terms = DenoisingLoss(PowerTimes(1.0, low, high))(oracle, x, None, unreachable, seeded())
             assert bool(terms.total.isfinite().all())
-            assert all(term.dtype == torch.float32 for term in terms)
+            assert all(term.dtype == torch.float32 for term in (terms.total, terms.error, terms.log_snr))
 
 
-def test_prediction_weight_is_one_for_unit_data_at_the_noisy_end():
-    alpha, sigma = torch.tensor([0.0, 1.0], dtype=torch.float64)
-    assert float(snr_weight(Velocity(), alpha, sigma)) == 1
+def log_spectral_distance(test, reference, n_fft=512, floor=1e-3):
+    return LogSpectral(1.0, n_fft, floor)(test, reference)
 
 
 def test_log_spectral_distance_of_a_gain_is_its_logarithm():

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from audiodiff import audio, files
 from audiodiff.config import build
 from audiodiff.denoisers import Denoiser, Velocity
-from audiodiff.losses import DenoisingLoss, PowerTimes
+from audiodiff.losses import DenoisingLoss, LogSpectral, PowerTimes
 from audiodiff.mel import LogMel, MelSpec
 from audiodiff.model import Generator, Vocoder
 from audiodiff.nn import HybridNetwork
@@ -282,7 +282,7 @@ def test_generate_makes_no_float64_tensor_but_times(vocoder, mel):
 
 def test_training_makes_no_float64_tensor_but_times(vocoder, mel):
     x, shape = torch.randn(2, 1, 40 * 256), vocoder.prior.shape(mel)
-    loss = DenoisingLoss(PowerTimes(), spectral_weight=0.1)
+    loss = DenoisingLoss(PowerTimes(), terms={"spectral": LogSpectral(0.1)})
     condition = vocoder.denoiser.network.encode(torch.cat([mel, mel]))
 
     def once():

@@ -68,14 +68,17 @@ class LitModel(lightning.LightningModule):
             shape = prior.shape(clips)
         with torch.no_grad(), torch.autocast(clips.device.type, enabled=False):
             x = prior.encode(clips, shape)
-        return self.loss(self.model.denoiser, x, condition, lambda z: prior.decode(z, shape), generator)
+        return self.loss(
+            self.model.denoiser, x, condition, lambda z: prior.decode(z, shape), generator, *self._place_in_world()
+        )
 
     def training_step(self, clips: Tensor, batch_idx: int) -> Tensor:
         """Returns the mean loss of a batch and logs it, also by log-SNR band."""
         generator = torch.Generator().manual_seed(hash((self.seed, self.global_step, self.global_rank)) % 2**63)
         terms = self.terms(clips, generator)
         loss = terms.total.mean()
-        self.log_dict({"train/loss": loss.detach(), "train/v": terms.v.mean(), "train/spectral": terms.spectral.mean()})
+        self.log_dict({"train/loss": loss.detach(), "train/error": terms.error.mean()})
+        self.log_dict({f"train/{name}": value.mean() for name, value in terms.terms.items()})
         self.log_dict(by_band(terms))
         self.log("lr", self.optimizers().param_groups[0]["lr"])
         return loss
@@ -83,7 +86,10 @@ class LitModel(lightning.LightningModule):
     def validation_step(self, clips: Tensor, batch_idx: int) -> None:
         """Logs the loss on held-out clips, with noise and times that are the same at every validation."""
         terms = self.terms(clips, torch.Generator().manual_seed(batch_idx))
-        self.log_dict({"valid/loss": terms.total.mean(), "valid/v": terms.v.mean()}, batch_size=len(clips))
+        self.log_dict({"valid/loss": terms.total.mean(), "valid/error": terms.error.mean()}, batch_size=len(clips))
+
+    def _place_in_world(self) -> tuple[int, int]:
+        return (self.global_rank, self.trainer.world_size) if self._trainer else (0, 1)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the model's configuration and facts, as plain containers."""
@@ -95,8 +101,8 @@ class LitModel(lightning.LightningModule):
 
 
 def by_band(terms: LossTerms) -> dict[str, Tensor]:
-    """Averages the v term over the clips of each log-SNR band that the batch has clips in."""
-    band = torch.bucketize(terms.log_snr, torch.tensor(BANDS, device=terms.v.device))
+    """Averages the denoising error over the clips of each log-SNR band that the batch has clips in."""
+    band = torch.bucketize(terms.log_snr, torch.tensor(BANDS, device=terms.error.device))
     names = [f"below{BANDS[0]:+g}", *(f"{low:+g}to{high:+g}" for low, high in itertools.pairwise(BANDS))]
     names.append(f"above{BANDS[-1]:+g}")
-    return {f"log_snr/{name}": terms.v[band == i].mean() for i, name in enumerate(names) if bool((band == i).any())}
+    return {f"log_snr/{name}": terms.error[band == i].mean() for i, name in enumerate(names) if bool((band == i).any())}

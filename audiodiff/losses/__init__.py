@@ -1,0 +1,35 @@
+"""What training minimises: draw a time and noise, denoise, compare. Terms come per clip, unreduced.
+
+    L = w(log_snr(t)) d(x̂, x) + sum_i weight_i term_i(decode(x̂), decode(x))
+
+Four choices that do not know of each other: the *times* t that are drawn, the *weighting* w, the *distance* d in the
+diffused space, and auxiliary *terms* on waveforms. Each is a config group.
+"""
+
+from audiodiff.losses.denoising import DenoisingLoss, LossTerms
+from audiodiff.losses.distances import EnergyBalanced, SquaredError
+from audiodiff.losses.terms import LogSpectral, MelL1, MultiResolutionSTFT, Phase, Term
+from audiodiff.losses.times import LogitNormalTimes, LogNormalTimes, PowerTimes, Times
+from audiodiff.losses.weightings import DataWeight, MinSNR, NoiseWeight, SigmoidWeight, VelocityWeight, Weighting
+
+__all__ = [
+    "DataWeight",
+    "DenoisingLoss",
+    "EnergyBalanced",
+    "LogNormalTimes",
+    "LogSpectral",
+    "LogitNormalTimes",
+    "LossTerms",
+    "MelL1",
+    "MinSNR",
+    "MultiResolutionSTFT",
+    "NoiseWeight",
+    "Phase",
+    "PowerTimes",
+    "SigmoidWeight",
+    "SquaredError",
+    "Term",
+    "Times",
+    "VelocityWeight",
+    "Weighting",
+]

@@ -1,0 +1,80 @@
+"""The denoising loss: one draw of time and noise per clip."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from audiodiff.denoisers import Denoiser, scales
+from audiodiff.losses.distances import Distance, SquaredError
+from audiodiff.losses.terms import Term
+from audiodiff.losses.times import Times
+from audiodiff.losses.weightings import VelocityWeight, Weighting
+
+__all__ = ["DenoisingLoss", "LossTerms"]
+
+
+class LossTerms(NamedTuple):
+    """Holds what a loss found for each clip, [B] each; all but `total` are detached, the terms before their weights."""
+
+    total: Tensor
+    error: Tensor
+    terms: dict[str, Tensor]
+    log_snr: Tensor
+
+
+class DenoisingLoss:
+    """Measures how well a denoiser recovers clips from random noise levels.
+
+    Args:
+        times: Draws the times.
+        weighting: Of the distance, by log-SNR.
+        distance: Compares estimate and truth in the diffused space.
+        terms: Names and auxiliary terms, which compare waveforms; their own weights multiply them.
+    """
+
+    def __init__(
+        self,
+        times: Times,
+        weighting: Weighting | None = None,
+        distance: Distance | None = None,
+        terms: Mapping[str, Term] | None = None,
+    ) -> None:
+        self.times = times
+        self.weighting = weighting or VelocityWeight()
+        self.distance = distance or SquaredError()
+        self.terms = dict(terms or {})
+
+    def __call__(
+        self,
+        denoiser: Denoiser,
+        x: Tensor,
+        condition: Tensor | None,
+        decode: Callable[[Tensor], Tensor],
+        generator: torch.Generator,
+        rank: int = 0,
+        world: int = 1,
+    ) -> LossTerms:
+        """Returns the terms of a batch.
+
+        Args:
+            x: Clean signals in the diffused space, [B, 1, T].
+            condition: What the network's `encode` returned, or None.
+            decode: Maps the diffused space to waveforms.
+            generator: A CPU generator, from which times and noise are drawn.
+            rank, world: This process and the number of processes, which share out the times between them.
+        """
+        t = self.times(len(x), generator, denoiser.schedule, rank, world)
+        eps = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
+        alpha, sigma = scales(denoiser.schedule, t, x)
+        log_snr = denoiser.schedule.log_snr(t)
+        estimate = denoiser(alpha * x + sigma * eps, t, condition).x
+        error = self.weighting(log_snr, denoiser.prediction.sigma_data).to(x) * self.distance(estimate, x, decode)
+        found = {}
+        if self.terms:
+            test, reference = decode(estimate), decode(x)
+            found = {name: term(test, reference) for name, term in self.terms.items()}
+        total = error + sum(term.weight * found[name] for name, term in self.terms.items())
+        detached = {name: value.detach() for name, value in found.items()}
+        return LossTerms(total, error.detach(), detached, log_snr.to(error))

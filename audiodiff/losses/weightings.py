@@ -1,0 +1,85 @@
+"""How much an error counts at each noise level: weights of the squared error in x, as functions of SNR = exp(log_snr).
+
+The name says in which quantity the weighted error is plain. At low noise an error in v or eps is an error in x many
+times magnified, so most weights have a limit; on speech no more is to be heard there.
+"""
+
+import abc
+import math
+
+import torch
+from torch import Tensor
+
+__all__ = ["DataWeight", "MinSNR", "NoiseWeight", "SigmoidWeight", "VelocityWeight", "Weighting"]
+
+
+class Weighting(abc.ABC):
+    """Weighs |x̂ - x|²."""
+
+    @abc.abstractmethod
+    def __call__(self, log_snr: Tensor, sigma_data: float) -> Tensor:
+        """Returns the weight at a log-SNR, shaped like it."""
+
+
+class VelocityWeight(Weighting):
+    """Makes the error that of v: w = min(limit, SNR + 1 / sd²). EDM's weight is the same, without a limit.
+
+    References: Salimans & Ho, 2022, arXiv:2202.00512, section 4 (SNR + 1); Karras et al., 2022, arXiv:2206.00364,
+    table 1 (there as (sigma² + sd²) / (sigma sd)²).
+
+    Args:
+        limit: Largest weight; None for none.
+    """
+
+    def __init__(self, limit: float | None = 10.0) -> None:
+        self.limit = math.inf if limit is None else limit
+
+    def __call__(self, log_snr: Tensor, sigma_data: float) -> Tensor:
+        """Returns min(limit, SNR + 1 / sd²)."""
+        return (log_snr.exp() + sigma_data**-2).clamp(max=self.limit)
+
+
+class NoiseWeight(VelocityWeight):
+    """Makes the error that of eps: w = min(limit, SNR). Counts nothing where noise is all there is."""
+
+    def __call__(self, log_snr: Tensor, sigma_data: float) -> Tensor:
+        """Returns min(limit, SNR)."""
+        return log_snr.exp().clamp(max=self.limit)
+
+
+class DataWeight(Weighting):
+    """Makes the error that of x in units of sd: w = 1 / sd²."""
+
+    def __call__(self, log_snr: Tensor, sigma_data: float) -> Tensor:
+        """Returns 1 / sd²."""
+        return torch.full_like(log_snr, sigma_data**-2)
+
+
+class MinSNR(NoiseWeight):
+    """Cuts the weight of eps off at gamma: w = min(gamma, SNR).
+
+    Reference: Hang et al., 2023, arXiv:2303.09556.
+
+    Args:
+        gamma: Largest weight.
+    """
+
+    def __init__(self, gamma: float = 5.0) -> None:
+        super().__init__(gamma)
+
+
+class SigmoidWeight(Weighting):
+    """Cuts the weight of eps off smoothly: w = SNR sigmoid(bias - log_snr), which tends to exp(bias).
+
+    Reference: Kingma & Gao, 2023, arXiv:2303.00848; Hoogeboom et al., 2024, arXiv:2410.19324, section 3.1.
+
+    Args:
+        bias: Log-SNR at which half of the weight is cut.
+    """
+
+    def __init__(self, bias: float = 2.0) -> None:
+        self.bias = bias
+
+    def __call__(self, log_snr: Tensor, sigma_data: float) -> Tensor:
+        """Returns SNR sigmoid(bias - log_snr), as exp(bias) sigmoid(log_snr - bias)."""
+        return math.exp(self.bias) * (log_snr - self.bias).sigmoid()
