@@ -4,13 +4,14 @@ The same dictionary is a section of the YAML, the constructor's arguments and a 
 under `audiodiff.` are followed: a checkpoint that a stranger sends cannot call anything else.
 """
 
+import difflib
 import importlib
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["build", "conf_dir", "shipped_path"]
+__all__ = ["build", "choices", "choose", "conf_dir", "shipped_path"]
 
 
 def shipped_path(name: str) -> Path:
@@ -33,6 +34,31 @@ def conf_dir() -> Path:
     True
     """
     return shipped_path("conf")
+
+
+def choices(group: str) -> list[str]:
+    """Lists the names of a config group: its files.
+
+    >>> "cosine" in choices("schedule")
+    True
+    """
+    return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
+
+
+def choose(group: str, name: str) -> Any:
+    """Builds the object that a file of a config group describes; for files that refer to nothing outside them.
+
+    Raises:
+        ValueError: The group has no such file.
+    """
+    known = choices(group)
+    if name not in known:
+        near = difflib.get_close_matches(str(name), known, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise ValueError(f"unknown {group} {name!r}{hint}: choose one of {', '.join(known)}")
+    import yaml
+
+    return build(yaml.safe_load((conf_dir() / group / f"{name}.yaml").read_text(encoding="utf-8")))
 
 
 def build(spec: Any) -> Any:

@@ -6,6 +6,7 @@
 There is one way to sound, `generate`: the command line, the training preview and the demo page all call it.
 """
 
+from collections.abc import Sequence
 from typing import Any, Self
 
 import torch
@@ -13,12 +14,12 @@ from torch import Tensor, nn
 
 from audiodiff.chunks import Chunked
 from audiodiff.consistency import MelProjection
-from audiodiff.denoisers import Conditioned, Denoise, Denoiser, Refined
+from audiodiff.denoisers import Conditioned, Denoise, Denoiser, Refined, scales
 from audiodiff.mel import LogMel, MelSpec
 from audiodiff.priors import Identity, Prior
-from audiodiff.schedules import even_times
+from audiodiff.schedules import even_times, explicit
 from audiodiff.solvers import DDIM, Solver, sample
-from audiodiff.solvers.base import Callback
+from audiodiff.solvers.base import Callback, white_noise
 from audiodiff.starts import PureNoise, Start
 
 __all__ = ["Generator", "Model", "Vocoder"]
@@ -34,13 +35,24 @@ class Model(nn.Module):
         hop_length: Signals are a multiple of this long.
         start: Where sampling starts unless told otherwise.
         steps: Solver steps unless told otherwise.
+        solver: How to step unless told otherwise.
+        times: Grids of times that were searched for this model (`audiodiff tune-times`); the one that has as many steps
+            as are asked for, and begins where sampling starts, is used unless told otherwise.
     """
 
     config: dict[str, Any]  # the section from which this object was built; `files.save` writes it
     info: dict[str, Any]  # licence, data, level, training: what `audiodiff info` prints
 
     def __init__(
-        self, denoiser: Denoiser, prior: Prior, sample_rate: int, hop_length: int, start: Start, steps: int
+        self,
+        denoiser: Denoiser,
+        prior: Prior,
+        sample_rate: int,
+        hop_length: int,
+        start: Start,
+        steps: int,
+        solver: Solver | None = None,
+        times: Sequence[Sequence[float]] | None = None,
     ) -> None:
         super().__init__()
         self.denoiser = denoiser
@@ -49,6 +61,8 @@ class Model(nn.Module):
         self.hop_length = hop_length
         self.start = start
         self.steps = steps
+        self.solver = solver or DDIM()
+        self.times = [explicit(grid) for grid in times or []]
         self.config = {}
         self.info = {}
 
@@ -73,10 +87,21 @@ class Model(nn.Module):
             raise ValueError(f"{path}: holds a {type(model).__name__}, and a {cls.__name__} is wanted")
         return model
 
-    def _noise(self, batch: int, n_samples: int, seed: int) -> Tensor:
-        """Draws white noise on the CPU, clip i from its own generator, so that a clip does not depend on its batch."""
-        clips = [torch.randn(1, n_samples, generator=torch.Generator().manual_seed(seed + i)) for i in range(batch)]
-        return torch.stack(clips).to(self.device)
+    def grid(self, steps: int | None = None, start: float = 1.0) -> Tensor:
+        """Returns the times that `generate` walks by default, [steps + 1]: searched for this model, else even."""
+        steps = self.steps if steps is None else steps
+        for times in self.times:
+            if len(times) == steps + 1 and float(times[0]) == start:
+                return times
+        return even_times(steps, start)
+
+    def _noise(self, batch: int, n_samples: int, seed: int) -> tuple[Tensor, list[torch.Generator]]:
+        """Draws white noise, [batch, 1, n_samples], and returns the generators, from which solvers may draw on.
+
+        Clip i has its own, on the CPU, seeded with seed + i: a clip depends neither on its batch nor on the device.
+        """
+        generators = [torch.Generator().manual_seed(seed + i) for i in range(batch)]
+        return white_noise(torch.empty(batch, 1, n_samples), generators).to(self.device), generators
 
 
 class Vocoder(Model):
@@ -89,6 +114,8 @@ class Vocoder(Model):
         start: Where sampling starts unless told otherwise.
         steps: Solver steps unless told otherwise.
         projections: Rounds by which every estimate is projected onto the mel; 0 for none.
+        solver: How to step unless told otherwise; DDIM by default.
+        times: Grids of times that were searched for this model.
     """
 
     def __init__(
@@ -99,8 +126,10 @@ class Vocoder(Model):
         start: Start | None = None,
         steps: int = 4,
         projections: int = 16,
+        solver: Solver | None = None,
+        times: Sequence[Sequence[float]] | None = None,
     ) -> None:
-        super().__init__(denoiser, prior, mel.sample_rate, mel.hop_length, start or PureNoise(), steps)
+        super().__init__(denoiser, prior, mel.sample_rate, mel.hop_length, start or PureNoise(), steps, solver, times)
         self.mel = mel
         self.log_mel = LogMel(mel)
         self.projections = projections
@@ -128,8 +157,8 @@ class Vocoder(Model):
 
         Args:
             steps: Solver steps; the model's own by default.
-            solver: How to step; DDIM by default.
-            times: Grid of times from the start's time to 0, [steps + 1], instead of an even one.
+            solver: How to step; the model's own by default.
+            times: Grid of times from the start's time to 0, [steps + 1]; that of `grid` by default.
             start: Where to start; the model's own by default.
             chunk_frames: Mel frames that go through the network at once; bounds memory, changes nothing else.
             callback: Called after each step with its index and the diffused signal.
@@ -140,13 +169,13 @@ class Vocoder(Model):
         self._check(mel)
         mel, start = mel.to(self.device, torch.float32), start or self.start
         shape = self.prior.shape(mel)
-        noise = self._noise(len(mel), mel.shape[-1] * self.hop_length, seed)
-        times = even_times(self.steps if steps is None else steps, start.time) if times is None else times
+        noise, generators = self._noise(len(mel), mel.shape[-1] * self.hop_length, seed)
+        times = self.grid(steps, start.time) if times is None else times
         if float(times[0]) != start.time:
             raise ValueError(f"times begin at {float(times[0]):g}, the start at {start.time:g}: make them equal")
         denoise = self._bind(mel, shape, chunk_frames)
         x = start(mel, noise, lambda waveform: self.prior.encode(waveform, shape), self.denoiser.schedule)
-        x = sample(denoise, solver or DDIM(), x, times, callback=callback)
+        x = sample(denoise, solver or self.solver, x, times, generator=generators, callback=callback)
         return self.prior.decode(x, shape)
 
     def _bind(self, mel: Tensor, shape: Tensor, chunk_frames: int | None) -> Denoise:
@@ -187,12 +216,21 @@ class Generator(Model):
         hop_length: Signals are a multiple of this long.
         prior: What is diffused.
         steps: Solver steps unless told otherwise.
+        solver: How to step unless told otherwise; DDIM by default.
+        times: Grids of times that were searched for this model.
     """
 
     def __init__(
-        self, denoiser: Denoiser, sample_rate: int, hop_length: int, prior: Identity | None = None, steps: int = 32
+        self,
+        denoiser: Denoiser,
+        sample_rate: int,
+        hop_length: int,
+        prior: Identity | None = None,
+        steps: int = 32,
+        solver: Solver | None = None,
+        times: Sequence[Sequence[float]] | None = None,
     ) -> None:
-        super().__init__(denoiser, prior or Identity(), sample_rate, hop_length, PureNoise(), steps)
+        super().__init__(denoiser, prior or Identity(), sample_rate, hop_length, PureNoise(), steps, solver, times)
 
     @torch.inference_mode()
     def generate(
@@ -212,8 +250,8 @@ class Generator(Model):
             n_samples: Length; the network runs on the next multiple of its hop.
             batch: Clips; clip i takes its noise from seed + i.
             steps: Solver steps; the model's own by default.
-            solver: How to step; DDIM by default.
-            times: Grid of times from 1 to 0, [steps + 1], instead of an even one.
+            solver: How to step; the model's own by default.
+            times: Grid of times from 1 to 0, [steps + 1]; that of `grid` by default.
             callback: Called after each step with its index and the diffused signal.
 
         Raises:
@@ -222,7 +260,9 @@ class Generator(Model):
         if n_samples < 1 or batch < 1:
             raise ValueError(f"n_samples={n_samples}, batch={batch}: both must be at least 1")
         whole = -(-n_samples // self.hop_length) * self.hop_length
-        times = even_times(self.steps if steps is None else steps) if times is None else times
-        noise = self._noise(batch, whole, seed)
-        x = sample(Conditioned(self.denoiser, None), solver or DDIM(), noise, times, callback=callback)
+        times = self.grid(steps) if times is None else times
+        noise, generators = self._noise(batch, whole, seed)
+        x = scales(self.denoiser.schedule, times[0], noise)[1] * noise
+        denoise = Conditioned(self.denoiser, None)
+        x = sample(denoise, solver or self.solver, x, times, generator=generators, callback=callback)
         return self.prior.decode(x, self.prior.shape(noise))[..., :n_samples]

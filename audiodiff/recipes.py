@@ -6,6 +6,7 @@ of threads belongs to it, since sums are taken in another order when it changes.
 
 import dataclasses
 import inspect
+import itertools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,8 @@ from audiodiff import audio, devices, files, npy
 from audiodiff.mel import MelSpec
 from audiodiff.model import Vocoder
 from audiodiff.resynthesis import Resynthesis, resynthesise, vocode
-from audiodiff.solvers import solver_named
+from audiodiff.schedules import GRIDS, explicit
+from audiodiff.solvers import name_of, solver_named
 from audiodiff.starts import GriffinLim, PureNoise, Start
 
 __all__ = ["STARTS", "Recipe", "build_start", "describe_start", "make", "named_start", "recipe"]
@@ -32,6 +34,7 @@ MAKERS: dict[str, tuple[Callable[[Path, Vocoder], Tensor], Callable[..., Resynth
 }
 """For each command, how its input is read and what makes a sound of it."""
 
+OWN = "own"
 LARGEST_COUNT = 10_000  # of steps, iterations, threads: more is a typing error or an attempt to keep the machine busy
 
 
@@ -47,8 +50,8 @@ class Recipe:
         device: Type of the device on which the model runs.
         threads: CPU threads that share the arithmetic.
         seed: Of the noise.
-        solver: Its name.
-        steps: Solver steps.
+        solver: Its name, or "own" for one that the model has and no name is known of.
+        times: The grid of times, one more than steps, from the start's time to 0.
         start: `name`, one of STARTS, and the start's parameters.
         chunk_frames: Mel frames that go through the network at once; None for all.
 
@@ -64,7 +67,7 @@ class Recipe:
     threads: int
     seed: int
     solver: str
-    steps: int
+    times: list[float]
     start: dict[str, Any]
     chunk_frames: int | None
 
@@ -79,14 +82,15 @@ class Recipe:
             "threads": (_is_int(self.threads, 1), count),
             "seed": (_is_int(self.seed, 0, 2**63 - 1), "a whole number from 0 to 2^63 - 1"),
             "solver": (isinstance(self.solver, str), "a solver's name"),
-            "steps": (_is_int(self.steps, 1), count),
+            "times": (_is_grid(self.times), "a list of numbers that fall from at most 1 to 0"),
             "start": (isinstance(self.start, dict), "a name with parameters"),
             "chunk_frames": (frames is None or _is_int(frames, 1, 2**31), "a whole number of at least 1, or none"),
         }
         for name, (kept, wanted) in rules.items():
             if not kept:
                 raise ValueError(f"{name}={getattr(self, name)!r}: {wanted} is wanted")
-        solver_named(self.solver)
+        if self.solver != OWN:
+            solver_named(self.solver)
 
 
 def recipe(
@@ -96,8 +100,9 @@ def recipe(
     *,
     weights: str = "ema",
     seed: int = 0,
-    solver: str = "ddim",
+    solver: str | None = None,
     steps: int | None = None,
+    times: str | None = None,
     start: str | None = None,
     chunk_frames: int | None = None,
 ) -> Recipe:
@@ -107,13 +112,17 @@ def recipe(
         command: As in `Recipe`.
         vocoder: The loaded model.
         model: From where it was loaded.
-        weights, seed, solver, chunk_frames: As in `Recipe`.
+        weights, seed, chunk_frames: As in `Recipe`.
+        solver: A name; the model's own by default.
         steps: Solver steps; the model's own by default.
+        times: One of `schedules.GRIDS`, or numbers with commas between; the model's own grid by default.
         start: One of STARTS; the model's own by default.
 
     Raises:
         ValueError: A value lies outside its range.
     """
+    begin = vocoder.start if start is None else named_start(start, vocoder)
+    grid = _grid(vocoder, times, steps, begin.time)
     shipped = not Path(model).exists() and str(model) in files.shipped()
     return Recipe(
         command=command,
@@ -123,9 +132,9 @@ def recipe(
         device=vocoder.device.type,
         threads=torch.get_num_threads(),
         seed=seed,
-        solver=solver,
-        steps=vocoder.steps if steps is None else steps,
-        start=describe_start(vocoder.start if start is None else named_start(start, vocoder)),
+        solver=solver or name_of(vocoder.solver) or OWN,
+        times=grid.tolist(),
+        start=describe_start(begin),
         chunk_frames=chunk_frames,
     )
 
@@ -142,12 +151,30 @@ def make(vocoder: Vocoder, recipe: Recipe, path: str | Path) -> Resynthesis:
         return sound(
             vocoder,
             given,
-            steps=recipe.steps,
-            solver=solver_named(recipe.solver),
+            times=explicit(recipe.times),
+            solver=None if recipe.solver == OWN else solver_named(recipe.solver),
             start=start,
             seed=recipe.seed,
             chunk_frames=recipe.chunk_frames,
         )
+
+
+def _grid(vocoder: Vocoder, times: str | None, steps: int | None, start: float) -> Tensor:
+    """Reads what was said about times."""
+    if steps is not None and not _is_int(steps, 1):
+        raise ValueError(f"steps={steps}: a whole number from 1 to {LARGEST_COUNT} is wanted")
+    if times is None:
+        return vocoder.grid(steps, start)
+    if times in GRIDS:
+        return GRIDS[times](vocoder.denoiser.schedule, vocoder.steps if steps is None else steps, start)
+    try:
+        grid = explicit([float(part) for part in times.split(",")])
+    except ValueError as error:
+        hint = f"choose one of {', '.join(GRIDS)}, or give numbers such as {start:g},0.3,0"
+        raise ValueError(f"times {times!r}: {hint} ({error})") from None
+    if steps is not None and len(grid) != steps + 1:
+        raise ValueError(f"{len(grid)} times make {len(grid) - 1} steps, and {steps} are asked for: leave one out")
+    return grid
 
 
 def named_start(name: str, vocoder: Vocoder) -> Start:
@@ -199,6 +226,12 @@ def _start_kind(name: Any) -> type[Start]:
 
 def _parameters(kind: type[Start]) -> dict[str, Any]:
     return {name: p.default for name, p in inspect.signature(kind).parameters.items() if name != "mel"}
+
+
+def _is_grid(times: Any) -> bool:
+    if not (isinstance(times, list) and 2 <= len(times) <= LARGEST_COUNT + 1 and all(_is_number(t) for t in times)):
+        return False
+    return times[0] <= 1 and times[-1] == 0 and all(a > b for a, b in itertools.pairwise(times))
 
 
 def _is_int(value: Any, low: int = 0, high: int = LARGEST_COUNT) -> bool:

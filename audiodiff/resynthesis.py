@@ -54,6 +54,7 @@ def vocode(
     *,
     steps: int | None = None,
     solver: Solver | None = None,
+    times: Tensor | None = None,
     start: Start | None = None,
     seed: int = 0,
     chunk_frames: int | None = None,
@@ -64,7 +65,7 @@ def vocode(
     Args:
         vocoder: The model; runs on its device.
         mel: [C, M, F] with C = 1 or 2.
-        steps, solver, start, seed, chunk_frames, callback: As for `Vocoder.generate`.
+        steps, solver, times, start, seed, chunk_frames, callback: As for `Vocoder.generate`.
 
     Returns:
         A waveform of F hops.
@@ -80,6 +81,7 @@ def vocode(
                 channel[None],
                 steps=steps,
                 solver=solver,
+                times=times,
                 start=start,
                 seed=seed,
                 chunk_frames=chunk_frames,
@@ -96,6 +98,7 @@ def resynthesise(
     *,
     steps: int | None = None,
     solver: Solver | None = None,
+    times: Tensor | None = None,
     start: Start | None = None,
     seed: int = 0,
     chunk_frames: int | None = None,
@@ -106,7 +109,7 @@ def resynthesise(
     Args:
         vocoder: The model; runs on its device.
         waveform: [C, T] with C = 1 or 2, at the vocoder's sample rate.
-        steps, solver, start, seed, chunk_frames, callback: As for `Vocoder.generate`.
+        steps, solver, times, start, seed, chunk_frames, callback: As for `Vocoder.generate`.
 
     Returns:
         A waveform of exactly the input's length.
@@ -119,6 +122,7 @@ def resynthesise(
         analyse(vocoder, waveform),
         steps=steps,
         solver=solver,
+        times=times,
         start=start,
         seed=seed,
         chunk_frames=chunk_frames,

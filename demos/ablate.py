@@ -2,8 +2,8 @@
 
     python demos/ablate.py runs/ablation demos/ablation.csv --steps 300
 
-Every run sees the same clips and noise for the same number of steps; what differs is one override. Each is scored on the
-four clips on which it was trained, from pure noise with eight DDIM steps and no projection. `base` is repeated
+Every run sees the same clips and noise for the same number of steps; what differs is one override. Each is scored on
+the four clips on which it was trained, from pure noise with eight DDIM steps and no projection. `base` is repeated
 with other seeds: differences smaller than those between its rows mean nothing. Variants that the CSV has are skipped.
 """
 

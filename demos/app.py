@@ -27,7 +27,7 @@ from audiodiff.metrics import log_mel_l1
 from audiodiff.model import Vocoder
 from audiodiff.recipes import describe_start
 from audiodiff.resynthesis import resynthesise
-from audiodiff.solvers import SOLVERS, solver_named
+from audiodiff.solvers import solver_named, solver_names
 from audiodiff.starts import PureNoise, Start
 
 __all__ = ["build", "draw", "launch", "main", "respond"]
@@ -140,7 +140,7 @@ def respond(
     Args:
         recording: Path of an audio file.
         steps: Solver steps.
-        solver: A name of `audiodiff.solvers.SOLVERS`.
+        solver: One of `audiodiff.solvers.solver_names()`.
         start: "own" for the model's own start, "noise" for pure noise.
         seed: Of the noise.
         progress: Called with (steps done, steps).
@@ -259,7 +259,7 @@ def _controls(vocoder: Vocoder) -> list[gr.components.Component]:
     own = describe_start(vocoder.start)["name"]
     steps = gr.Slider(1, max(MAX_STEPS, vocoder.steps), vocoder.steps, step=1, label="Solver steps")
     with gr.Row():
-        solver = gr.Dropdown(list(SOLVERS), value="ddim", label="Solver")
+        solver = gr.Dropdown(solver_names(), value="ddim", label="Solver")
         seed = gr.Number(0, precision=0, label="Seed")
     start = gr.Radio([(f"the model's own ({own})", "own"), ("pure noise", "noise")], value="own", label="Start")
     return [steps, solver, start, seed]

@@ -51,7 +51,7 @@ def test_build_leaves_plain_values_and_keeps_its_input():
         "audiodiff.mel.torch",
         "audiodiff.mel._filters",
         "audiodiff.mel.MelSpec.__init__",
-        "audiodiff.solvers.SOLVERS",
+        "audiodiff.schedules.GRIDS",
         "audiodiff.nothing.Here",
         "audiodiff.mel.Nothing",
         "audiodiffusion.Evil",

@@ -18,7 +18,7 @@ from audiodiff.nn import HybridNetwork
 from audiodiff.priors import Identity, MelShaped
 from audiodiff.resynthesis import CallCounter, analyse, resynthesise, vocode
 from audiodiff.schedules import CosineVP, even_times
-from audiodiff.solvers import SOLVERS, DPMSolver2M
+from audiodiff.solvers import DPMSolver2M, solver_named, solver_names
 from audiodiff.starts import GriffinLim, PureNoise
 
 # The pairs of rate and hop that the library promises: with a network hop that divides the mel's.
@@ -102,15 +102,16 @@ def test_vocoder_of_any_rate_trains_and_gives_frames_times_hop_samples(sample_ra
 
 
 @pytest.mark.parametrize("start", [PureNoise(), "griffin-lim"])
-@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("solver", solver_names())
 def test_generate_makes_each_clip_from_its_own_seed(vocoder, mel, start, solver):
     start = GriffinLim(vocoder.mel, n_iter=2) if start == "griffin-lim" else start
     mels = torch.cat([mel, mel.flip(-1), mel + 0.5, mel.roll(7, -1)])
-    options = dict(solver=SOLVERS[solver](), start=start, steps=3)
+    options = dict(solver=solver_named(solver), start=start, steps=3)
     together = vocoder.generate(mels, seed=10, **options)
     for i in range(4):
         alone = vocoder.generate(mels[i : i + 1], seed=10 + i, **options)
-        assert torch.allclose(together[i : i + 1], alone, atol=1e-5)  # float32; sums of other batch sizes round anew
+        # Sums of other batch sizes round anew in float32; some solvers divide by alpha = 5e-4.
+        assert float((together[i : i + 1] - alone).abs().max()) < 1e-3 * float(alone.abs().max())
     assert not torch.allclose(together[:1], vocoder.generate(mel, seed=11, **options), atol=1e-3)
 
 

@@ -51,7 +51,7 @@ def test_sidecar_holds_what_is_needed_and_nothing_else(place):
         "threads": torch.get_num_threads(),
         "seed": 3,
         "solver": "dpmpp-2m",
-        "steps": 4,
+        "times": [1.0, 0.75, 0.5, 0.25, 0.0],
         "start": {"name": "noise"},
         "chunk_frames": 20,
         "input": str(place / "in.wav"),
@@ -71,7 +71,7 @@ def test_sidecar_names_the_steps_and_the_start_that_the_model_chose(place):
     }
     files.save(vocoder, "warm.safetensors")
     own = made("--model", "warm.safetensors")
-    assert own["steps"] == vocoder.steps
+    assert len(own["times"]) == vocoder.steps + 1
     assert own["start"] == recipes.describe_start(GriffinLim(vocoder.mel, time=0.25, n_iter=3))
     assert (own["start"]["name"], own["start"]["time"], own["start"]["n_iter"]) == ("griffin-lim", 0.25, 3)
     asked = made("--model", "warm.safetensors", "--start", "griffin-lim", "-f")
@@ -119,7 +119,12 @@ def test_regenerate_follows_every_field(place):
     note = made("--steps", "2")
     original = Path("out.wav").read_bytes()
     griffin_lim = recipes.describe_start(GriffinLim(Vocoder.load("tiny.safetensors").mel))
-    for change in ({"seed": 1}, {"steps": 3}, {"solver": "dpmpp-2m"}, {"start": griffin_lim}):
+    for change in (
+        {"seed": 1},
+        {"times": [1.0, 0.6, 0.2, 0.0]},
+        {"solver": "dpmpp-2m"},
+        {"start": griffin_lim, "times": [0.45, 0.2, 0.0]},
+    ):
         Path("other.wav.json").write_text(json.dumps(note | change))
         assert main(["regenerate", "other.wav.json", "other.wav", "-f"]) == 0
         assert Path("other.wav").read_bytes() != original, change
@@ -255,9 +260,13 @@ BAD_FIELDS = [
     ({"seed": True}, "seed=True"),
     ({"solver": ["ddim"]}, "solver=['ddim']"),
     ({"solver": "euler"}, "out.wav.json: unknown solver 'euler'"),
-    ({"steps": 0}, "steps=0"),
-    ({"steps": "4"}, "steps='4'"),
-    ({"steps": 10**30}, "steps=1000"),
+    ({"times": [0.0]}, "times="),
+    ({"times": [1.0, 0.5]}, "times="),
+    ({"times": [0.5, 1.0, 0.0]}, "times="),
+    ({"times": [1.5, 0.0]}, "times="),
+    ({"times": [1.0, True, 0.0]}, "times="),
+    ({"times": [float("nan"), 0.0]}, "times="),
+    ({"times": "even-t"}, "times='even-t'"),
     ({"start": "noise"}, "start='noise'"),
     ({"start": {}}, "start None"),
     ({"start": {"name": "silence"}}, "start 'silence'"),

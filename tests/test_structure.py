@@ -22,7 +22,7 @@ SOURCES = sorted(
 FLOORS = {
     0: "schedules stft mdct mel audio npy recordings config devices nn",
     1: "denoisers priors consistency metrics",
-    2: "solvers starts losses chunks",
+    2: "solvers starts guidance losses chunks",
     3: "model files resynthesis figures eval recipes sidecar",
     4: "data training",
     5: "train tune cli __main__",
@@ -166,7 +166,7 @@ def test_package_needs_no_dependency_beyond_those_declared(path):
     declared = (ROOT / "pyproject.toml").read_text(encoding="utf-8") if (ROOT / "pyproject.toml").is_file() else None
     if declared is None:
         pytest.skip("no pyproject.toml beside the package: an installed one")
-    aliases = {"omegaconf": "hydra-core", "hydra": "hydra-core"}
+    aliases = {"omegaconf": "hydra-core", "hydra": "hydra-core", "yaml": "pyyaml"}
     for name in outer_imports(path) - set(sys.stdlib_module_names) - {"audiodiff"}:
         assert re.search(rf'"{aliases.get(name, name)}[>=<"\[]', declared), f"{path.name} imports {name}"
 

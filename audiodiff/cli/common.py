@@ -50,10 +50,19 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_sampling_options(parser: argparse.ArgumentParser) -> None:
-    """Adds --steps, --solver, --start, --seed and --chunk-seconds."""
+    """Adds --steps, --solver, --times, --start, --seed and --chunk-seconds."""
+    from audiodiff.config import choices
+
     group = parser.add_argument_group("sampling")
     group.add_argument("--steps", type=int, metavar="N", help="solver steps (default: the model's own)")
-    group.add_argument("--solver", default="ddim", metavar="NAME", help="ddim or dpmpp-2m (default: ddim)")
+    names = ", ".join(choices("solver"))
+    group.add_argument("--solver", metavar="NAME", help=f"{names} (default: the model's own)")
+    group.add_argument(
+        "--times",
+        metavar="GRID",
+        help="even-t, even-log-snr, karras, quadratic, or numbers from 1 to 0 such as 1,0.6,0 (default: those searched "
+        "for the model, else even-t)",
+    )
     group.add_argument("--start", metavar="NAME", help="noise or griffin-lim (default: the model's own)")
     group.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (default: 0)")
     group.add_argument(
@@ -97,6 +106,7 @@ def recipe_of(command: str, vocoder: "Vocoder", options: argparse.Namespace) -> 
         seed=options.seed,
         solver=options.solver,
         steps=options.steps,
+        times=options.times,
         start=options.start,
         chunk_frames=frames,
     )

@@ -1,11 +1,42 @@
-"""Steps from noise to audio: one solver a file, and `sample`, the only loop in the library."""
+"""Steps from noise to audio: one family of solvers a file, and `sample`, the only loop in the library.
 
-from audiodiff.solvers.base import Solver, sample
+A name such as "unipc" is a file of conf/solver: the class and its arguments.
+"""
+
+from audiodiff.config import choices, choose
+from audiodiff.solvers.base import Noise, Solver, sample
 from audiodiff.solvers.ddim import DDIM
-from audiodiff.solvers.dpm_solver import DPMSolver2M
+from audiodiff.solvers.dpm_solver import DPMSolver1, DPMSolver2M, DPMSolver2S, DPMSolver3M, SDEDPMSolver2M
+from audiodiff.solvers.euler_maruyama import EulerMaruyama
+from audiodiff.solvers.heun import Heun
+from audiodiff.solvers.midpoint import Midpoint
+from audiodiff.solvers.predictor_corrector import PredictorCorrector
+from audiodiff.solvers.unipc import UniPC
 
-SOLVERS: dict[str, type[Solver]] = {"ddim": DDIM, "dpmpp-2m": DPMSolver2M}
-"""The names by which configs and the command line know the solvers."""
+__all__ = [
+    "DDIM",
+    "DPMSolver1",
+    "DPMSolver2M",
+    "DPMSolver2S",
+    "DPMSolver3M",
+    "EulerMaruyama",
+    "Heun",
+    "Midpoint",
+    "Noise",
+    "PredictorCorrector",
+    "SDEDPMSolver2M",
+    "Solver",
+    "UniPC",
+    "name_of",
+    "sample",
+    "solver_named",
+    "solver_names",
+]
+
+
+def solver_names() -> list[str]:
+    """Lists the names by which configs and the command line know the solvers."""
+    return choices("solver")
 
 
 def solver_named(name: str) -> Solver:
@@ -13,10 +44,23 @@ def solver_named(name: str) -> Solver:
 
     Raises:
         ValueError: No solver is called so.
+
+    >>> solver_named("ancestral").eta
+    1.0
     """
-    if name not in SOLVERS:
-        raise ValueError(f"unknown solver {name!r}: choose one of {', '.join(SOLVERS)}")
-    return SOLVERS[name]()
+    return choose("solver", name)
 
 
-__all__ = ["DDIM", "SOLVERS", "DPMSolver2M", "Solver", "sample", "solver_named"]
+def name_of(solver: Solver) -> str | None:
+    """Finds the name under which a solver with these arguments is known, or None.
+
+    >>> name_of(DDIM())
+    'ddim'
+    """
+    same = (name for name in solver_names() if _equal(solver_named(name), solver))
+    return next(same, None)
+
+
+def _equal(a: Solver, b: Solver) -> bool:
+    plain = [{k: v for k, v in vars(s).items() if not k.startswith("_")} for s in (a, b)]
+    return type(a) is type(b) and plain[0] == plain[1]

@@ -1,22 +1,59 @@
 """A solver takes one step from t to s < t; `sample` takes all of them.
 
 A step sees a denoiser, the noisy signal and two times, and returns the signal at s with whatever it wants to be told at
-the next step (its *memory*): solvers hold no state, so one object serves any number of trajectories.
+the next step (its *memory*): solvers hold no state, so one object serves any number of trajectories. Its coefficients
+are plain numbers, computed in float64 from the scales at the two times (`at`).
 """
 
 import abc
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from audiodiff.denoisers import Denoise
+from audiodiff.denoisers import Denoise, Estimate
+from audiodiff.schedules import Schedule, explicit
 
-__all__ = ["Callback", "Solver", "sample"]
+__all__ = ["At", "Callback", "Noise", "Solver", "at", "mix", "sample", "white_noise"]
 
 Memory = Any
 Callback = Callable[[int, Tensor], None]
+Noise = torch.Generator | Sequence[torch.Generator] | None
+"""Where noise comes from: one generator for the batch, or one for each clip."""
+
+
+class At(NamedTuple):
+    """Holds a path's scales at one time; lam = log(alpha / sigma)."""
+
+    alpha: float
+    sigma: float
+    lam: float
+
+
+def at(schedule: Schedule, t: Tensor) -> At:
+    """Evaluates a path at a time, []."""
+    alpha, sigma = schedule(t)
+    return At(float(alpha), float(sigma), float(schedule.log_snr(t)) / 2)
+
+
+def mix(estimate: Estimate, point: At) -> Tensor:
+    """Returns alpha x̂ + sigma ε̂: where the estimates would put the signal at another time."""
+    return point.alpha * estimate.x + point.sigma * estimate.eps
+
+
+def white_noise(like: Tensor, generator: Noise) -> Tensor:
+    """Draws white noise of unit variance, shaped like a signal, [B, 1, T], on the generators' device.
+
+    Raises:
+        ValueError: There is no generator, or not one for each clip.
+    """
+    if isinstance(generator, torch.Generator):
+        return torch.randn(like.shape, generator=generator, device=generator.device, dtype=like.dtype).to(like)
+    if generator is None or len(generator) != len(like):
+        raise ValueError("a stochastic solver needs a generator, or one for each clip: pass generator=")
+    clips = [torch.randn(like.shape[1:], generator=g, device=g.device, dtype=like.dtype) for g in generator]
+    return torch.stack(clips).to(like)
 
 
 class Solver(abc.ABC):
@@ -25,10 +62,12 @@ class Solver(abc.ABC):
     Attributes:
         order: Declared order of convergence; a test measures it.
         calls_per_step: Denoiser calls that one step makes.
+        stochastic: Whether a step draws noise.
     """
 
     order: int
     calls_per_step: int
+    stochastic: bool = False
 
     @abc.abstractmethod
     def step(
@@ -38,7 +77,7 @@ class Solver(abc.ABC):
         t: Tensor,
         s: Tensor,
         memory: Memory = None,
-        generator: torch.Generator | None = None,
+        generator: Noise = None,
     ) -> tuple[Tensor, Memory]:
         """Moves x_t, [B, 1, T], from time t to time s < t.
 
@@ -57,7 +96,7 @@ def sample(
     x: Tensor,
     times: Tensor,
     *,
-    generator: torch.Generator | None = None,
+    generator: Noise = None,
     callback: Callback | None = None,
 ) -> Tensor:
     """Walks a grid of times and lands on the clean estimate.
@@ -69,16 +108,16 @@ def sample(
     Args:
         x: Signal at times[0], [B, 1, T].
         times: Strictly decreasing, from at most 1 to exactly 0; float64 on the CPU, [steps + 1].
+        generator: Source of noise for stochastic solvers; one per clip makes a clip independent of its batch.
         callback: Called after each step with its index and the signal.
 
     Returns:
         The signal at t = 0, [B, 1, T].
 
     Raises:
-        ValueError: The grid is not decreasing, or does not end at 0.
+        ValueError: The grid is not decreasing, or does not end at 0, or a stochastic solver has no generator.
     """
-    if len(times) < 2 or not bool((times.diff() < 0).all()) or times[-1] != 0 or times[0] > 1:
-        raise ValueError(f"times={times.tolist()}: a grid falls strictly from at most 1 to 0, in at least one step")
+    times = explicit(times)
     memory: Memory = None
     for i in range(len(times) - 1):
         x, memory = solver.step(denoise, x, times[i], times[i + 1], memory, generator)

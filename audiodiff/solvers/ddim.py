@@ -1,19 +1,34 @@
 """DDIM: hold the estimates of signal and noise fixed, and mix them anew for the next time."""
 
-import torch
+import math
+
 from torch import Tensor
 
-from audiodiff.denoisers import Denoise, scales
-from audiodiff.solvers.base import Memory, Solver
+from audiodiff.denoisers import Denoise
+from audiodiff.solvers.base import Memory, Noise, Solver, at, white_noise
 
 __all__ = ["DDIM"]
 
 
 class DDIM(Solver):
-    """First order, one call a step; the safest choice at one to four steps."""
+    """First order, one call a step; the safest choice at one to four steps.
+
+    Args:
+        eta: Share of the noise that is drawn anew: 0 follows the probability-flow ODE, 1 is the ancestral sampler of
+            DDPM.
+
+    Raises:
+        ValueError: eta is not in [0, 1].
+    """
 
     order = 1
     calls_per_step = 1
+
+    def __init__(self, eta: float = 0.0) -> None:
+        if not 0 <= eta <= 1:
+            raise ValueError(f"eta={eta}: a share of the noise lies in [0, 1]")
+        self.eta = eta
+        self.stochastic = eta > 0
 
     def step(
         self,
@@ -22,14 +37,16 @@ class DDIM(Solver):
         t: Tensor,
         s: Tensor,
         memory: Memory = None,
-        generator: torch.Generator | None = None,
+        generator: Noise = None,
     ) -> tuple[Tensor, Memory]:
-        """Moves x_t to x_s along the probability-flow ODE by the first-order exponential rule.
+        """Moves x_t to x_s; what is drawn anew has the variance of the posterior q(x_s | x_t, x̂) at eta = 1.
 
-            x_s = alpha_s x̂ + sigma_s ε̂
+            x_s = alpha_s x̂ + sqrt(sigma_s² - d²) ε̂ + d z,      d² = eta² sigma_s² (1 - SNR_t / SNR_s)
 
-        Reference: Song et al., 2020, arXiv:2010.02502, equation 12 with sigma = 0.
+        Reference: Song et al., 2020, arXiv:2010.02502, equations 12 and 16.
         """
         estimate = denoise(x_t, t)
-        alpha_s, sigma_s = scales(denoise.schedule, s, x_t)
-        return alpha_s * estimate.x + sigma_s * estimate.eps, None
+        now, then = at(denoise.schedule, t), at(denoise.schedule, s)
+        drawn = self.eta * then.sigma * math.sqrt(-math.expm1(2 * (now.lam - then.lam)))
+        x_s = then.alpha * estimate.x + math.sqrt(then.sigma**2 - drawn**2) * estimate.eps
+        return x_s + drawn * white_noise(x_t, generator) if self.stochastic else x_s, None

@@ -1,0 +1,46 @@
+"""Every path with every prediction and every solver, from one step to fifty, in the dtypes of networks."""
+
+import pytest
+import torch
+from torch import nn
+
+from audiodiff.config import choices, choose
+from audiodiff.denoisers import Data, Denoiser, Flow, Noise, Velocity, scales
+from audiodiff.schedules import even_times
+from audiodiff.solvers import sample, solver_named, solver_names
+
+SEED = 3
+
+
+class Smooth(nn.Module):
+    """Something bounded that depends on all that a network is told."""
+
+    def forward(self, x, log_snr, condition=None):
+        return (0.7 * x.roll(1, -1) - 0.2 * x + 0.05 * log_snr[:, None, None].to(x)).tanh()
+
+
+def pairs():
+    for path in choices("schedule"):
+        for prediction in (Data, Noise, Velocity, Flow):
+            if not (path == "zero-terminal" and prediction is Noise):
+                yield pytest.param(path, prediction, id=f"{path}-{prediction.__name__}")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("path", "prediction"), pairs())
+def test_solver_prediction_and_schedule_stay_finite_together(path, prediction, dtype):
+    schedule = choose("schedule", path)
+    denoiser = Denoiser(Smooth(), prediction(0.5), schedule)
+    noise = torch.randn(1, 1, 8, generator=torch.Generator().manual_seed(SEED)).to(dtype)
+    x = scales(schedule, torch.tensor(1.0, dtype=torch.float64), noise)[1] * noise
+    for name in solver_names():
+        for steps in (1, 2, 3, 5, 50):
+            generator = torch.Generator().manual_seed(SEED)
+            end = sample(denoiser, solver_named(name), x, even_times(steps), generator=generator)
+            assert bool(end.isfinite().all()), f"{name}, {steps} steps"
+            assert end.dtype == dtype
+
+
+def test_prediction_of_eps_is_refused_on_a_path_that_ends_in_noise_alone():
+    with pytest.raises(ValueError, match=r"zero SNR.*predict Data, Velocity or Flow"):
+        Denoiser(Smooth(), Noise(), choose("schedule", "zero-terminal"))
