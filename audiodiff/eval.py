@@ -20,7 +20,7 @@ from torch import Tensor
 from audiodiff import audio, devices, files
 from audiodiff.metrics import score
 from audiodiff.model import Vocoder
-from audiodiff.recordings import Recording, read_manifest, scan_folder
+from audiodiff.recordings import Recording, recordings_of
 from audiodiff.starts import GriffinLim, PureNoise
 
 __all__ = ["Row", "evaluate", "interval", "main", "markdown", "rows_of"]
@@ -124,12 +124,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         vocoder = Vocoder.load(args.model, devices.resolve(args.device))
-        source = Path(args.recordings)
-        everything = scan_folder(source) if source.is_dir() else read_manifest(source)
-        chosen = [r for r in everything if r.n_samples >= args.seconds * r.sample_rate]
-        if not chosen:
-            raise ValueError(f"{source}: no recording is {args.seconds:g} s long; lower --seconds")
-        table = evaluate(vocoder, rows_of(vocoder), chosen[:: max(1, len(chosen) // args.clips)][: args.clips])
+        chosen = recordings_of(args.recordings, args.seconds, args.clips)
+        table = evaluate(vocoder, rows_of(vocoder), chosen)
         if args.json:
             with audio.atomic_file(args.json) as file:
                 file.write((json.dumps(table, indent=1) + "\n").encode())

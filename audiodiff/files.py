@@ -8,6 +8,7 @@ with `weights_only`, and holds the same.
 import hashlib
 import json
 import warnings
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from audiodiff.audio import atomic_file
 from audiodiff.config import build
 from audiodiff.model import Model
 
-__all__ = ["DEFAULT_MODEL", "export", "load", "locate", "model_hash", "save", "shipped"]
+__all__ = ["DEFAULT_MODEL", "export", "load", "locate", "model_hash", "save", "shipped", "store_times"]
 
 DEFAULT_MODEL = "speech-16k"
 RAW = "raw."
@@ -102,8 +103,7 @@ def save(
     header = {"format": "audiodiff", "info": model.info, "config": model.config}
     with atomic_file(path) as file:
         file.write(safetensors.torch.save(tensors))
-    with atomic_file(path.with_suffix(".json")) as file:
-        file.write((json.dumps(header, indent=2, ensure_ascii=False) + "\n").encode())
+    _write_header(path, header)
 
 
 def export(ckpt: str | Path, path: str | Path, dtype: torch.dtype = torch.float32, keep_raw: bool = True) -> None:
@@ -111,6 +111,46 @@ def export(ckpt: str | Path, path: str | Path, dtype: torch.dtype = torch.float3
     model = load(ckpt)
     raw = _read_ckpt(Path(ckpt), "raw")[1] if keep_raw else None
     save(model, path, raw, dtype)
+
+
+def store_times(model: str | Path, grids: Sequence[Sequence[float]], out: str | Path | None = None) -> Path:
+    """Adds searched grids of times to a model's description, in the place of those with as many steps from there.
+
+    Args:
+        model: File or run folder; a shipped name if `out` is given.
+        grids: Each falls from the time at which sampling starts to 0.
+        out: Write a copy of the model there instead.
+
+    Returns:
+        The model's .safetensors.
+
+    Raises:
+        ValueError: The model is a checkpoint of the trainer or cannot be read.
+    """
+    path = locate(model)
+    if path.suffix == ".ckpt":
+        raise ValueError(
+            f"{path}: times are stored beside .safetensors; give the run's folder once it has exported one"
+        )
+    header, _ = _read_safetensors(path, "ema")
+    new = [[float(t) for t in grid] for grid in grids]
+    kept = [old for old in header["config"].get("times") or [] if not any(_replaces(grid, old) for grid in new)]
+    header["config"]["times"] = sorted(kept + new, key=len)
+    if out is not None:
+        source, path = path, Path(out).with_suffix(".safetensors")
+        with atomic_file(path) as file:
+            file.write(source.read_bytes())
+    _write_header(path, header)
+    return path
+
+
+def _write_header(path: Path, header: dict[str, Any]) -> None:
+    with atomic_file(path.with_suffix(".json")) as file:
+        file.write((json.dumps(header, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def _replaces(new: Sequence[float], old: Sequence[float]) -> bool:
+    return (len(new), new[0]) == (len(old), old[0])
 
 
 def model_hash(model: Model) -> str:

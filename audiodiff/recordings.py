@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from audiodiff import audio
 
-__all__ = ["Recording", "measure_level", "read_manifest", "scan_folder"]
+__all__ = ["Recording", "measure_level", "read_manifest", "recordings_of", "scan_folder"]
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +72,25 @@ def scan_folder(path: str | Path) -> list[Recording]:
     if not found:
         raise ValueError(f"{path}: holds no readable audio ({', '.join(sorted(audio.AUDIO_SUFFIXES))})")
     return found
+
+
+def recordings_of(source: str | Path, at_least: float = 0.0, count: int | None = None) -> list[Recording]:
+    """Takes recordings evenly from a manifest or a folder.
+
+    Args:
+        source: Manifest or folder.
+        at_least: Shortest that counts, in seconds.
+        count: How many at most; None for all.
+
+    Raises:
+        ValueError: There is no such source, or nothing long enough in it.
+    """
+    source = Path(source)
+    everything = scan_folder(source) if source.is_dir() else read_manifest(source)
+    chosen = [r for r in everything if r.n_samples >= at_least * r.sample_rate]
+    if not chosen:
+        raise ValueError(f"{source}: no recording is {at_least:g} s long; lower --seconds")
+    return chosen if count is None else chosen[:: max(1, len(chosen) // count)][:count]
 
 
 def measure_level(recordings: Sequence[Recording], limit: int = 100) -> dict[str, float]:

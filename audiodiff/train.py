@@ -21,7 +21,8 @@ from omegaconf import DictConfig, OmegaConf
 from torch.utils.data import DataLoader
 
 from audiodiff import audio, devices, files
-from audiodiff.config import build, conf_dir, shipped_path
+from audiodiff.compose import plain
+from audiodiff.config import build, conf_dir
 from audiodiff.data import ClipData, NumberSampler, clip_loader
 from audiodiff.model import Model
 from audiodiff.recordings import Recording, measure_level, read_manifest, scan_folder
@@ -33,21 +34,6 @@ __all__ = ["train"]
 
 log = logging.getLogger(__name__)
 PREVIEW_SECONDS = 10  # longer recordings are not previewed
-
-
-def fine_hop(mel_hop_length: int, most: int = 160) -> int:
-    """Returns the largest divisor of a mel's hop that is at most `most`: the default hop of a network.
-
-    >>> [fine_hop(hop) for hop in (160, 256, 300, 441, 600)]
-    [160, 128, 150, 147, 150]
-    """
-    return max(n for n in range(1, most + 1) if mel_hop_length % n == 0)
-
-
-# In YAML, ${shipped:datasets/clips/speech} is a folder that comes with the package, wherever that is installed.
-OmegaConf.register_new_resolver("shipped", lambda name: str(shipped_path(name)), replace=True)
-OmegaConf.register_new_resolver("fine_hop", fine_hop, replace=True)
-OmegaConf.register_new_resolver("times", lambda a, b: a * b, replace=True)
 
 
 def train(cfg: DictConfig) -> dict[str, float]:
@@ -62,18 +48,18 @@ def train(cfg: DictConfig) -> dict[str, float]:
     lightning.seed_everything(cfg.seed, verbose=False)
     run_dir = Path(cfg.run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
-    plain = OmegaConf.to_container(cfg, resolve=True)
+    everything = plain(cfg)
     (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
 
     training, validation = _recordings(cfg.data)
-    model = _model(cfg, plain["model"], training)
+    model = _model(cfg, everything["model"], training)
     lit = LitModel(
         model,
-        build(plain["loss"]),
+        build(everything["loss"]),
         instantiate(cfg.optim.optimizer),
         WarmupCosine(cfg.optim.warmup_steps, cfg.optim.total_steps, cfg.optim.final_factor),
         seed=cfg.seed,
-        resume_config=plain,
+        resume_config=everything,
     )
     trainer = _trainer(cfg, run_dir, validation)
     resume = run_dir / "last.ckpt"
@@ -136,7 +122,7 @@ class _Loaders(lightning.LightningDataModule):
     ) -> None:
         super().__init__()
         self.cfg, data = cfg, cfg.data
-        self.training = ClipData(training, data.n_samples, sample_rate, cfg.seed, build(_plain(data.augment)))
+        self.training = ClipData(training, data.n_samples, sample_rate, cfg.seed, build(plain(data.augment)))
         self.validation = ClipData(validation, data.n_samples, sample_rate, seed=0)
 
     def train_dataloader(self) -> DataLoader[torch.Tensor]:
@@ -167,7 +153,7 @@ def _model(cfg: DictConfig, section: dict[str, Any], training: list[Recording]) 
     model = build(section)
     model.config = section
     model.info = {
-        **_plain(cfg.info),
+        **plain(cfg.info),
         "level": measure_level(training),
         "clips": len(training),
         "hours": round(sum(r.n_samples / r.sample_rate for r in training) / 3600, 2),
@@ -179,7 +165,7 @@ def _model(cfg: DictConfig, section: dict[str, Any], training: list[Recording]) 
 
 
 def _trainer(cfg: DictConfig, run_dir: Path, validation: list[Recording]) -> lightning.Trainer:
-    settings = _plain(cfg.trainer)
+    settings = plain(cfg.trainer)
     every = settings.pop("checkpoint_every")
     if settings["precision"] == "auto":
         settings["precision"] = devices.precision_for(devices.resolve(settings["accelerator"]))
@@ -205,10 +191,6 @@ def _trainer(cfg: DictConfig, run_dir: Path, validation: list[Recording]) -> lig
         use_distributed_sampler=False,
         **settings,
     )
-
-
-def _plain(section: Any) -> Any:
-    return OmegaConf.to_container(section, resolve=True)
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")

@@ -12,10 +12,10 @@ import csv
 from pathlib import Path
 
 import torch
-from hydra import compose, initialize_config_dir
 
 from audiodiff import audio, files
-from audiodiff.config import conf_dir, shipped_path
+from audiodiff.compose import composed
+from audiodiff.config import shipped_path
 from audiodiff.metrics import score
 from audiodiff.resynthesis import resynthesise
 from audiodiff.train import train
@@ -43,6 +43,19 @@ VARIANTS = {
     "schedule=flow": ["schedule=flow"],
     "schedule=laplace": ["schedule=laplace"],
     "schedule=zero-terminal": ["schedule=zero-terminal"],
+    "calibrated": [  # what `audiodiff calibrate datasets/clips/speech` prints
+        "prediction.sigma_data=1.2064",
+        "schedule.log_snr_min=-7.32",
+        "schedule.log_snr_max=12.98",
+        "schedule.shift=2.53",
+    ],
+    "calibrated, balanced": [
+        "prediction.sigma_data=1.2064",
+        "schedule.log_snr_min=-7.32",
+        "schedule.log_snr_max=12.98",
+        "schedule.shift=2.53",
+        "distance=balanced",
+    ],
 }
 MEASURES = ("log_mel_l1", "lsd_db", "mr_stft", "pesq_wb", "stoi")
 
@@ -67,26 +80,25 @@ def main() -> None:
     parser.add_argument("--only", help="one variant")
     options = parser.parse_args()
     done = {row["variant"] for row in csv.DictReader(options.table.open())} if options.table.exists() else set()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        for name, overrides in VARIANTS.items():
-            if name in done or (options.only and name != options.only):
-                continue
-            run_dir = options.folder / name.replace(" ", "_").replace("=", "-").replace(",", "")
-            budget = [
-                f"trainer.max_steps={options.steps}",
-                f"trainer.val_check_interval={options.steps}",
-                "verdict=false",
-            ]
-            cfg = compose("train", ["experiment=quickstart", f"run_dir={run_dir}", "previews=0", *budget, *overrides])
-            train(cfg)
-            row = {"variant": name, "steps": options.steps, **measure(run_dir)}
-            fresh = not options.table.exists()
-            with options.table.open("a", newline="") as file:
-                writer = csv.DictWriter(file, row)
-                if fresh:
-                    writer.writeheader()
-                writer.writerow(row)
-            print(row, flush=True)
+    for name, overrides in VARIANTS.items():
+        if name in done or (options.only and name != options.only):
+            continue
+        run_dir = options.folder / name.replace(" ", "_").replace("=", "-").replace(",", "")
+        budget = [
+            f"trainer.max_steps={options.steps}",
+            f"trainer.val_check_interval={options.steps}",
+            "verdict=false",
+        ]
+        cfg = composed(["experiment=quickstart", f"run_dir={run_dir}", "previews=0", *budget, *overrides])
+        train(cfg)
+        row = {"variant": name, "steps": options.steps, **measure(run_dir)}
+        fresh = not options.table.exists()
+        with options.table.open("a", newline="") as file:
+            writer = csv.DictWriter(file, row)
+            if fresh:
+                writer.writeheader()
+            writer.writerow(row)
+        print(row, flush=True)
 
 
 if __name__ == "__main__":

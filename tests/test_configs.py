@@ -6,7 +6,7 @@ from hydra.errors import ConfigCompositionException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-import audiodiff.train  # noqa: F401 — registers the resolver that the files use
+import audiodiff.compose  # noqa: F401 — registers the resolvers that the files use
 from audiodiff.config import build, conf_dir
 from audiodiff.losses import DenoisingLoss
 from audiodiff.model import Model

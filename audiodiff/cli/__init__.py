@@ -16,11 +16,13 @@ COMMANDS = {
     "vocode": "mel → audio",
     "mel": "audio → mel",
     "score": "compare a recording with what was made of it",
+    "calibrate": "measure recordings and propose sigma_data and a schedule",
+    "tune-times": "search the times at which a model sounds best",
     "info": "what a model is: licence, data, mel, size",
     "regenerate": "make a sound again from the sidecar beside it",
     "demo": "a page in the browser: drop a recording, hear what comes back",
 }
-"""The commands, and their lines in `audiodiff --help`; NAME is the module audiodiff.cli.NAME."""
+"""The commands, and their lines in `audiodiff --help`; A-NAME is the module audiodiff.cli.A_NAME."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,7 +37,7 @@ def _dispatch(arguments: list[str]) -> int:
         overview = _overview()
         overview.parse_args(arguments)
         overview.error("the command comes first")
-    command = importlib.import_module(f"audiodiff.cli.{name}")
+    command = importlib.import_module(f"audiodiff.cli.{name.replace('-', '_')}")
     parser = Parser(f"audiodiff {name}", command.__doc__, command.EXAMPLE)
     command.add_options(parser)
     return command.run(parser.parse_intermixed_args(arguments[1:]))

@@ -67,16 +67,21 @@ class RangedSchedule(Schedule):
             arXiv:2301.11093, section 3.1).
 
     Raises:
-        ValueError: The range is empty or has no finite end, or the curve does not fall.
+        ValueError: The range is empty, has no finite end or is wider than float64 resolves, or the curve rises.
     """
 
     def __init__(self, log_snr_min: float | None = None, log_snr_max: float | None = None, shift: float = 0.0) -> None:
-        self.shift = shift
+        self.log_snr_min, self.log_snr_max, self.shift = log_snr_min, log_snr_max, shift
         self._begin = 0.0 if log_snr_max is None else self._place(log_snr_max)
         self._end = 1.0 if log_snr_min is None else self._place(log_snr_min)
         ends = self.log_snr(torch.linspace(0, 1, 101, dtype=torch.float64))
-        if not bool(torch.isfinite(ends).all()):
-            raise ValueError(f"{type(self).__name__}: the log-SNR is infinite at an end; give log_snr_min, log_snr_max")
+        asked = zip((log_snr_max, log_snr_min), ends[[0, -1]].tolist(), strict=True)
+        missed = any(wanted is not None and abs(wanted - reached) > 0.01 for wanted, reached in asked)
+        if missed or not bool(torch.isfinite(ends).all()):
+            raise ValueError(
+                f"{type(self).__name__}: the log-SNR goes from {float(ends[0]):g} to {float(ends[-1]):g}; give finite "
+                "arguments, and a log_snr_min and log_snr_max that float64 can tell from t = 1 and t = 0 (nearer to 0)"
+            )
         if not bool((ends.diff() < 0).all()):
             raise ValueError(
                 f"{type(self).__name__}: the log-SNR goes from {float(ends[0]):g} to {float(ends[-1]):g}; it must "

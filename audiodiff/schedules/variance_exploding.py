@@ -24,8 +24,8 @@ class GeometricVE(RangedSchedule):
     """
 
     def __init__(self, sigma_min: float = 5e-4, sigma_max: float = 1000.0) -> None:
-        if not 0 < sigma_min < sigma_max:
-            raise ValueError(f"sigma_min={sigma_min}, sigma_max={sigma_max}: need 0 < sigma_min < sigma_max")
+        if not 0 < sigma_min < sigma_max < math.inf:
+            raise ValueError(f"sigma_min={sigma_min}, sigma_max={sigma_max}: need 0 < sigma_min < sigma_max < inf")
         self.sigma_min, self.sigma_max = sigma_min, sigma_max
         super().__init__()
 
@@ -55,8 +55,8 @@ class KarrasVE(GeometricVE):
     """
 
     def __init__(self, sigma_min: float = 2e-3, sigma_max: float = 80.0, rho: float = 7.0) -> None:
-        if not rho > 0:
-            raise ValueError(f"rho={rho} must be positive")
+        if not 0 < rho < math.inf:
+            raise ValueError(f"rho={rho} must be positive and finite")
         self.rho = rho
         super().__init__(sigma_min, sigma_max)
 

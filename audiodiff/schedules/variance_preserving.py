@@ -141,7 +141,7 @@ class SigmoidVP(VariancePreserving):
         if not (start < end and tau > 0):
             raise ValueError(f"start={start}, end={end}, tau={tau}: need start < end and tau > 0")
         self.start, self.end, self.tau = start, end, tau
-        self._low, self._high = (1 / (1 + math.exp(-a / tau)) for a in (start, end))
+        self._low, self._high = torch.tensor([start / tau, end / tau], dtype=torch.float64).sigmoid().tolist()
         super().__init__(log_snr_min, log_snr_max, shift)
 
     def curve(self, u: Tensor) -> Tensor:
@@ -199,7 +199,7 @@ class LaplaceVP(LogisticVP):
 
     def curve(self, u: Tensor) -> Tensor:
         """Returns the quantile function of a Laplace distribution at 1 - u."""
-        return self.mean + self.scale * (u - 0.5).sign() * (1 - 2 * (u - 0.5).abs()).log()
+        return self.mean + self.scale * torch.where(u < 0.5, -(2 * u).log(), (2 - 2 * u).log())
 
     def place(self, log_snr: Tensor) -> Tensor:
         """Returns one minus the distribution function."""

@@ -32,13 +32,17 @@ class ZeroTerminalSNR(Schedule):
                 "LinearVP, or another"
             )
         self.schedule = schedule
-        self._first, self._last = schedule(torch.tensor([0.0, 1.0], dtype=torch.float64))[0].tolist()
+        alpha, sigma = schedule(torch.tensor([0.0, 1.0], dtype=torch.float64))
+        self._first, self._last = alpha.tolist()
+        self._lost = float(_lost(alpha, sigma)[0])
 
     def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns alpha'_t and sqrt(1 - alpha'_t²)."""
-        alpha = self._first * (self.schedule(t)[0] - self._last) / (self._first - self._last)
-        alpha = torch.where(t < 1, alpha, 0 * alpha)  # exactly, in any dtype
-        return alpha, (1 - alpha**2).sqrt()
+        """Returns alpha'_t and sqrt(1 - alpha'_t²), the latter without cancelling digits at t = 0."""
+        alpha_t, sigma_t = self.schedule(t)
+        alpha = self._first * (alpha_t - self._last) / (self._first - self._last)
+        alpha = torch.where(t < 1, alpha, alpha - alpha.detach())  # exactly 0 in any dtype, and its slope kept
+        lost = (self._first * _lost(alpha_t, sigma_t) - self._last * self._lost) / (self._first - self._last)
+        return alpha, (lost * (1 + alpha)).sqrt()
 
     def log_snr(self, t: Tensor) -> Tensor:
         """Returns log(alpha'² / sigma'²); -inf at t = 1."""
@@ -47,5 +51,12 @@ class ZeroTerminalSNR(Schedule):
 
     def time(self, log_snr: Tensor) -> Tensor:
         """Undoes the rescaling of alpha, then asks the path within."""
-        alpha = log_snr.sigmoid().sqrt() * (self._first - self._last) / self._first + self._last
-        return self.schedule.time(alpha.square().logit())
+        alpha, sigma_squared = log_snr.sigmoid().sqrt(), (-log_snr).sigmoid()
+        lost = ((self._first - self._last) * sigma_squared / (1 + alpha) + self._last * self._lost) / self._first
+        alpha = alpha * (self._first - self._last) / self._first + self._last
+        return self.schedule.time((alpha**2 / (lost * (1 + alpha))).log())
+
+
+def _lost(alpha: Tensor, sigma: Tensor) -> Tensor:
+    """Returns 1 - alpha, exact where alpha is all but 1, on a variance-preserving path."""
+    return sigma**2 / (1 + alpha)

@@ -1,0 +1,88 @@
+"""Measures recordings, and proposes sigma_data and the range and shift of a schedule for training on them.
+
+OVERRIDEs are those of `python -m audiodiff.train`: they choose the mel and the prior, hence the space that is diffused.
+What is printed on standard output are overrides too, ready to be appended to the training command.
+"""
+
+import argparse
+import json
+from typing import TYPE_CHECKING, Any
+
+from audiodiff.cli import common
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+EXAMPLE = "audiodiff calibrate recordings mel=24k-hop256 --plot calibration.png"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the recordings, overrides and outputs."""
+    parser.add_argument("data", metavar="DATA", help="manifest (.jsonl) or folder of recordings")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="OVERRIDE", help="of the training config, such as mel=24k-hop256"
+    )
+    parser.add_argument(
+        "--clips", type=int, default=200, metavar="N", help="recordings that are measured (default: 200)"
+    )
+    parser.add_argument("--plot", metavar="OUT.png", help="draw spectrum, noise levels and what is seen at each time")
+    common.add_output_options(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Composes the config, reads the recordings, measures and prints."""
+    from pathlib import Path
+
+    from audiodiff import calibration
+    from audiodiff.compose import composed, plain
+    from audiodiff.config import build
+
+    if options.plot and Path(options.plot).exists() and not options.force:
+        raise ValueError(f"{options.plot}: exists; give -f to overwrite it")
+    section = plain(composed(["data.path=recordings", *options.overrides]).model)
+    prior, schedule = build(section["prior"]), build(section["denoiser"]["schedule"])
+    waveforms, encoded, rate = _encode(section, prior, options)
+    found = calibration.calibrate(waveforms, encoded, rate)
+    if options.plot:
+        calibration.plot(found, schedule, options.plot)
+    values = {
+        "prediction.sigma_data": found.sigma_data,
+        "schedule.log_snr_min": found.log_snr_min,
+        "schedule.log_snr_max": found.log_snr_max,
+        "schedule.shift": found.shift,
+    }
+    if options.json:
+        print(json.dumps({"clips": len(waveforms), "rms_dbfs": found.rms_dbfs, **values}, indent=2))
+    else:
+        common.say(f"{len(waveforms)} recordings, {found.rms_dbfs:g} dBFS rms; append to the training command:")
+        print(" ".join(f"{name}={value:g}" for name, value in values.items()))
+    return 0
+
+
+def _encode(
+    section: dict[str, Any], prior: Any, options: argparse.Namespace
+) -> tuple[list["Tensor"], list["Tensor"], int]:
+    """Reads recordings and maps them to the diffused space."""
+    import torch
+    from tqdm import tqdm
+
+    from audiodiff import audio
+    from audiodiff.config import build
+    from audiodiff.mel import LogMel
+    from audiodiff.recordings import recordings_of
+
+    spec = build(section["mel"]) if "mel" in section else None
+    rate = spec.sample_rate if spec else section["sample_rate"]
+    hop = spec.hop_length if spec else section["hop_length"]
+    log_mel = LogMel(spec) if spec else None
+    waveforms, encoded = [], []
+    for recording in tqdm(recordings_of(options.data, 0.1, options.clips), unit="file", disable=None):
+        waveform = audio.read(recording.path, rate)[0].mean(0, keepdim=True)
+        whole = waveform[:, : waveform.shape[-1] // hop * hop]
+        if whole.shape[-1] < (spec.min_samples if spec else hop):
+            continue
+        with torch.no_grad():
+            mel = log_mel(whole[None])[..., : whole.shape[-1] // hop] if log_mel else whole[None]
+            encoded.append(prior.encode(whole[None], prior.shape(mel))[0])
+        waveforms.append(waveform)
+    return waveforms, encoded, rate

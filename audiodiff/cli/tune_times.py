@@ -1,0 +1,127 @@
+"""Searches the times at which a model is called, for a number of calls, and stores them with the model.
+
+Half of the clips search, the other half judge; what wins is stored in MODEL's .json, and used from then on whenever as
+many steps are asked for. A shipped model is copied first: give --out.
+"""
+
+import argparse
+import json
+from typing import TYPE_CHECKING, Any
+
+from audiodiff.cli import common
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from audiodiff.model import Vocoder
+
+EXAMPLE = "audiodiff tune-times runs/speech-16k data/debian_speech/valid.jsonl --calls 1,2,4"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the model, the recordings and how to search."""
+    parser.add_argument("model", metavar="MODEL", help="shipped name, file or run folder")
+    parser.add_argument("data", metavar="DATA", help="manifest (.jsonl) or folder of recordings")
+    parser.add_argument("--calls", default="1,2,3,4,6,8", metavar="N,N", help="numbers of steps (default: 1,2,3,4,6,8)")
+    parser.add_argument("--measure", default="mr_stft", metavar="NAME", help="what is to be best (default: mr_stft)")
+    parser.add_argument("--clips", type=int, default=12, metavar="N", help="recordings taken from DATA (default: 12)")
+    parser.add_argument("--seconds", type=float, default=1.5, metavar="S", help="taken of each (default: 1.5)")
+    parser.add_argument("--evaluations", type=int, default=30, metavar="N", help="grids tried per count (default: 30)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (default: 0)")
+    parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda|mps", help="where to run (default: auto)")
+    parser.add_argument("--out", metavar="PATH", help="write a copy of the model there instead")
+    common.add_output_options(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Searches for each number of calls, stores the grids, and prints what each grid scored."""
+    from tqdm import tqdm
+
+    from audiodiff import devices, files, tuning
+    from audiodiff.model import Vocoder
+
+    counts = _counts(options.calls)
+    _check_target(options)
+    vocoder = Vocoder.load(options.model, devices.resolve(options.device))
+    clips = _clips(vocoder, options)
+    found = {}
+    with tqdm(unit="grid", total=len(counts) * (options.evaluations + 5), disable=None) as bar:
+        for steps in counts:
+            bar.set_description(f"{steps} steps")
+            found[steps] = tuning.search_times(
+                vocoder, clips, steps, options.measure, options.evaluations, options.seed, bar.update
+            )
+    target = files.store_times(options.model, [search.times for search in found.values()], options.out)
+    if options.json:
+        shown = {str(n): {"best": s.best, "times": s.times, options.measure: s.scores} for n, s in found.items()}
+        print(json.dumps({"model": str(target), "clips": len(clips), "calls": shown}, indent=2))
+    else:
+        print("\n".join(_lines(options.measure, found)))
+        common.say(f"stored in {target}")
+    return 0
+
+
+def _check_target(options: argparse.Namespace) -> None:
+    """Refuses before the search what cannot be stored after it."""
+    from pathlib import Path
+
+    from audiodiff import files
+
+    path = files.locate(options.model)
+    if path.suffix == ".ckpt":
+        raise ValueError(
+            f"{path}: times are stored beside .safetensors; give the run's folder once it has exported one"
+        )
+    if options.out is None and not Path(options.model).exists():
+        raise ValueError(
+            f"{options.model}: shipped weights stay as they are; give --out PATH for a copy with the times"
+        )
+    if options.out is not None:
+        out = Path(options.out)
+        if out.suffix != ".safetensors" or not out.parent.is_dir():
+            raise ValueError(f"{out}: a .safetensors in a folder that exists is wanted")
+        if out.exists() and not options.force:
+            raise ValueError(f"{out}: exists; give -f to overwrite it")
+
+
+def _lines(measure: str, found: dict[int, Any]) -> list[str]:
+    lines = []
+    for steps, search in found.items():
+        scores = ", ".join(f"{name} {score:.4f}" for name, score in search.scores.items())
+        times = ",".join(f"{t:.4g}" for t in search.times)
+        lines.append(f"{steps} steps: {search.best}, times {times}\n    {measure}: {scores}")
+    return lines
+
+
+def _counts(text: str) -> list[int]:
+    """Reads --calls.
+
+    >>> _counts("1,2,4")
+    [1, 2, 4]
+    """
+    try:
+        counts = [int(part) for part in text.split(",")]
+    except ValueError:
+        counts = []
+    if not counts or min(counts) < 1:
+        raise ValueError(f"--calls {text}: whole numbers from 1 on are wanted, such as 1,2,4")
+    return counts
+
+
+def _clips(vocoder: "Vocoder", options: argparse.Namespace) -> "Tensor":
+    """Reads the middle of recordings that are long enough, taken evenly from the list."""
+    import torch
+
+    from audiodiff import audio
+    from audiodiff.recordings import recordings_of
+
+    length = round(options.seconds * vocoder.sample_rate) // vocoder.hop_length * vocoder.hop_length
+    if length < vocoder.mel.min_samples or options.clips < 2:
+        raise ValueError(f"--seconds {options.seconds:g}, --clips {options.clips}: give longer clips, and at least 2")
+    chosen = recordings_of(options.data, at_least=options.seconds, count=options.clips)
+    clips = []
+    for recording in chosen:
+        waveform = audio.read(recording.path, vocoder.sample_rate)[0].mean(0, keepdim=True)
+        begin = max(0, (waveform.shape[-1] - length) // 2)
+        clips.append(waveform[:, begin : begin + length])
+    return torch.stack(clips)
