@@ -138,7 +138,7 @@ class Vocoder(Model):
         """Computes the log-mel spectrogram of a waveform, [B, 1, T] to [B, M, F], at the model's sample rate."""
         return self.log_mel(waveform)
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference mode: guidance differentiates through what is made here
     def generate(
         self,
         mel: Tensor,
@@ -232,7 +232,7 @@ class Generator(Model):
     ) -> None:
         super().__init__(denoiser, prior or Identity(), sample_rate, hop_length, PureNoise(), steps, solver, times)
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference mode: guidance differentiates through what is made here
     def generate(
         self,
         n_samples: int,

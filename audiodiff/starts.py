@@ -16,7 +16,7 @@ from audiodiff.denoisers import scales
 from audiodiff.mel import MelSpec, band_weights
 from audiodiff.schedules import Schedule
 
-__all__ = ["GriffinLim", "PureNoise", "Start", "band_magnitudes"]
+__all__ = ["GriffinLim", "PureNoise", "Start", "Variation", "band_magnitudes"]
 
 
 class Start(abc.ABC):
@@ -86,6 +86,39 @@ class GriffinLim(Start):
         phases = spec.stft(noise[:, 0])[:, : mel.shape[-1]]
         first = spec.istft(with_phase(band_magnitudes(spec, mel), phases))[:, None]
         return MelProjection(spec, mel, self.n_iter, self.momentum)(first)
+
+
+class Variation(Start):
+    """Starts from a given recording, noised to time `time`: the later, the less of it remains.
+
+    Reference: SDEdit (Meng et al., 2021, arXiv:2108.01073).
+
+    Args:
+        waveform: The recording, [B, 1, F hop]; B = 1 serves a batch of any size.
+        time: Time to which it is noised.
+
+    Raises:
+        ValueError: time is not in (0, 1], or the recording no [B, 1, T].
+    """
+
+    def __init__(self, waveform: Tensor, time: float) -> None:
+        if not 0 < time <= 1:
+            raise ValueError(f"time={time}: sampling starts at a time in (0, 1]")
+        if waveform.ndim != 3 or waveform.shape[1] != 1:
+            raise ValueError(f"the recording is {list(waveform.shape)}: give [B, 1, T]")
+        self.recording = waveform
+        self.time = time
+
+    def waveform(self, mel: Tensor, noise: Tensor) -> Tensor:
+        """Returns the recording.
+
+        Raises:
+            ValueError: It is not as long as the noise, or not of as many clips.
+        """
+        given, wanted = list(self.recording.shape), list(noise.shape)
+        if given[1:] != wanted[1:] or given[0] not in (1, wanted[0]):
+            raise ValueError(f"the recording is {given}, the sound to be made {wanted}: cut or pad it to that")
+        return self.recording.to(noise).expand_as(noise)
 
 
 def band_magnitudes(spec: MelSpec, mel: Tensor, n_iter: int = 10) -> Tensor:

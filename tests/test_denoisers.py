@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from audiodiff.config import choices, choose
 from audiodiff.denoisers import (
     Conditioned,
     Data,
@@ -21,7 +22,7 @@ from audiodiff.denoisers import (
     scales,
 )
 from audiodiff.losses import VelocityWeight
-from audiodiff.schedules import CosineVP
+from audiodiff.schedules import CosineVP, GeometricVE, KarrasVE
 
 PREDICTIONS = [Velocity, Noise, Data, Flow]
 LEVELS = [1.0, 0.1, 3.0]
@@ -29,6 +30,7 @@ SCHEDULE = CosineVP()
 TIMES = st.floats(0, 1)
 every_prediction = pytest.mark.parametrize("prediction", PREDICTIONS)
 every_level = pytest.mark.parametrize("sigma_data", LEVELS)
+every_path = pytest.mark.parametrize("path", choices("schedule"))
 
 
 def draw(seed=0, shape=(2, 1, 64), dtype=torch.float64):
@@ -73,6 +75,42 @@ def test_prediction_stays_finite_at_both_ends(prediction, dtype, t, schedule):
     made, x_t = prediction(1.0), alpha * x + sigma * eps
     estimate = made.estimate(made.target(x, eps, alpha, sigma), x_t, alpha, sigma)
     for value in (*estimate, made.target(x, eps, alpha, sigma)):
+        assert value.dtype == dtype
+        assert bool(value.isfinite().all())
+
+
+@every_prediction
+@every_level
+@every_path
+def test_prediction_estimate_inverts_target_on_every_path(prediction, sigma_data, path):
+    schedule, made, eps = choose("schedule", path), prediction(sigma_data), draw(2)
+    x = sigma_data * draw(1)
+    for t in (0.0, 1e-3, 0.3, 0.7, 0.999, 1.0):
+        alpha, sigma = scales(schedule, torch.tensor(t, dtype=torch.float64), x)
+        if prediction is Noise and not bool(alpha > 0):
+            continue  # nothing of the signal is left; Denoiser refuses such a path
+        estimate = made.estimate(made.target(x, eps, alpha, sigma), alpha * x + sigma * eps, alpha, sigma)
+        # Float64 for v and u, which divide by no scale that vanishes; the others magnify it by alpha / sigma or back.
+        lost = {Noise: 1 + float(sigma / alpha), Data: 1 + float(alpha / sigma)}.get(prediction, 1) if alpha > 0 else 1
+        assert torch.allclose(estimate.x, x, rtol=0, atol=1e-14 * lost)
+        assert torch.allclose(estimate.eps, eps, rtol=0, atol=1e-14 * lost)
+
+
+@every_prediction
+@every_path
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_denoiser_stays_finite_at_both_ends_of_every_path(prediction, path, dtype):
+    schedule = choose("schedule", path)
+    if prediction is Noise and path == "zero-terminal":
+        with pytest.raises(ValueError, match="zero SNR"):
+            Denoiser(Listener(), prediction(), schedule)
+        return
+    t = torch.tensor([0.0, 1.0], dtype=torch.float64)
+    x, eps = draw(1, dtype=torch.float32).to(dtype), draw(2, dtype=torch.float32).to(dtype)
+    alpha, sigma = scales(schedule, t, x)
+    network, made, x_t = Listener(), prediction(), alpha * x + sigma * eps
+    perfect = made.estimate(made.target(x, eps, alpha, sigma), x_t, alpha, sigma)
+    for value in (*Denoiser(network, made, schedule)(x_t, t), *perfect, network.x, network.log_snr):
         assert value.dtype == dtype
         assert bool(value.isfinite().all())
 
@@ -200,6 +238,31 @@ def test_denoiser_tells_its_network_log_snr_and_condition():
     denoiser(draw(dtype=torch.float32), t[1])
     assert network.log_snr.tolist() == pytest.approx([float(SCHEDULE.log_snr(t[1]))] * 2)
     assert network.condition is None
+
+
+@pytest.mark.parametrize("schedule", [KarrasVE(), GeometricVE()])
+@pytest.mark.parametrize("sigma_data", [0.5, 1.0])
+def test_denoiser_of_velocity_is_that_of_edm_on_a_path_that_explodes(schedule, sigma_data):
+    """Table 1 of arXiv:2206.00364: D = c_skip x_t + c_out F(c_in x_t); v points to the noise, so c_out is negative."""
+    t, network = torch.tensor([0.0, 0.1, 0.5, 0.9, 1.0], dtype=torch.float64), Listener()
+    alpha, sigma = scales(schedule, t, draw())
+    assert torch.equal(alpha, torch.ones_like(alpha))
+    x_t = sigma_data * draw(1, (5, 1, 64)) + sigma * draw(2, (5, 1, 64))
+    estimate = Denoiser(network, Velocity(sigma_data), schedule)(x_t, t)
+    total = sigma**2 + sigma_data**2
+    skip, out, into = sigma_data**2 / total, -sigma * sigma_data / total.sqrt(), 1 / total.sqrt()
+    assert torch.allclose(network.x, into * x_t, rtol=1e-12)
+    theirs = skip * x_t + out * Listener()(into * x_t, schedule.log_snr(t).clamp(-20, 20))
+    assert torch.allclose(estimate.x, theirs, rtol=1e-12, atol=1e-14)  # float64
+    assert torch.allclose(x_t - estimate.x, sigma * estimate.eps, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("schedule", [CosineVP(-40, 40), choose("schedule", "zero-terminal"), KarrasVE(1e-6, 1e6)])
+def test_denoiser_tells_its_network_no_more_than_twenty_units_of_log_snr(schedule):
+    network, t = Listener(), torch.tensor([0.0, 0.4, 1.0], dtype=torch.float64)
+    Denoiser(network, Velocity(), schedule)(draw(shape=(3, 1, 64)), t)
+    assert network.log_snr[[0, 2]].tolist() == pytest.approx([20, -20], abs=1e-9)
+    assert float(network.log_snr[1]) == float(schedule.log_snr(t[1]))
 
 
 @every_prediction

@@ -1,14 +1,14 @@
-"""The loss: what it draws, what it compares, and how it is weighted."""
+"""The loss as a whole: what it draws and compares, and that every config trains. Its parts: test_loss_parts.py."""
 
 import math
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
+from audiodiff.compose import composed, plain
+from audiodiff.config import build, choices
 from audiodiff.denoisers import Data, Denoiser, Estimate, Velocity, scales
-from audiodiff.losses import DenoisingLoss, LogSpectral, PowerTimes, VelocityWeight
+from audiodiff.losses import DenoisingLoss, LogSpectral, Phase, PowerTimes, Term, Times, VelocityWeight
 from audiodiff.schedules import CosineVP
 
 SCHEDULE = CosineVP()
@@ -36,38 +36,6 @@ class Oracle:
 
 def unreachable(x):
     raise RuntimeError("nothing to decode")
-
-
-@given(batch=st.integers(1, 40), seed=st.integers(0, 99), power=st.sampled_from([0.5, 1.0, 2.0]))
-def test_schedule_of_training_times_is_stratified(batch, seed, power):
-    times = PowerTimes(power, low=0.1, high=0.7)(batch, seeded(seed), SCHEDULE)
-    assert times.dtype == torch.float64
-    assert times.shape == (batch,)
-    u = ((times - 0.1) / 0.6) ** (1 / power)
-    # One in each of `batch` equal parts of u, in random order.
-    assert sorted((u * batch - 1e-9).floor().clamp(min=0).int().tolist()) == list(range(batch))
-
-
-def test_schedule_of_training_times_is_shuffled_and_repeatable():
-    times = PowerTimes()(64, seeded(), SCHEDULE)
-    assert torch.equal(PowerTimes()(64, seeded(), SCHEDULE), times)
-    assert not torch.equal(PowerTimes()(64, seeded(1), SCHEDULE), times)
-    assert not torch.equal(times.sort().values, times)
-    assert abs(float(torch.corrcoef(torch.stack([times, torch.arange(64).double()]))[0, 1])) < 0.5  # 4 standard errors
-
-
-def test_schedule_of_training_times_of_power_two_prefers_early_ones():
-    for times, share in ((PowerTimes(), 0.25), (PowerTimes(2.0), 0.5)):
-        early = (times(1000, seeded(), SCHEDULE) < 0.25).double().mean()
-        assert float(early) == pytest.approx(share, abs=0.002)  # stratified: exact to 1 / 1000
-
-
-@pytest.mark.parametrize(
-    "wrong", [{"low": 0.5, "high": 0.5}, {"low": -0.1}, {"high": 1.1}, {"low": 0.6, "high": 0.4}, {"power": 0.0}]
-)
-def test_schedule_of_training_times_refuses_an_empty_range(wrong):
-    with pytest.raises(ValueError, match="need 0 <= low < high <= 1 and power > 0"):
-        PowerTimes(**wrong)
 
 
 def test_prediction_loss_of_a_perfect_denoiser_is_zero():
@@ -170,32 +138,98 @@ def test_prediction_loss_stays_finite_at_the_ends_of_the_path():
             assert all(term.dtype == torch.float32 for term in (terms.total, terms.error, terms.log_snr))
 
 
-def log_spectral_distance(test, reference, n_fft=512, floor=1e-3):
-    return LogSpectral(1.0, n_fft, floor)(test, reference)
+class Fixed(Term):
+    """Answers with a number per clip."""
+
+    def __init__(self, weight, *found):
+        super().__init__(weight)
+        self.found = torch.tensor(found, dtype=torch.float64)
+
+    def __call__(self, test, reference):
+        return self.found
 
 
-def test_log_spectral_distance_of_a_gain_is_its_logarithm():
-    x = draw(2, 1, 2000)
-    for gain in (2.0, 0.1):
-        distance = log_spectral_distance(gain * x, x, 128, floor=1e-9)
-        assert torch.allclose(distance, torch.full((2,), abs(math.log(gain))).double(), atol=1e-6)
-        assert torch.allclose(log_spectral_distance(x, gain * x, 128, floor=1e-9), distance)
-    assert torch.equal(log_spectral_distance(x, x), torch.zeros(2).double())
+def test_prediction_loss_is_its_error_plus_the_weighted_sum_of_its_terms():
+    x, terms = draw(2, 1, 64), {"b": Fixed(0.3, 1.0, 2.0), "a": Fixed(2.0, 10.0, 0.0)}
+    found = DenoisingLoss(PowerTimes(), terms=terms)(Oracle(x, error=0.1), x, None, lambda z: z, seeded())
+    assert list(found.terms) == ["b", "a"]
+    for name, term in terms.items():
+        assert torch.equal(found.terms[name], term.found)  # before its weight
+    assert torch.allclose(found.total - found.error, torch.tensor([20.3, 0.6]).double(), atol=1e-12)
+    assert bool((found.error > 0).all())
 
 
-def test_log_spectral_distance_sees_nothing_below_its_floor():
-    silence, faint = torch.zeros(1, 1, 2000).double(), 1e-6 * draw(1, 1, 2000)
-    assert float(log_spectral_distance(faint, silence)) < 1e-2
-    assert float(log_spectral_distance(faint, silence, floor=1e-8)) > 3
-    # Against silence a bin of magnitude a counts log(sqrt(a² + floor²) / floor).
-    tone = torch.ones(1, 1, 4096).double()
-    level = log_spectral_distance(tone, torch.zeros_like(tone), 512, floor=1.0)
-    window = torch.hann_window(512, dtype=torch.float64)
-    spectrum = torch.stft(tone[0], 512, 128, window=window, pad_mode="constant", return_complex=True)
-    assert float(level) == pytest.approx(float((spectrum.abs().square() + 1).log().mean() / 2), rel=1e-6)
+def test_prediction_loss_compares_the_estimate_with_the_truth_in_that_order():
+    class Signed(Fixed):
+        def __call__(self, test, reference):
+            return (test - reference).mean((1, 2))
+
+    x = draw(2, 1, 64)
+    found = DenoisingLoss(PowerTimes(), terms={"signed": Signed(1.0)})(
+        Oracle(x, error=0.5), x, None, lambda z: 3 * z, seeded()
+    )
+    assert torch.allclose(found.terms["signed"], torch.full((2,), 1.5).double())
 
 
-def test_log_spectral_distance_has_a_gradient_at_silence():
-    silence = torch.zeros(1, 1, 2000).double().requires_grad_()
-    log_spectral_distance(silence, draw(1, 1, 2000)).sum().backward()
-    assert bool(silence.grad.isfinite().all())
+@pytest.mark.parametrize("world", [2, 4])
+def test_prediction_loss_shares_out_its_times_between_ranks(world):
+    x, seen = draw(4, 1, 64), []
+    for rank in range(world):
+        oracle = Oracle(x)
+        DenoisingLoss(PowerTimes())(oracle, x, None, unreachable, seeded(rank), rank, world)
+        seen += (oracle.t * 4 * world).floor().int().tolist()
+    assert sorted(seen) == list(range(4 * world))
+
+
+class Ends(Times):
+    """Puts every other clip at t = 0, the rest at t = 1."""
+
+    def quantile(self, u, schedule):
+        return u.round()
+
+    def __call__(self, batch, generator, schedule, rank=0, world=1):
+        return self.quantile(torch.linspace(0, 1, 2, dtype=torch.float64).repeat(batch // 2), schedule)
+
+
+class Small(torch.nn.Module):
+    """Two convolutions, told the log-SNR."""
+
+    def __init__(self):
+        super().__init__()
+        self.inward, self.outward = torch.nn.Conv1d(2, 4, 5, padding=2), torch.nn.Conv1d(4, 1, 5, padding=2)
+
+    def forward(self, x, log_snr, condition=None):
+        level = (log_snr / 20)[:, None, None].expand_as(x)
+        return self.outward(self.inward(torch.cat([x, level], 1)).tanh())
+
+
+CHOICES = [f"{group}={name}" for group in ("times", "weighting", "distance", "terms") for name in choices(group)]
+
+
+@pytest.mark.parametrize("prediction", ["data", "v"])
+@pytest.mark.parametrize("choice", [*CHOICES, "terms=[stft,phase]", "terms=[log-spectral,mel,stft,phase]"])
+def test_prediction_loss_of_every_config_is_finite_and_trains_on_the_whole_path(choice, prediction):
+    cfg = composed([choice, f"prediction={prediction}", "data.path=recordings"])
+    loss, denoiser = build(plain(cfg.loss)), plain(cfg.model)["denoiser"]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        denoiser = Denoiser(Small(), build(denoiser["prediction"]), build(denoiser["schedule"]))
+    if choice.startswith("terms=["):
+        assert len(loss.terms) == choice.count(",") + 1
+        assert isinstance(loss.terms["phase"], Phase)
+    x = draw(4, 1, 4096, dtype=torch.float32)
+    x[3] = 0  # a silent clip
+    for times in (loss.times, Ends()):
+        loss.times = times
+        denoiser.zero_grad()
+        found = loss(denoiser, x, None, lambda z: 0.1 * z, seeded())
+        found.total.mean().backward()
+        for value in (found.total, found.error, *found.terms.values()):
+            assert value.shape == (4,)
+            assert value.dtype == torch.float32
+            assert bool(value.isfinite().all())
+        for weight in denoiser.parameters():
+            assert bool(weight.grad.isfinite().all())
+            assert float(weight.grad.abs().max()) > 0
+    assert float(found.log_snr.min()) == pytest.approx(-15, abs=1e-3)  # both ends were there
+    assert float(found.log_snr.max()) == pytest.approx(20, abs=1e-3)

@@ -21,7 +21,7 @@ SOURCES = sorted(
 # CONTRIBUTING.md: a module imports only from its own floor or a lower one.
 FLOORS = {
     0: "schedules stft mdct mel audio npy recordings config devices nn",
-    1: "denoisers priors consistency metrics",
+    1: "denoisers priors consistency metrics measurements",
     2: "solvers starts guidance losses chunks",
     3: "model files resynthesis figures eval recipes sidecar tuning calibration",
     4: "data training",

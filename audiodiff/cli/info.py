@@ -40,6 +40,7 @@ def facts(model: "Model", name: str) -> dict[str, Any]:
     from audiodiff import files
     from audiodiff.model import Vocoder
     from audiodiff.recipes import describe_start
+    from audiodiff.solvers import name_of
 
     network = model.denoiser.network
     field = getattr(network, "receptive_field", None)
@@ -55,9 +56,22 @@ def facts(model: "Model", name: str) -> dict[str, Any]:
             "receptive_field_samples": None if field is None else field(),
             "sample_rate": model.sample_rate,
             "mel": dataclasses.asdict(model.mel) if isinstance(model, Vocoder) else None,
-            "sampling": {"steps": model.steps, "start": describe_start(model.start)},
+            "sampling": {
+                "steps": model.steps,
+                "solver": name_of(model.solver) or type(model.solver).__name__,
+                "start": describe_start(model.start),
+                "times": [[round(float(t), 4) for t in times] for times in model.times],
+            },
+            "schedule": _described(model.config["denoiser"]["schedule"]),
+            "prediction": _described(model.config["denoiser"]["prediction"]),
         }
     )
+
+
+def _described(section: dict[str, Any]) -> dict[str, Any]:
+    """Names a part of the configuration by its class."""
+    arguments = {key: value for key, value in section.items() if key != "_target_"}
+    return {"name": section["_target_"].rpartition(".")[2]} | arguments
 
 
 def _lines(shown: dict[str, Any]) -> list[str]:

@@ -30,10 +30,11 @@ class SquaredError:
 class EnergyBalanced:
     """Weighs errors of the waveform's spectrum by what is there: a weak bin's error counts, as the ear has it.
 
-        d = mean(x²) sum w |STFT(ŷ - y)|² / sum w |STFT(y)|²,      w = (E + floor²)^(-exponent)
+        d = mean(x²) sum w |STFT(ŷ - y)|² / sum w (|STFT(y)|² + floor²),      w = (E + floor²)^(-exponent)
 
     y is the decoded waveform and E the energy of its spectrum, averaged over 3 × 3 neighbours. The factor mean(x²)
-    makes it comparable with `SquaredError`. A mel-shaped prior with exponent 0.5 has most of this in it already.
+    makes it comparable with `SquaredError`: well above the floor d does not depend on the waveform's gain, and grows
+    with the square of the diffused signal's. A mel-shaped prior with exponent 0.5 has most of this in it already.
     References: RFWave, 2024, arXiv:2403.05010; Flow2GAN, 2025, arXiv:2512.23278, which scale by (S + eps)^(-1/2).
 
     Args:

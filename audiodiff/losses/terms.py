@@ -40,7 +40,7 @@ class LogSpectral(Term):
     def __init__(self, weight: float = 0.05, n_fft: int = 512, floor: float = 1e-3) -> None:
         super().__init__(weight)
         self.n_fft = n_fft
-        self.floor = floor
+        self.floor = _positive(floor)
 
     def __call__(self, test: Tensor, reference: Tensor) -> Tensor:
         """Returns the mean of |log|X̂| - log|X||."""
@@ -69,7 +69,7 @@ class MultiResolutionSTFT(Term):
 
 
 class MelL1(Term):
-    """Takes the mean absolute difference of log-mel spectrograms in nepers.
+    """Takes the mean absolute difference of log-mel spectrograms in nepers of magnitude, whatever the mel's own unit.
 
     Args:
         weight: By which the loss multiplies it.
@@ -82,15 +82,17 @@ class MelL1(Term):
 
     def __call__(self, test: Tensor, reference: Tensor) -> Tensor:
         """Returns the mean of |mel(ŷ) - mel(y)|."""
-        return (self._log_mel(test) - self._log_mel(reference)).abs().mean((1, 2))
+        test, reference = self._log_mel(test), self._log_mel(reference)
+        return self._log_mel.spec.log_ratio(test, reference).abs().mean((1, 2))
 
 
 class Phase(Term):
     """Compares phases, and their steps along frequency and time, where the reference has energy.
 
-        mean over three of  sum |X| (1 - cos(d)) / sum |X|,     d = difference of phase, group delay, phase advance
+        mean over three of  sum w (1 - cos(d)) / sum w,     d = difference of phase, group delay, phase advance
 
-    1 - cos is smooth where an angle wraps. Reference for the three: Ai & Ling, 2023, arXiv:2211.15974.
+    w is |X| for the phase, and the product of both bins' |X| for a step. 1 - cos is smooth where an angle wraps; below
+    the floor it counts as 1, as of unrelated phases. Reference for the three: Ai & Ling, 2023, arXiv:2211.15974.
 
     Args:
         weight: By which the loss multiplies it.
@@ -101,7 +103,7 @@ class Phase(Term):
     def __init__(self, weight: float = 0.05, n_fft: int = 512, floor: float = 1e-3) -> None:
         super().__init__(weight)
         self.n_fft = n_fft
-        self.floor = floor
+        self.floor = _positive(floor)
 
     def __call__(self, test: Tensor, reference: Tensor) -> Tensor:
         """Returns the energy-weighted mean of 1 - cos, in [0, 2]."""
@@ -114,6 +116,12 @@ class Phase(Term):
             (turn[:, :, 1:] * turn[:, :, :-1].conj(), loud[:, :, 1:] * loud[:, :, :-1]),
         )
         return sum(((1 - d.real) * w).sum((1, 2)) / w.sum((1, 2)) for d, w in steps) / 3
+
+
+def _positive(floor: float) -> float:
+    if not floor > 0:
+        raise ValueError(f"floor={floor} must be positive: silence would have no gradient")
+    return floor
 
 
 def _unit(spectrum: Tensor, floor: float) -> Tensor:

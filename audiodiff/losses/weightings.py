@@ -29,10 +29,15 @@ class VelocityWeight(Weighting):
 
     Args:
         limit: Largest weight; None for none.
+
+    Raises:
+        ValueError: The limit is not positive.
     """
 
     def __init__(self, limit: float | None = 10.0) -> None:
         self.limit = math.inf if limit is None else limit
+        if not self.limit > 0:
+            raise ValueError(f"limit={limit} must be positive, or None for none: nothing would be learnt")
 
     def __call__(self, log_snr: Tensor, sigma_data: float) -> Tensor:
         """Returns min(limit, SNR + 1 / sd²)."""

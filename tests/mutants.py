@@ -1,0 +1,91 @@
+"""Breaks one coefficient of the diffusion core at a time, in a copy, and sees whether a test notices.
+
+python tests/mutants.py            # all; exit status 1 if one survives
+python tests/mutants.py unipc      # those whose file has this in its name
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+SOLVER = ("tests/test_solvers.py", "tests/test_solver_parity.py")
+PATH = ("tests/test_schedules.py", "tests/test_grids.py")
+PREDICTION = ("tests/test_denoisers.py", "tests/test_grids.py")
+LOSS = ("tests/test_losses.py", "tests/test_loss_parts.py")
+GUIDANCE = ("tests/test_guidance.py",)
+
+# file, what stands there (once), what is put in its place, the tests that ought to notice
+MUTANTS = [
+    ("solvers/ddim.py", "self.eta * then.sigma", "self.eta * now.sigma", SOLVER),
+    ("solvers/ddim.py", "then.sigma**2 - drawn**2", "then.sigma**2 + drawn**2", SOLVER),
+    ("solvers/base.py", "point.alpha * estimate.x", "1.01 * point.alpha * estimate.x", SOLVER),
+    ("solvers/dpm_solver.py", "- then.alpha * math.expm1", "- 1.001 * then.alpha * math.expm1", SOLVER),
+    ("solvers/dpm_solver.py", "schedule.log_snr(s)) / 2)", "schedule.log_snr(s)) / 2.2)", SOLVER),
+    ("solvers/dpm_solver.py", "/ (2 * h_prev)", "/ (2.1 * h_prev)", SOLVER),
+    ("solvers/dpm_solver.py", "curvature_share = 1.0", "curvature_share = 0.9", SOLVER),
+    ("solvers/dpm_solver.py", "phi_3 = phi_2 / h - 0.5", "phi_3 = phi_2 / h - 0.45", SOLVER),
+    ("solvers/dpm_solver.py", "fresh = -math.expm1(-2 * h)", "fresh = -math.expm1(-1.8 * h)", SOLVER),
+    ("solvers/unipc.py", "return [0.5]", "return [0.55]", SOLVER),
+    ("solvers/unipc.py", "phi = phi / -h - 1 / math.factorial(k + 1)", "phi = phi / -h - 1 / math.factorial(k)", SOLVER),
+    ("solvers/heun.py", "then.alpha * way / 2", "then.alpha * way / 2.05", SOLVER),
+    ("solvers/heun.py", "2 * math.log1p(self.churn)", "1.9 * math.log1p(self.churn)", SOLVER),
+    ("solvers/midpoint.py", "middle = (t + s) / 2", "middle = (t + 1.1 * s) / 2.1", SOLVER),
+    ("solvers/euler_maruyama.py", "diffusion**2 / now.sigma", "0.9 * diffusion**2 / now.sigma", SOLVER),
+    ("solvers/euler_maruyama.py", "diffusion * math.sqrt(float(t - s))", "diffusion * float(t - s)", SOLVER),
+    ("solvers/predictor_corrector.py", "2 * size - size**2", "2 * size", SOLVER),
+    ("schedules/base.py", "2 * sigma * (d_sigma - drift * sigma)", "2 * sigma * (d_sigma + drift * sigma)", PATH),
+    ("schedules/base.py", "drift = d_alpha / alpha", "drift = d_alpha / alpha**2", PATH),
+    ("schedules/variance_preserving.py", "return -2 * (u * (math.pi / 2)).tan().log()", "return -2.1 * (u * (math.pi / 2)).tan().log()", PATH),
+    ("schedules/variance_preserving.py", "(self.beta_max - self.beta_min) / 2 * u", "(self.beta_max - self.beta_min) / 2.1 * u", PATH),
+    ("schedules/variance_preserving.py", "-exponent - 2 * (-(-exponent)", "-exponent - 1.9 * (-(-exponent)", PATH),
+    ("schedules/variance_exploding.py", "return torch.ones_like(log_snr), (-log_snr / 2).exp()", "return torch.ones_like(log_snr), (-log_snr / 2.01).exp()", PATH),
+    ("schedules/rectified_flow.py", "return -2 * u.logit()", "return -1.9 * u.logit()", PATH),
+    ("schedules/zero_terminal.py", "alpha = self._first * (alpha_t", "alpha = (alpha_t", PATH),
+    ("schedules/grids.py", "torch.linspace(1.0, 0.0, steps + 1, dtype=torch.float64) ** 2", "torch.linspace(1.0, 0.0, steps + 1, dtype=torch.float64) ** 2.1", PATH),
+    ("denoisers.py", "(alpha * sd**2 * (x_t / r) - sigma * sd * output) / r", "(alpha * sd**2 * (x_t / r) + sigma * sd * output) / r", PREDICTION),
+    ("denoisers.py", "((alpha * self.sigma_data) ** 2 + sigma**2).sqrt()", "(alpha**2 + sigma**2).sqrt()", PREDICTION),
+    ("denoisers.py", "(x_t + alpha * u) / (alpha + sigma)", "(x_t + sigma * u) / (alpha + sigma)", PREDICTION),
+    ("losses/weightings.py", "log_snr.exp() + sigma_data**-2", "log_snr.exp() + sigma_data**2", LOSS),
+    ("losses/times.py", "* world + rank", "+ rank", LOSS),
+    ("guidance.py", "free + self.scale * (estimate.x - free)", "estimate.x + self.scale * (estimate.x - free)", GUIDANCE),
+]  # fmt: skip
+
+
+def caught_by(file: str, old: str, new: str, tests: tuple[str, ...], copy: Path) -> str | None:
+    """Names the first test that fails, or returns None: the mutant survives."""
+    path, original = copy / "audiodiff" / file, (ROOT / "audiodiff" / file).read_text(encoding="utf-8")
+    if original.count(old) != 1:
+        raise SystemExit(f"{file}: {old!r} stands there {original.count(old)} times; bring the list up to date")
+    path.write_text(original.replace(old, new), encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider", *tests]
+    done = subprocess.run(
+        command, cwd=copy, env={**os.environ, "PYTHONPATH": str(copy)}, capture_output=True, text=True, check=False
+    )
+    path.write_text(original, encoding="utf-8")
+    failed = [line.split()[1] for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    return failed[0].removeprefix("tests/") if failed else None
+
+
+def main() -> int:
+    """Tries the mutants one after the other."""
+    wanted = sys.argv[1] if len(sys.argv) > 1 else ""
+    survivors = 0
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "tree"
+        for part in ("audiodiff", "conf", "tests", "datasets"):
+            shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", copy)
+        for file, old, new, tests in MUTANTS:
+            if wanted in file:
+                found = caught_by(file, old, new, tests, copy)
+                survivors += found is None
+                print(f"| `{file}` | `{old}` → `{new}` | {found or 'SURVIVES'} |", flush=True)
+    return int(bool(survivors))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
