@@ -444,6 +444,19 @@ def test_loss_phase_term_counts_silence_as_unrelated():
         assert float(Phase()(test, reference)) == pytest.approx(1, abs=1e-12)
 
 
+def test_loss_phase_term_sees_nothing_below_its_floor():
+    x = draw(1, 1, 4096)
+    assert float(Phase(floor=1e-3)(1e-6 * x, x)) == pytest.approx(1, abs=0.02)  # magnitudes of 1e-5: 1e-2 of the floor
+    assert float(Phase(floor=1e-9)(1e-6 * x, x)) == pytest.approx(0, abs=1e-3)
+
+
+def test_loss_phase_term_weighs_a_bin_by_its_magnitude():
+    low, high = tone(1000.0), tone(5000.0, amplitude=0.2)
+    found = float(Phase(floor=1e-9)(low - high, low + high))
+    # Of the magnitude 0.2 / 1.2 is inverted; no step is, but for the few bins between the tones.
+    assert found == pytest.approx(2 / 3 * 0.2 / 1.2, rel=0.03)
+
+
 def test_loss_phase_term_of_inverted_polarity_is_two_thirds():
     x = draw(2, 1, 4096)
     # Every phase is half a turn off, no step along frequency or time is: (2 + 0 + 0) / 3.

@@ -365,6 +365,14 @@ def test_solver_accepts_the_shortest_grid():
     assert torch.equal(end, DDIM().step(exact, exact.at(z, ONE), ONE, ZERO)[0])
 
 
+@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize("s", [0.5, 0.6])
+def test_solver_refuses_to_step_towards_noise(name, s):
+    times = torch.tensor([0.5, s], dtype=torch.float64)
+    with pytest.raises(ValueError, match=r"is not below t=0\.5"):
+        SOLVERS[name].step(ExactGaussian(), standardised(), *times, None, seeded())
+
+
 def test_solver_names_lead_to_solvers():
     assert {"ddim", "ancestral", "dpmpp-2m", "unipc", "heun", "midpoint"} <= SOLVERS.keys()
     for name in SOLVERS:

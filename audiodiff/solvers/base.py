@@ -15,7 +15,7 @@ from torch import Tensor
 from audiodiff.denoisers import Denoise, Estimate
 from audiodiff.schedules import Schedule, explicit
 
-__all__ = ["At", "Callback", "Noise", "Solver", "at", "mix", "sample", "white_noise"]
+__all__ = ["At", "Callback", "Noise", "Solver", "at", "check_order", "interval", "mix", "sample", "white_noise"]
 
 Memory = Any
 Callback = Callable[[int, Tensor], None]
@@ -35,6 +35,22 @@ def at(schedule: Schedule, t: Tensor) -> At:
     """Evaluates a path at a time, []."""
     alpha, sigma = schedule(t)
     return At(float(alpha), float(sigma), float(schedule.log_snr(t)) / 2)
+
+
+def interval(schedule: Schedule, t: Tensor, s: Tensor) -> tuple[At, At]:
+    """Evaluates a path at both ends of a step.
+
+    Raises:
+        ValueError: s is not below t.
+    """
+    check_order(t, s)
+    return at(schedule, t), at(schedule, s)
+
+
+def check_order(t: Tensor, s: Tensor) -> None:
+    """Raises ValueError if s is not below t."""
+    if not s < t:
+        raise ValueError(f"s={float(s):g} is not below t={float(t):g}: a step goes from noise (1) towards audio (0)")
 
 
 def mix(estimate: Estimate, point: At) -> Tensor:
@@ -87,6 +103,9 @@ class Solver(abc.ABC):
 
         Returns:
             x_s, [B, 1, T], and the memory for the next step.
+
+        Raises:
+            ValueError: s is not below t.
         """
 
 

@@ -5,7 +5,7 @@ import math
 from torch import Tensor
 
 from audiodiff.denoisers import Denoise
-from audiodiff.solvers.base import Memory, Noise, Solver, at, white_noise
+from audiodiff.solvers.base import Memory, Noise, Solver, interval, white_noise
 
 __all__ = ["DDIM"]
 
@@ -46,7 +46,7 @@ class DDIM(Solver):
         Reference: Song et al., 2020, arXiv:2010.02502, equations 12 and 16.
         """
         estimate = denoise(x_t, t)
-        now, then = at(denoise.schedule, t), at(denoise.schedule, s)
+        now, then = interval(denoise.schedule, t, s)
         drawn = self.eta * then.sigma * math.sqrt(-math.expm1(2 * (now.lam - then.lam)))
         x_s = then.alpha * estimate.x + math.sqrt(then.sigma**2 - drawn**2) * estimate.eps
         return x_s + drawn * white_noise(x_t, generator) if self.stochastic else x_s, None

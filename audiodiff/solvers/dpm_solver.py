@@ -12,7 +12,7 @@ import math
 from torch import Tensor
 
 from audiodiff.denoisers import Denoise
-from audiodiff.solvers.base import At, Memory, Noise, Solver, at, white_noise
+from audiodiff.solvers.base import At, Memory, Noise, Solver, at, interval, white_noise
 
 __all__ = ["DPMSolver1", "DPMSolver2M", "DPMSolver2S", "DPMSolver3M", "SDEDPMSolver2M"]
 
@@ -32,7 +32,7 @@ class DPMSolver1(Solver):
         self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, memory: Memory = None, generator: Noise = None
     ) -> tuple[Tensor, Memory]:
         """Takes D = x̂_t."""
-        return exponential_step(x_t, denoise(x_t, t).x, at(denoise.schedule, t), at(denoise.schedule, s)), None
+        return exponential_step(x_t, denoise(x_t, t).x, *interval(denoise.schedule, t, s)), None
 
 
 class DPMSolver2S(Solver):
@@ -45,7 +45,7 @@ class DPMSolver2S(Solver):
         self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, memory: Memory = None, generator: Noise = None
     ) -> tuple[Tensor, Memory]:
         """Takes D = x̂_m, estimated halfway in log-SNR from a first-order step to there. Algorithm 1, r = 1/2."""
-        now, then = at(denoise.schedule, t), at(denoise.schedule, s)
+        now, then = interval(denoise.schedule, t, s)
         middle = denoise.schedule.time((denoise.schedule.log_snr(t) + denoise.schedule.log_snr(s)) / 2)
         if math.isinf(now.lam):  # from zero SNR there is no half of the way
             middle = (t + s) / 2
@@ -69,7 +69,7 @@ class DPMSolver2M(Solver):
 
         D = x̂_t + h / (2 h_prev) (x̂_t - x̂_prev)
         """
-        x, now, then = denoise(x_t, t).x, at(denoise.schedule, t), at(denoise.schedule, s)
+        x, now, then = denoise(x_t, t).x, *interval(denoise.schedule, t, s)
         return exponential_step(x_t, ahead(x, now, then, memory), now, then), (x, then.lam - now.lam)
 
 
@@ -102,7 +102,7 @@ class DPMSolver3M(Solver):
 
         The second step has one slope and takes D of 2M instead. Reference: arXiv:2211.01095, equation 9 with n = 3.
         """
-        x, now, then = denoise(x_t, t).x, at(denoise.schedule, t), at(denoise.schedule, s)
+        x, now, then = denoise(x_t, t).x, *interval(denoise.schedule, t, s)
         h = then.lam - now.lam
         previous = memory or ()
         remembered = ((x, h), *previous[:1])
@@ -138,7 +138,7 @@ class SDEDPMSolver2M(Solver):
 
         Reference: arXiv:2211.01095, equation 16 (SDE-DPM-Solver++(2M)).
         """
-        x, now, then = denoise(x_t, t).x, at(denoise.schedule, t), at(denoise.schedule, s)
+        x, now, then = denoise(x_t, t).x, *interval(denoise.schedule, t, s)
         h = then.lam - now.lam
         fresh = -math.expm1(-2 * h)
         kept = then.sigma / now.sigma * math.exp(-h) * x_t + then.alpha * fresh * ahead(x, now, then, memory)

@@ -5,7 +5,7 @@ import math
 from torch import Tensor
 
 from audiodiff.denoisers import Denoise
-from audiodiff.solvers.base import Memory, Noise, Solver, at, white_noise
+from audiodiff.solvers.base import Memory, Noise, Solver, interval, white_noise
 from audiodiff.solvers.ddim import DDIM
 
 __all__ = ["EulerMaruyama"]
@@ -29,7 +29,7 @@ class EulerMaruyama(Solver):
         limit, the ancestral one.
         Reference: Song et al., 2020, arXiv:2011.13456, equation 6.
         """
-        now = at(denoise.schedule, t)
+        now, _ = interval(denoise.schedule, t, s)
         if s == 0 or math.isinf(now.lam):
             return DDIM(0.0 if s == 0 else 1.0).step(denoise, x_t, t, s, None, generator)
         drift, diffusion = (float(c) for c in denoise.schedule.drift_and_diffusion(t))

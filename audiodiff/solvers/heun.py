@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from audiodiff.denoisers import Denoise
-from audiodiff.solvers.base import Memory, Noise, Solver, at, mix, white_noise
+from audiodiff.solvers.base import Memory, Noise, Solver, at, check_order, interval, mix, white_noise
 
 __all__ = ["Heun"]
 
@@ -45,9 +45,10 @@ class Heun(Solver):
         From zero SNR, where the slope has no end, x' is the step. Reference: Karras et al., 2022, arXiv:2206.00364,
         algorithm 2.
         """
+        check_order(t, s)
         if self.stochastic:
             x_t, t = self._churned(denoise, x_t, t, generator)
-        now, then = at(denoise.schedule, t), at(denoise.schedule, s)
+        now, then = interval(denoise.schedule, t, s)
         estimate = denoise(x_t, t)
         x_s = mix(estimate, then)
         if math.isinf(now.lam):

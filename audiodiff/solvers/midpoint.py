@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from audiodiff.denoisers import Denoise
-from audiodiff.solvers.base import Memory, Noise, Solver
+from audiodiff.solvers.base import Memory, Noise, Solver, check_order
 
 __all__ = ["Midpoint"]
 
@@ -23,6 +23,7 @@ class Midpoint(Solver):
 
         Reference: Lipman et al., 2023, arXiv:2210.02747 (the velocity); Süli & Mayers, 2003, section 12.2 (the rule).
         """
+        check_order(t, s)
         middle = (t + s) / 2
         x_m = x_t + float(middle - t) * velocity(denoise, x_t, t)
         return x_t + float(s - t) * velocity(denoise, x_m, middle), None

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from audiodiff.denoisers import Denoise
-from audiodiff.solvers.base import At, Memory, Noise, Solver, at
+from audiodiff.solvers.base import At, Memory, Noise, Solver, interval
 from audiodiff.solvers.dpm_solver import exponential_step
 
 __all__ = ["UniPC"]
@@ -48,7 +48,7 @@ class UniPC(Solver):
 
         Reference: Zhao et al., 2023, arXiv:2302.04867, algorithms 5 and 6 (data prediction).
         """
-        x, now, then = denoise(x_t, t).x, at(denoise.schedule, t), at(denoise.schedule, s)
+        x, now, then = denoise(x_t, t).x, *interval(denoise.schedule, t, s)
         estimates = ((now.lam, x),)
         if memory is not None:
             x_t = self._move(memory, now, x)
