@@ -1,7 +1,7 @@
-"""Makes the table that says how good a vocoder is: `python -m audiodiff.eval MODEL MANIFEST`.
+"""Makes the table that says how good a vocoder is: `audiodiff eval MODEL MANIFEST`.
 
-Every row goes from the same mels to waveforms by another way, and is compared with the same recordings: Griffin-Lim
-alone (0 network calls), then from its estimate, noised, and from pure noise.
+Every row goes from the same mels to waveforms by another way, and is compared with the same recordings: what needs no
+network (the floor, and a ceiling that knows the true phase), then Griffin-Lim's estimate, noised, and pure noise.
 """
 
 import argparse
@@ -10,6 +10,8 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
+from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +20,8 @@ import torch
 from torch import Tensor
 
 from audiodiff import audio, devices, files
-from audiodiff.metrics import score
+from audiodiff.baselines import griffin_lim_nnls, pseudo_inverse_true_phase
+from audiodiff.metrics import MEASURES, score
 from audiodiff.model import Vocoder
 from audiodiff.recordings import Recording, recordings_of
 from audiodiff.starts import GriffinLim, PureNoise
@@ -27,25 +30,36 @@ __all__ = ["Row", "evaluate", "interval", "main", "markdown", "rows_of"]
 
 
 class Row(NamedTuple):
-    """Names a way from mel, [1, M, F], to waveform, [1, 1, T], and its number of network calls."""
+    """Names a way from mel, [1, M, F], to waveform, [1, 1, T], and its number of network calls.
+
+    The second argument is the recording, [1, 1, T]: only a ceiling may look at it.
+    """
 
     name: str
     calls: int
-    vocode: Callable[[Tensor], Tensor]
+    vocode: Callable[[Tensor, Tensor], Tensor]
 
 
-RECORDINGS = Row("the recordings", 0, lambda mel: mel)  # never called: they are scored as they are
+RECORDINGS = Row("the recordings", 0, lambda mel, waveform: waveform)
 
 
 def rows_of(vocoder: Vocoder, noise_calls: Sequence[int] = (1, 2, 4, 8)) -> list[Row]:
     """Lists the ways to be compared."""
-    estimate = GriffinLim(vocoder.mel)
-    name = f"Griffin-Lim, {estimate.n_iter} rounds"
+    estimate, spec = GriffinLim(vocoder.mel), vocoder.mel
+    name = f"Griffin-Lim, magnitudes refitted, {estimate.n_iter} rounds"
     return [
-        Row(f"{name}, alone", 0, lambda mel: estimate.waveform(mel, _noise_like(vocoder, mel))),
-        Row(f"{name}, noised to t = {estimate.time:g}", 1, lambda mel: vocoder.generate(mel, steps=1, start=estimate)),
+        RECORDINGS,
+        Row("pseudo-inverse mel, true phase", 0, lambda mel, waveform: pseudo_inverse_true_phase(spec, mel, waveform)),
         *(
-            Row("pure noise", n, lambda mel, n=n: vocoder.generate(mel, steps=n, start=PureNoise()))
+            Row(f"Griffin-Lim, NNLS, {n} rounds", 0, lambda mel, _, n=n: griffin_lim_nnls(spec, mel, n))
+            for n in (32, 100)
+        ),
+        Row(f"{name}, alone", 0, lambda mel, _: estimate.waveform(mel, _noise_like(vocoder, mel))),
+        Row(
+            f"{name}, noised to t = {estimate.time:g}", 1, lambda mel, _: vocoder.generate(mel, steps=1, start=estimate)
+        ),
+        *(
+            Row("pure noise", n, lambda mel, _, n=n: vocoder.generate(mel, steps=n, start=PureNoise()))
             for n in noise_calls
         ),
     ]
@@ -55,22 +69,21 @@ def evaluate(vocoder: Vocoder, rows: Sequence[Row], recordings: Sequence[Recordi
     """Scores each way on each recording.
 
     Returns:
-        The rows, the recordings themselves first, with mean and 95 % bootstrap interval of each measure and of × real
-        time; the recordings' names as a SHA-256; threads and versions.
+        The rows, with mean and 95 % bootstrap interval of each measure and of × real time; the recordings' names as a
+        SHA-256; threads and versions, those of the packages that measure among them.
     """
     found: list[list[dict[str, float]]] = [[] for _ in rows]
-    themselves: list[dict[str, float]] = []
     for recording in recordings:
         waveform = _whole_hops(vocoder, recording)
         mel = vocoder.spectrogram(waveform.to(vocoder.device)[None])
-        themselves.append(score(waveform[0], waveform[0], vocoder.sample_rate) | {"x_real_time": float("nan")})
         for scores, row in zip(found, rows, strict=True):
             began = time.perf_counter()
             with torch.inference_mode():
-                out = row.vocode(mel)[0, 0].cpu()
+                out = row.vocode(mel, waveform[None])[0, 0].cpu()
             taken = time.perf_counter() - began
             measured = score(waveform[0], out, vocoder.sample_rate)
-            scores.append({**measured, "x_real_time": len(out) / vocoder.sample_rate / taken})
+            speed = float("nan") if row is RECORDINGS else len(out) / vocoder.sample_rate / taken
+            scores.append({**measured, "x_real_time": speed})
     names = "\n".join(r.path.name for r in recordings)
     return {
         "model": files.model_hash(vocoder),
@@ -78,9 +91,10 @@ def evaluate(vocoder: Vocoder, rows: Sequence[Row], recordings: Sequence[Recordi
         "clips_sha256": hashlib.sha256(names.encode()).hexdigest()[:16],
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
+        "measured_by": {package: metadata.version(package) for package in _packages()},
         "rows": [
             {"name": row.name, "calls": row.calls, **{key: interval([s[key] for s in scores]) for key in scores[0]}}
-            for row, scores in zip((RECORDINGS, *rows), (themselves, *found), strict=True)
+            for row, scores in zip(rows, found, strict=True)
         ],
     }
 
@@ -106,6 +120,10 @@ def markdown(table: dict[str, Any]) -> str:
         cells = [f"{row[m][0]:.3g} ± {(row[m][2] - row[m][1]) / 2:.2g}" if row[m] else "–" for m in measures]
         lines.append(f"| {row['name']} | {row['calls']} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _packages() -> list[str]:
+    return sorted({package for _, package in MEASURES.values() if find_spec(package)})
 
 
 def main(argv: Sequence[str] | None = None) -> int:

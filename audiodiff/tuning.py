@@ -1,11 +1,12 @@
 """Searches the grid of times on which a given model sounds best: with few steps, where they are matters most.
 
-Up to three steps the times are searched one by one; above, along a family of two parameters that has the even and the
-quadratic grid in it, so that a handful of clips cannot be fitted by accident:
+Half of the clips search: they choose the best of the grids that have names, and go on from there (Nelder & Mead,
+1965). Up to four steps each time is free; above, the grid is bent by two parameters, so that a handful of clips cannot
+be fitted by accident:
 
-    t_i = start (1 - (i / n)^a)^b
+    t_i = start (g((i / n)^a) / start)^b,      g the named grid as a function from 0 to 1
 
-Half of the clips search (Nelder & Mead, 1965), the other half judges the winner against the grids that have names.
+The other half judges what was found against the named grids.
 Reference for the idea: noise-schedule search of BDDM (Lam et al., 2022, arXiv:2203.13508).
 """
 
@@ -13,7 +14,6 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
@@ -24,7 +24,8 @@ from audiodiff.schedules import GRIDS, explicit
 __all__ = ["BETTER_HIGH", "Search", "search_times"]
 
 BETTER_HIGH = ("pesq_wb", "stoi", "dnsmos_p808")  # of the measures, those of which more is better
-FREE_STEPS = 3  # up to as many, each time is searched alone
+FREE_STEPS = 4  # up to as many, each time is searched alone
+FINE = 256  # steps by which a named grid becomes a function
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +61,7 @@ def search_times(
         clips: Recordings at its sample rate, [B, 1, T] with B at least 2.
         steps: Solver steps.
         measure: One of `metrics.MEASURES`.
-        evaluations: Grids that the search may try.
+        evaluations: Grids that the search may try beyond those with names.
         seed: Of the noise, the same for every grid.
         progress: Called after each grid.
 
@@ -83,32 +84,43 @@ def search_times(
         return sign * float(np.nanmean(found))
 
     searching, judging = clips[::2], clips[1::2]
-    candidates = {name: grid(vocoder.denoiser.schedule, steps, start) for name, grid in GRIDS.items()}
-    tried = 0
+    named = {name: grid(vocoder.denoiser.schedule, steps, start) for name, grid in GRIDS.items()}
+    candidates, tried = dict(named), 0
     if steps > 1:
-        free = _free if steps <= FREE_STEPS else _family
-        n_free = steps - 1 if steps <= FREE_STEPS else 2
+        first = min(named, key=lambda name: cost(searching, named[name]))
+        if steps <= FREE_STEPS:
+            begin, bent = _shares(named[first]), lambda p: _free(p, start)
+        else:
+            curve = GRIDS[first](vocoder.denoiser.schedule, FINE, start).numpy() / start
+            begin, bent = np.zeros(2), lambda p: _bent(p, curve, steps, start)
+        simplex = np.vstack([begin, begin + 0.7 * np.eye(len(begin))])
         result = minimize(
-            lambda p: cost(searching, free(p, steps, start)),
-            np.zeros(n_free),
+            lambda p: cost(searching, bent(p)),
+            begin,
             method="Nelder-Mead",
-            options={"maxfev": evaluations, "initial_simplex": np.vstack([np.zeros(n_free), 0.7 * np.eye(n_free)])},
+            options={"maxfev": evaluations, "initial_simplex": simplex},
         )
-        candidates["searched"], tried = free(result.x, steps, start), int(result.nfev)
+        candidates["searched"], tried = bent(result.x), len(named) + int(result.nfev)
     costs = {name: cost(judging, times) for name, times in candidates.items()}
     best = min(costs, key=costs.__getitem__)
     return Search(best, candidates[best].tolist(), {name: sign * c for name, c in costs.items()}, tried)
 
 
-def _free(parameters: Sequence[float], steps: int, start: float) -> Tensor:
-    """Divides [start, 0] in proportion to exp(parameters) and 1: zeros give the even grid."""
-    shares = np.exp(np.clip([*parameters, 0.0], -6, 6))
+def _shares(times: Tensor) -> np.ndarray:
+    """Returns the logarithms of all steps but the last, relative to the last."""
+    steps = -np.diff(times.numpy())
+    return np.log(steps[:-1] / steps[-1])
+
+
+def _free(parameters: Sequence[float], start: float) -> Tensor:
+    """Divides [start, 0] in proportion to exp(parameters) and 1: the inverse of `_shares`."""
+    shares = np.exp(np.clip([*parameters, 0.0], -12, 12))
     left = 1 - np.cumsum(shares)[:-1] / shares.sum()
     return explicit([start, *(start * left), 0.0])
 
 
-def _family(parameters: Sequence[float], steps: int, start: float) -> Tensor:
-    """Returns start (1 - (i / n)^a)^b with a, b = exp(parameters): zeros give the even grid."""
+def _bent(parameters: Sequence[float], curve: np.ndarray, steps: int, start: float) -> Tensor:
+    """Returns start g(u^a)^b with a, b = exp(parameters) at even u: zeros give the named grid."""
     a, b = np.exp(np.clip(parameters, -1.5, 1.5))
-    u = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
-    return explicit((start * (1 - u**a) ** b).tolist())
+    u = np.linspace(0, 1, steps + 1) ** a
+    return explicit((start * np.interp(u, np.linspace(0, 1, len(curve)), curve) ** b).tolist())

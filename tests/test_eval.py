@@ -5,6 +5,7 @@ import json
 import pytest
 
 from audiodiff import audio, eval, files
+from audiodiff.cli import main
 from audiodiff.recordings import scan_folder
 
 
@@ -19,12 +20,24 @@ def test_table_scores_recordings_as_perfect_and_counts_calls(folder, tiny_model_
     vocoder = files.load(tiny_model_path)
     rows = eval.rows_of(vocoder, noise_calls=(1, 3))
     table = eval.evaluate(vocoder, rows, scan_folder(folder))
-    assert [row["calls"] for row in table["rows"]] == [0, 0, 1, 1, 3]
-    recordings, _, _, noise, _ = table["rows"]
+    assert [row["calls"] for row in table["rows"]] == [0, 0, 0, 0, 0, 1, 1, 3]
+    recordings, ceiling, floor, _, _, _, noise, _ = table["rows"]
+    assert ceiling["mr_stft"][0] < floor["mr_stft"][0]
     assert recordings["log_mel_l1"] == [0.0, 0.0, 0.0]
     assert noise["log_mel_l1"][0] > 0.1  # random weights
     assert table["clips"] == 2
     assert "| pure noise | 3 |" in eval.markdown(table)
+
+
+def test_command_of_the_command_line_prints_the_same_table(folder, tiny_model_path, tmp_path, capsys):
+    out = tmp_path / "table.json"
+    line = ["eval", str(tiny_model_path), str(folder), "--seconds", "1", "--calls", "2", "--out", str(out)]
+    assert main(line) == 0
+    shown = capsys.readouterr().out
+    assert eval.markdown(json.loads(out.read_text())) in shown
+    assert "| pure noise | 2 |" in shown
+    assert main(line) == 2
+    assert "-f" in capsys.readouterr().err
 
 
 def test_interval_holds_the_mean_and_narrows_with_more_values():

@@ -8,7 +8,7 @@ import torch
 from audiodiff.compose import composed, plain
 from audiodiff.config import build, choices
 from audiodiff.denoisers import Data, Denoiser, Estimate, Velocity, scales
-from audiodiff.losses import DenoisingLoss, LogSpectral, Phase, PowerTimes, Term, Times, VelocityWeight
+from audiodiff.losses import DataWeight, DenoisingLoss, LogSpectral, Phase, PowerTimes, Term, Times, VelocityWeight
 from audiodiff.schedules import CosineVP
 
 SCHEDULE = CosineVP()
@@ -165,9 +165,14 @@ def test_prediction_loss_compares_the_estimate_with_the_truth_in_that_order():
             return (test - reference).mean((1, 2))
 
     x = draw(2, 1, 64)
-    found = DenoisingLoss(PowerTimes(), terms={"signed": Signed(1.0)})(
-        Oracle(x, error=0.5), x, None, lambda z: 3 * z, seeded()
+    loss = DenoisingLoss(
+        PowerTimes(),
+        DataWeight(),
+        lambda estimate, x, decode: decode(estimate - x).mean((1, 2)),
+        {"signed": Signed(1.0)},
     )
+    found = loss(Oracle(x, error=0.5), x, None, lambda z: 3 * z, seeded())
+    assert torch.allclose(found.error, torch.full((2,), 1.5).double())
     assert torch.allclose(found.terms["signed"], torch.full((2,), 1.5).double())
 
 

@@ -127,3 +127,71 @@ def test_score_takes_the_shorter_length_up_to_50_ms(monkeypatch):
 def test_score_refuses_what_is_too_short():
     with pytest.raises(ValueError, match="799 samples are too short to be compared; at least 800"):
         score(noise(799), noise(799), RATE)
+
+
+def tone(frequency, n=RATE, level=0.1):
+    return level * torch.sin(2 * torch.pi * frequency * torch.arange(n) / RATE)
+
+
+def test_mel_cepstral_distortion_ignores_the_level_and_sees_the_tilt():
+    reference = noise()
+    assert metrics.mel_cepstral_distortion_db(reference, reference, RATE) == 0
+    assert metrics.mel_cepstral_distortion_db(reference, 0.5 * reference, RATE) == pytest.approx(0, abs=0.05)
+    tilted = torch.cat([reference[:1], reference[1:] - 0.9 * reference[:-1]])
+    assert metrics.mel_cepstral_distortion_db(reference, tilted, RATE) > 3
+
+
+def test_mel_cepstral_distortion_of_a_known_cepstrum():
+    # A log-mel that differs by a cos(pi (m + 1/2) d / 80) has c_d off by a sqrt(40): 10 / ln 10 · a · sqrt(80).
+    mels = iter([torch.zeros(1, 80, 5), 0.3 * torch.cos(math.pi / 80 * (torch.arange(80) + 0.5) * 4)[None, :, None]])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(metrics, "LogMel", lambda spec: lambda w: next(mels).expand(1, 80, 5))
+        found = metrics.mel_cepstral_distortion_db(noise(), noise(), RATE)
+    assert found == pytest.approx(10 / math.log(10) * 0.3 * math.sqrt(80), rel=1e-4)
+
+
+@pytest.mark.parametrize("hop", [128, 256])
+def test_tonal_excess_finds_a_buzz_at_the_frame_rate_and_nothing_else(hop):
+    reference = noise(4 * RATE, level=0.01)
+    lines = sum(tone(k * RATE / hop, 4 * RATE, 0.002) for k in range(1, hop // 2))
+    off = sum(tone((k + 0.37) * RATE / hop, 4 * RATE, 0.002) for k in range(1, hop // 2))
+    assert metrics.tonal_excess_db(reference, reference + lines, RATE, hop) > 6
+    assert abs(metrics.tonal_excess_db(reference, reference + off, RATE, hop)) < 1
+    assert metrics.tonal_excess_db(reference, reference, RATE, hop) == 0
+
+
+def test_voicing_measures_tell_a_voice_from_noise(waveform):
+    from audiodiff.voicing import periodicity_rmse, voicing_f1
+
+    for voice, least in ((waveform[0], 0.1), (tone(150.0, 24000), 0.6)):  # pyin is surer of a tone than of our voice
+        assert periodicity_rmse(voice, voice, RATE) == 0
+        assert voicing_f1(voice, voice, RATE) == 1
+        hoarse = noise(len(voice), level=0.05)
+        assert periodicity_rmse(voice, hoarse, RATE) > least
+        assert voicing_f1(voice, hoarse, RATE) < 0.3
+        assert 0.5 < voicing_f1(voice, torch.cat([voice[: len(voice) // 2], hoarse[len(voice) // 2 :]]), RATE) < 0.8
+
+
+def test_word_error_rate_counts_words(monkeypatch):
+    from audiodiff import words
+
+    heard = iter([["one", "two", "three", "four"], ["one", "too", "three"]])
+    monkeypatch.setattr(words, "_transcript", lambda waveform, rate: next(heard))
+    assert words.word_error_rate(noise(), noise(), RATE) == 0.5
+    monkeypatch.setattr(words, "_transcript", lambda waveform, rate: [])
+    assert math.isnan(words.word_error_rate(noise(), noise(), RATE))
+
+
+@pytest.mark.parametrize(("a", "b", "edits"), [("", "a b", 2), ("a b", "", 2), ("a b c", "a c", 1), ("a b", "b a", 2)])
+def test_word_edit_distance(a, b, edits):
+    from audiodiff.words import edit_distance
+
+    assert edit_distance(a.split(), b.split()) == edits
+
+
+def test_word_error_rate_hears_no_difference_between_equals(waveform):
+    pytest.importorskip("pocketsphinx")
+    from audiodiff.words import word_error_rate
+
+    found = word_error_rate(waveform[0], waveform[0], RATE)
+    assert found == 0 or math.isnan(found)  # it may not understand a word of it

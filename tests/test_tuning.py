@@ -8,7 +8,7 @@ import torch
 from audiodiff import files, tuning
 from audiodiff.cli import main
 from audiodiff.model import Vocoder
-from audiodiff.schedules import even_times, explicit
+from audiodiff.schedules import GRIDS, even_times, explicit
 from audiodiff.tuning import search_times
 
 
@@ -50,9 +50,19 @@ def test_search_finds_times_that_are_known(wanted):
 
 
 def test_search_finds_a_bent_grid_of_many_steps():
-    wanted = ((1 - torch.linspace(0, 1, 9, dtype=torch.float64) ** 1.5) ** 0.6).tolist()
+    wanted = ((1 - torch.linspace(0, 1, 9, dtype=torch.float64) ** 1.2) ** 1.3).tolist()
     found = search_times(Known(wanted), CLIPS, 8, "offset", evaluations=80)
     assert found.times == pytest.approx(wanted, abs=0.03)
+
+
+@pytest.mark.parametrize("name", GRIDS)
+@pytest.mark.parametrize("steps", [2, 4, 7])
+def test_search_goes_on_from_the_best_grid_that_has_a_name(name, steps):
+    wanted = GRIDS[name](files.load("speech-16k").denoiser.schedule, steps, 1.0).tolist()
+    vocoder = Known(wanted)
+    search_times(vocoder, CLIPS, steps, "offset", evaluations=1)
+    first = vocoder.asked[len(GRIDS)][1].tolist()  # what the search tried first
+    assert first == pytest.approx(wanted, abs=2e-3)  # as a function, sampled at 256 points
 
 
 def test_search_starts_where_sampling_starts():
@@ -72,7 +82,7 @@ def test_search_judges_on_clips_that_did_not_search():
     found = search_times(vocoder, torch.arange(4.0).reshape(4, 1, 1).expand(4, 1, 2560), 2, "offset", evaluations=10)
     assert {n for n, _, _ in vocoder.asked} == {2}
     assert len(vocoder.asked) == found.evaluations + len(found.scores)
-    assert found.best == "even-t"  # the known optimum: the search cannot beat it, and then does not win
+    assert found.best == "even-t"  # the known optimum: the search starts there, and cannot beat it
     assert {seed for *_, seed in vocoder.asked} == {0}
 
 

@@ -16,6 +16,7 @@ COMMANDS = {
     "vocode": "mel → audio",
     "mel": "audio → mel",
     "score": "compare a recording with what was made of it",
+    "eval": "tabulate how good a model is, beside a floor and a ceiling",
     "calibrate": "measure recordings and propose sigma_data and a schedule",
     "tune-times": "search the times at which a model sounds best",
     "info": "what a model is: licence, data, mel, size",

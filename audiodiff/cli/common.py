@@ -81,6 +81,24 @@ def add_json_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON on standard output")
 
 
+def counts(option: str, text: str) -> list[int]:
+    """Reads whole numbers with commas between.
+
+    Raises:
+        ValueError: It is something else, or a number is below 1.
+
+    >>> counts("--calls", "1,2,4")
+    [1, 2, 4]
+    """
+    try:
+        found = [int(part) for part in text.split(",")]
+    except ValueError:
+        found = []
+    if not found or min(found) < 1:
+        raise ValueError(f"{option} {text}: whole numbers from 1 on are wanted, such as 1,2,4")
+    return found
+
+
 def load_vocoder(options: argparse.Namespace) -> "Vocoder":
     """Loads the vocoder of --model with --weights onto --device."""
     from audiodiff import devices, files

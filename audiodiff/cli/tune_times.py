@@ -40,12 +40,12 @@ def run(options: argparse.Namespace) -> int:
     from audiodiff import devices, files, tuning
     from audiodiff.model import Vocoder
 
-    counts = _counts(options.calls)
+    counts = common.counts("--calls", options.calls)
     _check_target(options)
     vocoder = Vocoder.load(options.model, devices.resolve(options.device))
     clips = _clips(vocoder, options)
     found = {}
-    with tqdm(unit="grid", total=len(counts) * (options.evaluations + 5), disable=None) as bar:
+    with tqdm(unit="grid", total=len(counts) * (options.evaluations + 9), disable=None) as bar:
         for steps in counts:
             bar.set_description(f"{steps} steps")
             found[steps] = tuning.search_times(
@@ -91,21 +91,6 @@ def _lines(measure: str, found: dict[int, Any]) -> list[str]:
         times = ",".join(f"{t:.4g}" for t in search.times)
         lines.append(f"{steps} steps: {search.best}, times {times}\n    {measure}: {scores}")
     return lines
-
-
-def _counts(text: str) -> list[int]:
-    """Reads --calls.
-
-    >>> _counts("1,2,4")
-    [1, 2, 4]
-    """
-    try:
-        counts = [int(part) for part in text.split(",")]
-    except ValueError:
-        counts = []
-    if not counts or min(counts) < 1:
-        raise ValueError(f"--calls {text}: whole numbers from 1 on are wanted, such as 1,2,4")
-    return counts
 
 
 def _clips(vocoder: "Vocoder", options: argparse.Namespace) -> "Tensor":

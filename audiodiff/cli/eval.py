@@ -1,0 +1,50 @@
+"""Makes the table that says how good a vocoder is, beside what needs no network and a ceiling that knows the phase.
+
+Every row starts from the same mels of the same recordings. Measures whose package is missing are left out:
+pip install 'audiodiff[eval]' brings PESQ, STOI, DNSMOS and a recogniser of words.
+"""
+
+import argparse
+
+from audiodiff.cli import common
+
+EXAMPLE = "audiodiff eval speech-16k data/debian_speech/test.jsonl --clips 24"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the model, the recordings and how many of them."""
+    parser.add_argument("model", metavar="MODEL", help="shipped name, file or run folder")
+    parser.add_argument("data", metavar="DATA", help="manifest (.jsonl) or folder of recordings")
+    parser.add_argument(
+        "--clips", type=int, default=24, metavar="N", help="recordings, evenly from the list (default: 24)"
+    )
+    parser.add_argument("--seconds", type=float, default=2.0, metavar="S", help="shortest that counts (default: 2)")
+    parser.add_argument("--calls", default="1,2,4,8", metavar="N,N", help="network calls from noise (default: 1,2,4,8)")
+    parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda|mps", help="where to run (default: auto)")
+    parser.add_argument("--out", metavar="TABLE.json", help="also write the table there")
+    common.add_output_options(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Evaluates, prints Markdown or JSON."""
+    import json
+    from pathlib import Path
+
+    from audiodiff import audio, devices, eval
+    from audiodiff.model import Vocoder
+    from audiodiff.recordings import recordings_of
+
+    out = Path(options.out) if options.out else None
+    if out and out.exists() and not options.force:
+        raise ValueError(f"{out}: exists; give -f to overwrite it")
+    if options.clips < 1:
+        raise ValueError(f"--clips {options.clips}: at least 1 is wanted")
+    vocoder = Vocoder.load(options.model, devices.resolve(options.device))
+    chosen = recordings_of(options.data, options.seconds, options.clips)
+    table = eval.evaluate(vocoder, eval.rows_of(vocoder, common.counts("--calls", options.calls)), chosen)
+    text = json.dumps(table, indent=1) + "\n"
+    if out:
+        with audio.atomic_file(out) as file:
+            file.write(text.encode())
+    print(text if options.json else eval.markdown(table))
+    return 0
