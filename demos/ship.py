@@ -60,12 +60,15 @@ def main() -> int:
     parser.add_argument("run", type=Path)
     parser.add_argument("manifest", type=Path)
     parser.add_argument("--clips", type=int, default=24)
+    parser.add_argument("--tuned", help="a model whose searched times are taken over (audiodiff tune-times)")
     parser.add_argument("--facts", type=Path, default=ROOT / "demos" / "ship.json", help="words that no program knows")
     args = parser.parse_args()
     facts = json.loads(args.facts.read_text(encoding="utf-8"))
     name = facts["name"]
     target = ROOT / "audiodiff" / "weights" / f"{name}.safetensors"
     export(args.run, target, facts)
+    if args.tuned:
+        files.store_times(target, files.load(args.tuned).times)
     table_file = target.with_suffix(".eval.json")
     # Written as the reader will type it: the manifest as given, the shipped name as the model.
     call = [name, str(args.manifest), "--clips", str(args.clips)]
@@ -83,7 +86,9 @@ def export(run: Path, target: Path, facts: dict) -> None:
     """Writes the averaged weights of a run's last checkpoint, with the facts, and the sampling defaults among them."""
     model = files.load(run / "last.ckpt")
     model.info |= {key: facts[key] for key in ("name", "licence", "data", "command", "hardware", "attribution")}
-    model.info["training_hours"] = round(wall_hours(run), 2)
+    # What the run began with was trained too.
+    model.info["training_hours"] = round(wall_hours(run) + facts.get("earlier_hours", 0.0), 2)
+    model.info["steps"] += facts.get("earlier_steps", 0)
     model.config |= facts.get("config", {})
     files.save(model, target, dtype=torch.float16)
 
@@ -114,7 +119,8 @@ def card(target: Path, facts: dict, table: dict, command: str) -> str:
         parameters=sum(p.numel() for p in model.parameters()),
         mel=", ".join(f"{k} {v}" for k, v in dataclasses.asdict(model.mel).items()),
         sampling=f"{model.steps} step(s) of DDIM from {type(model.start).__name__} {start}, "
-        f"{model.projections} projections onto the mel per step",
+        f"{model.projections} projections onto the mel per step; searched times for "
+        f"{', '.join(str(len(times) - 1) for times in model.times) or 'no number of'} steps",
         receptive_field=model.denoiser.network.receptive_field(),
         clips_scored=table["clips"],
         sha=table["clips_sha256"],
