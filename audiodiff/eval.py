@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from audiodiff import audio, devices, files
 from audiodiff.baselines import griffin_lim_nnls, pseudo_inverse_true_phase
@@ -73,7 +74,7 @@ def evaluate(vocoder: Vocoder, rows: Sequence[Row], recordings: Sequence[Recordi
         SHA-256; threads and versions, those of the packages that measure among them.
     """
     found: list[list[dict[str, float]]] = [[] for _ in rows]
-    for recording in recordings:
+    for recording in tqdm(recordings, unit="recording", disable=None):
         waveform = _whole_hops(vocoder, recording)
         mel = vocoder.spectrogram(waveform.to(vocoder.device)[None])
         for scores, row in zip(found, rows, strict=True):

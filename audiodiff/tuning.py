@@ -6,7 +6,8 @@ be fitted by accident:
 
     t_i = start (g((i / n)^a) / start)^b,      g the named grid as a function from 0 to 1
 
-The other half judges what was found against the named grids.
+The other half judges what was found and the named grids against the even one, clip by clip: what does not gain more
+than two standard errors does not replace it.
 Reference for the idea: noise-schedule search of BDDM (Lam et al., 2022, arXiv:2203.13508).
 """
 
@@ -25,6 +26,7 @@ __all__ = ["BETTER_HIGH", "Search", "search_times"]
 
 BETTER_HIGH = ("pesq_wb", "stoi", "dnsmos_p808")  # of the measures, those of which more is better
 FREE_STEPS = 4  # up to as many, each time is searched alone
+DEFAULT = "even-t"  # the grid that a model without searched times walks
 FINE = 256  # steps by which a named grid becomes a function
 
 
@@ -33,8 +35,8 @@ class Search:
     """Holds what a search found.
 
     Args:
-        best: Name of the best grid: one of `schedules.GRIDS`, or "searched".
-        times: The best grid, from the start's time to 0.
+        best: Name of the grid to walk, one of `schedules.GRIDS` or "searched": "even-t" unless another gains enough.
+        times: That grid, from the start's time to 0.
         scores: Measure of each grid on the clips that judge: those with names, and "searched".
         evaluations: Grids tried by the search.
     """
@@ -58,7 +60,7 @@ def search_times(
 
     Args:
         vocoder: The model; its start, solver and projections count.
-        clips: Recordings at its sample rate, [B, 1, T] with B at least 2.
+        clips: Recordings at its sample rate, [B, 1, T] with B at least 4.
         steps: Solver steps.
         measure: One of `metrics.MEASURES`.
         evaluations: Grids that the search may try beyond those with names.
@@ -66,28 +68,28 @@ def search_times(
         progress: Called after each grid.
 
     Raises:
-        ValueError: There is no such measure, or fewer than two clips.
+        ValueError: There is no such measure, or fewer than four clips.
     """
     if measure not in MEASURES:
         raise ValueError(f"unknown measure {measure!r}: choose one of {', '.join(MEASURES)}")
-    if len(clips) < 2:
-        raise ValueError("one half of the clips searches and one judges: give at least two")
+    if len(clips) < 4:
+        raise ValueError("one half of the clips searches and one judges: give at least four")
     hop, start = vocoder.hop_length, vocoder.start.time
     clips = clips[..., : clips.shape[-1] // hop * hop]
     sign = -1.0 if measure in BETTER_HIGH else 1.0
 
-    def cost(chosen: Tensor, times: Tensor) -> float:
+    def costs_of(chosen: Tensor, times: Tensor) -> np.ndarray:
         mel = vocoder.spectrogram(chosen.to(vocoder.device))[..., : chosen.shape[-1] // hop]
         out = vocoder.generate(mel, times=times, seed=seed).cpu()
         progress()
         found = [MEASURES[measure][0](a[0], b[0], vocoder.sample_rate) for a, b in zip(chosen, out, strict=True)]
-        return sign * float(np.nanmean(found))
+        return sign * np.array(found)
 
     searching, judging = clips[::2], clips[1::2]
     named = {name: grid(vocoder.denoiser.schedule, steps, start) for name, grid in GRIDS.items()}
     candidates, tried = dict(named), 0
     if steps > 1:
-        first = min(named, key=lambda name: cost(searching, named[name]))
+        first = min(named, key=lambda name: np.nanmean(costs_of(searching, named[name])))
         if steps <= FREE_STEPS:
             begin, bent = _shares(named[first]), lambda p: _free(p, start)
         else:
@@ -95,15 +97,29 @@ def search_times(
             begin, bent = np.zeros(2), lambda p: _bent(p, curve, steps, start)
         simplex = np.vstack([begin, begin + 0.7 * np.eye(len(begin))])
         result = minimize(
-            lambda p: cost(searching, bent(p)),
+            lambda p: np.nanmean(costs_of(searching, bent(p))),
             begin,
             method="Nelder-Mead",
             options={"maxfev": evaluations, "initial_simplex": simplex},
         )
         candidates["searched"], tried = bent(result.x), len(named) + int(result.nfev)
-    costs = {name: cost(judging, times) for name, times in candidates.items()}
-    best = min(costs, key=costs.__getitem__)
-    return Search(best, candidates[best].tolist(), {name: sign * c for name, c in costs.items()}, tried)
+    costs = {name: costs_of(judging, times) for name, times in candidates.items()}
+    means = {name: float(np.nanmean(found)) for name, found in costs.items()}
+    proven = [name for name, found in costs.items() if _gains(costs[DEFAULT] - found)]
+    best = min([DEFAULT, *proven], key=means.__getitem__)
+    return Search(best, candidates[best].tolist(), {name: sign * mean for name, mean in means.items()}, tried)
+
+
+def _gains(differences: np.ndarray) -> bool:
+    """Says whether paired differences have a mean of more than two standard errors above 0.
+
+    >>> _gains(np.array([0.1, 0.2, 0.15])), _gains(np.array([0.4, -0.3, 0.1]))
+    (True, False)
+    """
+    kept = differences[np.isfinite(differences)]
+    if len(kept) < 2:
+        return False
+    return bool(kept.mean() > 2 * kept.std(ddof=1) / len(kept) ** 0.5)
 
 
 def _shares(times: Tensor) -> np.ndarray:

@@ -38,7 +38,7 @@ def plain_measure(monkeypatch):
     monkeypatch.setitem(tuning.MEASURES, "likeness", (lambda a, b, rate: -float((a - b).abs().mean()), "torch"))
 
 
-CLIPS = torch.zeros(4, 1, 2560)
+CLIPS = torch.linspace(0, 1, 4)[:, None, None].expand(4, 1, 2560)
 
 
 @pytest.mark.parametrize("wanted", [[1.0, 0.8, 0.0], [1.0, 0.9, 0.2, 0.0]])
@@ -86,6 +86,15 @@ def test_search_judges_on_clips_that_did_not_search():
     assert {seed for *_, seed in vocoder.asked} == {0}
 
 
+def test_search_does_not_take_chance_for_a_gain(monkeypatch):
+    # A measure that is noise around the same mean for every grid: even times stay.
+    drawn = torch.Generator().manual_seed(0)
+    monkeypatch.setitem(tuning.MEASURES, "noise", (lambda a, b, rate: float(torch.randn((), generator=drawn)), "torch"))
+    chosen = [search_times(Known([1.0, 0.5, 0.0]), CLIPS.repeat(6, 1, 1), 2, "noise", 5).best for _ in range(20)]
+    # Four rivals, each with 2.5 % to gain two standard errors by chance; without the rule one in five would stay.
+    assert chosen.count("even-t") >= 15
+
+
 def test_search_has_nothing_to_search_in_one_step():
     found = search_times(Known([1.0, 0.0]), CLIPS, 1, "offset")
     assert found.times == [1.0, 0.0]
@@ -95,8 +104,8 @@ def test_search_has_nothing_to_search_in_one_step():
 def test_search_refuses_what_it_cannot_do():
     with pytest.raises(ValueError, match="unknown measure 'loudness'"):
         search_times(Known([1.0, 0.0]), CLIPS, 1, "loudness")
-    with pytest.raises(ValueError, match="at least two"):
-        search_times(Known([1.0, 0.0]), CLIPS[:1], 1, "offset")
+    with pytest.raises(ValueError, match="at least four"):
+        search_times(Known([1.0, 0.0]), CLIPS[:3], 1, "offset")
 
 
 @pytest.fixture
@@ -105,12 +114,12 @@ def place(tmp_path, monkeypatch, tiny_model_path, speech):
     for suffix in (".safetensors", ".json"):
         (tmp_path / f"tiny{suffix}").write_bytes(tiny_model_path.with_suffix(suffix).read_bytes())
     (tmp_path / "data").mkdir()
-    for name in "ab":
+    for name in "abcd":
         (tmp_path / "data" / f"{name}.wav").write_bytes(speech.read_bytes())
     return tmp_path
 
 
-TUNE = ["tune-times", "tiny.safetensors", "data", "--seconds", "0.3", "--evaluations", "4", "--clips", "2"]
+TUNE = ["tune-times", "tiny.safetensors", "data", "--seconds", "0.3", "--evaluations", "4", "--clips", "4"]
 
 
 def test_tune_times_stores_what_generate_then_uses(place, capsys):

@@ -1,7 +1,8 @@
 """Searches the times at which a model is called, for a number of calls, and stores them with the model.
 
-Half of the clips search, the other half judge; what wins is stored in MODEL's .json, and used from then on whenever as
-many steps are asked for. A shipped model is copied first: give --out.
+Half of the clips search, the other half judge. What gains more than two standard errors over even times is stored in
+MODEL's .json, and used from then on whenever as many steps are asked for; else even times are. A shipped model is
+copied first: give --out.
 """
 
 import argparse
@@ -24,7 +25,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", metavar="DATA", help="manifest (.jsonl) or folder of recordings")
     parser.add_argument("--calls", default="1,2,3,4,6,8", metavar="N,N", help="numbers of steps (default: 1,2,3,4,6,8)")
     parser.add_argument("--measure", default="mr_stft", metavar="NAME", help="what is to be best (default: mr_stft)")
-    parser.add_argument("--clips", type=int, default=12, metavar="N", help="recordings taken from DATA (default: 12)")
+    parser.add_argument("--clips", type=int, default=32, metavar="N", help="recordings taken from DATA (default: 32)")
     parser.add_argument("--seconds", type=float, default=1.5, metavar="S", help="taken of each (default: 1.5)")
     parser.add_argument("--evaluations", type=int, default=30, metavar="N", help="grids tried per count (default: 30)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (default: 0)")
@@ -101,8 +102,8 @@ def _clips(vocoder: "Vocoder", options: argparse.Namespace) -> "Tensor":
     from audiodiff.recordings import recordings_of
 
     length = round(options.seconds * vocoder.sample_rate) // vocoder.hop_length * vocoder.hop_length
-    if length < vocoder.mel.min_samples or options.clips < 2:
-        raise ValueError(f"--seconds {options.seconds:g}, --clips {options.clips}: give longer clips, and at least 2")
+    if length < vocoder.mel.min_samples or options.clips < 4:
+        raise ValueError(f"--seconds {options.seconds:g}, --clips {options.clips}: give longer clips, and at least 4")
     chosen = recordings_of(options.data, at_least=options.seconds, count=options.clips)
     clips = []
     for recording in chosen:
