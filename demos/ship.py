@@ -119,8 +119,8 @@ def card(target: Path, facts: dict, table: dict, command: str) -> str:
         parameters=sum(p.numel() for p in model.parameters()),
         mel=", ".join(f"{k} {v}" for k, v in dataclasses.asdict(model.mel).items()),
         sampling=f"{model.steps} step(s) of DDIM from {type(model.start).__name__} {start}, "
-        f"{model.projections} projections onto the mel per step; searched times for "
-        f"{', '.join(str(len(times) - 1) for times in model.times) or 'no number of'} steps",
+        f"{model.projections} projections onto the mel per step"
+        + (f"; searched times for {', '.join(str(len(t) - 1) for t in model.times)} steps" if model.times else ""),
         receptive_field=model.denoiser.network.receptive_field(),
         clips_scored=table["clips"],
         sha=table["clips_sha256"],
