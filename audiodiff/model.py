@@ -6,6 +6,7 @@
 There is one way to sound, `generate`: the command line, the training preview and the demo page all call it.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -17,7 +18,7 @@ from audiodiff.consistency import MelProjection
 from audiodiff.denoisers import Conditioned, Denoise, Denoiser, Refined, scales
 from audiodiff.mel import LogMel, MelSpec
 from audiodiff.priors import Identity, Prior
-from audiodiff.schedules import even_times, explicit
+from audiodiff.schedules import GRIDS, even_times, explicit
 from audiodiff.solvers import DDIM, Solver, sample
 from audiodiff.solvers.base import Callback, white_noise
 from audiodiff.starts import PureNoise, Start
@@ -87,13 +88,15 @@ class Model(nn.Module):
             raise ValueError(f"{path}: holds a {type(model).__name__}, and a {cls.__name__} is wanted")
         return model
 
-    def grid(self, steps: int | None = None, start: float = 1.0) -> Tensor:
-        """Returns the times that `generate` walks by default, [steps + 1]: searched for this model, else even."""
-        steps = self.steps if steps is None else steps
+    def grid(self, steps: int | None = None, start: float = 1.0, solver: Solver | None = None) -> Tensor:
+        """Returns the times that `generate` walks by default, [steps + 1]: searched ones, else the solver's."""
+        steps, schedule = self.steps if steps is None else steps, self.denoiser.schedule
         for times in self.times:
             if len(times) == steps + 1 and float(times[0]) == start:
                 return times
-        return even_times(steps, start)
+        if math.isinf(float(schedule.log_snr(torch.tensor(start, dtype=torch.float64)))):
+            return even_times(steps, start)  # nothing is even in log-SNR from zero SNR on
+        return GRIDS[(solver or self.solver).grid](schedule, steps, start)
 
     def _noise(self, batch: int, n_samples: int, seed: int) -> tuple[Tensor, list[torch.Generator]]:
         """Draws white noise, [batch, 1, n_samples], and returns the generators, from which solvers may draw on.
@@ -170,7 +173,7 @@ class Vocoder(Model):
         mel, start = mel.to(self.device, torch.float32), start or self.start
         shape = self.prior.shape(mel)
         noise, generators = self._noise(len(mel), mel.shape[-1] * self.hop_length, seed)
-        times = self.grid(steps, start.time) if times is None else times
+        times = self.grid(steps, start.time, solver) if times is None else times
         if float(times[0]) != start.time:
             raise ValueError(f"times begin at {float(times[0]):g}, the start at {start.time:g}: make them equal")
         denoise = self._bind(mel, shape, chunk_frames)
@@ -260,7 +263,7 @@ class Generator(Model):
         if n_samples < 1 or batch < 1:
             raise ValueError(f"n_samples={n_samples}, batch={batch}: both must be at least 1")
         whole = -(-n_samples // self.hop_length) * self.hop_length
-        times = self.grid(steps) if times is None else times
+        times = self.grid(steps, 1.0, solver) if times is None else times
         noise, generators = self._noise(batch, whole, seed)
         x = scales(self.denoiser.schedule, times[0], noise)[1] * noise
         denoise = Conditioned(self.denoiser, None)

@@ -20,7 +20,7 @@ from audiodiff.mel import MelSpec
 from audiodiff.model import Vocoder
 from audiodiff.resynthesis import Resynthesis, resynthesise, vocode
 from audiodiff.schedules import GRIDS, explicit
-from audiodiff.solvers import name_of, solver_named
+from audiodiff.solvers import Solver, name_of, solver_named
 from audiodiff.starts import GriffinLim, PureNoise, Start
 
 __all__ = ["STARTS", "Recipe", "build_start", "describe_start", "make", "named_start", "recipe"]
@@ -122,7 +122,8 @@ def recipe(
         ValueError: A value lies outside its range.
     """
     begin = vocoder.start if start is None else named_start(start, vocoder)
-    grid = _grid(vocoder, times, steps, begin.time)
+    stepper = solver_named(solver) if solver and solver != OWN else vocoder.solver
+    grid = _grid(vocoder, times, steps, begin.time, stepper)
     shipped = not Path(model).exists() and str(model) in files.shipped()
     return Recipe(
         command=command,
@@ -159,12 +160,12 @@ def make(vocoder: Vocoder, recipe: Recipe, path: str | Path) -> Resynthesis:
         )
 
 
-def _grid(vocoder: Vocoder, times: str | None, steps: int | None, start: float) -> Tensor:
+def _grid(vocoder: Vocoder, times: str | None, steps: int | None, start: float, solver: Solver) -> Tensor:
     """Reads what was said about times."""
     if steps is not None and not _is_int(steps, 1):
         raise ValueError(f"steps={steps}: a whole number from 1 to {LARGEST_COUNT} is wanted")
     if times is None:
-        return vocoder.grid(steps, start)
+        return vocoder.grid(steps, start, solver)
     if times in GRIDS:
         return GRIDS[times](vocoder.denoiser.schedule, vocoder.steps if steps is None else steps, start)
     try:

@@ -17,8 +17,8 @@ from audiodiff.model import Generator, Vocoder
 from audiodiff.nn import HybridNetwork
 from audiodiff.priors import Identity, MelShaped
 from audiodiff.resynthesis import CallCounter, analyse, resynthesise, vocode
-from audiodiff.schedules import CosineVP, even_times
-from audiodiff.solvers import DPMSolver2M, solver_named, solver_names
+from audiodiff.schedules import GRIDS, CosineVP, ZeroTerminalSNR, even_times
+from audiodiff.solvers import DDIM, DPMSolver2M, solver_named, solver_names
 from audiodiff.starts import GriffinLim, PureNoise
 
 # The pairs of rate and hop that the library promises: with a network hop that divides the mel's.
@@ -115,6 +115,25 @@ def test_generate_makes_each_clip_from_its_own_seed(vocoder, mel, start, solver)
     assert not torch.allclose(together[:1], vocoder.generate(mel, seed=11, **options), atol=1e-3)
 
 
+@pytest.mark.parametrize("name", ["ddim", "dpmpp-2m", "unipc", "heun"])
+def test_generate_walks_the_grid_that_suits_the_solver(vocoder, mel, name):
+    solver = solver_named(name)
+    wanted = GRIDS["even-t" if name == "ddim" else "even-log-snr"](vocoder.denoiser.schedule, 3, 1.0)
+    assert torch.equal(vocoder.grid(3, solver=solver), wanted)
+    assert torch.equal(
+        vocoder.generate(mel, steps=3, solver=solver), vocoder.generate(mel, times=wanted, solver=solver)
+    )
+
+
+def test_generate_walks_even_times_from_zero_snr_with_any_solver(tiny_model_path):
+    vocoder = Vocoder.load(tiny_model_path)
+    vocoder.denoiser.schedule = ZeroTerminalSNR(CosineVP())
+    assert torch.equal(vocoder.grid(3, solver=solver_named("unipc")), even_times(3))
+    assert torch.equal(
+        vocoder.grid(3, 0.5, solver_named("unipc")), GRIDS["even-log-snr"](vocoder.denoiser.schedule, 3, 0.5)
+    )
+
+
 def test_generate_is_reproducible_and_leaves_global_randomness_alone(vocoder, mel):
     before = torch.random.get_rng_state()
     first = vocoder.generate(mel, seed=3)
@@ -196,7 +215,7 @@ def test_generate_follows_steps_times_solver_and_callback(vocoder, mel):
 def test_generate_begins_where_its_start_says(vocoder, mel):
     start, times = GriffinLim(vocoder.mel, time=0.3, n_iter=1), []
 
-    class Spy(DPMSolver2M):
+    class Spy(DDIM):
         def step(self, denoise, x_t, t, s, memory=None, generator=None):
             times.append(float(t))
             return super().step(denoise, x_t, t, s, memory, generator)

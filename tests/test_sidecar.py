@@ -40,7 +40,7 @@ def made(*options, source="in.wav", command="resynth"):
 
 
 def test_sidecar_holds_what_is_needed_and_nothing_else(place):
-    note = made("--seed", "3", "--steps", "4", "--solver", "dpmpp-2m", "--chunk-seconds", "0.32")
+    note = made("--seed", "3", "--steps", "4", "--solver", "midpoint", "--chunk-seconds", "0.32")
     vocoder = Vocoder.load("tiny.safetensors")
     assert note == {
         "command": "resynth",
@@ -50,7 +50,7 @@ def test_sidecar_holds_what_is_needed_and_nothing_else(place):
         "device": devices.resolve("auto").type,
         "threads": torch.get_num_threads(),
         "seed": 3,
-        "solver": "dpmpp-2m",
+        "solver": "midpoint",
         "times": [1.0, 0.75, 0.5, 0.25, 0.0],
         "start": {"name": "noise"},
         "chunk_frames": 20,

@@ -79,11 +79,13 @@ class Solver(abc.ABC):
         order: Declared order of convergence; a test measures it.
         calls_per_step: Denoiser calls that one step makes.
         stochastic: Whether a step draws noise.
+        grid: Name of the grid of times that suits it, one of `schedules.GRIDS`.
     """
 
     order: int
     calls_per_step: int
     stochastic: bool = False
+    grid: str = "even-t"
 
     @abc.abstractmethod
     def step(

@@ -61,6 +61,7 @@ class DPMSolver2M(Solver):
 
     order = 2
     calls_per_step = 1
+    grid = "even-log-snr"  # it extrapolates in log-SNR; the last of even times is a jump
 
     def step(
         self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, memory: Memory = None, generator: Noise = None
@@ -90,6 +91,7 @@ class DPMSolver3M(Solver):
 
     order = 3
     calls_per_step = 1
+    grid = "even-log-snr"  # it extrapolates in log-SNR; the last of even times is a jump
     curvature_share = 1.0  # 0.5 gives the trajectory of diffusers
 
     def step(
@@ -128,6 +130,7 @@ class SDEDPMSolver2M(Solver):
     order = 2
     calls_per_step = 1
     stochastic = True
+    grid = "even-log-snr"  # it extrapolates in log-SNR; the last of even times is a jump
 
     def step(
         self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, memory: Memory = None, generator: Noise = None

@@ -27,6 +27,7 @@ class Heun(Solver):
 
     order = 2
     calls_per_step = 2
+    grid = "even-log-snr"  # sigma / alpha spans many orders of magnitude; the first of even times would leap over most
 
     def __init__(self, churn: float = 0.0, noise: float = 1.0) -> None:
         if not (0 <= churn <= MOST_CHURN and noise > 0):

@@ -33,6 +33,7 @@ class UniPC(Solver):
     """
 
     calls_per_step = 1
+    grid = "even-log-snr"  # it extrapolates in log-SNR; the last of even times is a jump
 
     def __init__(self, steps_back: int = 2, variant: int = 2) -> None:
         if steps_back not in (1, 2, 3) or variant not in (1, 2):
