@@ -348,7 +348,7 @@ def test_visitors_choices_reach_the_model(visit, speech, tiny_model_path, tmp_pa
     here.page.get_by_label("number input for Solver steps").fill("3")
     here.page.get_by_label("Seed").fill("7")
     here.page.get_by_label("Solver", exact=True).click()
-    here.page.get_by_role("option", name="dpmpp-2m").click()
+    here.page.get_by_role("option", name="dpmpp-2m", exact=True).click()
     here.page.get_by_label("pure noise", exact=True).check()
     here.press()
     assert NUMBERS.fullmatch(here.numbers().strip())[1] == "3"
