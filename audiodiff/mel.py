@@ -13,7 +13,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from audiodiff.stft import hann, istft, stft
+from audiodiff.stft import envelope, hann, istft, stft
 
 __all__ = ["LogMel", "MelSpec", "band_weights", "mel_filters"]
 
@@ -96,13 +96,19 @@ class MelSpec:
 
     def stft(self, waveform: Tensor) -> Tensor:
         """Transforms [B, T] to the complex frames under this mel, [B, F, n_fft // 2 + 1]."""
-        window = hann(self.win_length, self.n_fft, 1.0, waveform.dtype, waveform.device)
-        return stft(waveform, window, self.hop_length, self.padding, self.pad_mode)
+        return stft(waveform, self._window(waveform), self.hop_length, self.padding, self.pad_mode)
 
-    def istft(self, spectrum: Tensor) -> Tensor:
-        """Inverts `stft` to [B, F hop_length]."""
-        window = hann(self.win_length, self.n_fft, 1.0, spectrum.real.dtype, spectrum.device)
-        return istft(spectrum, window, self.hop_length, self.padding, spectrum.shape[-2] * self.hop_length)
+    def istft(self, spectrum: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Inverts `stft` to [B, F hop_length]; `weights` as from `envelope`, to compute them once for many frames."""
+        window, length = self._window(spectrum.real), spectrum.shape[-2] * self.hop_length
+        return istft(spectrum, window, self.hop_length, self.padding, length, weights)
+
+    def envelope(self, n_frames: int, like: Tensor) -> Tensor:
+        """Computes the weights of `istft`, in the dtype and on the device of a tensor."""
+        return envelope(self._window(like), n_frames, self.hop_length)
+
+    def _window(self, like: Tensor) -> Tensor:
+        return hann(self.win_length, self.n_fft, 1.0, like.dtype, like.device)
 
     def compress(self, bands: Tensor) -> Tensor:
         """Maps band values (magnitude^power) to log-mels."""

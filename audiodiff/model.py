@@ -119,6 +119,7 @@ class Vocoder(Model):
         projections: Rounds by which every estimate is projected onto the mel; 0 for none.
         solver: How to step unless told otherwise; DDIM by default.
         times: Grids of times that were searched for this model.
+        finish: Rounds by which what comes out of the last step is projected onto the mel.
     """
 
     def __init__(
@@ -131,11 +132,13 @@ class Vocoder(Model):
         projections: int = 16,
         solver: Solver | None = None,
         times: Sequence[Sequence[float]] | None = None,
+        finish: int = 0,
     ) -> None:
         super().__init__(denoiser, prior, mel.sample_rate, mel.hop_length, start or PureNoise(), steps, solver, times)
         self.mel = mel
         self.log_mel = LogMel(mel)
         self.projections = projections
+        self.finish = finish
 
     def spectrogram(self, waveform: Tensor) -> Tensor:
         """Computes the log-mel spectrogram of a waveform, [B, 1, T] to [B, M, F], at the model's sample rate."""
@@ -179,7 +182,7 @@ class Vocoder(Model):
         denoise = self._bind(mel, shape, chunk_frames)
         x = start(mel, noise, lambda waveform: self.prior.encode(waveform, shape), self.denoiser.schedule)
         x = sample(denoise, solver or self.solver, x, times, generator=generators, callback=callback)
-        return self.prior.decode(x, shape)
+        return MelProjection(self.mel, mel, self.finish)(self.prior.decode(x, shape))
 
     def _bind(self, mel: Tensor, shape: Tensor, chunk_frames: int | None) -> Denoise:
         """Makes the denoiser of one utterance: conditioned, in chunks if asked, projected onto the mel."""

@@ -21,11 +21,16 @@ from audiodiff.model import Vocoder
 from audiodiff.resynthesis import Resynthesis, resynthesise, vocode
 from audiodiff.schedules import GRIDS, explicit
 from audiodiff.solvers import Solver, name_of, solver_named
-from audiodiff.starts import GriffinLim, PureNoise, Start
+from audiodiff.starts import CoarseToFine, GriffinLim, MelNoise, PureNoise, Start
 
 __all__ = ["STARTS", "Recipe", "build_start", "describe_start", "make", "named_start", "recipe"]
 
-STARTS: dict[str, type[Start]] = {"noise": PureNoise, "griffin-lim": GriffinLim}
+STARTS: dict[str, type[Start]] = {
+    "noise": PureNoise,
+    "mel": MelNoise,
+    "griffin-lim": GriffinLim,
+    "coarse-to-fine": CoarseToFine,
+}
 """The names by which recipes and the command line know the starts."""
 
 MAKERS: dict[str, tuple[Callable[[Path, Vocoder], Tensor], Callable[..., Resynthesis]]] = {

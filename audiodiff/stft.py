@@ -9,7 +9,7 @@ import functools
 import torch
 from torch import Tensor
 
-__all__ = ["hann", "istft", "overlap_add", "stft"]
+__all__ = ["envelope", "hann", "istft", "overlap_add", "stft"]
 
 
 @functools.lru_cache(maxsize=32)
@@ -31,21 +31,36 @@ def stft(waveform: Tensor, window: Tensor, hop_length: int, padding: tuple[int, 
     return torch.fft.rfft(waveform.unfold(-1, len(window), hop_length) * window)
 
 
-def istft(spectrum: Tensor, window: Tensor, hop_length: int, padding: tuple[int, int], length: int) -> Tensor:
+def istft(
+    spectrum: Tensor,
+    window: Tensor,
+    hop_length: int,
+    padding: tuple[int, int],
+    length: int,
+    weights: Tensor | None = None,
+) -> Tensor:
     """Inverts `stft` by weighted overlap-add, the least-squares inverse, to [B, length].
 
     x = sum_k w(n - kH) y_k(n - kH) / sum_k w²(n - kH).    Reference: Griffin & Lim, 1984, equation 6.
 
-    Samples under no window come out as 0.
+    Samples under no window come out as 0. `weights` is the divisor, from `envelope`, where it is at hand already.
     """
     frames = torch.fft.irfft(spectrum, n=len(window)) * window
-    envelope = overlap_add((window**2).expand(spectrum.shape[-2], -1), hop_length)
-    # The first sample of a periodic Hann window is 0: where nothing else overlaps, 0 / 0 becomes 0.
-    waveform = overlap_add(frames, hop_length) / envelope.clamp(min=1e-5)
+    if weights is None:
+        weights = envelope(window, spectrum.shape[-2], hop_length)
+    waveform = overlap_add(frames, hop_length) / weights
     missing = padding[0] + length - waveform.shape[-1]
     if missing > 0:
         waveform = torch.nn.functional.pad(waveform, (0, missing))
     return waveform[..., padding[0] : padding[0] + length]
+
+
+def envelope(window: Tensor, n_frames: int, hop_length: int) -> Tensor:
+    """Adds up the squares of all frames' windows: [(n_frames + ceil(N / hop) - 1) hop].
+
+    The first sample of a periodic Hann window is 0: where nothing else overlaps, 0 / 0 shall become 0.
+    """
+    return overlap_add((window**2).expand(n_frames, -1), hop_length).clamp(min=1e-5)
 
 
 def overlap_add(frames: Tensor, hop_length: int) -> Tensor:

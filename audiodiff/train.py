@@ -27,7 +27,6 @@ from audiodiff.data import ClipData, NumberSampler, clip_loader
 from audiodiff.model import Model
 from audiodiff.recordings import Recording, measure_level, read_manifest, scan_folder
 from audiodiff.training.callbacks import EMA, Checkpoints, ClipsPerSecond, Previews, Throughput
-from audiodiff.training.lit import LitModel
 from audiodiff.training.verdict import sound_of, untrained, verdict
 
 __all__ = ["train"]
@@ -52,8 +51,8 @@ def train(cfg: DictConfig) -> dict[str, float]:
     (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
 
     training, validation = _recordings(cfg.data)
-    model = _model(cfg, everything["model"], training)
-    lit = LitModel(
+    model = _model(cfg, everything, training)
+    lit = instantiate(cfg.stage)(
         model,
         build(everything["loss"]),
         instantiate(cfg.optim.optimizer),
@@ -149,17 +148,22 @@ def _recordings(data: DictConfig) -> tuple[list[Recording], list[Recording]]:
     return recordings[: len(recordings) - held_out], recordings[len(recordings) - held_out :] or recordings
 
 
-def _model(cfg: DictConfig, section: dict[str, Any], training: list[Recording]) -> Model:
-    model = build(section)
-    model.config = section
+def _model(cfg: DictConfig, everything: dict[str, Any], training: list[Recording]) -> Model:
+    first = files.load(cfg.init_from) if cfg.init_from else None
+    if cfg.init_model:
+        if first is None:
+            raise ValueError("this stage goes on with a trained model: name it, as in init_from=speech-16k")
+        everything["model"] = first.config | everything["init_model"]
+    model = build(everything["model"])
+    model.config = everything["model"]
     model.info = {
         **plain(cfg.info),
         "level": measure_level(training),
         "clips": len(training),
         "hours": round(sum(r.n_samples / r.sample_rate for r in training) / 3600, 2),
     }
-    if cfg.init_from:
-        model.load_state_dict(files.load(cfg.init_from).state_dict())
+    if first is not None:
+        model.load_state_dict(first.state_dict())
         log.info("weights initialised from %s", cfg.init_from)
     return model
 

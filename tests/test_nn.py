@@ -6,10 +6,10 @@ from torch import nn
 
 from audiodiff.nn import HybridNetwork
 from audiodiff.nn.attention import AttentionBlock, WindowedAttention
-from audiodiff.nn.conv import ConvBlock, Modulation
+from audiodiff.nn.conv import ConvBlock, DepthwiseConv, Modulation
 from audiodiff.nn.embedding import LogSNREmbedding
 from audiodiff.nn.frontend import LappedTransform
-from audiodiff.nn.hybrid import MelEncoder
+from audiodiff.nn.mel_encoder import MelEncoder
 
 SMALL = dict(hop_length=8, n_fft=32, width=8, dilations=(1, 2), n_stages=2, kernel=3, n_heads=2, reach=3, embedding=8)
 SIZES = [(32, 8), (512, 128), (33, 8), (30, 7), (100, 50), (600, 147)]  # n_fft, hop: powers of two, odd, not dividing
@@ -121,13 +121,11 @@ def test_network_output_is_a_complex_mask_and_a_residual():
     bins = SMALL["n_fft"] // 2 + 1
     network.norm.weight.data.zero_()
     network.norm.bias.data.copy_(torch.eye(SMALL["width"])[0])
-    residual = draw(2 * bins)
-    network.outward.weight.data[:, 0] = torch.cat([torch.full((bins,), 2.0), torch.full((bins,), 3.0), residual])
+    mask, residual = torch.tensor([2.0, 3.0]).repeat(bins), draw(2 * bins)  # real and imaginary parts take turns
+    network.outward.weight.data[:, 0] = torch.cat([mask, residual])
     x = draw(1, 1, 160)
-    real, imag = network.transform.analyse(x).chunk(2, -1)
-    wanted = torch.complex(real, imag) * (3 + 3j) + torch.complex(*residual.chunk(2))
-    frames = torch.cat([wanted.real, wanted.imag], -1)
-    assert torch.allclose(network(x, draw(1)), network.transform.synthesise(frames), atol=1e-12)
+    wanted = network.transform.analyse(x) * (3 + 3j) + torch.view_as_complex(residual.view(-1, 2))
+    assert torch.allclose(network(x, draw(1)), network.transform.synthesise(wanted), atol=1e-12)
 
 
 def test_network_runs_under_bfloat16_autocast():
@@ -177,7 +175,7 @@ def test_attention_heads_must_divide_the_width():
         WindowedAttention(6, 4, 2)
 
 
-@pytest.mark.parametrize("block", [ConvBlock(8, 3, 2, 2.0, 4), AttentionBlock(8, 2, 3, 2.0, 4)])
+@pytest.mark.parametrize("block", [ConvBlock(8, 3, 2, 2.0, 4), AttentionBlock(WindowedAttention(8, 2, 3), 8, 2.0, 4)])
 def test_network_blocks_start_closed(block):
     h = draw(2, 10, 8)
     assert torch.equal(block.double()(h, draw(2, 4)), h)
@@ -186,9 +184,9 @@ def test_network_blocks_start_closed(block):
 def test_network_blocks_add_what_their_gates_let_through():
     h, embedding = draw(2, 10, 8), draw(2, 4)
     block = randomised(ConvBlock(8, 3, 2, 2.0, 4))
-    mixed, gate = block.modulation(block.conv(h.transpose(1, 2)).transpose(1, 2), embedding)
+    mixed, gate = block.modulation(block.conv(h), embedding)
     assert torch.allclose(block(h, embedding), h + gate * block.mlp(mixed), atol=1e-12)
-    block = randomised(AttentionBlock(8, 2, 3, 2.0, 4))
+    block = randomised(AttentionBlock(WindowedAttention(8, 2, 3), 8, 2.0, 4))
     mixed, gate = block.before_attention(h, embedding)
     halfway = h + gate * block.attention(mixed)
     mixed, gate = block.before_mlp(halfway, embedding)
@@ -237,35 +235,40 @@ def test_network_embedding_tells_all_log_snrs_apart():
 
 
 def test_mel_encoder_gives_each_mel_frame_its_own_network_frames():
-    encoder, mel = randomised(MelEncoder(5, 32, 8, 6, 2, 7)), draw(1, 5, 30)
+    encoder, mel = randomised(MelEncoder(5, 32, 8, 6, 12, 7)), draw(1, 5, 30)
     base = encoder(mel)
-    assert base.shape == (1, 30 * 4, 2, 6)
+    assert base.shape == (1, 30 * 4, 12)
     changed = mel.clone()
     changed[..., 12] += 1
-    moved = (encoder(changed) - base).abs().sum((0, 2, 3)).nonzero().flatten()
+    moved = (encoder(changed) - base).abs().sum((0, 2)).nonzero().flatten()
     # kernels of 7, 3 and 1 taps: four frames to each side, four network frames for each
     assert (int(moved.min()), int(moved.max())) == (4 * (12 - 4), 4 * (12 + 4 + 1) - 1)
 
 
-def test_mel_encoder_orders_network_frames_stages_and_channels():
-    encoder, mel = randomised(MelEncoder(5, 24, 8, 6, 2, 3)), draw(1, 5, 7)
-    flat = encoder.outward(encoder.layers((mel + 5) / 3))[0]  # [upsampling · stages · channels, frames]
+def test_mel_encoder_orders_network_frames_then_features():
+    encoder, mel = randomised(MelEncoder(5, 24, 8, 6, 12, 3)), draw(1, 5, 7)
+    flat = encoder.outward(encoder.layers((mel + 5) / 3))[0]  # [upsampling · features, frames]
     out = encoder(mel)[0]
-    for frame, part, stage, channel in ((0, 0, 0, 0), (3, 2, 1, 4), (6, 1, 0, 5)):
-        assert out[3 * frame + part, stage, channel] == flat[(part * 2 + stage) * 6 + channel, frame]
+    for frame, part, feature in ((0, 0, 0), (3, 2, 10), (6, 1, 5)):
+        assert out[3 * frame + part, feature] == flat[part * 12 + feature, frame]
+
+
+def test_depthwise_convolution_is_a_grouped_one():
+    conv, h = randomised(DepthwiseConv(6, 5, 3)), draw(2, 20, 6)
+    same = nn.functional.conv1d(h.transpose(1, 2), conv.weight, conv.bias, padding=6, dilation=3, groups=6)
+    assert torch.allclose(conv(h), same.transpose(1, 2), atol=1e-12)
 
 
 @pytest.mark.parametrize(("n_fft", "hop"), SIZES)
 def test_lapped_transform_is_inverted_everywhere(n_fft, hop):
     transform, x = LappedTransform(n_fft, hop), draw(2, 1, 11 * hop)
     frames = transform.analyse(x)
-    assert frames.shape == (2, 11, transform.n_features)
+    assert frames.shape == (2, 11, transform.n_bins)
     assert torch.allclose(transform.synthesise(frames), x, atol=1e-12)  # float64
 
 
 def test_lapped_transform_of_unit_white_noise_has_unit_variance():
     frames = LappedTransform(512, 128).analyse(draw(1, 1, 128 * 2000))
-    power = frames[0, 4:-4].square().mean(0)
-    inner = torch.cat([power[1:256], power[258:-1]])  # bins 0 and n_fft / 2 are real: all in one part
+    inner = torch.view_as_real(frames[0, 4:-4]).square().mean(0)[1:-1]  # bins 0 and n_fft / 2 are real
     assert float(inner.mean()) == pytest.approx(1, abs=0.01)  # standard error about 0.002
     assert float(inner.std()) < 0.06  # 2000 overlapping frames: about 0.04

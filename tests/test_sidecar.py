@@ -207,7 +207,7 @@ def test_other_versions_are_told_and_no_error(place, caplog):
     note = made()
     Path("out.wav.json").write_text(json.dumps(note | {"versions": note["versions"] | {"torch": "1.0"}}))
     assert main(["regenerate", "out.wav.json", "again.wav"]) == 0
-    assert len(caplog.records) == 1
+    assert len([record for record in caplog.records if "full scale" not in record.getMessage()]) == 1
     assert f"torch {torch.__version__}" in caplog.text
     assert "numpy" not in caplog.text
 

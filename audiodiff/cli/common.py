@@ -63,7 +63,9 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
         help="even-t, even-log-snr, karras, quadratic, or numbers from 1 to 0 such as 1,0.6,0 (default: those searched "
         "for the model, else the solver's: even-t or even-log-snr)",
     )
-    group.add_argument("--start", metavar="NAME", help="noise or griffin-lim (default: the model's own)")
+    group.add_argument(
+        "--start", metavar="NAME", help="noise, mel, griffin-lim or coarse-to-fine (default: the model's own)"
+    )
     group.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (default: 0)")
     group.add_argument(
         "--chunk-seconds", type=float, metavar="S", help="seconds that go through the network at once; bounds memory"

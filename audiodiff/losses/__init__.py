@@ -8,7 +8,7 @@ diffused space, and auxiliary *terms* on waveforms. Each is a config group.
 
 from audiodiff.losses.denoising import DenoisingLoss, LossTerms
 from audiodiff.losses.distances import EnergyBalanced, SquaredError
-from audiodiff.losses.terms import LogSpectral, MelL1, MultiResolutionSTFT, Phase, Term
+from audiodiff.losses.terms import LogSpectral, MelL1, MultiResolutionSTFT, MultiScaleMel, Phase, Term
 from audiodiff.losses.times import LogitNormalTimes, LogNormalTimes, PowerTimes, Times
 from audiodiff.losses.weightings import DataWeight, MinSNR, NoiseWeight, SigmoidWeight, VelocityWeight, Weighting
 
@@ -23,6 +23,7 @@ __all__ = [
     "MelL1",
     "MinSNR",
     "MultiResolutionSTFT",
+    "MultiScaleMel",
     "NoiseWeight",
     "Phase",
     "PowerTimes",

@@ -55,6 +55,7 @@ class DenoisingLoss:
         generator: torch.Generator,
         rank: int = 0,
         world: int = 1,
+        refine: Callable[[Tensor], Tensor] | None = None,
     ) -> LossTerms:
         """Returns the terms of a batch.
 
@@ -64,12 +65,15 @@ class DenoisingLoss:
             decode: Maps the diffused space to waveforms.
             generator: A CPU generator, from which times and noise are drawn.
             rank, world: This process and the number of processes, which share out the times between them.
+            refine: What the estimate goes through before it is compared, such as a projection; gradients pass it.
         """
         t = self.times(len(x), generator, denoiser.schedule, rank, world)
         eps = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
         alpha, sigma = scales(denoiser.schedule, t, x)
         log_snr = denoiser.schedule.log_snr(t)
         estimate = denoiser(alpha * x + sigma * eps, t, condition).x
+        if refine is not None:
+            estimate = refine(estimate)
         error = self.weighting(log_snr, denoiser.prediction.sigma_data).to(x) * self.distance(estimate, x, decode)
         found = {}
         if self.terms:

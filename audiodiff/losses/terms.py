@@ -1,6 +1,7 @@
 """Auxiliary terms: what a squared error of the signal does not see, measured on decoded waveforms, per clip."""
 
 import abc
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -8,7 +9,7 @@ from torch import Tensor
 from audiodiff.mel import LogMel, MelSpec
 from audiodiff.stft import hann, stft
 
-__all__ = ["LogSpectral", "MelL1", "MultiResolutionSTFT", "Phase", "Term"]
+__all__ = ["LogSpectral", "MelL1", "MultiResolutionSTFT", "MultiScaleMel", "Phase", "Term"]
 
 
 class Term(abc.ABC):
@@ -84,6 +85,35 @@ class MelL1(Term):
         """Returns the mean of |mel(ŷ) - mel(y)|."""
         test, reference = self._log_mel(test), self._log_mel(reference)
         return self._log_mel.spec.log_ratio(test, reference).abs().mean((1, 2))
+
+
+class MultiScaleMel(Term):
+    """Takes the mean of log-mel distances at several frame lengths, each with a hop of a quarter of a frame.
+
+    Reference: Kumar et al., 2023, arXiv:2306.06546.
+
+    Args:
+        sample_rate: Hz.
+        weight: By which the loss multiplies it.
+        scales: Samples per frame and bands, of each.
+        floor: Smallest band value before the logarithm, full scale = 1.
+    """
+
+    def __init__(
+        self,
+        sample_rate: int,
+        weight: float = 1.0,
+        scales: Sequence[tuple[int, int]] = ((256, 20), (512, 40), (1024, 80), (2048, 120)),
+        floor: float = 1e-4,
+    ) -> None:
+        super().__init__(weight)
+        shared = {"sample_rate": sample_rate, "f_max": sample_rate / 2, "floor": _positive(floor)}
+        specs = [MelSpec(n_fft=n, win_length=n, hop_length=n // 4, n_mels=m, **shared) for n, m in scales]
+        self._distances = [MelL1(spec) for spec in specs]
+
+    def __call__(self, test: Tensor, reference: Tensor) -> Tensor:
+        """Returns the mean of the scales' distances, in nepers."""
+        return sum(distance(test, reference) for distance in self._distances) / len(self._distances)
 
 
 class Phase(Term):

@@ -1,12 +1,12 @@
-"""Attention within a sliding window: each frame sees `reach` frames to each side, however long the signal is."""
+"""Attention: in a sliding window along time, however long the signal is, or across the bands of one frame."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from audiodiff.nn.conv import Modulation
+from audiodiff.nn.conv import Modulation, perceptron
 
-__all__ = ["AttentionBlock", "WindowedAttention"]
+__all__ = ["AttentionBlock", "BandAttention", "WindowedAttention"]
 
 
 class WindowedAttention(nn.Module):
@@ -60,29 +60,54 @@ class WindowedAttention(nn.Module):
         return by_distance[:, None].float() + torch.where(seen, 0.0, -1e9)
 
 
-class AttentionBlock(nn.Module):
-    """A transformer block: windowed attention, then a perceptron, each modulated and gated by the log-SNR.
+class BandAttention(nn.Module):
+    """Attends across the bands of one frame, from each to all.
 
     Args:
         width: Channels.
-        n_heads: Heads.
-        reach: Frames seen to each side.
+        n_heads: Heads; must divide the width.
+        n_bands: Bands.
+    """
+
+    reach = 0  # frames seen to each side
+
+    def __init__(self, width: int, n_heads: int, n_bands: int) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.n_bands = n_bands
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Maps [B, F bands, C] to [B, F bands, C]."""
+        qkv = self.qkv(h).view(-1, self.n_bands, 3, self.n_heads, h.shape[-1] // self.n_heads)
+        mixed = functional.scaled_dot_product_attention(*qkv.permute(2, 0, 3, 1, 4))
+        return self.out(mixed.transpose(1, 2).reshape(h.shape))
+
+
+class AttentionBlock(nn.Module):
+    """A transformer block: attention, then a perceptron, each modulated and gated by the log-SNR.
+
+    Args:
+        attention: Maps [B, N, C] to [B, N, C].
+        width: Channels.
         expansion: Hidden width of the perceptron in units of width.
         embedding: Size of the log-SNR embedding.
     """
 
-    def __init__(self, width: int, n_heads: int, reach: int, expansion: float, embedding: int) -> None:
+    def __init__(
+        self, attention: WindowedAttention | BandAttention, width: int, expansion: float, embedding: int
+    ) -> None:
         super().__init__()
-        self.reach = reach
-        self.attention = WindowedAttention(width, n_heads, reach)
+        self.reach = attention.reach
+        self.attention = attention
         self.before_attention = Modulation(width, embedding)
         self.before_mlp = Modulation(width, embedding)
-        hidden = int(width * expansion)
-        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, width))
+        self.mlp = perceptron(width, expansion)
 
     def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
-        """Maps frames [B, F, C] and a log-SNR embedding [B, E] to frames [B, F, C]."""
+        """Maps [B, N, C] and a log-SNR embedding [B, E] to [B, N, C]."""
         mixed, gate = self.before_attention(h, embedding)
-        h = h + gate * self.attention(mixed)
+        h = torch.addcmul(h, gate, self.attention(mixed))
         mixed, gate = self.before_mlp(h, embedding)
-        return h + gate * self.mlp(mixed)
+        return torch.addcmul(h, gate, self.mlp(mixed))

@@ -13,14 +13,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from audiodiff.nn.attention import AttentionBlock
+from audiodiff.mel import MelSpec
+from audiodiff.nn.attention import AttentionBlock, WindowedAttention
 from audiodiff.nn.conv import ConvBlock
 from audiodiff.nn.embedding import LogSNREmbedding
 from audiodiff.nn.frontend import LappedTransform
+from audiodiff.nn.magnitudes import ExpectedMagnitudes, PowerScale
+from audiodiff.nn.mel_encoder import MelEncoder
 
 __all__ = ["HybridNetwork"]
-
-MEL_MEAN, MEL_STD = -5.0, 3.0  # roughly those of natural-log mels of speech (measured on debian_speech: -5.5 and 2.5)
 
 
 class HybridNetwork(nn.Module):
@@ -39,9 +40,11 @@ class HybridNetwork(nn.Module):
         embedding: Size of the log-SNR embedding.
         n_mels: Bands of the mel that conditions the network; 0 for none.
         mel_hop_length: Samples per mel frame; a multiple of hop_length.
+        magnitudes: Where the magnitudes that a mel announces enter: "none", "input", "residual" (their scale), "both".
+        mel: The mel's contract; only magnitudes need it.
 
     Raises:
-        ValueError: hop_length does not divide mel_hop_length.
+        ValueError: hop_length does not divide mel_hop_length, or magnitudes is none of the four.
     """
 
     def __init__(
@@ -58,32 +61,43 @@ class HybridNetwork(nn.Module):
         embedding: int = 128,
         n_mels: int = 0,
         mel_hop_length: int = 0,
+        magnitudes: str = "none",
+        mel: MelSpec | None = None,
     ) -> None:
         super().__init__()
+        if magnitudes not in ("none", "input", "residual", "both"):
+            raise ValueError(f"magnitudes={magnitudes!r}: choose none, input, residual or both")
         self.hop_length = hop_length
         self.transform = LappedTransform(n_fft, hop_length)
-        self.n_stages = n_stages
+        self.widths = [n_stages * width, 0]  # of the condition: features, then magnitudes
+        self.expected = None
+        if magnitudes != "none":
+            self.expected = ExpectedMagnitudes(mel, n_fft, hop_length)
+            self.widths[1] = self.transform.n_bins
+        self.magnitudes_inward = nn.Linear(self.widths[1], width) if magnitudes in ("input", "both") else None
+        self.residual_scale = PowerScale(self.widths[1]) if magnitudes in ("residual", "both") else None
         self.log_snr = LogSNREmbedding(embedding)
         self.mel_encoder = None
         if n_mels:
-            self.mel_encoder = MelEncoder(n_mels, mel_hop_length, hop_length, width, n_stages, kernel)
-        self.inward = nn.Linear(self.transform.n_features, width)
+            self.mel_encoder = MelEncoder(n_mels, mel_hop_length, hop_length, width, self.widths[0], kernel)
+        self.inward = nn.Linear(2 * self.transform.n_bins, width)
         self.stages = nn.ModuleList(
             nn.ModuleList(
                 [ConvBlock(width, kernel, dilation, expansion, embedding) for dilation in dilations]
-                + [AttentionBlock(width, n_heads, reach, expansion, embedding)]
+                + [AttentionBlock(WindowedAttention(width, n_heads, reach), width, expansion, embedding)]
             )
             for _ in range(n_stages)
         )
         self.norm = nn.LayerNorm(width)
-        self.outward = nn.Linear(width, 2 * self.transform.n_features, bias=False)
+        self.outward = nn.Linear(width, 4 * self.transform.n_bins, bias=False)
         nn.init.zeros_(self.outward.weight)
 
     def encode(self, mel: Tensor) -> Tensor:
-        """Computes the condition, once per utterance, from a log-mel: [B, M, F] to [B, F mel_hop / hop, stages, C]."""
+        """Computes the condition, once per utterance, from a log-mel: [B, M, F] to [B, F mel_hop / hop, D]."""
         if self.mel_encoder is None:
             raise ValueError("this network has no condition: it was built with n_mels=0")
-        return self.mel_encoder(mel)
+        features = self.mel_encoder(mel)
+        return features if self.expected is None else torch.cat([features, self.expected(mel)], dim=-1)
 
     def forward(self, x: Tensor, log_snr: Tensor, condition: Tensor | None = None) -> Tensor:
         """Maps a signal [B, 1, T] of unit variance, log-SNR [B] and a condition to a signal [B, 1, T].
@@ -92,65 +106,24 @@ class HybridNetwork(nn.Module):
         """
         frames = self.transform.analyse(x)
         embedding = self.log_snr(log_snr)
-        h = self.inward(frames)
+        h = self.inward(torch.view_as_real(frames).flatten(-2))
+        if condition is not None:
+            features, log_magnitudes = condition.split(self.widths, dim=-1)
+            features = features.unflatten(-1, (len(self.stages), -1))
+            if self.magnitudes_inward is not None:
+                h = h + self.magnitudes_inward(log_magnitudes)
         for i, stage in enumerate(self.stages):
             if condition is not None:
-                h = h + condition[:, :, i]
+                h = h + features[:, :, i]
             for block in stage:
                 h = block(h, embedding)
-        mask, residual = self.outward(self.norm(h)).to(x.dtype).chunk(2, dim=-1)
-        return self.transform.synthesise(frames + _complex_product(mask, frames) + residual)
+        out = self.outward(self.norm(h)).to(x.dtype).unflatten(-1, (2, -1, 2))
+        mask, residual = torch.view_as_complex(out).unbind(2)
+        if self.residual_scale is not None:
+            residual = residual * self.residual_scale(log_magnitudes)
+        return self.transform.synthesise(torch.addcmul(frames + residual, mask, frames))
 
     def receptive_field(self) -> int:
         """Returns R: a sample of the output depends on no input sample further than R away."""
         reach = sum(block.reach for stage in self.stages for block in stage)
         return reach * self.transform.hop_length + self.transform.n_fft - 1
-
-
-class MelEncoder(nn.Module):
-    """Turns mel frames into what is added at the start of each stage, at the trunk's frame rate.
-
-    Args:
-        n_mels: Bands.
-        mel_hop_length: Samples per mel frame.
-        hop_length: Samples per frame of the trunk; must divide mel_hop_length.
-        width: Channels.
-        n_stages: Stages of the trunk.
-        kernel: Taps of the convolutions.
-
-    Raises:
-        ValueError: hop_length does not divide mel_hop_length.
-    """
-
-    def __init__(
-        self, n_mels: int, mel_hop_length: int, hop_length: int, width: int, n_stages: int, kernel: int
-    ) -> None:
-        super().__init__()
-        if mel_hop_length % hop_length:
-            fitting = [n for n in range(1, mel_hop_length + 1) if mel_hop_length % n == 0 and n <= 4 * hop_length]
-            raise ValueError(
-                f"the network's hop_length={hop_length} must divide the mel's hop_length={mel_hop_length}: "
-                f"for instance {fitting[-1]}"
-            )
-        self.upsampling = mel_hop_length // hop_length
-        self.n_stages = n_stages
-        self.layers = nn.Sequential(
-            nn.Conv1d(n_mels, width, kernel, padding=kernel // 2),
-            nn.GELU(),
-            nn.Conv1d(width, width, 3, padding=1),
-            nn.GELU(),
-        )
-        self.outward = nn.Conv1d(width, n_stages * width * self.upsampling, 1)
-
-    def forward(self, mel: Tensor) -> Tensor:
-        """Maps [B, M, F] to [B, F upsampling, stages, C]; each mel frame gives `upsampling` frames of its own."""
-        out = self.outward(self.layers((mel - MEL_MEAN) / MEL_STD))
-        batch, _, frames = out.shape
-        out = out.view(batch, self.upsampling, self.n_stages, -1, frames)
-        return out.permute(0, 4, 1, 2, 3).reshape(batch, frames * self.upsampling, self.n_stages, -1)
-
-
-def _complex_product(mask: Tensor, frames: Tensor) -> Tensor:
-    """Multiplies complex frames by a complex mask, both as [real parts, imaginary parts]."""
-    (mask_real, mask_imag), (real, imag) = mask.chunk(2, dim=-1), frames.chunk(2, dim=-1)
-    return torch.cat([mask_real * real - mask_imag * imag, mask_real * imag + mask_imag * real], dim=-1)

@@ -8,6 +8,7 @@ import lightning
 import torch
 from torch import Tensor, nn
 
+from audiodiff.consistency import MelProjection
 from audiodiff.losses import DenoisingLoss, LossTerms
 from audiodiff.model import Model, Vocoder
 
@@ -29,6 +30,7 @@ class LitModel(lightning.LightningModule):
         lr_factor: Maps the step to a factor of the learning rate.
         seed: Of noise and times.
         resume_config: Plain configuration, stored in each checkpoint, from which `audiodiff.files` rebuilds the model.
+        rounds: Rounds of projection onto the mel that a vocoder's estimate goes through before the loss sees it.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class LitModel(lightning.LightningModule):
         lr_factor: Callable[[int], float],
         seed: int = 0,
         resume_config: dict[str, Any] | None = None,
+        rounds: int = 0,
     ) -> None:
         super().__init__()
         self.model = model
@@ -47,6 +50,7 @@ class LitModel(lightning.LightningModule):
         self.lr_factor = lr_factor
         self.seed = seed
         self.resume_config = resume_config or {}
+        self.rounds = rounds
 
     def configure_optimizers(self) -> dict[str, Any]:
         """Returns the optimiser and the learning rate's schedule, which moves every step."""
@@ -54,28 +58,43 @@ class LitModel(lightning.LightningModule):
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.lr_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def terms(self, clips: Tensor, generator: torch.Generator) -> LossTerms:
-        """Measures the loss of clips, [B, 1, T], full scale = 1."""
-        condition, prior = None, self.model.prior
+    def analysed(self, clips: Tensor) -> tuple[Tensor, Tensor]:
+        """Cuts clips, [B, 1, T], to whole hops and computes a vocoder's mel of as many frames, [B, M, F]."""
         frames = clips.shape[-1] // self.model.hop_length
         clips = clips[..., : frames * self.model.hop_length]
-        if isinstance(self.model, Vocoder):
-            with torch.no_grad(), torch.autocast(clips.device.type, enabled=False):
-                mel = self.model.spectrogram(clips)[..., :frames]  # a centred mel has one more
-                shape = prior.shape(mel)
-            condition = self.model.denoiser.network.encode(mel)
-        else:
-            shape = prior.shape(clips)
         with torch.no_grad(), torch.autocast(clips.device.type, enabled=False):
-            x = prior.encode(clips, shape)
-        return self.loss(
-            self.model.denoiser, x, condition, lambda z: prior.decode(z, shape), generator, *self._place_in_world()
-        )
+            return clips, self.model.spectrogram(clips)[..., :frames]  # a centred mel has one more
+
+    def terms(self, clips: Tensor, generator: torch.Generator) -> LossTerms:
+        """Measures the loss of clips, [B, 1, T], full scale = 1."""
+        model, condition, announced = self.model, None, clips
+        if isinstance(model, Vocoder):
+            clips, announced = self.analysed(clips)
+            condition = model.denoiser.network.encode(announced)
+        with torch.no_grad(), torch.autocast(clips.device.type, enabled=False):
+            shape = model.prior.shape(announced)
+            x = model.prior.encode(clips, shape)
+
+        def decode(z: Tensor) -> Tensor:
+            return model.prior.decode(z, shape)
+
+        refine = None
+        if self.rounds:
+            project = MelProjection(model.mel, announced, self.rounds, momentum=0)
+
+            def refine(z: Tensor) -> Tensor:
+                return model.prior.encode(project(decode(z)), shape)
+
+        rank, world = (self.global_rank, self.trainer.world_size) if self._trainer else (0, 1)
+        return self.loss(model.denoiser, x, condition, decode, generator, rank, world, refine)
+
+    def generator_of_step(self) -> torch.Generator:
+        """Makes the generator of this step's noise and times."""
+        return torch.Generator().manual_seed(hash((self.seed, self.global_step, self.global_rank)) % 2**63)
 
     def training_step(self, clips: Tensor, batch_idx: int) -> Tensor:
         """Returns the mean loss of a batch and logs it, also by log-SNR band."""
-        generator = torch.Generator().manual_seed(hash((self.seed, self.global_step, self.global_rank)) % 2**63)
-        terms = self.terms(clips, generator)
+        terms = self.terms(clips, self.generator_of_step())
         loss = terms.total.mean()
         self.log_dict({"train/loss": loss.detach(), "train/error": terms.error.mean()})
         self.log_dict({f"train/{name}": value.mean() for name, value in terms.terms.items()})
@@ -87,9 +106,6 @@ class LitModel(lightning.LightningModule):
         """Logs the loss on held-out clips, with noise and times that are the same at every validation."""
         terms = self.terms(clips, torch.Generator().manual_seed(batch_idx))
         self.log_dict({"valid/loss": terms.total.mean(), "valid/error": terms.error.mean()}, batch_size=len(clips))
-
-    def _place_in_world(self) -> tuple[int, int]:
-        return (self.global_rank, self.trainer.world_size) if self._trainer else (0, 1)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the model's configuration and facts, as plain containers."""

@@ -1,0 +1,110 @@
+"""Discriminators: waveform in; for each part a map of scores, and the feature maps on the way.
+
+Two families look at what the ear and the eye notice first: `Period` folds the waveform into rows of a prime number of
+samples, where a wrong pitch period stands out; `Resolution` reads a log-magnitude spectrogram, where buzz and smear do.
+References: HiFi-GAN (Kong et al., 2020, arXiv:2010.05646), UnivNet (Jang et al., 2021, arXiv:2106.07889).
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+
+from audiodiff.stft import hann, stft
+
+__all__ = ["Discriminators", "Judgement", "Period", "Resolution"]
+
+SLOPE = 0.1  # of the leaky rectifiers
+
+
+class Judgement(NamedTuple):
+    """Holds what one discriminator says: scores (high: real), and feature maps, [B, C, H, W] each."""
+
+    score: Tensor
+    features: list[Tensor]
+
+
+class Period(nn.Module):
+    """Convolves along time within each column of the waveform, folded into rows of `period` samples.
+
+    Args:
+        period: Samples per row.
+        channels: Of each layer; all but the last divide time by three.
+    """
+
+    def __init__(self, period: int, channels: Sequence[int] = (16, 32, 64, 128, 128)) -> None:
+        super().__init__()
+        self.period = period
+        strides = [3] * (len(channels) - 1) + [1]
+        pairs = zip([1, *channels[:-1]], channels, strides, strict=True)
+        self.layers = nn.ModuleList(
+            weight_norm(nn.Conv2d(before, after, (5, 1), (stride, 1), (2, 0))) for before, after, stride in pairs
+        )
+        self.score = weight_norm(nn.Conv2d(channels[-1], 1, (3, 1), padding=(1, 0)))
+
+    def forward(self, waveform: Tensor) -> Judgement:
+        """Judges waveforms, [B, 1, T]."""
+        padded = nn.functional.pad(waveform, (0, -waveform.shape[-1] % self.period), mode="reflect")
+        return _judge(padded.unflatten(-1, (-1, self.period)), self.layers, self.score)
+
+
+class Resolution(nn.Module):
+    """Convolves over time and frequency of a log-magnitude spectrogram with a hop of a quarter of a frame.
+
+    Args:
+        n_fft: Samples per frame.
+        channels: Of each layer; all but the last halve the frequencies.
+    """
+
+    def __init__(self, n_fft: int, channels: Sequence[int] = (8, 16, 16, 32, 32)) -> None:
+        super().__init__()
+        self.n_fft = n_fft
+        strides = [2] * (len(channels) - 1) + [1]
+        pairs = zip([1, *channels[:-1]], channels, strides, strict=True)
+        self.layers = nn.ModuleList(
+            weight_norm(nn.Conv2d(before, after, (3, 5), (1, stride), (1, 2))) for before, after, stride in pairs
+        )
+        self.score = weight_norm(nn.Conv2d(channels[-1], 1, 3, padding=1))
+
+    def forward(self, waveform: Tensor) -> Judgement:
+        """Judges waveforms, [B, 1, T]."""
+        window = hann(self.n_fft, self.n_fft, 1.0, waveform.dtype, waveform.device)
+        spectrum = stft(waveform[:, 0], window, self.n_fft // 4, (self.n_fft // 2, self.n_fft // 2), "reflect")
+        log_magnitude = (spectrum.real**2 + spectrum.imag**2 + 1e-6).log() / 2  # waveforms come at unit variance
+        return _judge(log_magnitude[:, None], self.layers, self.score)
+
+
+class Discriminators(nn.Module):
+    """Asks several discriminators.
+
+    Args:
+        periods: Of the `Period` discriminators; prime numbers overlap least.
+        resolutions: Samples per frame of the `Resolution` discriminators.
+        period_channels, resolution_channels: Channels of their layers.
+    """
+
+    def __init__(
+        self,
+        periods: Sequence[int] = (2, 3, 5, 7, 11),
+        resolutions: Sequence[int] = (256, 512, 1024),
+        period_channels: Sequence[int] = (16, 32, 64, 128, 128),
+        resolution_channels: Sequence[int] = (8, 16, 16, 32, 32),
+    ) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(
+            [Period(period, period_channels) for period in periods]
+            + [Resolution(n_fft, resolution_channels) for n_fft in resolutions]
+        )
+
+    def forward(self, waveform: Tensor) -> list[Judgement]:
+        """Judges waveforms, [B, 1, T], of about unit variance."""
+        return [part(waveform) for part in self.parts]
+
+
+def _judge(h: Tensor, layers: nn.ModuleList, score: nn.Module) -> Judgement:
+    features = []
+    for layer in layers:
+        h = nn.functional.leaky_relu(layer(h), SLOPE)
+        features.append(h)
+    return Judgement(score(h), features)

@@ -1,0 +1,48 @@
+"""Turns a mel spectrogram into features at a network's own frame rate, once per utterance."""
+
+from torch import Tensor, nn
+
+__all__ = ["MelEncoder"]
+
+MEL_MEAN, MEL_STD = -5.0, 3.0  # roughly those of natural-log mels of speech (measured on debian_speech: -5.5 and 2.5)
+
+
+class MelEncoder(nn.Module):
+    """Convolves mel frames along time; each gives as many frames as the network has in its hop.
+
+    Args:
+        n_mels: Bands.
+        mel_hop_length: Samples per mel frame.
+        hop_length: Samples per frame of the network; must divide mel_hop_length.
+        width: Channels inside.
+        n_features: Channels that come out.
+        kernel: Taps of the first convolution.
+
+    Raises:
+        ValueError: hop_length does not divide mel_hop_length.
+    """
+
+    def __init__(
+        self, n_mels: int, mel_hop_length: int, hop_length: int, width: int, n_features: int, kernel: int
+    ) -> None:
+        super().__init__()
+        if mel_hop_length % hop_length:
+            fitting = [n for n in range(1, mel_hop_length + 1) if mel_hop_length % n == 0 and n <= 4 * hop_length]
+            raise ValueError(
+                f"the network's hop_length={hop_length} must divide the mel's hop_length={mel_hop_length}: "
+                f"for instance {fitting[-1]}"
+            )
+        self.upsampling = mel_hop_length // hop_length
+        self.layers = nn.Sequential(
+            nn.Conv1d(n_mels, width, kernel, padding=kernel // 2),
+            nn.GELU(),
+            nn.Conv1d(width, width, 3, padding=1),
+            nn.GELU(),
+        )
+        self.outward = nn.Conv1d(width, n_features * self.upsampling, 1)
+
+    def forward(self, mel: Tensor) -> Tensor:
+        """Maps [B, M, F] to [B, F upsampling, n_features]."""
+        out = self.outward(self.layers((mel - MEL_MEAN) / MEL_STD))
+        batch, channels, frames = out.shape
+        return out.transpose(1, 2).reshape(batch, frames * self.upsampling, channels // self.upsampling)

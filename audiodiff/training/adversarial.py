@@ -1,0 +1,166 @@
+"""The few-step stage: the sampler itself, at the numbers of calls that will be used, learns to fool discriminators.
+
+    clips → mel → start → solver steps (the last call learns) → projection → waveform → discriminators, spectral terms
+
+A denoiser that is trained at random times gives the mean of what is possible; after few calls that mean is what one
+hears. Here the sampler is unrolled and its output is judged as sound. The denoising loss goes on beside it, so that
+the network stays a denoiser. Reference: PeriodWave-Turbo (Lee et al., 2024, arXiv:2408.08019).
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from audiodiff.consistency import MelProjection
+from audiodiff.denoisers import Conditioned, Denoise, Estimate
+from audiodiff.losses import DenoisingLoss, Term
+from audiodiff.losses.adversarial import discriminator_loss, feature_distance, generator_loss
+from audiodiff.model import Model, Vocoder
+from audiodiff.nn.discriminators import Discriminators
+from audiodiff.solvers import sample
+from audiodiff.training.lit import LitModel
+
+__all__ = ["LitAdversarial"]
+
+
+class LitAdversarial(LitModel):
+    """Trains a vocoder's unrolled sampler against discriminators, with two optimisers that step in turn.
+
+    Args:
+        model: What is trained; begin with a trained one.
+        loss: The denoising loss that goes on.
+        optimizer: Makes an optimiser of parameters, for both sides.
+        lr_factor: Maps the step to a factor of both learning rates.
+        discriminators: Who judge.
+        terms: Names and distances of waveforms, beside the judges; their weights are relative to an adversarial 1.
+        calls: Numbers of network calls that are unrolled, in turn.
+        rounds: Rounds, without momentum, by which what was made is projected onto the mel before it is judged.
+        feature_weight: Of the feature distance.
+        denoising_weight: Of the denoising loss.
+        warmup_steps: Steps during which only the discriminators learn.
+        clip_norm: Norm to which the gradient of each side is clipped.
+        seed, resume_config: As for `LitModel`.
+
+    Raises:
+        ValueError: The model is no vocoder, or a number of calls is below 1.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        loss: DenoisingLoss,
+        optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
+        lr_factor: Callable[[int], float],
+        discriminators: Discriminators,
+        terms: Mapping[str, Term] | None = None,
+        calls: Sequence[int] = (1, 2, 4),
+        rounds: int = 2,
+        feature_weight: float = 2.0,
+        denoising_weight: float = 1.0,
+        warmup_steps: int = 50,
+        clip_norm: float = 1.0,
+        seed: int = 0,
+        resume_config: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(model, loss, optimizer, lr_factor, seed, resume_config)
+        if not isinstance(model, Vocoder):
+            raise ValueError(f"the adversarial stage trains a vocoder, not a {type(model).__name__}")
+        if not calls or min(calls) < 1:
+            raise ValueError(f"calls={list(calls)}: name at least one number of network calls, each at least 1")
+        self.automatic_optimization = False
+        self.discriminators = discriminators
+        self.auxiliary = dict(terms or {})
+        self.calls = list(calls)
+        self.finish = rounds
+        self.feature_weight = feature_weight
+        self.denoising_weight = denoising_weight
+        self.warmup_steps = warmup_steps
+        self.clip_norm = clip_norm
+
+    def configure_optimizers(self) -> list[Any]:
+        """Returns two optimisers and two schedules: of the model, and of the discriminators."""
+        optimizers = [self.optimizer(side.parameters()) for side in (self.model, self.discriminators)]
+        return optimizers, [torch.optim.lr_scheduler.LambdaLR(o, self.lr_factor) for o in optimizers]
+
+    def unrolled(self, mel: Tensor, calls: int, generator: torch.Generator) -> Tensor:
+        """Makes waveforms, [B, 1, F hop], as `Vocoder.generate` does; gradients flow through the last call."""
+        vocoder = self.model
+        noise = torch.randn(len(mel), 1, mel.shape[-1] * vocoder.hop_length, generator=generator).to(mel)
+        shape = vocoder.prior.shape(mel)
+        condition = vocoder.denoiser.network.encode(mel)
+        denoise = LastCallLearns(Conditioned(vocoder.denoiser, condition), calls * vocoder.solver.calls_per_step)
+        times = vocoder.grid(calls, vocoder.start.time)
+        x = vocoder.start(mel, noise, lambda w: vocoder.prior.encode(w, shape), vocoder.denoiser.schedule)
+        waveform = vocoder.prior.decode(sample(denoise, vocoder.solver, x, times, generator=generator), shape)
+        return MelProjection(vocoder.mel, mel, self.finish, momentum=0)(waveform)
+
+    def training_step(self, clips: Tensor, batch_idx: int) -> None:
+        """Lets the model learn from a batch, then the judges; `global_step` counts the model's steps."""
+        ours, theirs = self.optimizers()
+        theirs = theirs.optimizer  # stepped behind Lightning's back, which would count it too
+        generator = self.generator_of_step()
+        clips, mel = self.analysed(clips)
+        fake = self.unrolled(mel, self.calls[self.global_step % len(self.calls)], generator)
+        level = clips.square().mean((1, 2), keepdim=True).sqrt().clamp(min=1e-4)  # judges hear all at one level
+        judged_real = self.discriminators(clips / level)
+
+        found = {name: term(fake, clips).mean() for name, term in self.auxiliary.items()}
+        weights = {name: term.weight for name, term in self.auxiliary.items()}
+        if self.global_step >= self.warmup_steps:
+            self.discriminators.requires_grad_(False)
+            judged = self.discriminators(fake / level)
+            self.discriminators.requires_grad_(True)
+            found |= {"generator": generator_loss(judged), "features": feature_distance(judged_real, judged)}
+            weights |= {"generator": 1.0, "features": self.feature_weight}
+        if self.denoising_weight:
+            found["denoising"] = self.terms(clips, generator).total.mean()
+            weights["denoising"] = self.denoising_weight
+        total = sum(weights[name] * value for name, value in found.items())
+        norm = self._learn(self.model, ours, total)
+
+        verdict = discriminator_loss(judged_real, self.discriminators(fake.detach() / level))
+        self._learn(self.discriminators, theirs, verdict)
+        for schedule in self.lr_schedulers():
+            schedule.step()
+        self.log_dict({f"train/{name}": value.detach() for name, value in found.items()})
+        self.log_dict({"train/loss": total.detach(), "train/discriminators": verdict.detach(), "train/norm": norm})
+        self.log("lr", ours.param_groups[0]["lr"])
+
+    def _learn(self, side: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor) -> Tensor:
+        """Takes one step of one side and returns the norm of its gradient."""
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        norm = nn.utils.clip_grad_norm_(side.parameters(), self.clip_norm)
+        optimizer.step()
+        return norm
+
+    def validation_step(self, clips: Tensor, batch_idx: int) -> None:
+        """Logs the denoising loss, and the terms of what each number of calls makes, always from the same noise."""
+        super().validation_step(clips, batch_idx)
+        clips, mel = self.analysed(clips)
+        for calls in self.calls:
+            fake = self.unrolled(mel, calls, torch.Generator().manual_seed(batch_idx))
+            found = {f"valid/{name}-{calls}": term(fake, clips).mean() for name, term in self.auxiliary.items()}
+            self.log_dict(found, batch_size=len(clips))
+
+
+class LastCallLearns:
+    """Calls a denoiser and keeps the graph of the last call alone, which costs the memory and time of one.
+
+    Args:
+        denoise: Who is called.
+        calls: How often it will be called.
+    """
+
+    def __init__(self, denoise: Denoise, calls: int) -> None:
+        self.schedule = denoise.schedule
+        self.denoise = denoise
+        self.left = calls
+
+    def __call__(self, x_t: Tensor, t: Tensor) -> Estimate:
+        """Estimates as the denoiser does."""
+        self.left -= 1
+        with torch.set_grad_enabled(self.left <= 0 and torch.is_grad_enabled()):
+            return self.denoise(x_t, t)
