@@ -1,7 +1,7 @@
 """Makes the table that says how good a vocoder is: `audiodiff eval MODEL MANIFEST`.
 
 Every row goes from the same mels to waveforms by another way, and is compared with the same recordings: what needs no
-network (the floor, and a ceiling that knows the true phase), then Griffin-Lim's estimate, noised, and pure noise.
+network (the floor, and a ceiling that knows the true phase), the model from its own start, and from pure noise.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from audiodiff import audio, devices, files
 from audiodiff.baselines import griffin_lim_nnls, pseudo_inverse_true_phase
 from audiodiff.metrics import MEASURES, score
 from audiodiff.model import Vocoder
+from audiodiff.recipes import describe_start
 from audiodiff.recordings import Recording, recordings_of
 from audiodiff.starts import GriffinLim, PureNoise
 
@@ -44,25 +45,30 @@ class Row(NamedTuple):
 RECORDINGS = Row("the recordings", 0, lambda mel, waveform: waveform)
 
 
-def rows_of(vocoder: Vocoder, noise_calls: Sequence[int] = (1, 2, 4, 8)) -> list[Row]:
-    """Lists the ways to be compared."""
-    estimate, spec = GriffinLim(vocoder.mel), vocoder.mel
-    name = f"Griffin-Lim, magnitudes refitted, {estimate.n_iter} rounds"
-    return [
+def rows_of(vocoder: Vocoder, calls: Sequence[int] = (1, 2, 4)) -> list[Row]:
+    """Lists the ways to be compared: no network at all, the model's own start at 0 and more calls, and pure noise."""
+    spec, own = vocoder.mel, vocoder.start
+    plain = GriffinLim(spec)
+    rows = [
         RECORDINGS,
         Row("pseudo-inverse mel, true phase", 0, lambda mel, waveform: pseudo_inverse_true_phase(spec, mel, waveform)),
         *(
             Row(f"Griffin-Lim, NNLS, {n} rounds", 0, lambda mel, _, n=n: griffin_lim_nnls(spec, mel, n))
             for n in (32, 100)
         ),
-        Row(f"{name}, alone", 0, lambda mel, _: estimate.waveform(mel, _noise_like(vocoder, mel))),
         Row(
-            f"{name}, noised to t = {estimate.time:g}", 1, lambda mel, _: vocoder.generate(mel, steps=1, start=estimate)
+            f"Griffin-Lim, magnitudes refitted, {plain.n_iter} rounds",
+            0,
+            lambda mel, _: plain.waveform(mel, _noise_like(vocoder, mel)),
         ),
-        *(
-            Row("pure noise", n, lambda mel, _, n=n: vocoder.generate(mel, steps=n, start=PureNoise()))
-            for n in noise_calls
-        ),
+    ]
+    if not isinstance(own, PureNoise):
+        name = f"{describe_start(own)['name']}, t = {own.time:g}"
+        rows.append(Row(f"{name}, alone", 0, lambda mel, _: own.waveform(mel, _noise_like(vocoder, mel))))
+        rows += [Row(name, n, lambda mel, _, n=n: vocoder.generate(mel, steps=n)) for n in calls]
+        calls = calls[-1:]
+    return rows + [
+        Row("pure noise", n, lambda mel, _, n=n: vocoder.generate(mel, steps=n, start=PureNoise())) for n in calls
     ]
 
 

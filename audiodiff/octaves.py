@@ -38,7 +38,10 @@ class Octave:
         self.rate = 2**octave
         self.n_bins = spec.n_fft // self.rate // 2 + 1
         self.filters, self.spread = _restricted(spec, self.n_bins, mel.dtype, mel.device)
-        wanted = mel.transpose(1, 2)[..., : len(self.spread)]
+        # No band holds a constant offset, so nothing else would keep it out of the sound: e^-inf = 0.
+        self.silent = torch.zeros(self.n_bins, dtype=mel.dtype, device=mel.device)
+        self.silent[0] = -math.inf
+        wanted = mel.transpose(1, 2)[..., : self.filters.shape[1]]
         self.wanted = spec.log_ratio(wanted, torch.zeros_like(wanted)) - math.log(self.rate)  # windows are shorter
         self.floor = spec.floor / self.rate**spec.power
         self.n_frames = mel.shape[-1]
@@ -58,11 +61,12 @@ class Octave:
         return istft(spectrum, self.window, self.hop_length, self.padding, length, self.weights)
 
     def gains(self, magnitudes: Tensor) -> Tensor:
-        """Computes the factors of one iteration that moves magnitudes, [B, F, n_bins], towards the mel."""
+        """Computes the factors of one iteration that moves magnitudes, [B, F, n_bins], towards the mel; 0 at 0 Hz."""
         power = self.spec.power
         bands = (magnitudes if power == 1 else magnitudes**power) @ self.filters
-        ratio = self.wanted - bands.clamp(min=self.floor).log() / power
-        return (RELAXATION * ratio.clamp(-LIMIT, LIMIT) @ self.spread).exp()
+        has = bands.clamp(min=self.floor).log()
+        ratio = self.wanted - (has if power == 1 else has / power)
+        return torch.nn.functional.linear(ratio.clamp(-LIMIT, LIMIT), self.spread, self.silent).exp()
 
 
 def lowest_octave(spec: MelSpec) -> int:
@@ -73,9 +77,8 @@ def lowest_octave(spec: MelSpec) -> int:
     """
     parts = math.gcd(spec.n_fft // 2, spec.win_length, spec.hop_length, *spec.padding)
     octave = (parts & -parts).bit_length() - 1
-    while octave and not len(
-        _restricted(spec, spec.n_fft // 2**octave // 2 + 1, torch.float64, torch.device("cpu"))[1]
-    ):
+    cpu = torch.device("cpu")
+    while octave and not _restricted(spec, spec.n_fft // 2**octave // 2 + 1, torch.float64, cpu)[0].shape[1]:
         octave -= 1
     return octave
 
@@ -83,7 +86,7 @@ def lowest_octave(spec: MelSpec) -> int:
 @functools.lru_cache(maxsize=64)
 @torch.inference_mode(False)  # as in stft.hann
 def _restricted(spec: MelSpec, n_bins: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Returns filters, [n_bins, m], and weights, [m, n_bins], of the m bands that lie below the cut as a whole.
+    """Returns filters, [n_bins, m], and relaxed weights, [n_bins, m], of the m bands below the cut as a whole.
 
     Bins above the highest of these bands follow it.
     """
@@ -93,4 +96,4 @@ def _restricted(spec: MelSpec, n_bins: int, dtype: torch.dtype, device: torch.de
     spread = band_weights(spec, len(filters), spec.sample_rate / spec.n_fft, 0.0, like)[:count, :n_bins].clone()
     if count:
         spread[-1, spread.sum(0) == 0] = 1
-    return filters[:n_bins, :count].contiguous(), (spread / spread.sum(0)).contiguous()
+    return filters[:n_bins, :count].contiguous(), (RELAXATION * spread / spread.sum(0)).T.contiguous()

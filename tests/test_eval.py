@@ -7,6 +7,7 @@ import pytest
 from audiodiff import audio, eval, files
 from audiodiff.cli import main
 from audiodiff.recordings import scan_folder
+from audiodiff.starts import CoarseToFine
 
 
 @pytest.fixture
@@ -18,15 +19,29 @@ def folder(tmp_path, waveform):
 
 def test_table_scores_recordings_as_perfect_and_counts_calls(folder, tiny_model_path):
     vocoder = files.load(tiny_model_path)
-    rows = eval.rows_of(vocoder, noise_calls=(1, 3))
+    rows = eval.rows_of(vocoder, calls=(1, 3))
     table = eval.evaluate(vocoder, rows, scan_folder(folder))
-    assert [row["calls"] for row in table["rows"]] == [0, 0, 0, 0, 0, 1, 1, 3]
-    recordings, ceiling, floor, _, _, _, noise, _ = table["rows"]
+    assert [row["calls"] for row in table["rows"]] == [0, 0, 0, 0, 0, 1, 3]
+    recordings, ceiling, floor, _, _, noise, _ = table["rows"]
     assert ceiling["mr_stft"][0] < floor["mr_stft"][0]
     assert recordings["log_mel_l1"] == [0.0, 0.0, 0.0]
     assert noise["log_mel_l1"][0] > 0.1  # random weights
     assert table["clips"] == 2
     assert "| pure noise | 3 |" in eval.markdown(table)
+
+
+def test_table_of_a_model_with_a_start_has_it_alone_and_at_each_number_of_calls(folder, tiny_model_path):
+    vocoder = files.load(tiny_model_path)
+    vocoder.start = CoarseToFine(vocoder.mel, time=0.4, full=1, half=1, quarter=0, eighth=0)
+    rows = eval.rows_of(vocoder, calls=(1, 2))
+    assert [(row.name, row.calls) for row in rows[5:]] == [
+        ("coarse-to-fine, t = 0.4, alone", 0),
+        ("coarse-to-fine, t = 0.4", 1),
+        ("coarse-to-fine, t = 0.4", 2),
+        ("pure noise", 2),
+    ]
+    table = eval.evaluate(vocoder, rows[5:8], scan_folder(folder))
+    assert all(row["log_mel_l1"][0] > 0 for row in table["rows"])
 
 
 def test_command_of_the_command_line_prints_the_same_table(folder, tiny_model_path, tmp_path, capsys):

@@ -19,7 +19,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--clips", type=int, default=24, metavar="N", help="recordings, evenly from the list (default: 24)"
     )
     parser.add_argument("--seconds", type=float, default=2.0, metavar="S", help="shortest that counts (default: 2)")
-    parser.add_argument("--calls", default="1,2,4,8", metavar="N,N", help="network calls from noise (default: 1,2,4,8)")
+    parser.add_argument("--calls", default="1,2,4", metavar="N,N", help="network calls (default: 1,2,4)")
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda|mps", help="where to run (default: auto)")
     parser.add_argument("--out", metavar="TABLE.json", help="also write the table there")
     common.add_output_options(parser)

@@ -60,6 +60,8 @@ def facts(model: "Model", name: str) -> dict[str, Any]:
                 "steps": model.steps,
                 "solver": name_of(model.solver) or type(model.solver).__name__,
                 "start": describe_start(model.start),
+                "projections": getattr(model, "projections", 0),
+                "finish": getattr(model, "finish", 0),
                 "times": [[round(float(t), 4) for t in times] for times in model.times],
             },
             "schedule": _described(model.config["denoiser"]["schedule"]),
