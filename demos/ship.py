@@ -90,6 +90,8 @@ def export(run: Path, target: Path, facts: dict) -> None:
     model.info["training_hours"] = round(wall_hours(run) + facts.get("earlier_hours", 0.0), 2)
     model.info["steps"] += facts.get("earlier_steps", 0)
     model.config |= facts.get("config", {})
+    if "mel" in model.config["start"]:
+        model.config["start"]["mel"] = model.config["mel"]
     files.save(model, target, dtype=torch.float16)
 
 
@@ -119,7 +121,7 @@ def card(target: Path, facts: dict, table: dict, command: str) -> str:
         parameters=sum(p.numel() for p in model.parameters()),
         mel=", ".join(f"{k} {v}" for k, v in dataclasses.asdict(model.mel).items()),
         sampling=f"{model.steps} step(s) of DDIM from {type(model.start).__name__} {start}, "
-        f"{model.projections} projections onto the mel per step"
+        f"{model.projections} rounds of projection onto the mel in every step and {model.finish} after the last"
         + (f"; searched times for {', '.join(str(len(t) - 1) for t in model.times)} steps" if model.times else ""),
         receptive_field=model.denoiser.network.receptive_field(),
         clips_scored=table["clips"],

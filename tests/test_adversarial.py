@@ -181,3 +181,8 @@ def test_projection_passes_bounded_gradients_where_there_is_silence(tiny_vocoder
     made = MelProjection(tiny_vocoder.mel, mel, rounds, momentum=0)(sound)
     (gradient,) = torch.autograd.grad(made.abs().mean(), sound)
     assert float(gradient.abs().max()) < 1  # 1 / T each, times gains of about one
+
+
+def test_stage_trains_in_bfloat16(base, tmp_path):
+    metrics = few(base, tmp_path, *steps(3), "trainer.precision=bf16-mixed")
+    assert all(value == value and abs(value) < 1e3 for value in metrics.values())

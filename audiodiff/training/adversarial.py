@@ -92,9 +92,16 @@ class LitAdversarial(LitModel):
         condition = vocoder.denoiser.network.encode(mel)
         denoise = LastCallLearns(Conditioned(vocoder.denoiser, condition), calls * vocoder.solver.calls_per_step)
         times = vocoder.grid(calls, vocoder.start.time)
-        x = vocoder.start(mel, noise, lambda w: vocoder.prior.encode(w, shape), vocoder.denoiser.schedule)
-        waveform = vocoder.prior.decode(sample(denoise, vocoder.solver, x, times, generator=generator), shape)
-        return MelProjection(vocoder.mel, mel, self.finish, momentum=0)(waveform)
+        with exactly(mel):
+            x = vocoder.start(mel, noise, lambda w: vocoder.prior.encode(w, shape), vocoder.denoiser.schedule)
+        x = sample(denoise, vocoder.solver, x, times, generator=generator)
+        with exactly(mel):
+            return MelProjection(vocoder.mel, mel, self.finish, momentum=0)(vocoder.prior.decode(x, shape))
+
+    def distances(self, fake: Tensor, clips: Tensor) -> dict[str, Tensor]:
+        """Measures every term, averaged over the clips."""
+        with exactly(clips):
+            return {name: term(fake, clips).mean() for name, term in self.auxiliary.items()}
 
     def training_step(self, clips: Tensor, batch_idx: int) -> None:
         """Lets the model learn from a batch, then the judges; `global_step` counts the model's steps."""
@@ -106,7 +113,7 @@ class LitAdversarial(LitModel):
         level = clips.square().mean((1, 2), keepdim=True).sqrt().clamp(min=1e-4)  # judges hear all at one level
         judged_real = self.discriminators(clips / level)
 
-        found = {name: term(fake, clips).mean() for name, term in self.auxiliary.items()}
+        found = self.distances(fake, clips)
         weights = {name: term.weight for name, term in self.auxiliary.items()}
         if self.global_step >= self.warmup_steps:
             self.discriminators.requires_grad_(False)
@@ -142,8 +149,13 @@ class LitAdversarial(LitModel):
         clips, mel = self.analysed(clips)
         for calls in self.calls:
             fake = self.unrolled(mel, calls, torch.Generator().manual_seed(batch_idx))
-            found = {f"valid/{name}-{calls}": term(fake, clips).mean() for name, term in self.auxiliary.items()}
-            self.log_dict(found, batch_size=len(clips))
+            found = self.distances(fake, clips)
+            self.log_dict({f"valid/{name}-{calls}": value for name, value in found.items()}, batch_size=len(clips))
+
+
+def exactly(like: Tensor) -> torch.autocast:
+    """Switches autocast off: products with mel filters need more than the eight bits of bfloat16."""
+    return torch.autocast(like.device.type, enabled=False)
 
 
 class LastCallLearns:
