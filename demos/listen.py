@@ -2,7 +2,7 @@
 
     python demos/listen.py speech-16k demos/speech.flac demos/listen
 
-The recording must be one that the model never heard. Sounds: the recording, the start alone, one call, four calls.
+The recording must be one that the model never heard. Sounds: the start alone, one call, four calls.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def main() -> None:
     }
     sounds = {name: sound[:, : waveform.shape[-1]] for name, sound in sounds.items() if sound is not None}
     options.folder.mkdir(parents=True, exist_ok=True)
-    for name, sound in sounds.items():
+    for name, sound in [*sounds.items()][1:]:  # the recording itself is at hand
         audio.write(options.folder / f"{name.replace(' ', '-')}.wav", sound, rate)
     draw(sounds, rate, options.folder / "spectrograms.png")
 
