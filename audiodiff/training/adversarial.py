@@ -39,7 +39,7 @@ class LitAdversarial(LitModel):
         rounds: Rounds, without momentum, by which what was made is projected onto the mel before it is judged.
         feature_weight: Of the feature distance.
         denoising_weight: Of the denoising loss.
-        warmup_steps: Steps during which only the discriminators learn.
+        warmup_steps: Steps before the model listens to the judges, who learn from the first.
         clip_norm: Norm to which the gradient of each side is clipped.
         seed, resume_config: As for `LitModel`.
 
