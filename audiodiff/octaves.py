@@ -73,7 +73,7 @@ def lowest_octave(spec: MelSpec) -> int:
     """Returns the largest n such that windows, hops and padding divide by 2^n, and some band lies below the cut.
 
     >>> lowest_octave(MelSpec(16000)), lowest_octave(MelSpec(44100, 2048, 2048, 441, f_max=22050))
-    (6, 0)
+    (7, 0)
     """
     parts = math.gcd(spec.n_fft // 2, spec.win_length, spec.hop_length, *spec.padding)
     octave = (parts & -parts).bit_length() - 1
