@@ -25,7 +25,7 @@ def griffin_lim_nnls(spec: MelSpec, mel: Tensor, n_iter: int = 32, momentum: flo
     import librosa
 
     filters = mel_filters(spec, torch.empty(0, dtype=torch.float64)).numpy()
-    bands = spec.expand(mel[0].double().cpu()).numpy() ** spec.power
+    bands = spec.expand(mel[0].T.double().cpu()).T.numpy() ** spec.power
     values = filters @ bands + 1e-12
     for _ in range(60):
         values *= filters @ bands / (filters @ (filters.T @ values) + 1e-12)

@@ -50,6 +50,18 @@ def peak_memory_mib(device: torch.device) -> float | None:
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
+def free_memory(device: torch.device) -> int | None:
+    """Returns the bytes that a device has left; None where the system does not tell."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            told = dict(line.split(":") for line in file)
+        return 1024 * int(told["MemAvailable"].split()[0])
+    except (OSError, KeyError, ValueError):
+        return None
+
+
 @contextlib.contextmanager
 def cpu_threads(n: int) -> Iterator[None]:
     """Shares the arithmetic among n CPU threads inside a `with` block."""

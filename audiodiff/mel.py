@@ -1,25 +1,25 @@
 """The mel spectrogram as a contract: a `MelSpec` says everything that makes two libraries' mels differ.
 
-    mel[m, k] = log(max(floor, sum_f filter[m, f] |STFT(waveform)[f, k]|^power))
+    mel[m, k] = (log(min(ceiling, max(floor, sum_f filter[m, f] |STFT(waveform)[f, k]|^power))) - mean[m]) / std[m]
 
-A model stores the spec it was trained with, and every mel is made by the one `LogMel` of that spec. The filters follow
-O'Shaughnessy's formula (scale "htk") or Slaney's Auditory Toolbox ("slaney"), as librosa and torchaudio do.
+The conventions of other libraries are files in conf/mel, `hifigan` to `whisper`; `audiodiff.mel_conversion` converts
+between any two. A model stores the spec it was trained with, and every mel is made by the one `LogMel` of that spec.
 """
 
 import dataclasses
-import functools
+import hashlib
+import json
 import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
+from audiodiff.filterbank import band_weights, mel_filters
 from audiodiff.stft import envelope, hann, istft, stft
 
 __all__ = ["LogMel", "MelSpec", "band_weights", "mel_filters"]
-
-SLANEY_BREAK_HZ = 1000.0
-SLANEY_HZ_PER_MEL = 200.0 / 3
-SLANEY_LOG_STEP = math.log(6.4) / 27
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +42,14 @@ class MelSpec:
         pad_mode: What lies beyond the ends: "reflect" or "constant" (zeros).
         log: "ln" or "log10".
         floor: Smallest value before the logarithm.
+        ceiling: Largest value before the logarithm; None for no limit.
+        dynamic_range: What lies more than this below a clip's largest log-mel is raised to there (Whisper); None for
+            no limit. In units of the logarithm.
+        mean: Subtracted from the logarithm: one number, or one for each band.
+        std: By which the difference is divided, likewise.
+        normalized: Whether the window is scaled to unit energy, as torchaudio's `normalized`.
+        eps: Added to the squared magnitudes before the root is taken (HiFi-GAN: 1e-9).
+        drop_last: Whether the frame around sample T of a centred mel is left out (Whisper): T // hop frames then.
 
     Raises:
         ValueError: Two fields contradict each other.
@@ -61,8 +69,19 @@ class MelSpec:
     pad_mode: str = "reflect"
     log: str = "ln"
     floor: float = 1e-5
+    ceiling: float | None = None
+    dynamic_range: float | None = None
+    mean: float | tuple[float, ...] = 0.0
+    std: float | tuple[float, ...] = 1.0
+    normalized: bool = False
+    eps: float = 0.0
+    drop_last: bool = False
 
     def __post_init__(self) -> None:
+        for name in ("mean", "std"):
+            if isinstance(value := getattr(self, name), Sequence):
+                object.__setattr__(self, name, tuple(float(v) for v in value))  # hashable, as a key of caches
+        affine = [v if isinstance(v, tuple) else (v,) for v in (self.mean, self.std)]
         wrong = {
             "hop_length must be from 1 to win_length": not 1 <= self.hop_length <= self.win_length,
             "win_length must be at most n_fft": self.win_length > self.n_fft,
@@ -74,11 +93,49 @@ class MelSpec:
             "norm must be slaney or none": self.norm not in ("slaney", "none"),
             "pad_mode must be reflect or constant": self.pad_mode not in ("reflect", "constant"),
             "log must be ln or log10": self.log not in ("ln", "log10"),
-            "power and floor must be positive": not (self.power > 0 and self.floor > 0),
+            "power and floor must be positive, eps at least 0": not (self.power > 0 and self.floor > 0 <= self.eps),
+            "ceiling must be above floor": self.ceiling is not None and not self.ceiling > self.floor,
+            "dynamic_range must be positive": self.dynamic_range is not None and not self.dynamic_range > 0,
+            "mean and std must be numbers, one or n_mels of them": any(len(v) not in (1, self.n_mels) for v in affine),
+            "mean must be finite and std positive": not all(map(math.isfinite, affine[0])) or not min(affine[1]) > 0,
+            "drop_last belongs to center": self.drop_last and not self.center,
         }
         for rule, broken in wrong.items():
             if broken:
                 raise ValueError(f"{rule}: got {self}")
+
+    @classmethod
+    def from_dict(cls, fields: Any) -> Self:
+        """Builds the spec that `dataclasses.asdict`, or a user, wrote down; trusts nothing in it.
+
+        Raises:
+            ValueError: A field is missing, unknown, of the wrong type or out of range.
+
+        >>> MelSpec.from_dict({"sample_rate": 22050, "log": "log10"}).log
+        'log10'
+        """
+        if not isinstance(fields, Mapping):
+            raise ValueError('a mel spec is a JSON object, such as {"sample_rate": 22050, "n_mels": 80}')
+        known = {f.name: f.type.__name__ if isinstance(f.type, type) else str(f.type) for f in dataclasses.fields(cls)}
+        given = {name: value for name, value in fields.items() if name != "_target_"}
+        if strange := given.keys() - known.keys():
+            raise ValueError(f"a mel spec has no {', '.join(sorted(strange))}; it has {', '.join(known)}")
+        if "sample_rate" not in given:
+            raise ValueError("a mel spec must give sample_rate")
+        for name, value in given.items():
+            if not _fits(value, known[name]):
+                raise ValueError(f"a mel spec's {name} is {known[name]}, and {value!r} is given")
+        return cls(**given)
+
+    @property
+    def fingerprint(self) -> str:
+        """Twelve hexadecimal digits that differ when any field does.
+
+        >>> MelSpec(16000).fingerprint == MelSpec(16000, floor=1e-6).fingerprint
+        False
+        """
+        text = json.dumps(dataclasses.asdict(self), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @property
     def padding(self) -> tuple[int, int]:
@@ -96,7 +153,8 @@ class MelSpec:
 
     def stft(self, waveform: Tensor) -> Tensor:
         """Transforms [B, T] to the complex frames under this mel, [B, F, n_fft // 2 + 1]."""
-        return stft(waveform, self._window(waveform), self.hop_length, self.padding, self.pad_mode)
+        frames = stft(waveform, self._window(waveform), self.hop_length, self.padding, self.pad_mode)
+        return frames[:, : waveform.shape[-1] // self.hop_length] if self.drop_last else frames
 
     def istft(self, spectrum: Tensor, weights: Tensor | None = None) -> Tensor:
         """Inverts `stft` to [B, F hop_length]; `weights` as from `envelope`, to compute them once for many frames."""
@@ -110,17 +168,30 @@ class MelSpec:
     def _window(self, like: Tensor) -> Tensor:
         return hann(self.win_length, self.n_fft, 1.0, like.dtype, like.device)
 
+    def of_bands(self, bands: Tensor) -> Tensor:
+        """Maps the band values of whole clips, [B, F, M], to log-mels, [B, M, F]."""
+        if self.dynamic_range is not None:
+            below = math.exp(-self.dynamic_range * self._log_unit)
+            bands = bands.maximum(below * bands.amax((1, 2), keepdim=True))
+        return self.compress(bands).transpose(1, 2)
+
     def compress(self, bands: Tensor) -> Tensor:
-        """Maps band values (magnitude^power) to log-mels."""
-        return bands.clamp(min=self.floor).log() / self._log_unit
+        """Maps band values (magnitude^power), [..., M], to log-mels."""
+        mean, std = self._affine(bands)
+        return (bands.clamp(self.floor, self.ceiling).log() / self._log_unit - mean) / std
 
     def expand(self, mel: Tensor) -> Tensor:
-        """Maps log-mels to band magnitudes: the inverse of `compress`, with the power undone."""
-        return (mel * (self._log_unit / self.power)).exp()
+        """Maps log-mels, [..., M], to band magnitudes: the inverse of `compress`, with the power undone."""
+        return self.log_magnitudes(mel).exp()
+
+    def log_magnitudes(self, mel: Tensor) -> Tensor:
+        """Maps log-mels, [..., M], to the natural logarithm of band magnitudes."""
+        mean, std = self._affine(mel)
+        return (mel * std + mean) * (self._log_unit / self.power)
 
     def log_ratio(self, wanted: Tensor, mel: Tensor) -> Tensor:
-        """Maps two log-mels to the logarithm of the ratio of their magnitudes, in nepers."""
-        return (wanted - mel) * (self._log_unit / self.power)
+        """Maps two log-mels, [..., M, F], to the logarithm of the ratio of their magnitudes, in nepers."""
+        return (self.log_magnitudes(wanted.mT) - self.log_magnitudes(mel.mT)).mT
 
     def magnitudes(self, mel: Tensor) -> Tensor:
         """Maps log-mels, [B, M, F], to the mean STFT magnitude in each band, [B, F, M]."""
@@ -128,9 +199,25 @@ class MelSpec:
         weight = mel_filters(self, mel).sum(0).clamp(min=1e-8) ** (1 / self.power)
         return bands / weight
 
+    def _affine(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        mean, std = (torch.tensor(v, dtype=like.dtype, device=like.device) for v in (self.mean, self.std))
+        return mean, std
+
     @property
     def _log_unit(self) -> float:
         return 1.0 if self.log == "ln" else math.log(10)
+
+
+def _fits(value: Any, kind: str) -> bool:
+    """Whether a value from JSON is of a field's type, which is given as it is written above."""
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if "tuple" in kind and isinstance(value, list | tuple):
+        return len(value) > 0 and all(_fits(item, "float") for item in value)
+    if value is None:
+        return "None" in kind
+    if kind in ("bool", "str"):
+        return isinstance(value, {"bool": bool, "str": str}[kind])
+    return number and (kind != "int" or isinstance(value, int))
 
 
 class LogMel(nn.Module):
@@ -157,65 +244,7 @@ class LogMel(nn.Module):
                 f"{spec.sample_rate} Hz); at least {spec.min_samples} are needed: give a longer recording"
             )
         magnitude = spec.stft(waveform[:, 0]).abs()
+        if spec.eps:
+            magnitude = (magnitude.square() + spec.eps).sqrt()
         bands = (magnitude if spec.power == 1 else magnitude**spec.power) @ mel_filters(spec, waveform)
-        return spec.compress(bands).transpose(1, 2)
-
-
-def mel_filters(spec: MelSpec, like: Tensor) -> Tensor:
-    """Returns the triangular filters, [n_fft // 2 + 1, n_mels], in the dtype and on the device of a tensor."""
-    return _filters(spec, like.dtype, like.device)
-
-
-@functools.lru_cache(maxsize=32)
-@torch.inference_mode(False)  # as in stft.hann
-def _filters(spec: MelSpec, dtype: torch.dtype, device: torch.device) -> Tensor:
-    frequencies = torch.linspace(0, spec.sample_rate / 2, spec.n_fft // 2 + 1, dtype=torch.float64)
-    edges, triangles = _triangles(spec, frequencies)
-    if spec.norm == "slaney":
-        triangles = triangles * (2 / (edges[2:] - edges[:-2]))
-    return triangles.to(dtype).to(device)
-
-
-def band_weights(spec: MelSpec, n_bins: int, spacing: float, offset: float, like: Tensor) -> Tensor:
-    """Returns the weights that spread band values over bins at (k + offset) spacing Hz, [n_mels, n_bins].
-
-    Each bin's weights sum to one; a bin beyond the outermost bands takes the value of the nearest.
-    """
-    return _band_weights(spec, n_bins, spacing, offset, like.dtype, like.device)
-
-
-@functools.lru_cache(maxsize=32)
-@torch.inference_mode(False)  # as in stft.hann
-def _band_weights(
-    spec: MelSpec, n_bins: int, spacing: float, offset: float, dtype: torch.dtype, device: torch.device
-) -> Tensor:
-    frequencies = (torch.arange(n_bins, dtype=torch.float64) + offset) * spacing
-    edges, _ = _triangles(spec, frequencies)
-    inside = frequencies.clamp(float(edges[1]), float(edges[-2]))
-    _, triangles = _triangles(spec, inside)
-    return (triangles / triangles.sum(1, keepdim=True)).T.contiguous().to(dtype).to(device)
-
-
-def _triangles(spec: MelSpec, frequencies: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the band edges, [n_mels + 2], and the height of each triangle at each frequency, [len, n_mels]."""
-    ends = _hz_to_mel(torch.tensor([spec.f_min, spec.f_max], dtype=torch.float64), spec.scale)
-    edges = _mel_to_hz(torch.linspace(float(ends[0]), float(ends[1]), spec.n_mels + 2, dtype=torch.float64), spec.scale)
-    slopes = edges[None, :] - frequencies[:, None]
-    width = edges.diff()
-    return edges, torch.minimum(-slopes[:, :-2] / width[:-1], slopes[:, 2:] / width[1:]).clamp(min=0)
-
-
-def _hz_to_mel(hz: Tensor, scale: str) -> Tensor:
-    if scale == "htk":
-        return 2595 * (1 + hz / 700).log10()
-    above = SLANEY_BREAK_HZ / SLANEY_HZ_PER_MEL + (hz.clamp(min=1) / SLANEY_BREAK_HZ).log() / SLANEY_LOG_STEP
-    return torch.where(hz < SLANEY_BREAK_HZ, hz / SLANEY_HZ_PER_MEL, above)
-
-
-def _mel_to_hz(mel: Tensor, scale: str) -> Tensor:
-    if scale == "htk":
-        return 700 * (10 ** (mel / 2595) - 1)
-    knee = SLANEY_BREAK_HZ / SLANEY_HZ_PER_MEL
-    return torch.where(
-        mel < knee, mel * SLANEY_HZ_PER_MEL, SLANEY_BREAK_HZ * ((mel - knee).clamp(min=0) * SLANEY_LOG_STEP).exp()
-    )
+        return spec.of_bands(bands)

@@ -172,7 +172,7 @@ class Vocoder(Model):
         Raises:
             ValueError: The mel has the wrong shape or is not finite, steps or times make no grid.
         """
-        self._check(mel)
+        self.check_mel(mel)
         mel, start = mel.to(self.device, torch.float32), start or self.start
         shape = self.prior.shape(mel)
         noise, generators = self._noise(len(mel), mel.shape[-1] * self.hop_length, seed)
@@ -195,8 +195,13 @@ class Vocoder(Model):
         project = MelProjection(self.mel, mel, self.projections)
         return Refined(denoise, lambda x: self.prior.encode(project(self.prior.decode(x, shape)), shape))
 
-    def _check(self, mel: Tensor) -> None:
-        spec = self.mel
+    def check_mel(self, mel: Tensor, convention: MelSpec | None = None) -> None:
+        """Checks the shape and the values of log-mels, [B, M, F], of this model's convention or of another.
+
+        Raises:
+            ValueError: The mel has the wrong shape, is too short, or is not finite.
+        """
+        spec = convention or self.mel
         if mel.ndim != 3 or mel.shape[1] != spec.n_mels:
             shape = list(mel.shape[1:] if mel.ndim == 3 else mel.shape)
             swapped = mel.ndim == 3 and mel.shape[2] == spec.n_mels

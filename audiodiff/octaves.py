@@ -41,8 +41,8 @@ class Octave:
         # No band holds a constant offset, so nothing else would keep it out of the sound: e^-inf = 0.
         self.silent = torch.zeros(self.n_bins, dtype=mel.dtype, device=mel.device)
         self.silent[0] = -math.inf
-        wanted = mel.transpose(1, 2)[..., : self.filters.shape[1]]
-        self.wanted = spec.log_ratio(wanted, torch.zeros_like(wanted)) - math.log(self.rate)  # windows are shorter
+        wanted = spec.log_magnitudes(mel.transpose(1, 2))[..., : self.filters.shape[1]]
+        self.wanted = wanted - math.log(self.rate)  # windows are shorter
         self.floor = spec.floor / self.rate**spec.power
         self.n_frames = mel.shape[-1]
         self.hop_length = spec.hop_length // self.rate

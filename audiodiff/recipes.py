@@ -8,15 +8,15 @@ import dataclasses
 import inspect
 import itertools
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from audiodiff import audio, devices, files, npy
+from audiodiff import audio, devices, files, mel_files
 from audiodiff.mel import MelSpec
+from audiodiff.mel_check import presets_with
 from audiodiff.model import Vocoder
 from audiodiff.resynthesis import Resynthesis, resynthesise, vocode
 from audiodiff.schedules import GRIDS, explicit
@@ -33,12 +33,7 @@ STARTS: dict[str, type[Start]] = {
 }
 """The names by which recipes and the command line know the starts."""
 
-MAKERS: dict[str, tuple[Callable[[Path, Vocoder], Tensor], Callable[..., Resynthesis]]] = {
-    "resynth": (lambda path, vocoder: audio.read(path, vocoder.sample_rate)[0], resynthesise),
-    "vocode": (lambda path, vocoder: npy.read_mel(path), vocode),
-}
-"""For each command, how its input is read and what makes a sound of it."""
-
+COMMANDS = ("resynth", "vocode")
 OWN = "own"
 LARGEST_COUNT = 10_000  # of steps, iterations, threads: more is a typing error or an attempt to keep the machine busy
 
@@ -59,6 +54,7 @@ class Recipe:
         times: The grid of times, one more than steps, from the start's time to 0.
         start: `name`, one of STARTS, and the start's parameters.
         chunk_frames: Mel frames that go through the network at once; None for all.
+        mel: Fields of the convention of the mels that are given; None for the model's own.
 
     Raises:
         ValueError: A field has the wrong type or lies outside its range.
@@ -75,11 +71,12 @@ class Recipe:
     times: list[float]
     start: dict[str, Any]
     chunk_frames: int | None
+    mel: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         count, frames = f"a whole number from 1 to {LARGEST_COUNT}", self.chunk_frames
         rules: dict[str, tuple[bool, str]] = {
-            "command": (self.command in tuple(MAKERS), " or ".join(MAKERS)),
+            "command": (self.command in COMMANDS, " or ".join(COMMANDS)),
             "model": (isinstance(self.model, str), "a name or a path"),
             "model_hash": (isinstance(self.model_hash, str), "a text of hexadecimal digits"),
             "weights": (self.weights in ("ema", "raw"), "ema or raw"),
@@ -96,6 +93,8 @@ class Recipe:
                 raise ValueError(f"{name}={getattr(self, name)!r}: {wanted} is wanted")
         if self.solver != OWN:
             solver_named(self.solver)
+        if self.mel is not None:
+            MelSpec.from_dict(self.mel)
 
 
 def recipe(
@@ -110,6 +109,7 @@ def recipe(
     times: str | None = None,
     start: str | None = None,
     chunk_frames: int | None = None,
+    mel: MelSpec | None = None,
 ) -> Recipe:
     """Fills in, from the model and the machine, what is left open.
 
@@ -122,6 +122,7 @@ def recipe(
         steps: Solver steps; the model's own by default.
         times: One of `schedules.GRIDS`, or numbers with commas between; the model's own grid by default.
         start: One of STARTS; the model's own by default.
+        mel: The convention of the mels that are given; the model's own by default.
 
     Raises:
         ValueError: A value lies outside its range.
@@ -142,6 +143,7 @@ def recipe(
         times=grid.tolist(),
         start=describe_start(begin),
         chunk_frames=chunk_frames,
+        mel=None if mel is None else dataclasses.asdict(mel),
     )
 
 
@@ -151,18 +153,30 @@ def make(vocoder: Vocoder, recipe: Recipe, path: str | Path) -> Resynthesis:
     Raises:
         ValueError: The input cannot be read, or does not suit the model.
     """
-    read, sound = MAKERS[recipe.command]
-    start, given = build_start(recipe.start, vocoder.mel), read(Path(path), vocoder)
+    start, path = build_start(recipe.start, vocoder.mel), Path(path)
+    settings = {
+        "times": explicit(recipe.times),
+        "solver": None if recipe.solver == OWN else solver_named(recipe.solver),
+        "start": start,
+        "seed": recipe.seed,
+        "chunk_frames": recipe.chunk_frames,
+    }
     with devices.cpu_threads(recipe.threads):
-        return sound(
-            vocoder,
-            given,
-            times=explicit(recipe.times),
-            solver=None if recipe.solver == OWN else solver_named(recipe.solver),
-            start=start,
-            seed=recipe.seed,
-            chunk_frames=recipe.chunk_frames,
-        )
+        if recipe.command == "resynth":
+            return resynthesise(vocoder, audio.read(path, vocoder.sample_rate)[0], **settings)
+        convention = vocoder.mel if recipe.mel is None else MelSpec.from_dict(recipe.mel)
+        return vocode(vocoder, _read_mel(path, convention), convention=convention, **settings)
+
+
+def _read_mel(path: Path, convention: MelSpec) -> Tensor:
+    """Reads a mel with the bands of a convention; for another number, names the conventions that have it."""
+    try:
+        return mel_files.read_mel(path, convention.n_mels)
+    except ValueError as error:
+        found = mel_files.read_mel(path)  # says itself what else is wrong
+        names = [name for count in found.shape[1:] for name in presets_with(count)]
+        hint = f" ({', '.join(names)} have as many)" if names else ""
+        raise ValueError(f"{error}{hint}") from None
 
 
 def _grid(vocoder: Vocoder, times: str | None, steps: int | None, start: float, solver: Solver) -> Tensor:

@@ -1,17 +1,27 @@
 """Audio → mel → audio: what is behind `audiodiff resynth`, `mel` and `vocode`, the training preview and the demo."""
 
 import dataclasses
+import logging
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from audiodiff import devices
+from audiodiff.mel import LogMel, MelSpec
+from audiodiff.mel_check import MelStatistics, doubt
+from audiodiff.mel_conversion import Conversion
 from audiodiff.model import Vocoder
 from audiodiff.solvers import Solver
 from audiodiff.starts import Start
 
-__all__ = ["Resynthesis", "analyse", "resynthesise", "vocode"]
+__all__ = ["Resynthesis", "analyse", "resynthesise", "spectrogram", "vocode"]
+
+log = logging.getLogger(__name__)
+DECIBELS = 8.686  # per neper
+BYTES_PER_SAMPLE = 300  # of memory while a sound is made: 290 measured with speech-16k on 20 to 120 s
+FEWEST_FRAMES = 24  # on which a mel's convention is judged
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,11 +33,16 @@ class Resynthesis:
 
 
 def analyse(vocoder: Vocoder, waveform: Tensor) -> Tensor:
+    """Computes the log-mel spectrogram of each channel of a recording, on the vocoder's device; see `spectrogram`."""
+    return spectrogram(vocoder.mel, waveform.to(vocoder.device))
+
+
+def spectrogram(spec: MelSpec, waveform: Tensor) -> Tensor:
     """Computes the log-mel spectrogram of each channel of a recording.
 
     Args:
-        vocoder: Its contract counts; runs on its device.
-        waveform: [C, T] with C = 1 or 2, at the vocoder's sample rate; lengthened to whole hops by zeros.
+        spec: The mel's contract.
+        waveform: [C, T] with C = 1 or 2, at the spec's sample rate; lengthened to whole hops by zeros.
 
     Returns:
         [C, M, F].
@@ -36,16 +51,16 @@ def analyse(vocoder: Vocoder, waveform: Tensor) -> Tensor:
         ValueError: The recording has more than two channels or is too short.
     """
     _check_channels(len(waveform), "recording")
-    hop, length, rate = vocoder.hop_length, waveform.shape[-1], vocoder.sample_rate
-    needed = vocoder.mel.min_samples
+    hop, length, rate = spec.hop_length, waveform.shape[-1], spec.sample_rate
+    needed = spec.min_samples
     if -(-length // hop) * hop < needed:
         raise ValueError(
             f"the recording has {length} samples ({length / rate:.3f} s at {rate} Hz); at least "
             f"{(needed - 1) // hop * hop + 1} are needed: give a longer one"
         )
-    padded = functional.pad(waveform, (0, -length % hop)).to(vocoder.device)
+    padded = functional.pad(waveform, (0, -length % hop))
     with torch.inference_mode():
-        return torch.cat([vocoder.spectrogram(channel[None, None]) for channel in padded])
+        return torch.cat([LogMel(spec)(channel[None, None]) for channel in padded])
 
 
 def vocode(
@@ -59,6 +74,7 @@ def vocode(
     seed: int = 0,
     chunk_frames: int | None = None,
     callback: Any = None,
+    convention: MelSpec | None = None,
 ) -> Resynthesis:
     """Turns the log-mel spectrogram of each channel into sound; every channel gets the same noise.
 
@@ -66,14 +82,23 @@ def vocode(
         vocoder: The model; runs on its device.
         mel: [C, M, F] with C = 1 or 2.
         steps, solver, times, start, seed, chunk_frames, callback: As for `Vocoder.generate`.
+        convention: In what the mel is; the vocoder's own by default. Another is converted first, and what that costs is
+            logged as a warning. So is a doubt that the mel is in the convention.
 
     Returns:
-        A waveform of F hops.
+        A waveform of F hops; as long as its mel in the vocoder's convention, if that is another.
 
     Raises:
-        ValueError: The mel has more than two channels, the wrong shape, or is not finite.
+        ValueError: The mel has more than two channels, the wrong shape, or is not finite; or its convention leaves out
+            what the vocoder needs.
     """
     _check_channels(len(mel), "mel")
+    _check_memory(vocoder, mel, convention or vocoder.mel)
+    spec = convention or vocoder.mel
+    _warn_of_doubts(vocoder, mel, spec)
+    if spec != vocoder.mel:
+        vocoder.check_mel(mel, spec)
+        mel = _converted(mel, Conversion(spec, vocoder.mel), seed)
     calls = CallCounter(vocoder.denoiser.network)
     with calls:
         channels = [
@@ -129,6 +154,40 @@ def resynthesise(
         callback=callback,
     )
     return Resynthesis(sound.waveform[:, : waveform.shape[-1]], sound.network_calls)
+
+
+def _check_memory(vocoder: Vocoder, mel: Tensor, convention: MelSpec) -> None:
+    seconds = mel.shape[-1] * convention.hop_length / convention.sample_rate
+    needed, free = BYTES_PER_SAMPLE * seconds * vocoder.sample_rate, devices.free_memory(vocoder.device)
+    if free is not None and needed > free:
+        raise ValueError(
+            f"the mel lasts {seconds / 3600:.1f} h, which takes about {needed / 2**30:.0f} GiB of memory, and "
+            f"{free / 2**30:.0f} are free: cut it into pieces"
+        )
+
+
+def _warn_of_doubts(vocoder: Vocoder, mel: Tensor, convention: MelSpec) -> None:
+    statistics = MelStatistics.from_dict(vocoder.info.get("mel_statistics"), vocoder.mel.n_mels)
+    fits = mel.ndim == 3 and mel.shape[1] == convention.n_mels and mel.shape[2] >= FEWEST_FRAMES
+    if statistics is None or not fits or not bool(torch.isfinite(mel).all()):
+        return
+    for channel in mel:
+        if found := doubt(channel.detach().float().cpu(), convention, statistics, vocoder.mel):
+            log.warning("the mel is unlike those that the model was trained on; %s", found)
+            return
+
+
+def _converted(mel: Tensor, conversion: Conversion, seed: int) -> Tensor:
+    """Converts each channel, and tells what was lost."""
+    with torch.inference_mode():
+        found = [conversion(channel[None].float(), seed) for channel in mel]
+    told = conversion.notes()
+    if not conversion.exact:
+        loss = DECIBELS * sum(f.residual for f in found) / len(found)
+        told.append(f"the sound behind the converted mel has the given one to {loss:.1f} dB on average")
+    if told:
+        log.warning("the mel is converted to the model's: %s", "; ".join(told))
+    return torch.cat([f.mel for f in found])
 
 
 def _check_channels(channels: int, kind: str) -> None:

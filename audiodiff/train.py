@@ -24,7 +24,8 @@ from audiodiff import audio, devices, files
 from audiodiff.compose import plain
 from audiodiff.config import build, conf_dir
 from audiodiff.data import ClipData, NumberSampler, clip_loader
-from audiodiff.model import Model
+from audiodiff.mel_check import MelStatistics
+from audiodiff.model import Model, Vocoder
 from audiodiff.recordings import Recording, measure_level, read_manifest, scan_folder
 from audiodiff.training.callbacks import EMA, Checkpoints, ClipsPerSecond, Previews, Throughput
 from audiodiff.training.verdict import sound_of, untrained, verdict
@@ -162,6 +163,8 @@ def _model(cfg: DictConfig, everything: dict[str, Any], training: list[Recording
         "clips": len(training),
         "hours": round(sum(r.n_samples / r.sample_rate for r in training) / 3600, 2),
     }
+    if isinstance(model, Vocoder):
+        model.info["mel_statistics"] = MelStatistics.measure(training, model.mel).to_dict()
     if first is not None:
         model.load_state_dict(first.state_dict())
         log.info("weights initialised from %s", cfg.init_from)

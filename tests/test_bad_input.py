@@ -206,9 +206,12 @@ def test_recordings_that_do_not_belong_together_are_not_scored(refused, place):
 
 GOOD_MEL = np.full((80, 20), -5.0, dtype=np.float32)
 BAD_MELS = {
-    "swapped": (GOOD_MEL.T, ["[20, 80]", "80 bands", "transpose"]),
-    "swapped with an axis": (GOOD_MEL.T[None], ["[20, 80]", "80 bands", "transpose"]),
-    "too many bands": (np.zeros((100, 20), dtype=np.float32), ["[100, 20]", "80 bands", "this model's mel"]),
+    "too many bands": (
+        np.zeros((100, 20), dtype=np.float32),
+        ["[100, 20]", "80 bands", "--mel-preset", "vocos-24k-100"],
+    ),
+    "strange bands": (np.zeros((77, 20), dtype=np.float32), ["[77, 20]", "80 bands", "this model's mel"]),
+    "ten hours": (np.broadcast_to(np.float32(-5), (80, 2_250_000)), ["lasts 10.0 h", "GiB of memory", "pieces"]),
     "no frames": (GOOD_MEL[:, :0], ["no frames"]),
     "three channels": (np.stack([GOOD_MEL] * 3), ["3 channels", "mono and stereo"]),
     "one axis": (GOOD_MEL[0], ["[20]", "[bands, frames]"]),

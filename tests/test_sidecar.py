@@ -54,6 +54,7 @@ def test_sidecar_holds_what_is_needed_and_nothing_else(place):
         "times": [1.0, 0.75, 0.5, 0.25, 0.0],
         "start": {"name": "noise"},
         "chunk_frames": 20,
+        "mel": None,
         "input": str(place / "in.wav"),
         "input_sha256": sidecar.file_hash("in.wav"),
         "versions": sidecar.versions(),

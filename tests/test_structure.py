@@ -20,9 +20,9 @@ SOURCES = sorted(
 
 # CONTRIBUTING.md: a module imports only from its own floor or a lower one.
 FLOORS = {
-    0: "schedules stft mdct mel audio npy recordings config devices nn",
+    0: "schedules stft mdct mel filterbank audio mel_files recordings config devices nn",
     1: "denoisers priors octaves consistency metrics measurements voicing words",
-    2: "solvers starts guidance losses chunks",
+    2: "solvers starts mel_check mel_conversion guidance losses chunks",
     3: "model files resynthesis figures eval recipes sidecar tuning calibration baselines",
     4: "data training",
     5: "train tune compose cli __main__",

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import json
 import logging
 import math
 import os
@@ -10,9 +11,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
+    from audiodiff.mel import MelSpec
     from audiodiff.model import Vocoder
     from audiodiff.recipes import Recipe
 
+LARGEST_SPEC = 1_000_000  # characters
 INTERRUPTED, BROKEN_PIPE = 130, 141  # 128 + the number of the signal, as a shell reports it
 
 
@@ -47,6 +50,18 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--weights", default="ema", metavar="ema|raw", help="averaged or last weights (default: ema)")
     group.add_argument("--device", default="auto", metavar="auto|cpu|cuda|mps", help="where to run (default: auto)")
+
+
+def add_mel_options(parser: argparse.ArgumentParser) -> None:
+    """Adds --mel-preset and --mel-spec."""
+    from audiodiff.config import choices
+
+    group = parser.add_argument_group("mel")
+    names = ", ".join(name for name in choices("mel") if name[0].isalpha())
+    group.add_argument("--mel-preset", metavar="NAME", help=f"the convention of another library: {names}")
+    group.add_argument(
+        "--mel-spec", metavar="FILE.json", help="a convention, field by field, as `audiodiff info --json` shows it"
+    )
 
 
 def add_sampling_options(parser: argparse.ArgumentParser) -> None:
@@ -101,6 +116,33 @@ def counts(option: str, text: str) -> list[int]:
     return found
 
 
+def convention_of(options: argparse.Namespace) -> "MelSpec | None":
+    """Reads --mel-preset or --mel-spec; None without them.
+
+    Raises:
+        ValueError: Both are given, the name is unknown, or the file describes no mel.
+    """
+    from audiodiff.config import choose
+    from audiodiff.mel import MelSpec
+
+    if options.mel_preset and options.mel_spec:
+        raise ValueError("--mel-preset and --mel-spec say the same: give one of them")
+    if options.mel_preset:
+        return choose("mel", options.mel_preset)
+    if not options.mel_spec:
+        return None
+    try:
+        with open(options.mel_spec, encoding="utf-8") as file:
+            told = json.loads(file.read(LARGEST_SPEC))
+    except (ValueError, RecursionError):
+        raise ValueError(f"{options.mel_spec}: is no JSON; give the fields of a mel spec") from None
+    inner = told.get("mel") if isinstance(told, dict) else None  # all that `audiodiff info --json` prints may be given
+    try:
+        return MelSpec.from_dict(inner if isinstance(inner, dict) else told)
+    except ValueError as error:
+        raise ValueError(f"{options.mel_spec}: {error}") from None
+
+
 def load_vocoder(options: argparse.Namespace) -> "Vocoder":
     """Loads the vocoder of --model with --weights onto --device."""
     from audiodiff import devices, files
@@ -129,6 +171,7 @@ def recipe_of(command: str, vocoder: "Vocoder", options: argparse.Namespace) -> 
         times=options.times,
         start=options.start,
         chunk_frames=frames,
+        mel=convention_of(options) if command == "vocode" else None,
     )
 
 

@@ -45,6 +45,7 @@ def facts(model: "Model", name: str) -> dict[str, Any]:
     network = model.denoiser.network
     field = getattr(network, "receptive_field", None)
     told = {"licence": "unknown", "data": "unknown"} | model.info
+    told.pop("mel_statistics", None)  # hundreds of numbers
     return (
         {"name": name}
         | told
@@ -56,6 +57,7 @@ def facts(model: "Model", name: str) -> dict[str, Any]:
             "receptive_field_samples": None if field is None else field(),
             "sample_rate": model.sample_rate,
             "mel": dataclasses.asdict(model.mel) if isinstance(model, Vocoder) else None,
+            "mel_fingerprint": model.mel.fingerprint if isinstance(model, Vocoder) else None,
             "sampling": {
                 "steps": model.steps,
                 "solver": name_of(model.solver) or type(model.solver).__name__,

@@ -1,7 +1,8 @@
-"""Computes the log-mel spectrograms of recordings, as a model wants them.
+"""Computes the log-mel spectrograms of recordings, as a model wants them, or another library.
 
-Writes float32, [bands, frames], or [2, bands, frames] for stereo. The recording is resampled to the model's sample rate
-and lengthened to whole frames by silence. Several files or folders go into a folder, OUT, with their tree.
+Writes float32, [bands, frames], or [2, bands, frames] for stereo. The recording is resampled to the mel's sample rate
+and lengthened to whole frames by silence. With --mel-preset or --mel-spec no model is needed. Several files or folders
+go into a folder, OUT, with their tree.
 """
 
 import argparse
@@ -10,7 +11,7 @@ from audiodiff.cli import common
 from audiodiff.cli.paths import Job, Kinds, plan
 from audiodiff.cli.report import Made, work
 
-EXAMPLE = "audiodiff mel speech.flac mel.npy"
+EXAMPLE = "audiodiff mel speech.flac mel.npy --mel-preset hifigan"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -18,22 +19,28 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("inputs", nargs="+", metavar="IN", help="audio files, or folders of them")
     parser.add_argument("out", metavar="OUT", help="the .npy file; a folder for several inputs")
     common.add_model_options(parser)
+    common.add_mel_options(parser)
     common.add_output_options(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Plans, loads the model for its mel's contract, and works."""
-    from audiodiff import audio, npy
-    from audiodiff.resynthesis import analyse
+    import torch
+
+    from audiodiff import audio, mel_files
+    from audiodiff.resynthesis import spectrogram
 
     jobs = plan(options.inputs, options.out, Kinds(audio.AUDIO_SUFFIXES, ".npy"), options.force)
-    vocoder = common.load_vocoder(options)
+    spec, device = common.convention_of(options), torch.device("cpu")
+    if spec is None:
+        vocoder = common.load_vocoder(options)
+        spec, device = vocoder.mel, vocoder.device
 
     def do(job: Job) -> Made:
-        waveform, rate = audio.read(job.input, vocoder.sample_rate)
-        mel = analyse(vocoder, waveform)
+        waveform, rate = audio.read(job.input, spec.sample_rate)
+        mel = spectrogram(spec, waveform.to(device))
         job.output.parent.mkdir(parents=True, exist_ok=True)
-        npy.write_mel(job.output, mel)
+        mel_files.write_mel(job.output, mel)
         return Made(waveform.shape[-1] / rate)
 
-    return work(jobs, do, vocoder.device, options.json)
+    return work(jobs, do, device, options.json)
