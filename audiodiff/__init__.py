@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from audiodiff.audio import read, write
     from audiodiff.denoisers import Data, Denoiser, Estimate, Flow, Noise, Velocity
     from audiodiff.mel import LogMel, MelSpec
+    from audiodiff.mel_conversion import convert_mel
     from audiodiff.model import Generator, Vocoder
-    from audiodiff.resynthesis import resynthesise
+    from audiodiff.resynthesis import resynthesise, vocode
     from audiodiff.schedules import CosineVP, Schedule, even_log_snr, even_times
     from audiodiff.solvers import DDIM, DPMSolver2M, Solver, sample
 
@@ -41,11 +42,13 @@ __all__ = [
     "Solver",
     "Velocity",
     "Vocoder",
+    "convert_mel",
     "even_log_snr",
     "even_times",
     "read",
     "resynthesise",
     "sample",
+    "vocode",
     "write",
 ]
 
@@ -55,8 +58,9 @@ _HOMES = {
         "audio": ("read", "write"),
         "denoisers": ("Data", "Denoiser", "Estimate", "Flow", "Noise", "Velocity"),
         "mel": ("LogMel", "MelSpec"),
+        "mel_conversion": ("convert_mel",),
         "model": ("Generator", "Vocoder"),
-        "resynthesis": ("resynthesise",),
+        "resynthesis": ("resynthesise", "vocode"),
         "schedules": ("CosineVP", "Schedule", "even_log_snr", "even_times"),
         "solvers": ("DDIM", "DPMSolver2M", "Solver", "sample"),
     }.items()

@@ -16,6 +16,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from audiodiff.config import choose
 from audiodiff.filterbank import band_weights, mel_filters
 from audiodiff.stft import envelope, hann, istft, stft
 
@@ -103,6 +104,18 @@ class MelSpec:
         for rule, broken in wrong.items():
             if broken:
                 raise ValueError(f"{rule}: got {self}")
+
+    @classmethod
+    def preset(cls, name: str) -> "MelSpec":
+        """Returns a convention of conf/mel.
+
+        Raises:
+            ValueError: There is none of that name; the nearest is suggested.
+
+        >>> MelSpec.preset("vocos-24k-100").scale
+        'htk'
+        """
+        return choose("mel", name)
 
     @classmethod
     def from_dict(cls, fields: Any) -> Self:

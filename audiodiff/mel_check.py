@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from audiodiff import audio
-from audiodiff.config import choices, choose
+from audiodiff.config import choices
 from audiodiff.filterbank import band_centres, mel_filters
 from audiodiff.mel import LogMel, MelSpec
 from audiodiff.recordings import Recording
@@ -110,7 +110,7 @@ def presets_with(n_mels: int) -> list[str]:
     >>> presets_with(100)
     ['bigvgan-24k-100', 'rfwave', 'vocos-24k-100']
     """
-    return [name for name in presets() if choose("mel", name).n_mels == n_mels]
+    return [name for name in presets() if MelSpec.preset(name).n_mels == n_mels]
 
 
 def alike(a: MelSpec, b: MelSpec) -> bool:
@@ -127,7 +127,7 @@ def alike(a: MelSpec, b: MelSpec) -> bool:
 
 def likely(mel: Tensor, statistics: MelStatistics, spec: MelSpec) -> list[tuple[float, str, MelSpec]]:
     """Orders the conventions in which a log-mel, [M, F], may be by D, most likely first."""
-    conventions = {name: choose("mel", name) for name in presets()}
+    conventions = {name: MelSpec.preset(name) for name in presets()}
     found = [
         (_distance(mel, convention, statistics, spec), name, convention)
         for name, convention in conventions.items()

@@ -14,12 +14,11 @@ from pathlib import Path
 from torch import Tensor
 
 from audiodiff import audio
-from audiodiff.config import choose
 from audiodiff.mel import LogMel, MelSpec
 from audiodiff.mel_check import MelStatistics, alike, doubt, presets
 from audiodiff.recordings import Recording, read_manifest
 
-CONVENTIONS = {name: choose("mel", name) for name in (*presets(), "16k-hop256")}
+CONVENTIONS = {name: MelSpec.preset(name) for name in (*presets(), "16k-hop256")}
 
 
 def main() -> None:

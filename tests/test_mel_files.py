@@ -13,6 +13,7 @@ from audiodiff import mel_files, sidecar
 from audiodiff.cli import main
 from audiodiff.config import choose
 from audiodiff.mel import LogMel
+from audiodiff.mel_check import presets
 
 VOICE = Path(__file__).parent.parent / "demos" / "voices" / "it-2.flac"
 
@@ -183,3 +184,37 @@ def test_bad_convention_is_refused_in_one_line(place, capsys, arguments, word):
     assert word in error
     assert error.count("\n") == 1
     assert not Path("m.wav").exists()
+
+
+# --- behind a synthesiser ----------------------------------------------------------------------------------------
+
+
+def test_text_to_speech_demo_speaks_in_every_convention(place, tmp_path):
+    """With a stand-in for espeak-ng that plays a recording."""
+    import os
+    import stat
+    import subprocess
+    import sys
+
+    import soundfile
+
+    engine = tmp_path / "bin" / "espeak-ng"
+    engine.parent.mkdir()
+    samples, rate = soundfile.read(VOICE)
+    soundfile.write(tmp_path / "voice.wav", samples, rate)
+    engine.write_text(f'#!/bin/sh\ncp "{tmp_path}/voice.wav" "$2"\n')
+    engine.chmod(engine.stat().st_mode | stat.S_IXUSR)
+    demo = VOICE.parent.parent / "tts.py"
+    environment = os.environ | {"PATH": f"{engine.parent}:{os.environ['PATH']}"}
+
+    def speak(text):
+        command = [sys.executable, str(demo), text, "spoken", "--engine", "espeak-ng"]
+        return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+    done = speak("hello")
+    assert done.returncode == 0, done.stderr
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines()[2:]]
+    assert [row[0] for row in rows] == ["own", *presets()]
+    assert all(float(row[2]) < 0.6 for row in rows)
+    assert sorted(p.stem for p in Path("spoken").glob("*.wav")) == sorted(["own", "synthesiser", *presets()])
+    assert speak(" ").returncode == 2

@@ -122,13 +122,12 @@ def convention_of(options: argparse.Namespace) -> "MelSpec | None":
     Raises:
         ValueError: Both are given, the name is unknown, or the file describes no mel.
     """
-    from audiodiff.config import choose
     from audiodiff.mel import MelSpec
 
     if options.mel_preset and options.mel_spec:
         raise ValueError("--mel-preset and --mel-spec say the same: give one of them")
     if options.mel_preset:
-        return choose("mel", options.mel_preset)
+        return MelSpec.preset(options.mel_preset)
     if not options.mel_spec:
         return None
     try:
