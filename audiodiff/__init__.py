@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from audiodiff.audio import read, write
     from audiodiff.denoisers import Data, Denoiser, Estimate, Flow, Noise, Velocity
+    from audiodiff.generator import Generator
     from audiodiff.mel import LogMel, MelSpec
     from audiodiff.mel_conversion import convert_mel
-    from audiodiff.model import Generator, Vocoder
+    from audiodiff.model import Vocoder
     from audiodiff.resynthesis import resynthesise, vocode
     from audiodiff.schedules import CosineVP, Schedule, even_log_snr, even_times
     from audiodiff.solvers import DDIM, DPMSolver2M, Solver, sample
@@ -59,7 +60,8 @@ _HOMES = {
         "denoisers": ("Data", "Denoiser", "Estimate", "Flow", "Noise", "Velocity"),
         "mel": ("LogMel", "MelSpec"),
         "mel_conversion": ("convert_mel",),
-        "model": ("Generator", "Vocoder"),
+        "generator": ("Generator",),
+        "model": ("Vocoder",),
         "resynthesis": ("resynthesise", "vocode"),
         "schedules": ("CosineVP", "Schedule", "even_log_snr", "even_times"),
         "solvers": ("DDIM", "DPMSolver2M", "Solver", "sample"),

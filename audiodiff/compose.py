@@ -26,6 +26,7 @@ def fine_hop(mel_hop_length: int, most: int = 160) -> int:
 OmegaConf.register_new_resolver("shipped", lambda name: str(shipped_path(name)), replace=True)
 OmegaConf.register_new_resolver("fine_hop", fine_hop, replace=True)
 OmegaConf.register_new_resolver("times", lambda a, b: a * b, replace=True)
+OmegaConf.register_new_resolver("ceil", lambda a, b: -(-a // b), replace=True)
 
 
 def composed(overrides: Sequence[str] = ()) -> DictConfig:

@@ -1,7 +1,7 @@
 """The models: what is trained, saved, loaded and asked for sound. Start reading here.
 
     vocoder:    mel → prior's shape, network's condition → start → solver steps → projection onto the mel → waveform
-    generator:  noise → solver steps → waveform
+    generator:  noise → solver steps → waveform                     (`audiodiff.generator`)
 
 There is one way to sound, `generate`: the command line, the training preview and the demo page all call it.
 """
@@ -15,15 +15,15 @@ from torch import Tensor, nn
 
 from audiodiff.chunks import Chunked
 from audiodiff.consistency import MelProjection
-from audiodiff.denoisers import Conditioned, Denoise, Denoiser, Refined, scales
+from audiodiff.denoisers import Conditioned, Denoise, Denoiser, Refined
 from audiodiff.mel import LogMel, MelSpec
-from audiodiff.priors import Identity, Prior
+from audiodiff.priors import Prior
 from audiodiff.schedules import GRIDS, even_times, explicit
 from audiodiff.solvers import DDIM, Solver, sample
 from audiodiff.solvers.base import Callback, white_noise
 from audiodiff.starts import PureNoise, Start
 
-__all__ = ["Generator", "Model", "Vocoder"]
+__all__ = ["Model", "Vocoder"]
 
 
 class Model(nn.Module):
@@ -216,64 +216,3 @@ class Vocoder(Model):
             )
         if not bool(torch.isfinite(mel).all()):
             raise ValueError("the mel holds values that are NaN or infinite: apply the floor before the logarithm")
-
-
-class Generator(Model):
-    """Makes sound out of nothing.
-
-    Args:
-        denoiser: Network, prediction and schedule.
-        sample_rate: Hz.
-        hop_length: Signals are a multiple of this long.
-        prior: What is diffused.
-        steps: Solver steps unless told otherwise.
-        solver: How to step unless told otherwise; DDIM by default.
-        times: Grids of times that were searched for this model.
-    """
-
-    def __init__(
-        self,
-        denoiser: Denoiser,
-        sample_rate: int,
-        hop_length: int,
-        prior: Identity | None = None,
-        steps: int = 32,
-        solver: Solver | None = None,
-        times: Sequence[Sequence[float]] | None = None,
-    ) -> None:
-        super().__init__(denoiser, prior or Identity(), sample_rate, hop_length, PureNoise(), steps, solver, times)
-
-    @torch.no_grad()  # not inference mode: guidance differentiates through what is made here
-    def generate(
-        self,
-        n_samples: int,
-        *,
-        batch: int = 1,
-        steps: int | None = None,
-        solver: Solver | None = None,
-        times: Tensor | None = None,
-        seed: int = 0,
-        callback: Callback | None = None,
-    ) -> Tensor:
-        """Makes waveforms, [batch, 1, n_samples].
-
-        Args:
-            n_samples: Length; the network runs on the next multiple of its hop.
-            batch: Clips; clip i takes its noise from seed + i.
-            steps: Solver steps; the model's own by default.
-            solver: How to step; the model's own by default.
-            times: Grid of times from 1 to 0, [steps + 1]; that of `grid` by default.
-            callback: Called after each step with its index and the diffused signal.
-
-        Raises:
-            ValueError: A number is below 1, or the times make no grid.
-        """
-        if n_samples < 1 or batch < 1:
-            raise ValueError(f"n_samples={n_samples}, batch={batch}: both must be at least 1")
-        whole = -(-n_samples // self.hop_length) * self.hop_length
-        times = self.grid(steps, 1.0, solver) if times is None else times
-        noise, generators = self._noise(batch, whole, seed)
-        x = scales(self.denoiser.schedule, times[0], noise)[1] * noise
-        denoise = Conditioned(self.denoiser, None)
-        x = sample(denoise, solver or self.solver, x, times, generator=generators, callback=callback)
-        return self.prior.decode(x, self.prior.shape(noise))[..., :n_samples]

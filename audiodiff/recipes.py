@@ -81,12 +81,12 @@ class Recipe:
             "model_hash": (isinstance(self.model_hash, str), "a text of hexadecimal digits"),
             "weights": (self.weights in ("ema", "raw"), "ema or raw"),
             "device": (isinstance(self.device, str), "the name of a device"),
-            "threads": (_is_int(self.threads, 1), count),
-            "seed": (_is_int(self.seed, 0, 2**63 - 1), "a whole number from 0 to 2^63 - 1"),
+            "threads": (is_int(self.threads, 1), count),
+            "seed": (is_int(self.seed, 0, 2**63 - 1), "a whole number from 0 to 2^63 - 1"),
             "solver": (isinstance(self.solver, str), "a solver's name"),
-            "times": (_is_grid(self.times), "a list of numbers that fall from at most 1 to 0"),
+            "times": (is_grid(self.times), "a list of numbers that fall from at most 1 to 0"),
             "start": (isinstance(self.start, dict), "a name with parameters"),
-            "chunk_frames": (frames is None or _is_int(frames, 1, 2**31), "a whole number of at least 1, or none"),
+            "chunk_frames": (frames is None or is_int(frames, 1, 2**31), "a whole number of at least 1, or none"),
         }
         for name, (kept, wanted) in rules.items():
             if not kept:
@@ -181,7 +181,7 @@ def _read_mel(path: Path, convention: MelSpec) -> Tensor:
 
 def _grid(vocoder: Vocoder, times: str | None, steps: int | None, start: float, solver: Solver) -> Tensor:
     """Reads what was said about times."""
-    if steps is not None and not _is_int(steps, 1):
+    if steps is not None and not is_int(steps, 1):
         raise ValueError(f"steps={steps}: a whole number from 1 to {LARGEST_COUNT} is wanted")
     if times is None:
         return vocoder.grid(steps, start, solver)
@@ -233,7 +233,7 @@ def build_start(described: dict[str, Any], mel: MelSpec) -> Start:
         raise ValueError(f"start {described['name']}: it has the parameters {[*defaults]}, and {[*given]} are given")
     for name, value in given.items():
         whole = isinstance(defaults[name], int)
-        if not (_is_int(value) if whole else _is_number(value)):
+        if not (is_int(value) if whole else is_number(value)):
             raise ValueError(f"start: {name}={value!r} is no {'count' if whole else 'number'} in range")
     return kind(mel, **given) if given else kind()
 
@@ -248,15 +248,15 @@ def _parameters(kind: type[Start]) -> dict[str, Any]:
     return {name: p.default for name, p in inspect.signature(kind).parameters.items() if name != "mel"}
 
 
-def _is_grid(times: Any) -> bool:
-    if not (isinstance(times, list) and 2 <= len(times) <= LARGEST_COUNT + 1 and all(_is_number(t) for t in times)):
+def is_grid(times: Any) -> bool:
+    if not (isinstance(times, list) and 2 <= len(times) <= LARGEST_COUNT + 1 and all(is_number(t) for t in times)):
         return False
     return times[0] <= 1 and times[-1] == 0 and all(a > b for a, b in itertools.pairwise(times))
 
 
-def _is_int(value: Any, low: int = 0, high: int = LARGEST_COUNT) -> bool:
+def is_int(value: Any, low: int = 0, high: int = LARGEST_COUNT) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

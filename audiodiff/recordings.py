@@ -17,11 +17,12 @@ log = logging.getLogger(__name__)
 
 
 class Recording(NamedTuple):
-    """Names an audio file, its length in samples and its sample rate."""
+    """Names an audio file, its length in samples, its sample rate and, if it has one, its class."""
 
     path: Path
     n_samples: int
     sample_rate: int
+    label: str | None = None
 
 
 def read_manifest(path: str | Path) -> list[Recording]:
@@ -39,7 +40,9 @@ def read_manifest(path: str | Path) -> list[Recording]:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
             entry = json.loads(line)
-            found.append(Recording(path.parent / entry["path"], int(entry["n_samples"]), int(entry["sample_rate"])))
+            length, rate = int(entry["n_samples"]), int(entry["sample_rate"])
+            label = None if entry.get("label") is None else str(entry["label"])
+            found.append(Recording(path.parent / entry["path"], length, rate, label))
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f"{path}, line {number}: {error!r}; each line is a JSON object with path, n_samples, sample_rate"
@@ -51,6 +54,8 @@ def read_manifest(path: str | Path) -> list[Recording]:
 
 def scan_folder(path: str | Path) -> list[Recording]:
     """Finds the audio files below a folder, sorted by name; unreadable ones are named in the log and left out.
+
+    The name of the sub-folder in which a file lies, at whatever depth, is its class.
 
     Raises:
         ValueError: The folder is missing or holds no readable audio.
@@ -68,7 +73,8 @@ def scan_folder(path: str | Path) -> list[Recording]:
             log.warning("%s: left out, it cannot be read as audio", file)
             continue
         if info.frames:
-            found.append(Recording(file, info.frames, info.samplerate))
+            label = file.relative_to(path).parts[0] if file.parent != path else None
+            found.append(Recording(file, info.frames, info.samplerate, label))
     if not found:
         raise ValueError(f"{path}: holds no readable audio ({', '.join(sorted(audio.AUDIO_SUFFIXES))})")
     return found

@@ -4,7 +4,7 @@ A sidecar may come from a stranger: every field is checked, and nothing in it ca
 
     note = Sidecar.read("out.wav.json")
     note.check_input()
-    sound = recipes.make(note.vocoder(), note.recipe, note.input)
+    sound = recipes.make(note.load(), note.recipe, note.input)
 """
 
 import dataclasses
@@ -20,7 +20,9 @@ import numpy
 import torch
 
 from audiodiff import __version__, audio, devices, files
-from audiodiff.model import Vocoder
+from audiodiff.generation import Generation
+from audiodiff.generator import Generator
+from audiodiff.model import Model, Vocoder
 from audiodiff.recipes import Recipe, build_start
 from audiodiff.resynthesis import Resynthesis
 
@@ -36,7 +38,7 @@ class Sidecar:
 
     Args:
         recipe: How the sound was made.
-        input: The file that it was made of, as an absolute path.
+        input: The file that it was made of, as an absolute path; None for a sound made of nothing.
         input_sha256: Of that file's bytes.
         versions: Of audiodiff, torch, numpy and Python.
 
@@ -44,13 +46,14 @@ class Sidecar:
         ValueError: A field has the wrong type.
     """
 
-    recipe: Recipe
-    input: str
-    input_sha256: str
+    recipe: Recipe | Generation
+    input: str | None
+    input_sha256: str | None
     versions: Mapping[str, str]
 
     def __post_init__(self) -> None:
-        for name, kind in {"input": str, "input_sha256": str, "versions": dict}.items():
+        of_file = str if not isinstance(self.recipe, Generation) or self.recipe.needs_input else type(None)
+        for name, kind in {"input": of_file, "input_sha256": of_file, "versions": dict}.items():
             if not isinstance(getattr(self, name), kind):
                 raise ValueError(f"{name}={getattr(self, name)!r} has the wrong type")
 
@@ -62,14 +65,15 @@ class Sidecar:
             ValueError: It is missing, is no sidecar, or has a field that is missing, unknown or out of range.
         """
         fields = _read_object(Path(path))
-        wanted = {f.name for f in (*dataclasses.fields(Recipe), *dataclasses.fields(cls))} - {"recipe"}
+        kind = Generation if fields.get("command") == "generate" else Recipe
+        wanted = {f.name for f in (*dataclasses.fields(kind), *dataclasses.fields(cls))} - {"recipe"}
         if wrong := wanted ^ fields.keys():
             raise ValueError(
                 f"{path}: is no sidecar of this version of audiodiff (missing or unknown: {', '.join(sorted(wrong))})"
             )
         own = {name: fields.pop(name) for name in ("input", "input_sha256", "versions")}
         try:
-            return cls(Recipe(**fields), **own)
+            return cls(kind(**fields), **own)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
 
@@ -85,23 +89,28 @@ class Sidecar:
         Raises:
             ValueError: It is missing or has changed.
         """
+        if self.input is None:
+            return
         if not Path(self.input).is_file():
             raise ValueError(f"{self.input}: the input of this sound is gone; put it back there")
         _same(f"the input {self.input}", self.input_sha256, file_hash(self.input))
 
-    def vocoder(self) -> Vocoder:
+    def load(self) -> Model:
         """Loads the model, checks that it is what it was, and warns of other versions.
 
         Raises:
             ValueError: The model is missing or has changed.
         """
-        vocoder = Vocoder.load(self.recipe.model, devices.resolve(self.recipe.device), self.recipe.weights)
-        _same(f"the model {self.recipe.model}", self.recipe.model_hash, files.model_hash(vocoder))
-        build_start(self.recipe.start, vocoder.mel)
+        recipe = self.recipe
+        kind = Generator if isinstance(recipe, Generation) else Vocoder
+        model = kind.load(recipe.model, devices.resolve(recipe.device), recipe.weights)
+        _same(f"the model {recipe.model}", recipe.model_hash, files.model_hash(model))
+        if isinstance(recipe, Recipe):
+            build_start(recipe.start, model.mel)
         changed = [f"{name} {now}" for name, now in versions().items() if self.versions.get(name) != now]
         if changed:
             log.warning("the sound was made by other versions than %s: its bytes may differ", ", ".join(changed))
-        return vocoder
+        return model
 
 
 def sidecar_path(path: str | Path) -> Path:
@@ -113,14 +122,20 @@ def sidecar_path(path: str | Path) -> Path:
     return Path(f"{path}.json")
 
 
-def write(path: str | Path, sound: Resynthesis, recipe: Recipe, source: str | Path, sample_rate: int) -> int:
+def write(
+    path: str | Path,
+    sound: Resynthesis,
+    recipe: Recipe | Generation,
+    source: str | Path | None,
+    sample_rate: int,
+) -> int:
     """Writes a sound as a WAV file, and its sidecar beside it; both or none.
 
     Args:
         path: Of the WAV file.
         sound: What was made.
         recipe: How.
-        source: The file that it was made of.
+        source: The file that it was made of, if there is one.
         sample_rate: Hz.
 
     Returns:
@@ -129,7 +144,8 @@ def write(path: str | Path, sound: Resynthesis, recipe: Recipe, source: str | Pa
     Raises:
         ValueError: A file cannot be written, or a sample is not finite.
     """
-    note = Sidecar(recipe, str(Path(source).resolve()), file_hash(source), versions())
+    given = (None, None) if source is None else (str(Path(source).resolve()), file_hash(source))
+    note = Sidecar(recipe, *given, versions())
     with audio.atomic_file(sidecar_path(path)) as file:
         file.write(note.text().encode())
         file.flush()  # a full disk must show before the sound is in place

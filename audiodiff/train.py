@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 from audiodiff import audio, devices, files
 from audiodiff.compose import plain
 from audiodiff.config import build, conf_dir
-from audiodiff.data import ClipData, NumberSampler, clip_loader
+from audiodiff.data import ClipData, NumberSampler, OneShots, clip_loader, labels_of
 from audiodiff.mel_check import MelStatistics
 from audiodiff.model import Model, Vocoder
 from audiodiff.recordings import Recording, measure_level, read_manifest, scan_folder
@@ -65,7 +65,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     resume = run_dir / "last.ckpt"
     if cfg.resume and resume.is_file():
         log.info("resuming from %s", resume)
-    loaders = _Loaders(cfg, training, validation, model.sample_rate)
+    loaders = _Loaders(cfg, training, validation, model.sample_rate, getattr(model, "labels", []))
     trainer.fit(
         lit,
         datamodule=loaders,
@@ -118,12 +118,22 @@ class _Loaders(lightning.LightningDataModule):
     """Makes the loaders when the trainer knows how far the run has come."""
 
     def __init__(
-        self, cfg: DictConfig, training: list[Recording], validation: list[Recording], sample_rate: int
+        self,
+        cfg: DictConfig,
+        training: list[Recording],
+        validation: list[Recording],
+        sample_rate: int,
+        labels: list[str],
     ) -> None:
         super().__init__()
         self.cfg, data = cfg, cfg.data
-        self.training = ClipData(training, data.n_samples, sample_rate, cfg.seed, build(plain(data.augment)))
-        self.validation = ClipData(validation, data.n_samples, sample_rate, seed=0)
+        augment = build(plain(data.augment))
+        if labels:
+            self.training = OneShots(training, labels, data.n_samples, sample_rate, cfg.seed, augment)
+            self.validation = OneShots(validation, labels, data.n_samples, sample_rate, seed=0, all_classes=False)
+        else:
+            self.training = ClipData(training, data.n_samples, sample_rate, cfg.seed, augment)
+            self.validation = ClipData(validation, data.n_samples, sample_rate, seed=0)
 
     def train_dataloader(self) -> DataLoader[torch.Tensor]:
         trainer, batch = self.trainer, self.cfg.data.batch_size
@@ -155,6 +165,10 @@ def _model(cfg: DictConfig, everything: dict[str, Any], training: list[Recording
         if first is None:
             raise ValueError("this stage goes on with a trained model: name it, as in init_from=speech-16k")
         everything["model"] = first.config | everything["init_model"]
+    if cfg.data.get("one_shots"):
+        labels = everything["data"].get("labels") or labels_of(training)
+        everything["model"]["labels"] = labels
+        everything["model"]["denoiser"]["network"]["n_labels"] = len(labels)
     model = build(everything["model"])
     model.config = everything["model"]
     model.info = {

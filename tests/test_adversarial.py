@@ -125,7 +125,7 @@ def test_gradients_reach_the_last_call_alone(tiny_vocoder):
 
 
 def test_stage_refuses_generators_and_no_calls(tiny_vocoder):
-    from audiodiff.model import Generator
+    from audiodiff.generator import Generator
 
     with pytest.raises(ValueError, match="at least one number of network calls"):
         lit(tiny_vocoder, calls=[])

@@ -206,8 +206,8 @@ def test_scan_finds_readable_audio_in_order_of_names(tmp_path, caplog):
     (tmp_path / "b" / "deep").mkdir(parents=True)
     wanted = [
         recording(tmp_path / "a.wav", torch.zeros(1, 10)),
-        recording(tmp_path / "b" / "C.WAV", torch.zeros(2, 20), 16000),
-        recording(tmp_path / "b" / "deep" / "d.wav", torch.zeros(1, 30)),
+        recording(tmp_path / "b" / "C.WAV", torch.zeros(2, 20), 16000)._replace(label="b"),
+        recording(tmp_path / "b" / "deep" / "d.wav", torch.zeros(1, 30))._replace(label="b"),
     ]
     (tmp_path / "b" / "broken.wav").write_text("no sound")
     (tmp_path / "notes.txt").write_text("no sound either")

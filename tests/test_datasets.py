@@ -4,6 +4,7 @@ import doctest
 import importlib.util
 import json
 import random
+import shutil
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -274,13 +275,13 @@ def error_of(capsys, *arguments):
 @pytest.fixture
 def debian(monkeypatch):
     """A machine that has all the tools, wherever the tests run."""
-    monkeypatch.setattr(prepare.shutil, "which", lambda tool: f"/usr/bin/{tool}")
+    monkeypatch.setattr(shutil, "which", lambda tool: f"/usr/bin/{tool}")
     monkeypatch.setattr(prepare.importlib.util, "find_spec", lambda name: object())
     monkeypatch.setattr(prepare.logging, "basicConfig", lambda **_: None)
 
 
 def test_other_systems_are_told_so(debian, monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(prepare.shutil, "which", lambda tool: None)
+    monkeypatch.setattr(shutil, "which", lambda tool: None)
     assert "apt-get not found" in error_of(capsys, tmp_path)
 
 
@@ -296,7 +297,7 @@ def test_unwritable_output_is_one_line(debian, capsys, tmp_path):
 
 def test_unknown_package_says_to_update(debian, monkeypatch, capsys, tmp_path):
     failed = subprocess.CompletedProcess([], 100, "", "E: Unable to locate package festvox-ru\n")
-    monkeypatch.setattr(prepare.subprocess, "run", lambda *_, **__: failed)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
     assert "apt-get update" in error_of(capsys, tmp_path)
     assert list(tmp_path.iterdir()) == []
 

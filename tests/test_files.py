@@ -12,7 +12,8 @@ import torch
 import audiodiff
 from audiodiff import files
 from audiodiff.denoisers import Denoiser, Velocity
-from audiodiff.model import Generator, Vocoder
+from audiodiff.generator import Generator
+from audiodiff.model import Vocoder
 from audiodiff.nn import HybridNetwork
 from audiodiff.schedules import CosineVP
 
@@ -80,7 +81,7 @@ def test_generator_comes_back_too(tmp_path):
     network = {"hop_length": 64, "n_fft": 256, "width": 8, "dilations": [1], "n_stages": 1, "n_heads": 2, "reach": 4}
     generator = Generator(Denoiser(HybridNetwork(**network), Velocity(), CosineVP()), 16000, 64)
     generator.config = {
-        "_target_": "audiodiff.model.Generator",
+        "_target_": "audiodiff.generator.Generator",
         "sample_rate": 16000,
         "hop_length": 64,
         "denoiser": {

@@ -11,9 +11,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from audiodiff import audio, files
 from audiodiff.config import build
 from audiodiff.denoisers import Denoiser, Velocity
+from audiodiff.generator import Generator
 from audiodiff.losses import DenoisingLoss, LogSpectral, PowerTimes
 from audiodiff.mel import LogMel, MelSpec
-from audiodiff.model import Generator, Vocoder
+from audiodiff.model import Vocoder
 from audiodiff.nn import HybridNetwork
 from audiodiff.priors import Identity, MelShaped
 from audiodiff.resynthesis import CallCounter, analyse, resynthesise, vocode

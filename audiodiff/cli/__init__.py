@@ -15,6 +15,7 @@ COMMANDS = {
     "resynth": "audio → mel → audio",
     "vocode": "mel → audio",
     "mel": "audio → mel",
+    "generate": "nothing, a class or a recording → new sounds",
     "score": "compare a recording with what was made of it",
     "eval": "tabulate how good a model is, beside a floor and a ceiling",
     "calibrate": "measure recordings and propose sigma_data and a schedule",

@@ -8,7 +8,7 @@ import math
 import os
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from audiodiff.mel import MelSpec
@@ -42,11 +42,11 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"audiodiff: {message}; see {self.prog} --help\n")
 
 
-def add_model_options(parser: argparse.ArgumentParser) -> None:
+def add_model_options(parser: argparse.ArgumentParser, default: str = "speech-16k") -> None:
     """Adds --model, --weights and --device."""
     group = parser.add_argument_group("model")
     group.add_argument(
-        "--model", metavar="PATH|NAME", help="shipped name, file, run folder or .ckpt (default: speech-16k)"
+        "--model", metavar="PATH|NAME", help=f"shipped name, file, run folder or .ckpt (default: {default})"
     )
     group.add_argument("--weights", default="ema", metavar="ema|raw", help="averaged or last weights (default: ema)")
     group.add_argument("--device", default="auto", metavar="auto|cpu|cuda|mps", help="where to run (default: auto)")
@@ -65,7 +65,18 @@ def add_mel_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_sampling_options(parser: argparse.ArgumentParser) -> None:
-    """Adds --steps, --solver, --times, --start, --seed and --chunk-seconds."""
+    """Adds --steps, --solver, --times, --seed, --start and --chunk-seconds."""
+    group = add_solver_options(parser)
+    group.add_argument(
+        "--start", metavar="NAME", help="noise, mel, griffin-lim or coarse-to-fine (default: the model's own)"
+    )
+    group.add_argument(
+        "--chunk-seconds", type=float, metavar="S", help="seconds that go through the network at once; bounds memory"
+    )
+
+
+def add_solver_options(parser: argparse.ArgumentParser) -> Any:
+    """Adds --steps, --solver, --times and --seed; returns their group."""
     from audiodiff.config import choices
 
     group = parser.add_argument_group("sampling")
@@ -78,13 +89,8 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
         help="even-t, even-log-snr, karras, quadratic, or numbers from 1 to 0 such as 1,0.6,0 (default: those searched "
         "for the model, else the solver's: even-t or even-log-snr)",
     )
-    group.add_argument(
-        "--start", metavar="NAME", help="noise, mel, griffin-lim or coarse-to-fine (default: the model's own)"
-    )
     group.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (default: 0)")
-    group.add_argument(
-        "--chunk-seconds", type=float, metavar="S", help="seconds that go through the network at once; bounds memory"
-    )
+    return group
 
 
 def add_output_options(parser: argparse.ArgumentParser) -> None:

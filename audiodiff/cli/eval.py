@@ -1,7 +1,9 @@
-"""Makes the table that says how good a vocoder is, beside what needs no network and a ceiling that knows the phase.
+"""Makes the table that says how good a model is.
 
-Every row starts from the same mels of the same recordings. Measures whose package is missing are left out:
-pip install 'audiodiff[eval]' brings PESQ, STOI, DNSMOS and a recogniser of words.
+A vocoder stands beside what needs no network and a ceiling that knows the phase; every row starts from the same mels of
+the same recordings. Measures whose package is missing are left out: pip install 'audiodiff[eval]' brings PESQ, STOI,
+DNSMOS and a recogniser of words. A generator (--train) stands beside recordings that it never saw, shaped noise and its
+own training recordings: class accuracy, Fréchet distance, diversity, copies.
 """
 
 import argparse
@@ -20,6 +22,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seconds", type=float, default=2.0, metavar="S", help="shortest that counts (default: 2)")
     parser.add_argument("--calls", default="1,2,4", metavar="N,N", help="network calls (default: 1,2,4)")
+    parser.add_argument("--train", metavar="DATA", help="of a generator: the recordings on which it was trained")
+    parser.add_argument("--per-label", type=int, default=16, metavar="N", help="of a generator: sounds (default: 16)")
+    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="of a generator: sets of them (default: 3)")
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda|mps", help="where to run (default: auto)")
     parser.add_argument("--out", metavar="TABLE.json", help="also write the table there")
     common.add_output_options(parser)
@@ -30,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
     import json
     from pathlib import Path
 
-    from audiodiff import audio, devices, eval
+    from audiodiff import audio, devices, eval, files, generation_eval
     from audiodiff.model import Vocoder
     from audiodiff.recordings import recordings_of
 
@@ -39,12 +44,22 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(f"{out}: exists; give -f to overwrite it")
     if options.clips < 1:
         raise ValueError(f"--clips {options.clips}: at least 1 is wanted")
-    vocoder = Vocoder.load(options.model, devices.resolve(options.device))
-    chosen = recordings_of(options.data, options.seconds, options.clips)
-    table = eval.evaluate(vocoder, eval.rows_of(vocoder, common.counts("--calls", options.calls)), chosen)
+    model = files.load(options.model, devices.resolve(options.device))
+    if isinstance(model, Vocoder):
+        chosen = recordings_of(options.data, options.seconds, options.clips)
+        table = eval.evaluate(model, eval.rows_of(model, common.counts("--calls", options.calls)), chosen)
+        shown = eval.markdown(table)
+    else:
+        if not options.train:
+            raise ValueError(f"{options.model}: is a generator; --train DATA says on what it was trained")
+        if options.per_label < 2 or options.seeds < 1:
+            raise ValueError("--per-label of at least 2 and --seeds of at least 1 are wanted")
+        found = [recordings_of(source) for source in (options.train, options.data)]
+        table = generation_eval.evaluate_generator(model, *found, options.per_label, options.seeds)
+        shown = generation_eval.markdown_of(table)
     text = json.dumps(table, indent=1) + "\n"
     if out:
         with audio.atomic_file(out) as file:
             file.write(text.encode())
-    print(text if options.json else eval.markdown(table))
+    print(text if options.json else shown)
     return 0

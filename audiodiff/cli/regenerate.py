@@ -6,6 +6,7 @@ The model and the input must be where they were, and unchanged: their hashes are
 import argparse
 
 from audiodiff.cli import common
+from audiodiff.cli.generate import make_sounds
 from audiodiff.cli.paths import Kinds, plan
 from audiodiff.cli.resynth import follow
 
@@ -21,9 +22,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Reads the sidecar, checks that nothing has changed, and follows its recipe."""
+    from audiodiff.generation import Generation
     from audiodiff.sidecar import Sidecar
 
     note = Sidecar.read(options.sidecar)
     note.check_input()
-    jobs = plan([note.input], options.out, Kinds((), ".wav", beside=(".json",)), options.force)
-    return follow(note.recipe, jobs, note.vocoder(), options.json)
+    source = options.sidecar if note.input is None else note.input
+    jobs = plan([source], options.out, Kinds((), ".wav", beside=(".json",)), options.force)
+    if isinstance(note.recipe, Generation):
+        return make_sounds([(note.recipe, jobs.jobs[0].output)], note.load(), note.input, options.json)
+    return follow(note.recipe, jobs, note.load(), options.json)

@@ -2,6 +2,17 @@
 
 from audiodiff.data.augment import Augment
 from audiodiff.data.clips import ClipData, NumberSampler, clip_loader
+from audiodiff.data.one_shots import OneShots, labels_of
 from audiodiff.recordings import Recording, read_manifest, scan_folder
 
-__all__ = ["Augment", "ClipData", "NumberSampler", "Recording", "clip_loader", "read_manifest", "scan_folder"]
+__all__ = [
+    "Augment",
+    "ClipData",
+    "NumberSampler",
+    "OneShots",
+    "Recording",
+    "clip_loader",
+    "labels_of",
+    "read_manifest",
+    "scan_folder",
+]

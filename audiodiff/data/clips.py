@@ -6,6 +6,7 @@ Recordings are drawn in proportion to their length; short ones are joined end to
 import random
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -87,8 +88,8 @@ class NumberSampler(Sampler[int]):
         return len(self.whole)
 
 
-def clip_loader(data: ClipData, sampler: Sampler[int], batch_size: int, n_workers: int) -> DataLoader[Tensor]:
-    """Batches clips, [B, 1, T]."""
+def clip_loader(data: Dataset[Any], sampler: Sampler[int], batch_size: int, n_workers: int) -> DataLoader[Any]:
+    """Batches clips, [B, 1, T], or clips and labels, [B]."""
     return DataLoader(
         data,
         batch_size,

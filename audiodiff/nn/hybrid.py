@@ -42,9 +42,13 @@ class HybridNetwork(nn.Module):
         mel_hop_length: Samples per mel frame; a multiple of hop_length.
         magnitudes: Where the magnitudes that a mel announces enter: "none", "input", "residual" (their scale), "both".
         mel: The mel's contract; only magnitudes need it.
+        n_labels: Classes that condition the network; 0 for none.
+        n_positions: Frames that are told where they are, counted from the beginning of the signal; 0 for none. A sound
+            with an onset needs it; a network that has it cannot work on pieces of a signal.
 
     Raises:
-        ValueError: hop_length does not divide mel_hop_length, or magnitudes is none of the four.
+        ValueError: hop_length does not divide mel_hop_length, or magnitudes is none of the four, or there are both a
+            mel and labels.
     """
 
     def __init__(
@@ -63,8 +67,12 @@ class HybridNetwork(nn.Module):
         mel_hop_length: int = 0,
         magnitudes: str = "none",
         mel: MelSpec | None = None,
+        n_labels: int = 0,
+        n_positions: int = 0,
     ) -> None:
         super().__init__()
+        if n_labels and n_mels:
+            raise ValueError("n_mels and n_labels: give a mel or labels, not both")
         if magnitudes not in ("none", "input", "residual", "both"):
             raise ValueError(f"magnitudes={magnitudes!r}: choose none, input, residual or both")
         self.hop_length = hop_length
@@ -77,6 +85,11 @@ class HybridNetwork(nn.Module):
         self.magnitudes_inward = nn.Linear(self.widths[1], width) if magnitudes in ("input", "both") else None
         self.residual_scale = PowerScale(self.widths[1]) if magnitudes in ("residual", "both") else None
         self.log_snr = LogSNREmbedding(embedding)
+        self.n_labels = n_labels
+        self.labels = nn.Embedding(n_labels + 1, embedding) if n_labels else None  # the last is that of no label
+        self.positions = nn.Parameter(torch.empty(n_positions, width)) if n_positions else None
+        if self.positions is not None:
+            nn.init.normal_(self.positions, std=0.02)
         self.mel_encoder = None
         if n_mels:
             self.mel_encoder = MelEncoder(n_mels, mel_hop_length, hop_length, width, self.widths[0], kernel)
@@ -99,6 +112,16 @@ class HybridNetwork(nn.Module):
         features = self.mel_encoder(mel)
         return features if self.expected is None else torch.cat([features, self.expected(mel)], dim=-1)
 
+    def encode_labels(self, labels: Tensor) -> Tensor:
+        """Looks up the condition of classes by number, [B] to [B, embedding]; -1 is no label.
+
+        Raises:
+            ValueError: The network knows no labels.
+        """
+        if self.labels is None:
+            raise ValueError("this network has no labels: it was built with n_labels=0")
+        return self.labels(labels.remainder(self.n_labels + 1))
+
     def forward(self, x: Tensor, log_snr: Tensor, condition: Tensor | None = None) -> Tensor:
         """Maps a signal [B, 1, T] of unit variance, log-SNR [B] and a condition to a signal [B, 1, T].
 
@@ -107,6 +130,11 @@ class HybridNetwork(nn.Module):
         frames = self.transform.analyse(x)
         embedding = self.log_snr(log_snr)
         h = self.inward(torch.view_as_real(frames).flatten(-2))
+        if self.positions is not None:
+            last = len(self.positions) - 1
+            h = h + self.positions[torch.arange(h.shape[1], device=h.device).clamp(max=last)]
+        if self.labels is not None:
+            embedding, condition = embedding + condition, None
         if condition is not None:
             features, log_magnitudes = condition.split(self.widths, dim=-1)
             features = features.unflatten(-1, (len(self.stages), -1))

@@ -12,7 +12,8 @@ from lightning.pytorch.callbacks import Callback, TQDMProgressBar, WeightAveragi
 from torch import Tensor
 
 from audiodiff import audio
-from audiodiff.model import Generator, Model, Vocoder
+from audiodiff.generator import Generator
+from audiodiff.model import Model, Vocoder
 from audiodiff.resynthesis import resynthesise
 
 __all__ = ["EMA", "Checkpoints", "ClipsPerSecond", "Previews", "Throughput"]

@@ -1,7 +1,7 @@
 """One training step: clips → mel → diffused space → loss."""
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import lightning
@@ -31,6 +31,8 @@ class LitModel(lightning.LightningModule):
         seed: Of noise and times.
         resume_config: Plain configuration, stored in each checkpoint, from which `audiodiff.files` rebuilds the model.
         rounds: Rounds of projection onto the mel that a vocoder's estimate goes through before the loss sees it.
+        label_dropout: Share of clips whose label is hidden from a class-conditional generator, so that it learns to do
+            without (Ho & Salimans, 2022, arXiv:2207.12598).
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class LitModel(lightning.LightningModule):
         seed: int = 0,
         resume_config: dict[str, Any] | None = None,
         rounds: int = 0,
+        label_dropout: float = 0.1,
     ) -> None:
         super().__init__()
         self.model = model
@@ -51,6 +54,7 @@ class LitModel(lightning.LightningModule):
         self.seed = seed
         self.resume_config = resume_config or {}
         self.rounds = rounds
+        self.label_dropout = label_dropout
 
     def configure_optimizers(self) -> dict[str, Any]:
         """Returns the optimiser and the learning rate's schedule, which moves every step."""
@@ -65,9 +69,13 @@ class LitModel(lightning.LightningModule):
         with torch.no_grad(), torch.autocast(clips.device.type, enabled=False):
             return clips, self.model.spectrogram(clips)[..., :frames]  # a centred mel has one more
 
-    def terms(self, clips: Tensor, generator: torch.Generator) -> LossTerms:
-        """Measures the loss of clips, [B, 1, T], full scale = 1."""
+    def terms(self, batch: Tensor | Sequence[Tensor], generator: torch.Generator) -> LossTerms:
+        """Measures the loss of clips, [B, 1, T], full scale = 1, or of clips and the numbers of their classes, [B]."""
+        clips, labels = (batch, None) if isinstance(batch, Tensor) else batch
         model, condition, announced = self.model, None, clips
+        if labels is not None:
+            hidden = torch.rand(len(labels), generator=generator) < self.label_dropout
+            condition = model.denoiser.network.encode_labels(labels.masked_fill(hidden.to(labels.device), -1))
         if isinstance(model, Vocoder):
             clips, announced = self.analysed(clips)
             condition = model.denoiser.network.encode(announced)
@@ -92,9 +100,9 @@ class LitModel(lightning.LightningModule):
         """Makes the generator of this step's noise and times."""
         return torch.Generator().manual_seed(hash((self.seed, self.global_step, self.global_rank)) % 2**63)
 
-    def training_step(self, clips: Tensor, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Tensor | Sequence[Tensor], batch_idx: int) -> Tensor:
         """Returns the mean loss of a batch and logs it, also by log-SNR band."""
-        terms = self.terms(clips, self.generator_of_step())
+        terms = self.terms(batch, self.generator_of_step())
         loss = terms.total.mean()
         self.log_dict({"train/loss": loss.detach(), "train/error": terms.error.mean()})
         self.log_dict({f"train/{name}": value.mean() for name, value in terms.terms.items()})
@@ -102,10 +110,11 @@ class LitModel(lightning.LightningModule):
         self.log("lr", self.optimizers().param_groups[0]["lr"])
         return loss
 
-    def validation_step(self, clips: Tensor, batch_idx: int) -> None:
+    def validation_step(self, batch: Tensor | Sequence[Tensor], batch_idx: int) -> None:
         """Logs the loss on held-out clips, with noise and times that are the same at every validation."""
-        terms = self.terms(clips, torch.Generator().manual_seed(batch_idx))
-        self.log_dict({"valid/loss": terms.total.mean(), "valid/error": terms.error.mean()}, batch_size=len(clips))
+        terms = self.terms(batch, torch.Generator().manual_seed(batch_idx))
+        found = {"valid/loss": terms.total.mean(), "valid/error": terms.error.mean()}
+        self.log_dict(found, batch_size=len(terms.total))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the model's configuration and facts, as plain containers."""

@@ -5,8 +5,9 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from audiodiff.generator import Generator
 from audiodiff.metrics import log_spectral_distance_db
-from audiodiff.model import Generator, Model, Vocoder
+from audiodiff.model import Model, Vocoder
 
 __all__ = ["sound_of", "untrained", "verdict"]
 

@@ -16,8 +16,6 @@ import importlib.util
 import json
 import logging
 import os
-import shutil
-import subprocess
 import sys
 import tempfile
 from collections import defaultdict
@@ -28,17 +26,16 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import soxr
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import speech_plan as plan
+from packages import Problem, check_tools, fetch, unpack
 from speech_plan import SOURCES, SPLITS, Built, Clip, Source
 
 NOT_USED = "no speech, damaged, or of another source"
 SUFFIXES = {".g722", ".ogg", ".opus", ".wav"}
 
 logger = logging.getLogger("debian_speech")
-
-
-class Problem(Exception):
-    """Tells the user in one line what is wrong and what to do; ends the script with exit code 2."""
 
 
 # ---- files
@@ -105,33 +102,6 @@ def progress(items: Sequence[str], label: str) -> Iterable[str]:
 
 
 # ---- packages
-
-
-def fetch(package: str, folder: Path) -> Path:
-    """Downloads a package into a folder, unless one lies there; returns the .deb file."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if not (there := sorted(folder.glob(f"{package}_*.deb"))):
-        logger.info("%s: downloading", package)
-        command = ["apt-get", "download", "-q", package]
-        result = subprocess.run(command, cwd=folder, capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"})
-        if "Unable to locate" in result.stderr or "no installation candidate" in result.stderr:
-            raise Problem(f"package {package} not found: run `apt-get update` as root, then try again")
-        there = sorted(folder.glob(f"{package}_*.deb"))
-        if result.returncode or not there:
-            errors = [line for line in result.stderr.splitlines() if line.startswith("E:")] or ["no reason given"]
-            raise Problem(f"cannot download {package} ({errors[0]}): run `apt-get update` as root, then try again")
-    return there[-1]
-
-
-def unpack(deb: Path, folder: Path) -> str:
-    """Unpacks a package's files into a folder, unless that is done; returns the package's version."""
-    try:
-        if not folder.exists():
-            subprocess.run(["dpkg", "-x", deb, folder], check=True, capture_output=True)
-        query = ["dpkg-deb", "-f", deb, "Version"]
-        return subprocess.run(query, check=True, capture_output=True, text=True).stdout.strip()
-    except subprocess.CalledProcessError as error:
-        raise Problem(f"cannot unpack {deb}: delete it and try again") from error
 
 
 def read_built(source: Source, out: Path, sample_rate: int) -> Built | None:
@@ -250,9 +220,7 @@ def left_out_summary(all_built: Sequence[Built]) -> str:
 
 def check_machine(out: Path) -> None:
     """Raises Problem where the tools or the output folder are missing."""
-    missing = [tool for tool in ("apt-get", "dpkg", "dpkg-deb") if shutil.which(tool) is None]
-    if missing:
-        raise Problem(f"{missing[0]} not found: this needs Debian or a system like it (a container will do)")
+    check_tools()
     if importlib.util.find_spec("av") is None:
         raise Problem("PyAV is missing, which decodes G.722: pip install 'audiodiff[datasets]'")
     try:

@@ -1,0 +1,144 @@
+"""Makes new sounds: of a class, of nothing, or of a recording that is varied or mended.
+
+Writes OUT_DIR/LABEL-SEED.wav, each with a sidecar from which `audiodiff regenerate` makes it again, and a contact
+sheet, OUT_DIR/contact-sheet.png. Clip i takes its noise from seed + i, whatever the number of clips. --init varies a
+recording: the more strength, the less of it is left; --inpaint keeps it but for the seconds from --from to --to.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from audiodiff.cli import common
+
+if TYPE_CHECKING:
+    from audiodiff.generation import Generation
+    from audiodiff.generator import Generator
+
+EXAMPLE = "audiodiff generate hits --model drums --label snare -n 16 --guidance 2"
+MOST = 10_000
+SHEET = "contact-sheet.png"
+SHOWN = 64  # sounds on a contact sheet
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the folder, what is to be made, and how."""
+    parser.add_argument("out", nargs="?", metavar="OUT_DIR", help="folder for the sounds; made if it is missing")
+    parser.add_argument("--list", action="store_true", help="print the model's labels and do nothing else")
+    parser.add_argument("-n", type=int, default=1, metavar="N", help="how many (default: 1)")
+    parser.add_argument("--label", metavar="NAME", help="class (default: none, the model chooses)")
+    parser.add_argument("--guidance", type=float, metavar="G", help="1 obeys the label, more exaggerates it")
+    parser.add_argument("--seconds", type=float, metavar="S", help="length (default: that of the training clips)")
+    parser.add_argument("--init", metavar="RECORDING", help="vary this recording")
+    parser.add_argument("--strength", type=float, metavar="S", help="with --init: 0 to 1 (default: 0.5)")
+    parser.add_argument("--inpaint", metavar="RECORDING", help="keep this recording but for a gap")
+    parser.add_argument("--from", dest="begin", type=float, metavar="S", help="with --inpaint: where the gap begins")
+    parser.add_argument("--to", dest="end", type=float, metavar="S", help="with --inpaint: where it ends")
+    common.add_model_options(parser, default="drums")
+    common.add_solver_options(parser)
+    common.add_output_options(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Checks, loads the model, makes the sounds and their picture."""
+    from audiodiff import devices
+    from audiodiff.generator import Generator
+
+    _check(options)
+    model = options.model or "drums"
+    generator = Generator.load(model, devices.resolve(options.device), options.weights)
+    if options.list:
+        print("\n".join(generator.labels))
+        return 0
+    jobs = _jobs(generator, model, options)
+    folder = Path(options.out)
+    folder.mkdir(parents=True, exist_ok=True)
+    status = make_sounds(jobs, generator, options.init or options.inpaint, options.json)
+    if status == 0:
+        _draw(folder, [path for _, path in jobs][:SHOWN], generator.sample_rate)
+    return status
+
+
+def make_sounds(
+    jobs: Sequence[tuple["Generation", Path]], generator: "Generator", source: str | None, as_json: bool
+) -> int:
+    """Follows recipes, writes sounds with their sidecars, and tells how it went."""
+    from audiodiff import generation, sidecar
+    from audiodiff.cli.paths import Job, Plan
+    from audiodiff.cli.report import Made, work
+    from audiodiff.resynthesis import CallCounter, Resynthesis
+
+    recipes = {path: recipe for recipe, path in jobs}
+
+    def do(job: Job) -> Made:
+        recipe = recipes[job.output]
+        with CallCounter(generator.denoiser.network) as calls:
+            waveform = generation.follow(generator, recipe, source)
+        sound = Resynthesis(waveform, calls.count)
+        clipped = sidecar.write(job.output, sound, recipe, source, generator.sample_rate)
+        return Made(waveform.shape[-1] / generator.sample_rate, calls.count, clipped)
+
+    made = Plan([Job(Path(source or path), path) for _, path in jobs], None, len(jobs) > 1)
+    return work(made, do, generator.device, as_json)
+
+
+def _check(options: argparse.Namespace) -> None:
+    if options.list:
+        return
+    if not options.out:
+        raise ValueError("a folder for the sounds is wanted, or --list")
+    if not 1 <= options.n <= MOST:
+        raise ValueError(f"-n {options.n}: a whole number from 1 to {MOST} is wanted")
+    if options.init and options.inpaint:
+        raise ValueError("--init and --inpaint: give one of them")
+    if options.strength is not None and not options.init:
+        raise ValueError("--strength says how far --init is varied: give --init RECORDING")
+    if bool(options.inpaint) != (options.begin is not None and options.end is not None):
+        raise ValueError("--inpaint, --from and --to belong together: give all three")
+    if options.inpaint and not 0 <= options.begin < options.end:
+        raise ValueError(f"--from {options.begin:g} --to {options.end:g}: the gap ends before it begins")
+    if Path(options.out).exists() and not Path(options.out).is_dir():
+        raise ValueError(f"{options.out}: is a file; give a folder")
+
+
+def _jobs(generator: "Generator", model: str, options: argparse.Namespace) -> list[tuple["Generation", Path]]:
+    """One recipe and one name for each sound; refuses to overwrite."""
+    from audiodiff.generation import generation
+
+    gap = (options.begin, options.end) if options.inpaint else None
+    strength = (0.5 if options.strength is None else options.strength) if options.init else None
+    first = generation(
+        generator,
+        model,
+        weights=options.weights,
+        seed=options.seed,
+        solver=options.solver,
+        steps=options.steps,
+        times=options.times,
+        label=options.label,
+        guidance=options.guidance,
+        seconds=options.seconds,
+        strength=strength,
+        gap=gap,
+    )
+    import dataclasses
+
+    name, folder = options.label or ("variation" if options.init else "sound"), Path(options.out)
+    jobs = [
+        (dataclasses.replace(first, seed=seed), folder / f"{name}-{seed:04d}.wav")
+        for seed in range(options.seed, options.seed + options.n)
+    ]
+    written = [folder / SHEET, *(Path(f"{path}{end}") for _, path in jobs for end in ("", ".json"))]
+    existing = [path for path in written if path.exists()]
+    if existing and not options.force:
+        others = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
+        raise ValueError(f"{existing[0]}{others}: exists; give -f to overwrite, or another folder")
+    return jobs
+
+
+def _draw(folder: Path, paths: Sequence[Path], sample_rate: int) -> None:
+    from audiodiff import audio
+    from audiodiff.figures import contact_sheet
+
+    contact_sheet({path.stem: audio.read(path)[0][0] for path in paths}, sample_rate, folder / SHEET)
