@@ -433,3 +433,31 @@ def test_a_reader_that_leaves_while_something_is_printed_is_no_error(cli, tiny_m
     monkeypatch.setattr(sys, "stdout", Left())
     status, _, err = cli("info", tiny_model_path)
     assert (status, err) == (141, "")
+
+
+def test_plot_draws_what_sounds_have_and_what_differs(tmp_path, monkeypatch, waveform):
+    from matplotlib import image
+
+    monkeypatch.chdir(tmp_path)
+    audio.write("a.wav", waveform, 16000)
+    audio.write("b.wav", 0.5 * waveform, 16000)
+    for names in (["a.wav"], ["a.wav", "b.wav"], ["a.wav", "b.wav", "a.wav"]):
+        assert main(["plot", *names, "p.png", "-f"]) == 0
+        picture = image.imread("p.png")
+        assert picture.shape[1] == pytest.approx(450 * len(names) + 80, abs=2)
+        assert picture[..., :3].std() > 0.1
+    assert main(["plot", "a.wav", "p.png"]) == 2
+    assert main(["plot", "a.wav", "p.jpg"]) == 2
+    assert main(["plot", "none.wav", "q.png"]) == 2
+    assert main(["plot", *["a.wav"] * 9, "q.png"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("resynt a b", "resynth"), ("resynth --stepz 3 a b", "--steps"), ("generate out --lable kick", "--label")],
+)
+def test_what_is_nearly_right_is_suggested(capsys, typed, meant):
+    assert main(typed.split()) == 2
+    error = capsys.readouterr().err
+    assert f"(did you mean {meant}?)" in error
+    assert error.count("\n") == 1

@@ -17,6 +17,7 @@ COMMANDS = {
     "mel": "audio → mel",
     "generate": "nothing, a class or a recording → new sounds",
     "score": "compare a recording with what was made of it",
+    "plot": "draw waveforms, spectrograms and what differs",
     "eval": "tabulate how good a model is, beside a floor and a ceiling",
     "calibrate": "measure recordings and propose sigma_data and a schedule",
     "tune-times": "search the times at which a model sounds best",

@@ -2,10 +2,12 @@
 
 import argparse
 import contextlib
+import difflib
 import json
 import logging
 import math
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -38,8 +40,19 @@ class Parser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
-        """Says what is wrong and leaves with status 2."""
-        self.exit(2, f"audiodiff: {message}; see {self.prog} --help\n")
+        """Says what is wrong, and what may have been meant, and leaves with status 2."""
+        self.exit(2, f"audiodiff: {message}{self._meant(message)}; see {self.prog} --help\n")
+
+    def _meant(self, message: str) -> str:
+        """Names the option or choice nearest to one that is unknown."""
+        if unknown := re.search(r"unrecognized arguments: (?:.* )?(--[\w-]+)", message):
+            known = [name for action in self._actions for name in action.option_strings if name.startswith("--")]
+        elif unknown := re.search(r"invalid choice: '([^']*)'", message):
+            known = [str(choice) for action in self._actions for choice in action.choices or ()]
+        else:
+            return ""
+        near = difflib.get_close_matches(unknown[1], known, n=1)
+        return f" (did you mean {near[0]}?)" if near else ""
 
 
 def add_model_options(parser: argparse.ArgumentParser, default: str = "speech-16k") -> None:

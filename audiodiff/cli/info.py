@@ -58,6 +58,7 @@ def facts(model: "Model", name: str) -> dict[str, Any]:
             "sample_rate": model.sample_rate,
             "mel": dataclasses.asdict(model.mel) if isinstance(model, Vocoder) else None,
             "mel_fingerprint": model.mel.fingerprint if isinstance(model, Vocoder) else None,
+            "labels": getattr(model, "labels", []),
             "sampling": {
                 "steps": model.steps,
                 "solver": name_of(model.solver) or type(model.solver).__name__,

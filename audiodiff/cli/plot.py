@@ -1,0 +1,41 @@
+"""Draws sounds: waveform, spectrogram and mel of each, and what a second one has that the first has not.
+
+All spectrograms share one scale, dB below a full-scale sine. With two inputs of one rate the last row is the second's
+spectrogram minus the first's. Mels are on the scale of 80 bands up to 8 kHz or half the rate.
+"""
+
+import argparse
+from pathlib import Path
+
+from audiodiff.cli import common
+
+EXAMPLE = "audiodiff plot speech.flac out.wav picture.png"
+MOST = 8
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the sounds and the picture."""
+    parser.add_argument("inputs", nargs="+", metavar="IN", help=f"audio files, at most {MOST}")
+    parser.add_argument("out", metavar="OUT.png", help="the picture")
+    parser.add_argument("-f", "--force", action="store_true", help="overwrite a file that exists")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Reads, draws, writes."""
+    from audiodiff import audio
+    from audiodiff.figures import comparison
+
+    out = Path(options.out)
+    if out.suffix.lower() != ".png":
+        raise ValueError(f"{out}: a .png file is written; give a name that ends in .png")
+    if out.exists() and not options.force:
+        raise ValueError(f"{out}: exists; give -f to overwrite, or another name")
+    if len(options.inputs) > MOST:
+        raise ValueError(f"{len(options.inputs)} files are given, and {MOST} fit into a picture")
+    sounds = []
+    for path in options.inputs:
+        waveform, rate = audio.read(path)
+        sounds.append((Path(path).name, waveform.mean(0), rate))
+    comparison(sounds, out)
+    common.say(f"{out}: drawn")
+    return 0
