@@ -7,6 +7,7 @@ with `weights_only`, and holds the same.
 
 import hashlib
 import json
+import re
 import warnings
 from collections.abc import Sequence
 from importlib import resources
@@ -26,6 +27,7 @@ __all__ = ["DEFAULT_MODEL", "export", "load", "locate", "model_hash", "save", "s
 
 DEFAULT_MODEL = "speech-16k"
 RAW = "raw."
+NUMBERS = re.compile(r"\[[\s\d.,e+-]+\]")
 
 
 def shipped() -> list[str]:
@@ -145,8 +147,10 @@ def store_times(model: str | Path, grids: Sequence[Sequence[float]], out: str | 
 
 
 def _write_header(path: Path, header: dict[str, Any]) -> None:
+    text = json.dumps(header, indent=2, ensure_ascii=False)
+    text = NUMBERS.sub(lambda found: " ".join(found[0].split()), text)  # each list of numbers on one line
     with atomic_file(path.with_suffix(".json")) as file:
-        file.write((json.dumps(header, indent=2, ensure_ascii=False) + "\n").encode())
+        file.write((text + "\n").encode())
 
 
 def _replaces(new: Sequence[float], old: Sequence[float]) -> bool:

@@ -39,12 +39,16 @@ class MelStatistics:
         mean_std: Standard deviation over clips of the mean over time, the clip's level taken out.
         spread: Mean over clips of the standard deviation over time.
         spread_std: Standard deviation over clips of it.
+        frame_mean: Mean over all frames.
+        covariance: Of the bands over all frames, [M, M]; None where it was not measured.
     """
 
     mean: Tensor
     mean_std: Tensor
     spread: Tensor
     spread_std: Tensor
+    frame_mean: Tensor | None = None
+    covariance: Tensor | None = None
 
     @classmethod
     def of(cls, mels: list[Tensor], spec: MelSpec) -> Self:
@@ -56,7 +60,8 @@ class MelStatistics:
         level = (means - means.mean(0)).mean(1, keepdim=True)
         off, some = means - level, max(1, len(mels) - 1)
         deviations = [((v - v.mean(0)).square().sum(0) / some).sqrt() for v in (off, spreads)]
-        return cls(means.mean(0), deviations[0], spreads.mean(0), deviations[1])
+        frames = torch.cat([spec.log_magnitudes(mel.mT) for mel in mels])
+        return cls(means.mean(0), deviations[0], spreads.mean(0), deviations[1], frames.mean(0), frames.T.cov())
 
     @classmethod
     def measure(cls, recordings: Sequence[Recording], spec: MelSpec, limit: int = 200, seconds: float = 10.0) -> Self:
@@ -73,17 +78,40 @@ class MelStatistics:
     def from_dict(cls, told: Any, n_mels: int) -> Self | None:
         """Reads what `to_dict` wrote; None if it is nothing of the kind."""
         names = [field.name for field in dataclasses.fields(cls)]
-        if not isinstance(told, Mapping) or any(name not in told for name in names):
+        if not isinstance(told, Mapping) or any(name not in told for name in names[:4]):
             return None
         try:
-            rows = [torch.tensor(told[name], dtype=torch.float32) for name in names]
+            found = {
+                name: torch.tensor(told[name], dtype=torch.float32) for name in names if told.get(name) is not None
+            }
         except (TypeError, ValueError, RuntimeError):
             return None
-        return cls(*rows) if all(row.shape == (n_mels,) for row in rows) else None
+        square = {"covariance": (n_mels, n_mels)}
+        return cls(**found) if all(v.shape == square.get(name, (n_mels,)) for name, v in found.items()) else None
 
-    def to_dict(self) -> dict[str, list[float]]:
+    def to_dict(self) -> dict[str, Any]:
         """Writes the statistics as plain lists."""
-        return {name: [round(float(v), 3) for v in row] for name, row in vars(self).items()}
+
+        def rounded(values: Any) -> Any:
+            return [rounded(v) for v in values] if isinstance(values, list) else round(values, 3)
+
+        return {name: rounded(value.tolist()) for name, value in vars(self).items() if value is not None}
+
+    def expected(self, logs: Tensor, known: Tensor) -> Tensor:
+        """Returns log band magnitudes, [F, M], with the unknown bands expected from the known ones, as of a Gaussian.
+
+        E[u | k] = m_u + C_uk (C_kk + 0.05 I)⁻¹ (k - m_k)
+        """
+        covariance, mean = self.covariance, self.frame_mean
+        if covariance is None or mean is None:
+            raise ValueError("the covariance of the bands was not measured")
+        inner = covariance[known][:, known] + 0.05 * torch.eye(int(known.sum()))
+        guessed = (logs[:, known] - mean[known]) @ torch.linalg.solve(inner, covariance[known][:, ~known]) + mean[
+            ~known
+        ]
+        out = logs.clone()
+        out[:, ~known] = guessed
+        return out
 
     def distance(self, logs: Tensor, known: Tensor) -> float:
         """Returns D of natural-log band magnitudes, [F, M], over the bands that are known, [M] of bool."""

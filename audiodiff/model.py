@@ -7,7 +7,7 @@ There is one way to sound, `generate`: the command line, the training preview an
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import torch
@@ -155,6 +155,7 @@ class Vocoder(Model):
         start: Start | None = None,
         seed: int = 0,
         chunk_frames: int | None = None,
+        known: Callable[[Denoise], Denoise] | None = None,
         callback: Callback | None = None,
     ) -> Tensor:
         """Makes waveforms, [B, 1, F hop], out of log-mel spectrograms, [B, M, F].
@@ -167,6 +168,7 @@ class Vocoder(Model):
             times: Grid of times from the start's time to 0, [steps + 1]; that of `grid` by default.
             start: Where to start; the model's own by default.
             chunk_frames: Mel frames that go through the network at once; bounds memory, changes nothing else.
+            known: Wraps the denoiser in what else is known of the sound, as `restoration` does.
             callback: Called after each step with its index and the diffused signal.
 
         Raises:
@@ -180,6 +182,7 @@ class Vocoder(Model):
         if float(times[0]) != start.time:
             raise ValueError(f"times begin at {float(times[0]):g}, the start at {start.time:g}: make them equal")
         denoise = self._bind(mel, shape, chunk_frames)
+        denoise = known(denoise) if known else denoise
         x = start(mel, noise, lambda waveform: self.prior.encode(waveform, shape), self.denoiser.schedule)
         x = sample(denoise, solver or self.solver, x, times, generator=generators, callback=callback)
         return MelProjection(self.mel, mel, self.finish)(self.prior.decode(x, shape))

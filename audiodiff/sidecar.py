@@ -24,10 +24,12 @@ from audiodiff.generation import Generation
 from audiodiff.generator import Generator
 from audiodiff.model import Model, Vocoder
 from audiodiff.recipes import Recipe, build_start
+from audiodiff.restoration import Repair
 from audiodiff.resynthesis import Resynthesis
 
 __all__ = ["Sidecar", "file_hash", "sidecar_path", "versions", "write"]
 
+KINDS: dict[str, type[Generation | Repair]] = {"generate": Generation, "restore": Repair}
 LARGEST = 100_000  # bytes; a sidecar has about one thousand
 log = logging.getLogger(__name__)
 
@@ -46,7 +48,7 @@ class Sidecar:
         ValueError: A field has the wrong type.
     """
 
-    recipe: Recipe | Generation
+    recipe: Recipe | Generation | Repair
     input: str | None
     input_sha256: str | None
     versions: Mapping[str, str]
@@ -65,7 +67,7 @@ class Sidecar:
             ValueError: It is missing, is no sidecar, or has a field that is missing, unknown or out of range.
         """
         fields = _read_object(Path(path))
-        kind = Generation if fields.get("command") == "generate" else Recipe
+        kind = KINDS.get(str(fields.get("command")), Recipe)
         wanted = {f.name for f in (*dataclasses.fields(kind), *dataclasses.fields(cls))} - {"recipe"}
         if wrong := wanted ^ fields.keys():
             raise ValueError(
@@ -125,7 +127,7 @@ def sidecar_path(path: str | Path) -> Path:
 def write(
     path: str | Path,
     sound: Resynthesis,
-    recipe: Recipe | Generation,
+    recipe: Recipe | Generation | Repair,
     source: str | Path | None,
     sample_rate: int,
 ) -> int:

@@ -16,6 +16,7 @@ COMMANDS = {
     "vocode": "mel → audio",
     "mel": "audio → mel",
     "generate": "nothing, a class or a recording → new sounds",
+    "restore": "mend gaps, clipping, missing treble",
     "score": "compare a recording with what was made of it",
     "plot": "draw waveforms, spectrograms and what differs",
     "eval": "tabulate how good a model is, beside a floor and a ceiling",

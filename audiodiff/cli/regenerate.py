@@ -8,6 +8,7 @@ import argparse
 from audiodiff.cli import common
 from audiodiff.cli.generate import make_sounds
 from audiodiff.cli.paths import Kinds, plan
+from audiodiff.cli.restore import make_mended
 from audiodiff.cli.resynth import follow
 
 EXAMPLE = "audiodiff regenerate out.wav.json again.wav"
@@ -23,6 +24,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Reads the sidecar, checks that nothing has changed, and follows its recipe."""
     from audiodiff.generation import Generation
+    from audiodiff.restoration import Repair
     from audiodiff.sidecar import Sidecar
 
     note = Sidecar.read(options.sidecar)
@@ -31,4 +33,6 @@ def run(options: argparse.Namespace) -> int:
     jobs = plan([source], options.out, Kinds((), ".wav", beside=(".json",)), options.force)
     if isinstance(note.recipe, Generation):
         return make_sounds([(note.recipe, jobs.jobs[0].output)], note.load(), note.input, options.json)
+    if isinstance(note.recipe, Repair):
+        return make_mended(note.recipe, jobs, note.load(), options.json)
     return follow(note.recipe, jobs, note.load(), options.json)

@@ -1,0 +1,79 @@
+"""Mends a recording: a gap, clipping, or missing treble.
+
+What is known of the recording is kept: every sample outside of a gap, every one below the clipping level, the spectrum
+below the cutoff. The level and the cutoff are found if they are not given. The output has the model's sample rate, and
+beside it lies OUT.wav.json, from which `audiodiff regenerate` makes it again.
+"""
+
+import argparse
+import math
+from typing import TYPE_CHECKING
+
+from audiodiff.cli import common
+from audiodiff.cli.paths import Job, Kinds, Plan, plan
+from audiodiff.cli.report import Made, work
+
+if TYPE_CHECKING:
+    from audiodiff.model import Vocoder
+    from audiodiff.restoration import Repair
+
+FULL = 0.99  # of full scale, to which louder peaks are lowered
+EXAMPLE = "audiodiff restore loud.wav mended.wav --task declip"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the recording, the output, and what is wrong."""
+    parser.add_argument("input", metavar="IN", help="the recording")
+    parser.add_argument("out", metavar="OUT", help="the WAV file")
+    parser.add_argument("--task", required=True, choices=("gap", "declip", "bandwidth"), help="what is wrong")
+    parser.add_argument("--from", dest="begin", type=float, metavar="S", help="of a gap: where it begins, seconds")
+    parser.add_argument("--to", dest="end", type=float, metavar="S", help="of a gap: where it ends, seconds")
+    parser.add_argument("--limit", type=float, metavar="A", help="of clipping: from which amplitude on, full scale = 1")
+    parser.add_argument("--cutoff", type=float, metavar="HZ", help="of treble: up to where the recording is sound")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (default: 0)")
+    common.add_model_options(parser)
+    common.add_output_options(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Checks, loads the model, mends."""
+    from audiodiff import audio, files
+    from audiodiff.restoration import repair
+
+    if (options.task == "gap") != (options.begin is not None and options.end is not None):
+        raise ValueError("--task gap, --from and --to belong together: give all three, or another task")
+    jobs = plan([options.input], options.out, Kinds(audio.AUDIO_SUFFIXES, ".wav", beside=(".json",)), options.force)
+    vocoder = common.load_vocoder(options)
+    waveform, _ = audio.read(options.input, vocoder.sample_rate)
+    how = repair(
+        vocoder,
+        options.model or files.DEFAULT_MODEL,
+        waveform,
+        options.task,
+        weights=options.weights,
+        seed=options.seed,
+        gap=[options.begin, options.end] if options.task == "gap" else None,
+        limit=options.limit,
+        cutoff=options.cutoff,
+    )
+    return make_mended(how, jobs, vocoder, options.json)
+
+
+def make_mended(how: "Repair", jobs: Plan, vocoder: "Vocoder", as_json: bool) -> int:
+    """Mends what a plan names, and writes it with its sidecar."""
+    from audiodiff import audio, sidecar
+    from audiodiff.restoration import mend
+    from audiodiff.resynthesis import Resynthesis
+
+    def do(job: Job) -> Made:
+        waveform, _ = audio.read(job.input, vocoder.sample_rate)
+        mended = mend(vocoder, waveform, how)
+        peak = float(mended.abs().max())
+        if peak > FULL:
+            common.say(f"{job.output}: lowered by {20 * math.log10(peak / FULL):.1f} dB, so that its peaks fit")
+            mended = mended * (FULL / peak)
+        sound = Resynthesis(mended, 1)
+        clipped = sidecar.write(job.output, sound, how, job.input, vocoder.sample_rate)
+        return Made(waveform.shape[-1] / vocoder.sample_rate, 1, clipped)
+
+    return work(jobs, do, vocoder.device, as_json)
