@@ -75,7 +75,7 @@ def make_sounds(
         recipe = recipes[job.output]
         with CallCounter(generator.denoiser.network) as calls:
             waveform = generation.follow(generator, recipe, source)
-        sound = Resynthesis(waveform, calls.count)
+        sound = Resynthesis(common.lowered(waveform, job.output), calls.count)
         clipped = sidecar.write(job.output, sound, recipe, source, generator.sample_rate)
         return Made(waveform.shape[-1] / generator.sample_rate, calls.count, clipped)
 

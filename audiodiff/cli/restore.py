@@ -6,7 +6,6 @@ beside it lies OUT.wav.json, from which `audiodiff regenerate` makes it again.
 """
 
 import argparse
-import math
 from typing import TYPE_CHECKING
 
 from audiodiff.cli import common
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from audiodiff.model import Vocoder
     from audiodiff.restoration import Repair
 
-FULL = 0.99  # of full scale, to which louder peaks are lowered
 EXAMPLE = "audiodiff restore loud.wav mended.wav --task declip"
 
 
@@ -68,11 +66,7 @@ def make_mended(how: "Repair", jobs: Plan, vocoder: "Vocoder", as_json: bool) ->
     def do(job: Job) -> Made:
         waveform, _ = audio.read(job.input, vocoder.sample_rate)
         mended = mend(vocoder, waveform, how)
-        peak = float(mended.abs().max())
-        if peak > FULL:
-            common.say(f"{job.output}: lowered by {20 * math.log10(peak / FULL):.1f} dB, so that its peaks fit")
-            mended = mended * (FULL / peak)
-        sound = Resynthesis(mended, 1)
+        sound = Resynthesis(common.lowered(mended, job.output), 1)
         clipped = sidecar.write(job.output, sound, how, job.input, vocoder.sample_rate)
         return Made(waveform.shape[-1] / vocoder.sample_rate, 1, clipped)
 
