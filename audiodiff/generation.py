@@ -12,12 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audiodiff import audio, devices, files
+from audiodiff import audio, devices
 from audiodiff.denoisers import Denoise, Refined
 from audiodiff.generator import Generator
 from audiodiff.guidance import ReconstructionGuidance
 from audiodiff.measurements import Known
-from audiodiff.recipes import LARGEST_COUNT, OWN, is_grid, is_int, is_number
+from audiodiff.origin import LARGEST_COUNT, OWN, Origin, is_int, is_interval, is_number, origin_of
+from audiodiff.recipes import is_grid
 from audiodiff.schedules import GRIDS, explicit
 from audiodiff.solvers import name_of, solver_named
 from audiodiff.starts import PureNoise, Variation
@@ -28,17 +29,11 @@ LONGEST = 3600.0  # seconds
 
 
 @dataclasses.dataclass(frozen=True)
-class Generation:
-    """Holds what decides the samples, as values that JSON can hold.
+class Generation(Origin):
+    """Holds what decides the samples of a generated sound, as values that JSON can hold.
 
     Args:
-        command: "generate".
-        model: Shipped name, or absolute path.
-        model_hash: Of configuration and weights.
-        weights: "ema" or "raw".
-        device: Type of the device on which the model runs.
-        threads: CPU threads that share the arithmetic.
-        seed: Of the noise.
+        command: "generate"; the next six are those of `Origin`.
         solver: Its name, or "own".
         times: The grid of times, one more than steps; it begins at the strength where a recording is varied.
         label: The class, or none.
@@ -51,13 +46,8 @@ class Generation:
         ValueError: A field has the wrong type or lies outside its range.
     """
 
-    command: str
-    model: str
-    model_hash: str
-    weights: str
-    device: str
-    threads: int
-    seed: int
+    COMMANDS = ("generate",)
+
     solver: str
     times: list[float]
     label: str | None
@@ -67,28 +57,22 @@ class Generation:
     gap: list[float] | None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.solver != OWN:
+            solver_named(self.solver)
+
+    def rules(self) -> dict[str, tuple[bool, str]]:
+        """Says for each field whether it is in order, and what is wanted."""
         gap = self.gap
-        rules = {
-            "command": (self.command == "generate", "generate"),
-            "model": (isinstance(self.model, str), "a name or a path"),
-            "model_hash": (isinstance(self.model_hash, str), "a text of hexadecimal digits"),
-            "weights": (self.weights in ("ema", "raw"), "ema or raw"),
-            "device": (isinstance(self.device, str), "the name of a device"),
-            "threads": (is_int(self.threads, 1), f"a whole number from 1 to {LARGEST_COUNT}"),
-            "seed": (is_int(self.seed, 0, 2**63 - 1), "a whole number from 0 to 2^63 - 1"),
+        return super().rules() | {
             "solver": (isinstance(self.solver, str), "a solver's name"),
             "times": (is_grid(self.times), "a list of numbers that fall from at most 1 to 0"),
             "label": (self.label is None or isinstance(self.label, str), "a class, or none"),
             "guidance": (is_number(self.guidance) and 0 <= self.guidance <= 100, "a number from 0 to 100"),
             "n_samples": (is_int(self.n_samples, 1, 2**31), "a whole number of at least 1"),
             "vary": (isinstance(self.vary, bool), "true or false"),
-            "gap": (gap is None or _is_gap(gap), "two numbers of seconds, the first smaller"),
+            "gap": (gap is None or is_interval(gap), "two numbers of seconds, the first smaller"),
         }
-        for name, (kept, wanted) in rules.items():
-            if not kept:
-                raise ValueError(f"{name}={getattr(self, name)!r}: {wanted} is wanted")
-        if self.solver != OWN:
-            solver_named(self.solver)
 
     @property
     def needs_input(self) -> bool:
@@ -140,15 +124,8 @@ def generation(
     else:
         grid = explicit([float(part) for part in times.split(",")])
     scale = 1.0 if not generator.labels or label is None else generator.guidance if guidance is None else guidance
-    shipped = not Path(model).exists() and str(model) in files.shipped()
     return Generation(
-        command="generate",
-        model=str(model) if shipped else str(files.locate(model).resolve()),
-        model_hash=files.model_hash(generator),
-        weights=weights,
-        device=generator.device.type,
-        threads=torch.get_num_threads(),
-        seed=seed,
+        **origin_of("generate", generator, model, weights, seed),
         solver=solver or name_of(generator.solver) or OWN,
         times=grid.tolist(),
         label=label,
@@ -188,10 +165,6 @@ def follow(generator: Generator, recipe: Generation, path: str | Path | None = N
         known = _outside(generator, recording, recipe.gap)
         made = generator.generate(recording.shape[-1], start=start, known=_agreeing(generator, known), **settings)
         return known.project(made)[0, :, : recipe.n_samples].cpu()
-
-
-def _is_gap(gap: Any) -> bool:
-    return isinstance(gap, list) and len(gap) == 2 and all(map(is_number, gap)) and 0 <= gap[0] < gap[1]
 
 
 def _recording(generator: Generator, recipe: Generation, path: str | Path | None) -> Tensor:

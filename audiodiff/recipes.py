@@ -7,17 +7,16 @@ of threads belongs to it, since sums are taken in another order when it changes.
 import dataclasses
 import inspect
 import itertools
-import math
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from audiodiff import audio, devices, files, mel_files
+from audiodiff import audio, devices, mel_files
 from audiodiff.mel import MelSpec
 from audiodiff.mel_check import presets_with
 from audiodiff.model import Vocoder
+from audiodiff.origin import LARGEST_COUNT, OWN, Origin, is_int, is_number, origin_of
 from audiodiff.resynthesis import Resynthesis, resynthesise, vocode
 from audiodiff.schedules import GRIDS, explicit
 from audiodiff.solvers import Solver, name_of, solver_named
@@ -33,23 +32,13 @@ STARTS: dict[str, type[Start]] = {
 }
 """The names by which recipes and the command line know the starts."""
 
-COMMANDS = ("resynth", "vocode")
-OWN = "own"
-LARGEST_COUNT = 10_000  # of steps, iterations, threads: more is a typing error or an attempt to keep the machine busy
-
 
 @dataclasses.dataclass(frozen=True)
-class Recipe:
-    """Holds what decides the samples, as values that JSON can hold.
+class Recipe(Origin):
+    """Holds what decides the samples of a vocoder, as values that JSON can hold.
 
     Args:
-        command: "resynth" for audio as input, "vocode" for mels.
-        model: Shipped name, or absolute path.
-        model_hash: Of configuration and weights.
-        weights: "ema" or "raw".
-        device: Type of the device on which the model runs.
-        threads: CPU threads that share the arithmetic.
-        seed: Of the noise.
+        command: "resynth" for audio as input, "vocode" for mels; the next six are those of `Origin`.
         solver: Its name, or "own" for one that the model has and no name is known of.
         times: The grid of times, one more than steps, from the start's time to 0.
         start: `name`, one of STARTS, and the start's parameters.
@@ -60,13 +49,8 @@ class Recipe:
         ValueError: A field has the wrong type or lies outside its range.
     """
 
-    command: str
-    model: str
-    model_hash: str
-    weights: str
-    device: str
-    threads: int
-    seed: int
+    COMMANDS = ("resynth", "vocode")
+
     solver: str
     times: list[float]
     start: dict[str, Any]
@@ -74,27 +58,21 @@ class Recipe:
     mel: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        count, frames = f"a whole number from 1 to {LARGEST_COUNT}", self.chunk_frames
-        rules: dict[str, tuple[bool, str]] = {
-            "command": (self.command in COMMANDS, " or ".join(COMMANDS)),
-            "model": (isinstance(self.model, str), "a name or a path"),
-            "model_hash": (isinstance(self.model_hash, str), "a text of hexadecimal digits"),
-            "weights": (self.weights in ("ema", "raw"), "ema or raw"),
-            "device": (isinstance(self.device, str), "the name of a device"),
-            "threads": (is_int(self.threads, 1), count),
-            "seed": (is_int(self.seed, 0, 2**63 - 1), "a whole number from 0 to 2^63 - 1"),
+        super().__post_init__()
+        if self.solver != OWN:
+            solver_named(self.solver)
+        if self.mel is not None:
+            MelSpec.from_dict(self.mel)
+
+    def rules(self) -> dict[str, tuple[bool, str]]:
+        """Says for each field whether it is in order, and what is wanted."""
+        frames = self.chunk_frames
+        return super().rules() | {
             "solver": (isinstance(self.solver, str), "a solver's name"),
             "times": (is_grid(self.times), "a list of numbers that fall from at most 1 to 0"),
             "start": (isinstance(self.start, dict), "a name with parameters"),
             "chunk_frames": (frames is None or is_int(frames, 1, 2**31), "a whole number of at least 1, or none"),
         }
-        for name, (kept, wanted) in rules.items():
-            if not kept:
-                raise ValueError(f"{name}={getattr(self, name)!r}: {wanted} is wanted")
-        if self.solver != OWN:
-            solver_named(self.solver)
-        if self.mel is not None:
-            MelSpec.from_dict(self.mel)
 
 
 def recipe(
@@ -130,15 +108,8 @@ def recipe(
     begin = vocoder.start if start is None else named_start(start, vocoder)
     stepper = solver_named(solver) if solver and solver != OWN else vocoder.solver
     grid = _grid(vocoder, times, steps, begin.time, stepper)
-    shipped = not Path(model).exists() and str(model) in files.shipped()
     return Recipe(
-        command=command,
-        model=str(model) if shipped else str(files.locate(model).resolve()),
-        model_hash=files.model_hash(vocoder),
-        weights=weights,
-        device=vocoder.device.type,
-        threads=torch.get_num_threads(),
-        seed=seed,
+        **origin_of(command, vocoder, model, weights, seed),
         solver=solver or name_of(vocoder.solver) or OWN,
         times=grid.tolist(),
         start=describe_start(begin),
@@ -252,11 +223,3 @@ def is_grid(times: Any) -> bool:
     if not (isinstance(times, list) and 2 <= len(times) <= LARGEST_COUNT + 1 and all(is_number(t) for t in times)):
         return False
     return times[0] <= 1 and times[-1] == 0 and all(a > b for a, b in itertools.pairwise(times))
-
-
-def is_int(value: Any, low: int = 0, high: int = LARGEST_COUNT) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
-
-
-def is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audiodiff import devices, files
+from audiodiff import devices
 from audiodiff.autoregression import declipped, filled
 from audiodiff.consistency import MelProjection
 from audiodiff.denoisers import Denoise, Refined
@@ -26,7 +26,7 @@ from audiodiff.filterbank import band_centres
 from audiodiff.measurements import BandLimited, Clipped, Known, Measurement
 from audiodiff.mel_check import MelStatistics
 from audiodiff.model import Vocoder
-from audiodiff.recipes import LARGEST_COUNT, is_int, is_number
+from audiodiff.origin import Origin, is_interval, is_number, origin_of
 from audiodiff.starts import Variation
 
 __all__ = ["TASKS", "Repair", "find_cutoff", "find_limit", "mend", "repair"]
@@ -41,12 +41,11 @@ FEWEST_CLIPPED = 8  # samples at one level that count as clipping
 
 
 @dataclasses.dataclass(frozen=True)
-class Repair:
+class Repair(Origin):
     """Holds what decides the samples of a mended recording, as values that JSON can hold.
 
     Args:
-        command: "restore".
-        model, model_hash, weights, device, threads, seed: As in `recipes.Recipe`.
+        command: "restore"; the next six are those of `Origin`.
         task: One of TASKS.
         gap: Seconds from and to which samples are missing.
         limit: Amplitude from which on samples are clipped.
@@ -56,40 +55,22 @@ class Repair:
         ValueError: A field has the wrong type or lies outside its range.
     """
 
-    command: str
-    model: str
-    model_hash: str
-    weights: str
-    device: str
-    threads: int
-    seed: int
+    COMMANDS = ("restore",)
+
     task: str
     gap: list[float] | None
     limit: float | None
     cutoff: float | None
 
-    def __post_init__(self) -> None:
-        gap = self.gap
-        ordered = isinstance(gap, list) and len(gap) == 2 and all(map(is_number, gap)) and 0 <= gap[0] < gap[1]
-        rules = {
-            "command": (self.command == "restore", "restore"),
+    def rules(self) -> dict[str, tuple[bool, str]]:
+        """Says for each field whether it is in order, and what is wanted."""
+        gap = is_interval(self.gap) if self.task == "gap" else self.gap is None
+        return super().rules() | {
             "task": (self.task in TASKS, f"one of {', '.join(TASKS)}"),
-            "model": (isinstance(self.model, str), "a name or a path"),
-            "model_hash": (isinstance(self.model_hash, str), "a text of hexadecimal digits"),
-            "weights": (self.weights in ("ema", "raw"), "ema or raw"),
-            "device": (isinstance(self.device, str), "the name of a device"),
-            "threads": (is_int(self.threads, 1), f"a whole number from 1 to {LARGEST_COUNT}"),
-            "seed": (is_int(self.seed, 0, 2**63 - 1), "a whole number from 0 to 2^63 - 1"),
-            "gap": (
-                ordered if self.task == "gap" else gap is None,
-                "two numbers of seconds for a gap, the first smaller",
-            ),
+            "gap": (gap, "two numbers of seconds for a gap, the first smaller"),
             "limit": (_positive(self.limit, self.task == "declip"), "an amplitude above 0 to declip"),
             "cutoff": (_positive(self.cutoff, self.task == "bandwidth"), "a frequency above 0 for bandwidth"),
         }
-        for name, (kept, wanted) in rules.items():
-            if not kept:
-                raise ValueError(f"{name}={getattr(self, name)!r}: {wanted} is wanted")
 
 
 def repair(vocoder: Vocoder, model: str, waveform: Tensor, task: str, **given: Any) -> Repair:
@@ -110,13 +91,7 @@ def repair(vocoder: Vocoder, model: str, waveform: Tensor, task: str, **given: A
     if task == "bandwidth" and given.get("cutoff") is None:
         given["cutoff"] = find_cutoff(waveform, vocoder.sample_rate)
     return Repair(
-        command="restore",
-        model=str(model) if str(model) in files.shipped() else str(files.locate(model).resolve()),
-        model_hash=files.model_hash(vocoder),
-        weights=given.get("weights", "ema"),
-        device=vocoder.device.type,
-        threads=torch.get_num_threads(),
-        seed=given.get("seed", 0),
+        **origin_of("restore", vocoder, model, given.get("weights", "ema"), given.get("seed", 0)),
         task=task,
         gap=given.get("gap"),
         limit=given.get("limit"),
