@@ -67,7 +67,9 @@ def main() -> int:
     target = ROOT / "audiodiff" / "weights" / f"{name}.safetensors"
     model = files.load(options.run / "last.ckpt")
     model.info |= {key: facts[key] for key in ("name", "licence", "data", "command", "hardware", "attribution")}
-    model.info["training_hours"] = round(wall_hours(options.run), 2)
+    model.info["training_hours"] = round(wall_hours(options.run) + facts.get("earlier_hours", 0.0), 2)
+    model.info["command"] = facts["command"].format(steps=f"{model.info['steps']:,}")
+    model.info["steps"] += facts.get("earlier_steps", 0)  # what the run began with was trained too
     model.config |= facts.get("config", {})
     files.save(model, target, dtype=torch.float16)
     table_file = target.with_suffix(".eval.json")
@@ -87,7 +89,7 @@ def card(target: Path, facts: dict, table: dict, batch: int, command: str) -> st
     """Writes the model card."""
     model = Generator.load(target)
     return CARD.format(
-        **{**facts, **model.info},
+        **(facts | model.info),
         batch=batch,
         labels=", ".join(model.labels),
         seconds=model.n_samples / model.sample_rate,

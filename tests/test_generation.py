@@ -297,3 +297,21 @@ def test_training_on_folders_of_classes_gives_a_generator_that_knows_them(sounds
     assert model.labels == LABELS
     assert model.generate(label="low").shape == (1, 1, 1024)
     assert np.isfinite(model.generate(label="low").numpy()).all()
+
+
+# --- what ships --------------------------------------------------------------------------------------------------
+
+
+def test_shipped_drums_hit_at_once_die_away_and_differ_by_class():
+    drums = Generator.load("drums")
+    assert {"kick", "snare", "hat", "tom", "cymbal", "clap"} <= set(drums.labels)
+    centroids = {}
+    for label in ("kick", "hat"):
+        sound = drums.generate(label=label, seed=1)[0, 0]
+        assert sound.shape == (drums.n_samples,)
+        early, late = sound.square().chunk(2)
+        assert float(early.sum()) > 10 * float(late.sum())
+        assert 0.05 < float(sound.abs().max()) < 3
+        power = torch.fft.rfft(sound).abs().square()
+        centroids[label] = float((power * torch.linspace(0, drums.sample_rate / 2, len(power))).sum() / power.sum())
+    assert centroids["kick"] < 500 < 2000 < centroids["hat"]
