@@ -2,6 +2,7 @@
 
 import io
 import logging
+import math
 import os
 import struct
 import tempfile
@@ -14,9 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["AUDIO_SUFFIXES", "atomic_file", "read", "resample", "to_pcm", "write"]
+__all__ = ["AUDIO_SUFFIXES", "atomic_file", "lowered", "read", "resample", "to_pcm", "write"]
 
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".w64", ".caf"})
+FULL = 0.99  # of full scale, to which louder peaks are lowered
 log = logging.getLogger(__name__)
 
 
@@ -91,6 +93,18 @@ def to_pcm(waveform: Tensor) -> tuple[np.ndarray, int]:
         raise ValueError("the waveform holds values that are NaN or infinite; the model or its input is broken")
     clipped = int((np.abs(samples) > 1).sum())
     return np.rint(np.clip(samples, -1, 1) * 32767).astype(np.int16), clipped
+
+
+def lowered(waveform: Tensor) -> tuple[Tensor, float]:
+    """Lowers a sound whose peaks lie above full scale, so that nothing is clipped, and says by how many dB.
+
+    >>> lowered(torch.tensor([[0.5]]))[1], round(lowered(torch.tensor([[2.0]]))[1], 2)
+    (0.0, 6.02)
+    """
+    peak = float(waveform.abs().max())
+    if not FULL < peak < math.inf:
+        return waveform, 0.0
+    return waveform * (FULL / peak), 20 * math.log10(peak / FULL)
 
 
 def write(path: str | Path, waveform: Tensor, sample_rate: int) -> int:

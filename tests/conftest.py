@@ -3,7 +3,9 @@
 import copy
 
 import hypothesis
+import numpy as np
 import pytest
+import soundfile
 import torch
 from torch.nn import functional
 
@@ -98,3 +100,25 @@ def speech(tmp_path_factory, waveform):
     path = tmp_path_factory.mktemp("speech") / "speech.wav"
     audio.write(path, waveform, 16000)
     return path
+
+
+@pytest.fixture(scope="session")
+def app():
+    """demos/page as `audiodiff demo` loads it."""
+    pytest.importorskip("gradio")
+    from audiodiff.cli import demo
+
+    return demo.page()
+
+
+@pytest.fixture(scope="session")
+def bad(tmp_path_factory):
+    """A folder of files that cannot be resynthesised."""
+    folder = tmp_path_factory.mktemp("bad")
+    (folder / "text.wav").write_text("no sound at all " * 20)
+    (folder / "<i>text.wav").write_text("no sound at all " * 20)
+    (folder / "empty.wav").touch()
+    soundfile.write(folder / "eight.wav", np.zeros((16000, 8), np.float32), 16000)
+    soundfile.write(folder / "short.wav", np.zeros(100, np.float32), 16000)
+    soundfile.write(folder / "long.wav", np.zeros(301 * 8000, np.int16), 8000)
+    return folder

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from audiodiff.model import Vocoder
     from audiodiff.recipes import Recipe
 
-FULL = 0.99  # of full scale, to which louder peaks are lowered
 LARGEST_SPEC = 1_000_000  # characters
 INTERRUPTED, BROKEN_PIPE = 130, 141  # 128 + the number of the signal, as a shell reports it
 
@@ -200,11 +199,12 @@ def recipe_of(command: str, vocoder: "Vocoder", options: argparse.Namespace) -> 
 
 def lowered(waveform: "Tensor", path: "Path") -> "Tensor":
     """Lowers a sound whose peaks lie above full scale, so that nothing is clipped, and says so."""
-    peak = float(waveform.abs().max())
-    if peak <= FULL:
-        return waveform
-    say(f"{path}: lowered by {20 * math.log10(peak / FULL):.1f} dB, so that its peaks fit")
-    return waveform * (FULL / peak)
+    from audiodiff import audio
+
+    waveform, down = audio.lowered(waveform)
+    if down:
+        say(f"{path}: lowered by {down:.1f} dB, so that its peaks fit")
+    return waveform
 
 
 def say(message: str) -> None:

@@ -1,15 +1,17 @@
-"""Serves the demo page: drop a recording, hear and see what comes back.
+"""Serves the demo page: vocode, generate, restore, try a mel; hear and see what comes back.
 
 The page is served from this machine to this machine and fetches nothing from elsewhere; Ctrl-C stops it. With
---host 0.0.0.0 others on the network see it too.
+--host 0.0.0.0 others on the network see it too, and with --share everybody who has the link, by way of Gradio's server.
 """
 
 import argparse
 import importlib.util
+import sys
 from types import ModuleType
 
 from audiodiff.cli import common
 
+NAME = "audiodiff_demo"
 EXAMPLE = "audiodiff demo --port 7860 --open"
 
 
@@ -19,6 +21,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("server")
     group.add_argument("--port", type=int, default=7860, metavar="N", help="where to listen (default: 7860)")
     group.add_argument("--host", default="127.0.0.1", metavar="NAME", help="address to serve (default: 127.0.0.1)")
+    group.add_argument("--generator", default="drums", metavar="MODEL", help="of the tab Generate (default: drums)")
+    group.add_argument("--share", action="store_true", help="also serve it to everybody with a link, for a week")
     group.add_argument("--open", action="store_true", help="open the page in the browser")
 
 
@@ -29,17 +33,27 @@ def run(options: argparse.Namespace) -> int:
     if importlib.util.find_spec("gradio") is None:
         raise ValueError("the page needs gradio: pip install 'audiodiff[demo]'")
     vocoder = common.load_vocoder(options)
-    _page().main(vocoder, host=options.host, port=options.port, open_browser=options.open)
+    page().main(
+        vocoder,
+        options.device,
+        options.host,
+        options.port,
+        open_browser=options.open,
+        share=options.share,
+        generator=options.generator,
+    )
     return 0
 
 
-def _page() -> ModuleType:
-    """Loads demos/app.py, which lies inside an installed package and beside it in a checkout."""
+def page() -> ModuleType:
+    """Loads demos/page, which lies inside an installed package and beside it in a checkout."""
     from audiodiff.config import shipped_path
 
-    spec = importlib.util.spec_from_file_location("audiodiff_demo", shipped_path("demos/app.py"))
+    source = shipped_path("demos/page") / "__init__.py"
+    spec = importlib.util.spec_from_file_location(NAME, source, submodule_search_locations=[str(source.parent)])
     if spec is None or spec.loader is None:
-        raise ImportError("demos/app.py cannot be loaded")
-    page = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(page)
-    return page
+        raise ImportError("demos/page cannot be loaded")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[NAME] = module  # for the imports among its files
+    spec.loader.exec_module(module)
+    return module

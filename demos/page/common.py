@@ -1,0 +1,224 @@
+"""What the tabs share: reading what a visitor gives, handing out sounds and pictures, messages, and stopping."""
+
+import html
+import logging
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import soundfile
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from audiodiff import audio
+from audiodiff.config import shipped_path
+from audiodiff.figures import spectrogram_db
+
+MAX_SECONDS = 300
+FLOOR_DB = -100.0
+QUEUE = {"concurrency_limit": 1, "concurrency_id": "models"}  # one at a time: network calls are counted, threads set
+
+Sound = tuple[int, np.ndarray]  # sample rate in Hz and int16 samples: Gradio would normalise floats by their peak
+Picture = Figure
+
+
+class Stopped(Exception):
+    """A visitor pressed Stop."""
+
+
+class Stops:
+    """Knows which visitors want their work stopped.
+
+    A function that runs in a thread cannot be killed, so it asks after every solver step, by the callback of `watch`.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._wanted: set[str] = set()
+
+    def begin(self, request: gr.Request | None) -> None:
+        """Forgets that a visitor wanted to stop."""
+        with self._lock:
+            self._wanted.discard(_visitor(request))
+
+    def want(self, request: gr.Request) -> None:
+        """Notes that a visitor wants to stop."""
+        with self._lock:
+            self._wanted.add(_visitor(request))
+
+    def leave(self, request: gr.Request) -> None:
+        """Stops the work of a visitor who closed the page."""
+        self.want(request)
+
+    def watch(self, request: gr.Request | None, tell: Callable[[int], Any] | None = None) -> Callable[[int, Any], None]:
+        """Returns a solver's callback that raises `Stopped` if asked to, and else tells the number of steps done."""
+
+        def after(step: int, _: Any) -> None:
+            with self._lock:
+                if _visitor(request) in self._wanted:
+                    raise Stopped
+            if tell is not None:
+                tell(step + 1)
+
+        return after
+
+
+def _visitor(request: gr.Request | None) -> str:
+    return str(getattr(request, "session_hash", None))
+
+
+def run(
+    button: gr.Button,
+    stop: gr.Button,
+    stops: Stops,
+    function: Callable[..., Any],
+    inputs: list[gr.components.Component],
+    outputs: list[gr.components.Component],
+    name: str,
+    shown_on: gr.components.Component,
+) -> gr.events.Dependency:
+    """Ties a function to its button, and Stop to both; what failed leaves no old result on the page."""
+    event = button.click(function, inputs, outputs, api_name=name, show_progress_on=shown_on, **QUEUE)
+    blank = [None] * len(outputs)
+    event.failure(lambda: blank, None, outputs, show_progress="hidden", api_visibility="private", queue=False)
+    stop.click(stops.want, None, None, cancels=[event], queue=False, api_visibility="private")
+    return event
+
+
+@contextmanager
+def one_message(path: str | None = None) -> Generator[None]:
+    """Turns a ValueError into a message on the page, with the file's name instead of its place on the server."""
+    try:
+        yield
+    except Stopped:
+        raise gr.Error("stopped", title="Stopped", print_exception=False) from None
+    except ValueError as error:
+        message = str(error)
+        if path:
+            message = message.replace(str(path), Path(path).name)
+        raise gr.Error(html.escape(message), print_exception=False) from None
+
+
+class _Collector(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+
+
+@contextmanager
+def told_by(logger: logging.Logger) -> Generator[list[str]]:
+    """Collects the warnings of a logger, which belong on the page and not in the server's terminal."""
+    collector, passed_on = _Collector(), logger.propagate
+    logger.addHandler(collector)
+    logger.propagate = False
+    try:
+        yield collector.messages
+    finally:
+        logger.removeHandler(collector)
+        logger.propagate = passed_on
+
+
+def read(recording: str | None, sample_rate: int, most: float = MAX_SECONDS) -> Tensor:
+    """Reads an upload, [C, T], at a sample rate.
+
+    Raises:
+        ValueError: There is none, it cannot be read, or it is longer than `most` seconds.
+    """
+    if not recording:
+        raise ValueError("no recording yet: drop a file, record something or take the example")
+    _refuse_long(_seconds(recording), most)  # before anything is decoded
+    waveform, _ = audio.read(recording, sample_rate)
+    _refuse_long(waveform.shape[-1] / sample_rate, most)
+    return waveform
+
+
+def seed_of(seed: float | None) -> int:
+    """Returns a seed that was typed.
+
+    Raises:
+        ValueError: It is empty, or no whole number from 0 up.
+    """
+    if seed is None or not 0 <= seed < 2**63:
+        raise ValueError(f"the seed is {'empty' if seed is None else seed}; give a whole number from 0 up")
+    return int(seed)
+
+
+def sound(waveform: Tensor, sample_rate: int) -> Sound:
+    """Hands out a waveform, [C, T], as the 16-bit samples that the command line writes."""
+    return sample_rate, audio.to_pcm(waveform)[0]
+
+
+def draw(waveform: Tensor, sample_rate: int, title: str) -> Picture:
+    """Draws the spectrogram of each channel of a waveform, [C, T], with time in s and frequency in kHz."""
+    figure = Figure(figsize=(6, 1 + 2.4 * len(waveform)), dpi=110, layout="constrained")
+    seconds = waveform.shape[-1] / sample_rate
+    panels = figure.subplots(len(waveform), sharex=True, squeeze=False)[:, 0]
+    for panel, channel in zip(panels, waveform, strict=True):
+        image = panel.imshow(
+            spectrogram_db(channel),
+            origin="lower",
+            aspect="auto",
+            extent=(0, seconds, 0, sample_rate / 2000),
+            vmin=FLOOR_DB,
+            vmax=0,
+            cmap="magma",
+        )
+        panel.set_ylabel("frequency (kHz)")
+    panels[0].set_title(title)
+    panels[-1].set_xlabel("time (s)")
+    figure.colorbar(image, ax=panels, label="level (dB)", pad=0.02)
+    return figure
+
+
+def example() -> Path | None:
+    """Finds the recording that ships as an example."""
+    try:
+        return shipped_path("demos/speech.flac")
+    except FileNotFoundError:
+        return None
+
+
+def recording_input(label: str, elem_id: str) -> gr.Audio:
+    """Places an input for a recording, and the example where one is shipped."""
+    recording = gr.Audio(sources=["upload", "microphone"], type="filepath", label=label, buttons=[], elem_id=elem_id)
+    shipped = example()
+    if shipped:
+        gr.Button("Take the example", size="sm").click(lambda: str(shipped), None, recording, api_visibility="private")
+        licence = shipped.with_suffix(".LICENCE.md")
+        if licence.is_file():
+            gr.Markdown(licence.read_text(encoding="utf-8"), elem_classes="facts")
+    return recording
+
+
+def player(label: str, elem_id: str) -> tuple[gr.Audio, gr.Plot]:
+    """Places a player and, below it, a picture."""
+    sounds = gr.Audio(label=label, interactive=False, buttons=["download"], elem_id=elem_id)
+    return sounds, gr.Plot(label=label, show_label=False, format="png", elem_id=f"{elem_id}-picture")
+
+
+def buttons(label: str) -> tuple[gr.Button, gr.Button]:
+    """Places the button that works and the one that stops."""
+    with gr.Row():
+        return gr.Button(label, variant="primary", scale=3), gr.Button("Stop", scale=1)
+
+
+def _seconds(recording: str) -> float:
+    try:
+        return soundfile.info(recording).duration
+    except soundfile.LibsndfileError:
+        return 0.0  # audio.read says what is wrong
+
+
+def _refuse_long(seconds: float, most: float) -> None:
+    if seconds > most:
+        raise ValueError(
+            f"the recording is {seconds:.0f} s long, and this page takes at most {most:.0f}; "
+            "cut it, or use the command line, which takes any length"
+        )

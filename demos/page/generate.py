@@ -1,0 +1,142 @@
+"""The tab Generate: sounds of a class, each with its picture, and variations of one of them."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import torch
+
+from audiodiff import audio, generation
+from audiodiff.figures import spectrogram_image
+from audiodiff.generator import Generator
+
+from .common import Sound, Stops, buttons, one_message, run, seed_of, sound
+
+__all__ = ["lay_out", "make"]
+
+MOST = 12
+NO_CLASS = "any"
+PROGRESS = gr.Progress()
+
+Images = list[np.ndarray | None]
+
+
+def make(
+    generator: Generator,
+    model: str,
+    label: str,
+    guidance: float,
+    n: int,
+    seed: int | None,
+    progress: Any = PROGRESS,
+    stops: Stops | None = None,
+    request: gr.Request | None = None,
+    vary: tuple[Sound, float] | None = None,
+) -> list[Sound]:
+    """Makes n sounds of a class, or n variations of a sound; sound i takes its noise from seed + i.
+
+    Args:
+        generator, model: The model and its name.
+        label: A class, or NO_CLASS.
+        guidance: Scale of classifier-free guidance.
+        n: How many, up to MOST.
+        seed: Of the first.
+        progress: Called with (sounds done, sounds).
+        stops, request: Whether this visitor wants to stop.
+        vary: The sound that is varied, and how far: above 0 and up to 1.
+
+    Raises:
+        gr.Error: A value lies outside its range; one line says which.
+    """
+    stops = stops or Stops()
+    stops.begin(request)
+    with one_message(), tempfile.TemporaryDirectory(prefix="audiodiff-demo-") as folder:
+        if not 1 <= n <= MOST:
+            raise ValueError(f"{n:g} sounds: a whole number from 1 to {MOST} is wanted")
+        path, settings = None, {"seed": seed_of(seed), "label": None if label == NO_CLASS else label}
+        if settings["label"] is not None:
+            settings["guidance"] = float(guidance)
+        if vary is not None:
+            (rate, samples), strength = vary
+            path = Path(folder) / "varied.wav"
+            audio.write(path, torch.from_numpy(samples.reshape(len(samples), -1).T.copy()).float() / 32767, rate)
+            settings |= {"strength": float(strength), "seconds": len(samples) / rate}
+        sounds = []
+        for i in range(int(n)):
+            recipe = generation.generation(generator, model, **settings | {"seed": seed_of(seed) + i})
+            waveform = generation.follow(generator, recipe, path)
+            sounds.append(sound(audio.lowered(waveform)[0], generator.sample_rate))
+            stops.watch(request, lambda done: progress((done, int(n))))(i, None)
+        return sounds
+
+
+def lay_out(generator: Generator, model: str, stops: Stops) -> None:
+    """Places the components of the tab."""
+    gr.Markdown(f"Sounds of {generator.n_samples / generator.sample_rate:g} s by `{model}`.", elem_classes="facts")
+    with gr.Row():
+        label = gr.Dropdown([NO_CLASS, *generator.labels], value=(generator.labels or [NO_CLASS])[0], label="Class")
+        guidance = gr.Slider(0, 5, generator.guidance, step=0.1, label="Guidance (1 obeys, more exaggerates)")
+    with gr.Row():
+        n = gr.Slider(1, MOST, 4, step=1, label="Sounds")
+        seed = gr.Number(0, precision=0, label="Seed of the first")
+    button, stop = buttons("Generate")
+    made = gr.State([], time_to_live=600)
+    cells: list[gr.components.Component] = []
+    pictures: list[gr.components.Component] = []
+    for row in range(0, MOST, 4):
+        with gr.Row():
+            for i in range(row, row + 4):
+                with gr.Column(min_width=220):
+                    cells.append(gr.Audio(visible=False, interactive=False, buttons=["download"], elem_id=f"made-{i}"))
+                    pictures.append(
+                        gr.Image(
+                            visible=False, interactive=False, show_label=False, height=120, buttons=[], container=False
+                        )
+                    )
+    with gr.Row():
+        which = gr.Number(1, precision=0, minimum=1, maximum=MOST, label="Vary sound number")
+        strength = gr.Slider(0.05, 1, 0.5, step=0.05, label="How far")
+        again = gr.Button("Vary this one")
+
+    def answer(
+        label: str, guidance: float, n: int, seed: int | None, request: gr.Request, progress: Any = PROGRESS
+    ) -> list[Any]:
+        return _shown(make(generator, model, label, guidance, n, seed, progress, stops, request))
+
+    def variations(
+        made: list[Sound] | None,
+        which: int | None,
+        strength: float,
+        label: str,
+        guidance: float,
+        n: int,
+        seed: int | None,
+        request: gr.Request,
+        progress: Any = PROGRESS,
+    ) -> list[Any]:
+        with one_message():
+            if not made or not which or not 1 <= which <= len(made):
+                raise ValueError(f"there is no sound number {which or '?'} to vary: generate some first")
+        chosen = (made[int(which) - 1], strength)
+        return _shown(make(generator, model, label, guidance, n, seed, progress, stops, request, vary=chosen))
+
+    outputs = [made, *cells, *pictures]
+    run(button, stop, stops, answer, [label, guidance, n, seed], outputs, "generate", cells[0])
+    inputs = [made, which, strength, label, guidance, n, seed]
+    run(again, stop, stops, variations, inputs, outputs, "vary", cells[0])
+
+
+def _shown(sounds: list[Sound]) -> list[Any]:
+    """Fills the grid: the players and pictures beyond the last sound disappear."""
+    players = [gr.update(value=s, label=f"{i + 1}", visible=True) for i, s in enumerate(sounds)]
+    images = [gr.update(value=_picture(s), visible=True) for s in sounds]
+    gone = [gr.update(value=None, visible=False)] * (MOST - len(sounds))
+    return [sounds, *players, *gone, *images, *gone]
+
+
+def _picture(made: Sound) -> np.ndarray:
+    rate, samples = made
+    image = spectrogram_image(torch.from_numpy(samples[:, 0].copy()).float() / 32767, rate)
+    return image[::2].repeat(4, axis=1)  # about twice as wide as high

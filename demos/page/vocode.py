@@ -1,0 +1,246 @@
+"""The tab Vocode: a recording becomes a mel spectrogram, and the model makes a waveform of that alone."""
+
+import html
+import time
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from audiodiff.denoisers import Estimate
+from audiodiff.metrics import log_mel_l1, multi_resolution_stft
+from audiodiff.model import Vocoder
+from audiodiff.recipes import describe_start
+from audiodiff.resynthesis import analyse, resynthesise
+from audiodiff.solvers import solver_named, solver_names
+from audiodiff.starts import GriffinLim, PureNoise, Start
+
+from .common import (
+    Picture,
+    Sound,
+    Stops,
+    buttons,
+    draw,
+    one_message,
+    player,
+    read,
+    recording_input,
+    run,
+    seed_of,
+    sound,
+)
+
+__all__ = ["Answer", "lay_out", "respond", "show_estimate"]
+
+MAX_STEPS = 16
+LONGEST_KEPT = 30.0  # seconds of which the estimates are kept
+STARTS: dict[str, Start | None] = {"own": None, "noise": PureNoise()}
+NAMES = ("Original", "Result", "Griffin-Lim")
+PROGRESS = gr.Progress()
+
+Answer = tuple[str, Sound, Sound, Sound, Picture, Picture, Picture, Picture, list[Sound]]
+
+
+class Estimates:
+    """Keeps the clean waveform that the denoiser believes in at each of its calls, inside a `with` block."""
+
+    def __init__(self, vocoder: Vocoder) -> None:
+        self.vocoder = vocoder
+        self.found: list[Tensor] = []
+
+    def __enter__(self) -> "Estimates":
+        """Starts listening."""
+        self._hook = self.vocoder.denoiser.register_forward_hook(self._keep)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stops listening."""
+        self._hook.remove()
+
+    def _keep(self, _module: Any, _arguments: Any, estimate: Estimate) -> None:
+        self.found.append(estimate.x.detach().cpu())
+
+    def waveforms(self, mel: Tensor, length: int) -> list[Tensor]:
+        """Decodes what was kept: one waveform, [C, length], for each call, given the mel, [C, M, F]."""
+        calls, kept = len(self.found) // len(mel), []
+        for i in range(calls):
+            channels = [
+                self.vocoder.prior.decode(x, self.vocoder.prior.shape(channel[None].cpu()))[0, :, :length]
+                for x, channel in zip(self.found[i::calls], mel, strict=True)
+            ]
+            kept.append(torch.cat(channels))
+        return kept
+
+
+def respond(
+    vocoder: Vocoder,
+    recording: str | None,
+    steps: int,
+    solver: str,
+    start: str,
+    seed: int | None,
+    progress: Any = PROGRESS,
+    stops: Stops | None = None,
+    request: gr.Request | None = None,
+) -> Answer:
+    """Does what the button does: resynthesises a file, measures it and draws it.
+
+    Args:
+        recording: Path of an audio file.
+        steps: Solver steps.
+        solver: One of `audiodiff.solvers.solver_names()`.
+        start: "own" for the model's own start, "noise" for pure noise.
+        seed: Of the noise.
+        progress: Called with (steps done, steps).
+        stops, request: Whether this visitor wants to stop.
+
+    Returns:
+        The numbers; original, result and Griffin-Lim as Gradio's audio; the mel and the three spectrograms; and the
+        estimates after each call, for recordings of at most LONGEST_KEPT seconds.
+
+    Raises:
+        gr.Error: An input is missing or unfit; one line says which and what to do.
+    """
+    stops = stops or Stops()
+    stops.begin(request)
+    rate = vocoder.sample_rate
+    with one_message(recording):
+        original = read(recording, rate)
+        mel = analyse(vocoder, original)
+        estimates = Estimates(vocoder)
+        begun = time.perf_counter()
+        with estimates:
+            result = resynthesise(
+                vocoder,
+                original,
+                steps=int(steps),
+                solver=solver_named(solver),
+                start=STARTS[start],
+                seed=seed_of(seed),
+                callback=stops.watch(request, lambda done: progress((done, int(steps)))),
+            )
+        taken = time.perf_counter() - begun
+        plain = _griffin_lim(vocoder, mel, original.shape[-1])
+        sounds = (original, result.waveform, plain)
+        short = original.shape[-1] <= LONGEST_KEPT * rate
+        kept = estimates.waveforms(mel, original.shape[-1]) if short else []
+        return (
+            _numbers(sounds, rate, taken, result.network_calls),
+            *(sound(waveform, rate) for waveform in sounds),
+            draw_mel(mel, vocoder.hop_length / rate),
+            *(draw(waveform, rate, name) for waveform, name in zip(sounds, NAMES, strict=True)),
+            [sound(waveform, rate) for waveform in kept],
+        )
+
+
+def show_estimate(kept: list[Sound] | None, call: float) -> tuple[Sound | None, Picture | None]:
+    """Shows and plays what the model believed after a call, counted from 1."""
+    if not kept:
+        return None, None
+    number = min(max(int(call), 1), len(kept))
+    rate, samples = kept[number - 1]
+    waveform = torch.from_numpy(np.ascontiguousarray(samples.T)).float() / 32767
+    return (rate, samples), draw(waveform, rate, f"Estimate after call {number} of {len(kept)}")
+
+
+def draw_mel(mel: Tensor, frame_seconds: float) -> Figure:
+    """Draws the log-mel of each channel, [C, M, F], with time in s."""
+    figure = Figure(figsize=(12, 0.8 + 1.7 * len(mel)), dpi=110, layout="constrained")
+    for panel, channel in zip(figure.subplots(len(mel), squeeze=False)[:, 0], mel.cpu(), strict=True):
+        extent = (0, channel.shape[1] * frame_seconds, 0, len(channel))
+        panel.imshow(channel.numpy(), origin="lower", aspect="auto", extent=extent, cmap="magma")
+        panel.set(ylabel="mel band", xlabel="time (s)", title="All that the model is given")
+    return figure
+
+
+def _griffin_lim(vocoder: Vocoder, mel: Tensor, length: int) -> Tensor:
+    """What 32 rounds of Griffin-Lim make of the same mel, [C, length]."""
+    noise = torch.randn(1, 1, mel.shape[-1] * vocoder.hop_length, generator=torch.Generator().manual_seed(0)).to(mel)
+    plain = GriffinLim(vocoder.mel, n_iter=32)
+    with torch.inference_mode():
+        return torch.cat([plain.waveform(channel[None], noise)[0] for channel in mel])[:, :length].cpu()
+
+
+def _numbers(sounds: tuple[Tensor, ...], rate: int, taken: float, network_calls: int) -> str:
+    original, *others = sounds
+    seconds = original.shape[-1] / rate
+    calls = f"{network_calls} network call{'s' * (network_calls != 1)}" + " per channel" * (len(original) > 1)
+    rows = "".join(
+        f"\n| {name} | {_mean(log_mel_l1, original, other, rate):.3f} | "
+        f"{_mean(multi_resolution_stft, original, other, rate):.3f} |"
+        for name, other in zip(NAMES[1:], others, strict=True)
+    )
+    return (
+        f"**{seconds:.2f} s** of audio in **{taken:.2f} s** · **{seconds / taken:.1f} ×** real time · {calls}\n\n"
+        f"| against the original, less is better | log-mel L1 | multi-resolution STFT |\n|---|---|---|{rows}"
+    )
+
+
+def _mean(measure: Any, original: Tensor, other: Tensor, rate: int) -> float:
+    return sum(measure(a, b, rate) for a, b in zip(original, other, strict=True)) / len(original)
+
+
+def lay_out(vocoder: Vocoder, stops: Stops) -> None:
+    """Places the components of the tab."""
+    gr.Markdown(_facts(vocoder), elem_classes="facts")
+    with gr.Row():
+        with gr.Column(min_width=320):
+            recording = recording_input("Recording", "recording")
+        with gr.Column(min_width=320):
+            controls = _controls(vocoder)
+            button, stop = buttons("Resynthesise")
+    numbers = gr.Markdown(elem_id="numbers", elem_classes="numbers")
+    with gr.Row():
+        sounds, figures = [], []
+        for name in NAMES:
+            with gr.Column(min_width=300):
+                heard, picture = player(name, name.lower())
+                sounds.append(heard)
+                figures.append(picture)
+    mel = gr.Plot(label="Mel", show_label=False, format="png", elem_id="mel-picture")
+    kept = gr.State([], time_to_live=600)
+    with gr.Accordion("Step by step", open=False):
+        gr.Markdown(f"What the model believed after each network call (recordings up to {LONGEST_KEPT:.0f} s).")
+        call = gr.Slider(1, MAX_STEPS, 1, step=1, label="After call")
+        estimate, estimated = player("Estimate", "estimate")
+
+    def answer(
+        recording: str | None,
+        steps: int,
+        solver: str,
+        start: str,
+        seed: int | None,
+        request: gr.Request,
+        progress: Any = PROGRESS,
+    ) -> Answer:
+        return respond(vocoder, recording, steps, solver, start, seed, progress, stops, request)
+
+    outputs = [numbers, *sounds, mel, *figures, kept]
+    event = run(button, stop, stops, answer, [recording, *controls], outputs, "resynthesise", sounds[1])
+    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    event.success(_calls, kept, call, **quiet).then(show_estimate, [kept, call], [estimate, estimated], **quiet)
+    call.input(show_estimate, [kept, call], [estimate, estimated], trigger_mode="always_last", **quiet)
+
+
+def _calls(kept: list[Sound] | None) -> Any:
+    return gr.update(value=1, maximum=max(len(kept or []), 2))
+
+
+def _facts(vocoder: Vocoder) -> str:
+    facts = [str(vocoder.info["name"])] if vocoder.info.get("name") else []
+    facts += [f"{vocoder.sample_rate / 1000:g} kHz", f"{vocoder.mel.n_mels} mel bands", f"on {vocoder.device}"]
+    facts += [f"{key}: {vocoder.info[key]}" for key in ("data", "licence") if vocoder.info.get(key)]
+    return html.escape(" · ".join(facts))
+
+
+def _controls(vocoder: Vocoder) -> list[gr.components.Component]:
+    own = describe_start(vocoder.start)["name"]
+    steps = gr.Slider(1, max(MAX_STEPS, vocoder.steps), vocoder.steps, step=1, label="Solver steps")
+    with gr.Row():
+        solver = gr.Dropdown(solver_names(), value="ddim", label="Solver")
+        seed = gr.Number(0, precision=0, label="Seed")
+    start = gr.Radio([(f"the model's own ({own})", "own"), ("pure noise", "noise")], value="own", label="Start")
+    return [steps, solver, start, seed]
