@@ -38,7 +38,7 @@ def shipped() -> list[str]:
 
 
 def locate(model: str | Path) -> Path:
-    """Finds the file of a shipped name, a file, or a run's folder.
+    """Finds the file of a shipped name, a file, a run's folder, or hf://owner/name on the hub.
 
     Raises:
         ValueError: There is none.
@@ -53,6 +53,10 @@ def locate(model: str | Path) -> Path:
         )
     if path.is_file():
         return path
+    if str(model).startswith("hf://"):
+        from audiodiff import hub
+
+        return hub.fetch(str(model))
     if str(model) in shipped():
         return Path(str(_weights())) / f"{model}.safetensors"
     raise ValueError(f"{model}: no such model; give a file, a run's folder or a shipped name ({', '.join(shipped())})")
@@ -62,7 +66,7 @@ def load(model: str | Path, device: str | torch.device = "cpu", weights: str = "
     """Rebuilds a model.
 
     Args:
-        model: Shipped name, .safetensors, run folder or .ckpt.
+        model: Shipped name, .safetensors, run folder, .ckpt, or hf://owner/name.
         device: Where to put it.
         weights: "ema" for the averaged weights, "raw" for the last ones.
 
@@ -180,6 +184,8 @@ def _rebuild(path: Path, config: Any) -> Model:
 
 def _read_safetensors(path: Path, weights: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     sidecar = path.with_suffix(".json")
+    if not sidecar.is_file() and (path.parent / "config.json").is_file():
+        sidecar = path.parent / "config.json"  # as the hub calls it
     try:
         tensors = safetensors.torch.load_file(path)
     except (safetensors.SafetensorError, OSError) as error:

@@ -88,6 +88,31 @@ class Model(nn.Module):
             raise ValueError(f"{path}: holds a {type(model).__name__}, and a {cls.__name__} is wanted")
         return model
 
+    @classmethod
+    def from_pretrained(
+        cls, name: Any, revision: str | None = None, device: str | torch.device = "cpu", weights: str = "ema"
+    ) -> Self:
+        """Loads a file, a run's folder or a shipped name, and owner/name from the hub if there is none of these.
+
+        Raises:
+            ValueError: There is no such model, or it is of another kind.
+        """
+        from audiodiff import files, hub
+
+        try:
+            path = files.locate(name)
+        except ValueError:
+            if not hub.NAME.fullmatch(str(name)):
+                raise
+            path = hub.fetch(str(name), revision)
+        return cls.load(path, device, weights)
+
+    def push_to_hub(self, name: str, private: bool = False) -> str:
+        """Puts the model on the hub as owner/name; see `audiodiff.hub.push`."""
+        from audiodiff import hub
+
+        return hub.push(self, name, private)
+
     def grid(self, steps: int | None = None, start: float = 1.0, solver: Solver | None = None) -> Tensor:
         """Returns the times that `generate` walks by default, [steps + 1]: searched ones, else the solver's."""
         steps, schedule = self.steps if steps is None else steps, self.denoiser.schedule

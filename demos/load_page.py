@@ -3,9 +3,8 @@
     audiodiff demo --port 7860 &
     python demos/load_page.py http://127.0.0.1:7860 --clients 20 --seconds 120
 
-Every client sends the example again and again, each time with another seed, and compares what it gets with what
-`resynthesise` makes of that seed here. Prints requests, mixed-up answers, failures, and the server's memory at a quarter
-of the time and at the end.
+Every client sends the example again and again, with another seed each time, and compares what it gets with what
+`resynthesise` makes of that seed here. Prints right and wrong answers, failures, and the server's memory four times.
 """
 
 import argparse

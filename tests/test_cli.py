@@ -461,3 +461,15 @@ def test_what_is_nearly_right_is_suggested(capsys, typed, meant):
     error = capsys.readouterr().err
     assert f"(did you mean {meant}?)" in error
     assert error.count("\n") == 1
+
+
+def test_score_draws_what_it_compares(tmp_path, speech, capsys):
+    picture = tmp_path / "both.png"
+    assert main(["score", str(speech), str(speech), "--plot", str(picture)]) == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    before = picture.read_bytes()
+    assert main(["score", str(speech), str(speech), "--plot", str(picture)]) == 2
+    assert "exists; give -f" in capsys.readouterr().err
+    assert main(["score", str(speech), str(speech), "--plot", str(picture), "-f"]) == 0
+    assert main(["score", str(speech), str(speech), "--plot", str(tmp_path / "both.jpg")]) == 2
+    assert picture.read_bytes() == before

@@ -66,3 +66,10 @@ def test_wheel_trains_on_a_missing_folder_with_one_line_and_code_2(installed, tm
     assert done.returncode == 2
     assert "nowhere" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_wheel_has_the_demo_page(installed, tmp_path):
+    pytest.importorskip("gradio")
+    script = "from audiodiff.cli.demo import page; print(len(page().build('speech-16k', 'cpu').blocks) > 50)"
+    done = run(installed, tmp_path, "-c", script)
+    assert done.stdout.strip() == "True", done.stderr

@@ -24,6 +24,8 @@ COMMANDS = {
     "tune-times": "search the times at which a model sounds best",
     "info": "what a model is: licence, data, mel, size",
     "regenerate": "make a sound again from the sidecar beside it",
+    "push": "put a model on the Hugging Face hub",
+    "completion": "make the shell complete commands and options",
     "demo": "a page in the browser: drop a recording, hear what comes back",
 }
 """The commands, and their lines in `audiodiff --help`; A-NAME is the module audiodiff.cli.A_NAME."""

@@ -197,6 +197,16 @@ def recipe_of(command: str, vocoder: "Vocoder", options: argparse.Namespace) -> 
     )
 
 
+def check_picture(path: "Path | str", force: bool) -> None:
+    """Refuses to draw into what is no .png file, or one that exists unless that is forced."""
+    from pathlib import Path
+
+    if Path(path).suffix.lower() != ".png":
+        raise ValueError(f"{path}: a .png file is written; give a name that ends in .png")
+    if Path(path).exists() and not force:
+        raise ValueError(f"{path}: exists; give -f to overwrite, or another name")
+
+
 def lowered(waveform: "Tensor", path: "Path") -> "Tensor":
     """Lowers a sound whose peaks lie above full scale, so that nothing is clipped, and says so."""
     from audiodiff import audio

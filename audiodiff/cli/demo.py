@@ -49,7 +49,7 @@ def page() -> ModuleType:
     """Loads demos/page, which lies inside an installed package and beside it in a checkout."""
     from audiodiff.config import shipped_path
 
-    source = shipped_path("demos/page") / "__init__.py"
+    source = shipped_path("demos/page/layout.py")
     spec = importlib.util.spec_from_file_location(NAME, source, submodule_search_locations=[str(source.parent)])
     if spec is None or spec.loader is None:
         raise ImportError("demos/page cannot be loaded")

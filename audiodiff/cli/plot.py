@@ -26,10 +26,7 @@ def run(options: argparse.Namespace) -> int:
     from audiodiff.figures import comparison
 
     out = Path(options.out)
-    if out.suffix.lower() != ".png":
-        raise ValueError(f"{out}: a .png file is written; give a name that ends in .png")
-    if out.exists() and not options.force:
-        raise ValueError(f"{out}: exists; give -f to overwrite, or another name")
+    common.check_picture(out, options.force)
     if len(options.inputs) > MOST:
         raise ValueError(f"{len(options.inputs)} files are given, and {MOST} fit into a picture")
     sounds = []

@@ -7,6 +7,7 @@ measures are the mean over the channels. PESQ and STOI need the extra `eval`.
 import argparse
 import json
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audiodiff.cli import common
@@ -22,12 +23,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("reference", metavar="REF", help="the recording")
     parser.add_argument("test", metavar="TEST", help="what was made of it")
     common.add_json_option(parser)
+    parser.add_argument("--plot", metavar="OUT.png", help="also draw both, and what differs")
+    parser.add_argument("-f", "--force", action="store_true", help="overwrite a picture that exists")
 
 
 def run(options: argparse.Namespace) -> int:
     """Reads both, measures, and prints a table or JSON."""
     from audiodiff import audio
 
+    if options.plot:
+        common.check_picture(options.plot, options.force)
     (reference, rate), (test, test_rate) = audio.read(options.reference), audio.read(options.test)
     lower = min(rate, test_rate)
     if rate != test_rate:
@@ -37,9 +42,13 @@ def run(options: argparse.Namespace) -> int:
             f"the channels differ, {len(reference)} in {options.reference} and {len(test)} in {options.test}: "
             "mix one down first"
         )
-    measures = _mean_over_channels(
-        audio.resample(reference, rate, lower), audio.resample(test, test_rate, lower), lower
-    )
+    reference, test = audio.resample(reference, rate, lower), audio.resample(test, test_rate, lower)
+    measures = _mean_over_channels(reference, test, lower)
+    if options.plot:
+        from audiodiff.figures import comparison
+
+        names = (Path(options.reference).name, Path(options.test).name)
+        comparison([(names[0], reference.mean(0), lower), (names[1], test.mean(0), lower)], options.plot)
     if options.json:
         files = {"reference": options.reference, "test": options.test, "sample_rate": lower}
         print(json.dumps(files | measures, indent=2))

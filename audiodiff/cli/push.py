@@ -1,0 +1,35 @@
+"""Puts a model on the Hugging Face hub, or writes what would be put there into a folder.
+
+Uploads model.safetensors, config.json and README.md (the card) with the login of `hf auth login`. Others then give
+hf://OWNER/NAME wherever a model is asked for.
+"""
+
+import argparse
+from pathlib import Path
+
+from audiodiff.cli import common
+
+EXAMPLE = "audiodiff push runs/mine OWNER/NAME --out folder-to-look-at"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the model, its name there, and where to."""
+    parser.add_argument("model", metavar="MODEL", help="shipped name, file, run folder or .ckpt")
+    parser.add_argument("name", metavar="OWNER/NAME", help="what it is called on the hub")
+    parser.add_argument("--private", action="store_true", help="hide it from others, if it is new there")
+    parser.add_argument("--out", metavar="FOLDER", help="write the files there and upload nothing")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Loads, and writes or uploads."""
+    from audiodiff import files, hub
+
+    if options.out and Path(options.out).exists():
+        raise ValueError(f"{options.out}: exists; give another folder")
+    model = files.load(options.model)
+    if options.out:
+        hub.write_layout(model, options.out, options.name)
+        common.say(f"{options.out}: written; nothing was uploaded")
+    else:
+        common.say(f"{hub.push(model, options.name, options.private)}: uploaded")
+    return 0
