@@ -99,7 +99,7 @@ def lowered(waveform: Tensor) -> tuple[Tensor, float]:
     """Lowers a sound whose peaks lie above full scale, so that nothing is clipped, and says by how many dB.
 
     >>> lowered(torch.tensor([[0.5]]))[1], round(lowered(torch.tensor([[2.0]]))[1], 2)
-    (0.0, 6.02)
+    (0.0, 6.11)
     """
     peak = float(waveform.abs().max())
     if not FULL < peak < math.inf:
