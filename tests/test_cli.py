@@ -473,3 +473,20 @@ def test_score_draws_what_it_compares(tmp_path, speech, capsys):
     assert main(["score", str(speech), str(speech), "--plot", str(picture), "-f"]) == 0
     assert main(["score", str(speech), str(speech), "--plot", str(tmp_path / "both.jpg")]) == 2
     assert picture.read_bytes() == before
+
+
+@pytest.mark.parametrize("typed", ["resynth missing.wav out.wav", "resynth --stepz 3 a b"])
+def test_trouble_is_red_on_a_terminal_and_plain_elsewhere(monkeypatch, capsys, typed):
+    def told(**environment):
+        for name in ("NO_COLOR", "TERM"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        assert main(typed.split()) == 2
+        return capsys.readouterr().err
+
+    assert told().startswith("audiodiff: ")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    assert told().startswith("\033[1;31maudiodiff:\033[0m ")
+    assert told(NO_COLOR="1").startswith("audiodiff: ")
+    assert told(TERM="dumb").startswith("audiodiff: ")

@@ -1,6 +1,7 @@
 """The demo page in a real browser, cut off from everything but its server."""
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ import pytest
 from page import NUMBERS, free_port, resynth
 
 import audiodiff
+import audiodiff.config
 from audiodiff.cli import main
 
 
@@ -280,3 +282,15 @@ def test_two_visitors_at_once_get_their_own_results(visit, speech, tiny_model_pa
         assert main(["resynth", str(speech), str(out), "--model", str(tiny_model_path), "--seed", seed]) == 0
         assert here.page.request.get(here.shown()).body() == out.read_bytes()
         assert (here.troubles, here.outside) == ([], [])
+
+
+@pytest.mark.browser
+def test_demo_twenty_programs_at_once_get_their_own_sounds(address, tiny_model_path):
+    pytest.importorskip("psutil")
+    script = audiodiff.config.shipped_path("demos/app.py").with_name("load_page.py")
+    call = [sys.executable, script, address, "--model", tiny_model_path, "--clients", "20", "--seconds", "20"]
+    done = subprocess.run(call, capture_output=True, text=True, timeout=200)
+    told = json.loads(done.stdout.splitlines()[0])
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert told["right"] >= 20
+    assert told["wrong"] == told["failed"] == 0

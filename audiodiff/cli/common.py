@@ -45,7 +45,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Says what is wrong, and what may have been meant, and leaves with status 2."""
-        self.exit(2, f"audiodiff: {message}{self._meant(message)}; see {self.prog} --help\n")
+        self.exit(2, f"{signature(trouble=True)} {message}{self._meant(message)}; see {self.prog} --help\n")
 
     def _meant(self, message: str) -> str:
         """Names the option or choice nearest to one that is unknown."""
@@ -217,11 +217,17 @@ def lowered(waveform: "Tensor", path: "Path") -> "Tensor":
     return waveform
 
 
-def say(message: str) -> None:
+def signature(trouble: bool = False) -> str:
+    """Returns the name before a line on standard error: red for trouble, on a terminal that wants colours."""
+    plain = not sys.stderr.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return "\033[1;31maudiodiff:\033[0m" if trouble and not plain else "audiodiff:"
+
+
+def say(message: str, trouble: bool = False) -> None:
     """Prints one line on standard error; what a file's name must not do to a terminal is escaped."""
     line = " ".join(message.splitlines())
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
-    print("audiodiff:", shown, file=sys.stderr)
+    print(signature(trouble), shown, file=sys.stderr)
 
 
 def guarded(run: Callable[[], int]) -> int:
@@ -238,13 +244,13 @@ def guarded(run: Callable[[], int]) -> int:
         say("interrupted; what was not finished is not written")
         return INTERRUPTED
     except OSError as error:
-        say(f"{error.filename or 'the system'}: {error.strerror or error}")
+        say(f"{error.filename or 'the system'}: {error.strerror or error}", trouble=True)
     except ValueError as error:
-        say(str(error))
+        say(str(error), trouble=True)
     except (MemoryError, RuntimeError) as error:
         if not _out_of_memory(error):
             raise
-        say("out of memory; give a shorter recording, or --chunk-seconds 10")
+        say("out of memory; give a shorter recording, or --chunk-seconds 10", trouble=True)
     return 2
 
 

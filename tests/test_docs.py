@@ -1,0 +1,135 @@
+"""The pages in demos/docs say what is true: their code runs, their commands exist, their links lead somewhere."""
+
+import re
+import shlex
+import subprocess
+import sys
+import unicodedata
+
+import pytest
+import yaml
+
+from audiodiff.cli import COMMANDS
+from audiodiff.compose import composed
+from audiodiff.config import shipped_path
+
+ROOT = shipped_path("demos/app.py").parent.parent
+PAGES = sorted((ROOT / "demos" / "docs" / "pages").rglob("*.md"))
+PROSE = [
+    *PAGES,
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *sorted(ROOT.glob("datasets/*/README.md")),
+    *sorted(ROOT.glob("audiodiff/weights/*.md")),
+]
+
+
+def blocks(page, language):
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+
+
+def named(path):
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=named)
+def test_python_of_a_page_runs_from_top_to_bottom_and_prints_what_it_says(page, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    code = "\n".join(blocks(page, "python")).replace('"out.wav"', repr(str(tmp_path / "out.wav")))
+    told = [line.partition("  # ")[2].strip() for line in code.splitlines() if line.lstrip().startswith("print(")]
+    exec(compile(code, str(page), "exec", dont_inherit=True), {"__name__": "page"})
+    printed = capsys.readouterr().out.splitlines()
+    if all(told):
+        assert printed == told
+    else:
+        assert printed
+
+
+def commands(page):
+    for block in blocks(page, "sh"):
+        for line in block.replace("\\\n", " ").splitlines():
+            for part in line.partition("  #")[0].split("&&"):
+                words = shlex.split(part, comments=True)
+                words[:1] = [words[0].rpartition("/")[2]] if words else []
+                if words:
+                    yield words
+
+
+@pytest.mark.parametrize("page", PROSE, ids=named)
+def test_commands_of_a_page_are_ones_that_there_are(page):
+    import argparse
+    import importlib
+
+    for words in commands(page):
+        if words[0] == "audiodiff" and words[1] in COMMANDS:
+            command = importlib.import_module(f"audiodiff.cli.{words[1].replace('-', '_')}")
+            parser = argparse.ArgumentParser(allow_abbrev=False, exit_on_error=False)
+            parser.error = pytest.fail
+            command.add_options(parser)
+            parser.parse_intermixed_args(words[2:])
+        elif words[0] == "audiodiff":
+            assert words[1].startswith("-"), words
+        elif words[:3] == ["python", "-m", "audiodiff.train"]:
+            composed([word for word in words[3:] if word not in ("-m", "--multirun")])
+        elif words[0].startswith("python") and words[1:2] and words[1].endswith(".py"):
+            assert (ROOT / words[1]).is_file(), words
+
+
+def anchors(page):
+    titles = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    plain = [unicodedata.normalize("NFKC", re.sub(r"[^\w\s-]", "", title).strip().lower()) for title in titles]
+    return {re.sub(r"\s", "-", title) for title in plain}
+
+
+@pytest.mark.parametrize("page", PROSE, ids=named)
+def test_links_of_a_page_lead_somewhere(page):
+    for target in re.findall(r"\]\((?!https?:|mailto:|hf:)([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        path, _, anchor = target.partition("#")
+        aimed = page.parent / path if path else page
+        assert aimed.exists(), target
+        assert not anchor or anchor in anchors(aimed), target
+
+
+def test_every_public_module_has_a_place_in_the_reference():
+    told = {name for page in PAGES for name in re.findall(r"^::: audiodiff\.(\S+)$", page.read_text(), re.MULTILINE)}
+    there = {
+        ".".join(file.relative_to(ROOT / "audiodiff").with_suffix("").parts)
+        for file in (ROOT / "audiodiff").rglob("*.py")
+        if not file.name.startswith("__") and "cli" not in file.parts
+    }
+    assert told == there
+
+
+def test_every_command_has_a_line_in_the_reference():
+    told = re.findall(
+        r"^\| `audiodiff ([\w-]+)", (ROOT / "demos" / "docs" / "pages" / "reference" / "commands.md").read_text(), re.M
+    )
+    assert sorted(told) == sorted(COMMANDS)
+
+
+def test_every_page_is_in_the_navigation():
+    text = (ROOT / "demos" / "docs" / "mkdocs.yml").read_text(encoding="utf-8")
+
+    def leaves(node):
+        return [node] if isinstance(node, str) else [leaf for child in values(node) for leaf in leaves(child)]
+
+    def values(node):
+        return node.values() if isinstance(node, dict) else node
+
+    folder = ROOT / "demos" / "docs" / "pages"
+    assert sorted(leaves(yaml.safe_load(text)["nav"])) == sorted(str(p.relative_to(folder)) for p in PAGES)
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path):
+    pytest.importorskip("material")
+    pytest.importorskip("mkdocstrings")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "-q", "-d", tmp_path, "-f", "demos/docs/mkdocs.yml"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "reference" / "models.html").read_text(encoding="utf-8")
+    assert "audiodiff.model.Vocoder.generate" in page
+    assert not re.search(r'(?:src|<link[^>]*href)="https?://', page)
