@@ -27,7 +27,8 @@ from audiodiff.data import ClipData, NumberSampler, OneShots, clip_loader, label
 from audiodiff.mel_check import MelStatistics
 from audiodiff.model import Model, Vocoder
 from audiodiff.recordings import Recording, measure_level, read_manifest, scan_folder
-from audiodiff.training.callbacks import EMA, Checkpoints, ClipsPerSecond, Previews, Throughput
+from audiodiff.training.averaging import EMA
+from audiodiff.training.callbacks import Checkpoints, ClipsPerSecond, Previews, Throughput
 from audiodiff.training.verdict import sound_of, untrained, verdict
 
 __all__ = ["train"]
@@ -51,8 +52,9 @@ def train(cfg: DictConfig) -> dict[str, float]:
     everything = plain(cfg)
     (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
 
+    resumed = _resumed(cfg, run_dir)
     training, validation = _recordings(cfg.data)
-    model = _model(cfg, everything, training)
+    model = _model(cfg, everything, training, resumed)
     lit = instantiate(cfg.stage)(
         model,
         build(everything["loss"]),
@@ -62,16 +64,9 @@ def train(cfg: DictConfig) -> dict[str, float]:
         resume_config=everything,
     )
     trainer = _trainer(cfg, run_dir, validation)
-    resume = run_dir / "last.ckpt"
-    if cfg.resume and resume.is_file():
-        log.info("resuming from %s", resume)
     loaders = _Loaders(cfg, training, validation, model.sample_rate, getattr(model, "labels", []))
-    trainer.fit(
-        lit,
-        datamodule=loaders,
-        ckpt_path=str(resume) if cfg.resume and resume.is_file() else None,
-        weights_only=True,
-    )
+    lit.guard.sources = lambda: loaders.sources(trainer)
+    trainer.fit(lit, datamodule=loaders, ckpt_path=None if resumed is None else str(resumed), weights_only=True)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     if trainer.is_global_zero:
         files.export(run_dir / "last.ckpt", run_dir / "model.safetensors")
@@ -86,6 +81,21 @@ def _verdict(run_dir: Path, recording: Recording) -> dict[str, float]:
     reference = audio.read(recording.path, model.sample_rate)[0][0]
     audio.write(run_dir / "sample.wav", sound_of(model, reference)[None], model.sample_rate)
     return verdict(model, untrained(model), reference)
+
+
+def _resumed(cfg: DictConfig, run_dir: Path) -> Path | None:
+    """Says from which checkpoint the run goes on, if from any."""
+    path = run_dir / "last.ckpt"
+    if cfg.resume not in ("auto", True, False):
+        raise ValueError(f"resume={cfg.resume}: choose auto, true or false")
+    if cfg.resume is True and cfg.init_from:
+        raise ValueError("resume=true goes on with a run, init_from= begins one: leave one of them out")
+    if cfg.resume is True and not path.is_file():
+        raise ValueError(f"{path}: there is no such run to go on with; leave out resume=true to begin one")
+    if not cfg.resume or not path.is_file():
+        return None
+    log.info("going on from %s%s", path, f"; {cfg.init_from} was for its first step" if cfg.init_from else "")
+    return path
 
 
 class WarmupCosine:
@@ -135,9 +145,18 @@ class _Loaders(lightning.LightningDataModule):
             self.training = ClipData(training, data.n_samples, sample_rate, cfg.seed, augment)
             self.validation = ClipData(validation, data.n_samples, sample_rate, seed=0)
 
+    def sources(self, trainer: lightning.Trainer) -> list[str]:
+        """Names the files of the step that is being made."""
+        per_step = self._per_step(trainer)
+        first = trainer.global_step * per_step
+        return [str(path) for number in range(first, first + per_step) for path in self.training.sources(number)]
+
+    def _per_step(self, trainer: lightning.Trainer) -> int:
+        return self.cfg.data.batch_size * trainer.world_size * trainer.accumulate_grad_batches
+
     def train_dataloader(self) -> DataLoader[torch.Tensor]:
         trainer, batch = self.trainer, self.cfg.data.batch_size
-        per_step = batch * trainer.world_size * trainer.accumulate_grad_batches
+        per_step = self._per_step(trainer)
         sampler = NumberSampler(
             trainer.global_step * per_step,
             max(self.cfg.trainer.max_steps, trainer.global_step + 1) * per_step,
@@ -159,8 +178,9 @@ def _recordings(data: DictConfig) -> tuple[list[Recording], list[Recording]]:
     return recordings[: len(recordings) - held_out], recordings[len(recordings) - held_out :] or recordings
 
 
-def _model(cfg: DictConfig, everything: dict[str, Any], training: list[Recording]) -> Model:
-    first = files.load(cfg.init_from) if cfg.init_from else None
+def _model(cfg: DictConfig, everything: dict[str, Any], training: list[Recording], resumed: Path | None) -> Model:
+    source = resumed or cfg.init_from  # a run that goes on has what it began with
+    first = files.load(source) if source else None
     if cfg.init_model:
         if first is None:
             raise ValueError("this stage goes on with a trained model: name it, as in init_from=speech-16k")
@@ -179,7 +199,7 @@ def _model(cfg: DictConfig, everything: dict[str, Any], training: list[Recording
     }
     if isinstance(model, Vocoder):
         model.info["mel_statistics"] = MelStatistics.measure(training, model.mel).to_dict()
-    if first is not None:
+    if first is not None and resumed is None:
         model.load_state_dict(first.state_dict())
         log.info("weights initialised from %s", cfg.init_from)
     return model

@@ -5,13 +5,11 @@ import json
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from torch import nn
 
 from audiodiff import audio, files, metrics
 from audiodiff.config import conf_dir, shipped_path
 from audiodiff.resynthesis import resynthesise
 from audiodiff.train import WarmupCosine, train
-from audiodiff.training.callbacks import EMA
 from audiodiff.training.verdict import verdict
 
 TINY = [
@@ -78,33 +76,6 @@ def test_ema_and_raw_weights_both_survive_in_checkpoint_and_export(straight):
     assert not equal(from_ckpt["ema"], from_ckpt["raw"])
 
 
-def test_ema_follows_its_closed_form():
-    ema, weights = EMA(decay=0.5), [float(n) for n in range(1, 8)]
-    average = torch.tensor(weights[0])
-    for n, value in enumerate(weights[1:], start=1):
-        average = ema._average(average, torch.tensor(value), torch.tensor(n))
-    expected = weights[0]
-    for n, value in enumerate(weights[1:], start=1):
-        decay = min(0.5, (1 + n) / (10 + n))
-        expected = decay * expected + (1 - decay) * value
-    assert float(average) == pytest.approx(expected, rel=1e-6)
-
-
-def test_ema_that_was_never_updated_is_not_swapped_in():
-    class Module(nn.Linear):
-        device = torch.device("cpu")
-
-        def configure_model(self):
-            pass
-
-    ema, module = EMA(), Module(2, 2)
-    ema._average_model = torch.optim.swa_utils.AveragedModel(module)
-    nn.init.zeros_(ema._average_model.module.weight)
-    before = module.weight.detach().clone()
-    ema.on_validation_epoch_start(None, module)
-    assert torch.equal(module.weight, before)
-
-
 def test_preview_is_what_resynthesis_of_that_checkpoint_gives_sample_for_sample(straight):
     (preview,) = (straight / "previews").glob("step0000020-*.wav")
     source = shipped_path("datasets/clips/speech") / f"{preview.stem.split('-', 1)[1]}.flac"
@@ -131,9 +102,9 @@ def test_checkpoint_loads_without_pickled_code_and_knows_the_level_of_the_data(s
     assert json.loads((straight / "model.json").read_text())["config"] == checkpoint["audiodiff"]["config"]
 
 
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
 def test_training_lowers_the_loss_in_every_precision(tmp_path, precision):
-    run(tmp_path, *steps(40), f"trainer.precision={precision}", "optim.optimizer.lr=3e-3", "optim.total_steps=40")
+    run(tmp_path, *steps(50), f"trainer.precision={precision}", "optim.optimizer.lr=3e-3", "optim.total_steps=50")
     losses = [json.loads(line)["train/loss"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert all(torch.isfinite(torch.tensor(losses)))
     assert sum(losses[-10:]) < sum(losses[:10])
@@ -142,6 +113,23 @@ def test_training_lowers_the_loss_in_every_precision(tmp_path, precision):
 def test_transfer_begins_with_another_models_weights_at_step_zero(straight, tmp_path):
     run(tmp_path, *steps(1), f"init_from={straight}", "optim.optimizer.lr=0.0")
     assert equal(states(tmp_path)["raw"], states(straight)["ema"])
+
+
+def test_a_run_that_goes_on_does_not_read_what_it_began_with(straight, tmp_path):
+    run(tmp_path, *steps(2), f"init_from={straight}")
+    with pytest.raises(ValueError, match="leave one of them out"):
+        run(tmp_path, *steps(4), f"init_from={straight}", "resume=true")
+    run(tmp_path, *steps(4), "init_from=a-run-that-was-removed")
+    assert files.load(tmp_path).info["steps"] == 4
+    run(tmp_path, *steps(1), "resume=false")
+    assert files.load(tmp_path).info["steps"] == 1
+
+
+def test_going_on_with_a_run_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="leave out resume=true"):
+        run(tmp_path, *steps(1), "resume=true")
+    with pytest.raises(ValueError, match="choose auto, true or false"):
+        run(tmp_path, *steps(1), "resume=yes-please")
 
 
 @pytest.mark.parametrize("mel", sorted(path.stem for path in (conf_dir() / "mel").glob("*.yaml")))

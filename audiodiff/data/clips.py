@@ -6,6 +6,7 @@ Recordings are drawn in proportion to their length; short ones are joined end to
 import random
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -49,12 +50,22 @@ class ClipData(Dataset[Tensor]):
         """Cuts clip `number`: [1, n_samples]."""
         rng = random.Random(f"{self.seed}/{number}")
         speed, gain = self.augment.draw(rng)
-        parts: list[Tensor] = []
-        while (missing := self.n_samples - sum(p.shape[-1] for p in parts)) > 0:
-            (recording,) = rng.choices(self.recordings, cum_weights=self._seconds)
-            parts.append(self._cut(recording, missing, speed, rng))
-        clip = torch.cat(parts, dim=-1) * gain
+        clip = torch.cat([part for _, part in self._parts(rng, speed)], dim=-1) * gain
         return clip / max(1.0, float(clip.abs().max()))
+
+    def sources(self, number: int) -> list[Path]:
+        """Names the files of which clip `number` is cut."""
+        rng = random.Random(f"{self.seed}/{number}")
+        speed, _ = self.augment.draw(rng)
+        return [recording.path for recording, _ in self._parts(rng, speed)]
+
+    def _parts(self, rng: random.Random, speed: float) -> Iterator[tuple[Recording, Tensor]]:
+        missing = self.n_samples
+        while missing > 0:
+            (recording,) = rng.choices(self.recordings, cum_weights=self._seconds)
+            part = self._cut(recording, missing, speed, rng)
+            missing -= part.shape[-1]
+            yield recording, part
 
     def _cut(self, recording: Recording, wanted: int, speed: float, rng: random.Random) -> Tensor:
         """Reads at most `wanted` samples, counted after resampling, from a random place."""

@@ -5,6 +5,7 @@ Clip n of a run is a pure function of (seed, n), as in `clips`; every class is d
 
 import random
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -74,12 +75,19 @@ class OneShots(Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, number: int) -> tuple[Tensor, int]:
         """Reads clip `number`: [1, n_samples] and the number of its class."""
+        label, recording, speed, gain = self._drawn(number)
+        clip = read_one_shot(recording, self.n_samples, self.sample_rate, speed) * gain
+        return clip / max(1.0, float(clip.abs().max())), self.labels.index(label)
+
+    def sources(self, number: int) -> list[Path]:
+        """Names the file of which clip `number` is made."""
+        return [self._drawn(number)[1].path]
+
+    def _drawn(self, number: int) -> tuple[str, Recording, float, float]:
         rng = random.Random(f"{self.seed}/{number}")
         speed, gain = self.augment.draw(rng)
         label = rng.choice(self.present)
-        recording = rng.choice(self.by_label[label])
-        clip = read_one_shot(recording, self.n_samples, self.sample_rate, speed) * gain
-        return clip / max(1.0, float(clip.abs().max())), self.labels.index(label)
+        return label, rng.choice(self.by_label[label]), speed, gain
 
 
 def read_one_shot(recording: Recording, n_samples: int, sample_rate: int, speed: float = 1.0) -> Tensor:

@@ -139,6 +139,7 @@ class LitAdversarial(LitModel):
         """Takes one step of one side and returns the norm of its gradient."""
         optimizer.zero_grad()
         self.manual_backward(loss)
+        self.guard.gradient(side.parameters())
         norm = nn.utils.clip_grad_norm_(side.parameters(), self.clip_norm)
         optimizer.step()
         return norm
@@ -146,11 +147,20 @@ class LitAdversarial(LitModel):
     def validation_step(self, clips: Tensor, batch_idx: int) -> None:
         """Logs the denoising loss, and the terms of what each number of calls makes, always from the same noise."""
         super().validation_step(clips, batch_idx)
-        clips, mel = self.analysed(clips)
         for calls in self.calls:
-            fake = self.unrolled(mel, calls, torch.Generator().manual_seed(batch_idx))
-            found = self.distances(fake, clips)
+            found = self._validation_distances(clips, batch_idx, calls)
             self.log_dict({f"valid/{name}-{calls}": value for name, value in found.items()}, batch_size=len(clips))
+
+    def validation_loss(self, clips: Tensor, batch_idx: int) -> Tensor:
+        """Measures the weighted terms of what is made, over the numbers of calls; without any, the denoising loss."""
+        if not self.auxiliary:
+            return super().validation_loss(clips, batch_idx)
+        found = [self._validation_distances(clips, batch_idx, calls) for calls in self.calls]
+        return sum(self.auxiliary[name].weight * one[name] for one in found for name in one) / len(found)
+
+    def _validation_distances(self, clips: Tensor, batch_idx: int, calls: int) -> dict[str, Tensor]:
+        clips, mel = self.analysed(clips)
+        return self.distances(self.unrolled(mel, calls, torch.Generator().manual_seed(batch_idx)), clips)
 
 
 def exactly(like: Tensor) -> torch.autocast:

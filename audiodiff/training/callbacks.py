@@ -1,6 +1,7 @@
-"""What happens around the steps: averaging of weights, checkpoints, previews, progress."""
+"""What happens around the steps: checkpoints, previews, progress."""
 
 import json
+import logging
 import os
 import time
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, TQDMProgressBar, WeightAveraging
+from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from torch import Tensor
 
 from audiodiff import audio
@@ -16,43 +17,9 @@ from audiodiff.generator import Generator
 from audiodiff.model import Model, Vocoder
 from audiodiff.resynthesis import resynthesise
 
-__all__ = ["EMA", "Checkpoints", "ClipsPerSecond", "Previews", "Throughput"]
+__all__ = ["Checkpoints", "ClipsPerSecond", "Previews", "Throughput"]
 
-
-class EMA(WeightAveraging):
-    """Averages the weights exponentially, with a decay that grows from 0 to its limit.
-
-        average ← d average + (1 - d) weights,    d = min(decay, (1 + n) / (10 + n)) at the n-th update
-
-    Validation and previews use the average; checkpoints hold both sets. Unlike its base (as of Lightning 2.6), it does
-    not swap in an average that was never updated.
-
-    Args:
-        decay: Limit of the decay.
-    """
-
-    def __init__(self, decay: float = 0.999) -> None:
-        self.decay = decay
-        super().__init__(avg_fn=self._average, use_buffers=False)
-
-    def _average(self, average: Tensor, weights: Tensor, n: Tensor) -> Tensor:
-        return average.lerp(weights, 1 - min(self.decay, (1 + int(n)) / (10 + int(n))))
-
-    def on_validation_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Swaps the average in, if there is one."""
-        if self._updated():
-            super().on_validation_epoch_start(trainer, pl_module)
-
-    def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Swaps the trained weights back."""
-        if self._updated():
-            super().on_validation_epoch_end(trainer, pl_module)
-
-    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Leaves both sets of weights as they are; the last checkpoint holds them."""
-
-    def _updated(self) -> bool:
-        return self._average_model is not None and int(self._average_model.n_averaged) > 0
+log = logging.getLogger(__name__)
 
 
 class Checkpoints(Callback):
@@ -78,11 +45,19 @@ class Checkpoints(Callback):
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Saves the last state."""
-        self._save(trainer)
+        self._save(trainer, last=True)
 
-    def _save(self, trainer: lightning.Trainer) -> None:
+    def _save(self, trainer: lightning.Trainer, last: bool = False) -> None:
         temporary = self.path.with_name(f".{self.path.name}.part")
-        trainer.save_checkpoint(temporary)
+        try:
+            trainer.save_checkpoint(temporary)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            told = f"{self.path}: step {trainer.global_step} could not be saved ({error.strerror}); free some space"
+            if last:
+                raise ValueError(f"{told}, and run the same command: it goes on from what was saved before") from None
+            log.warning("%s: what was saved before is still there, and the run goes on", told)
+            return
         if trainer.is_global_zero:
             os.replace(temporary, self.path)
 

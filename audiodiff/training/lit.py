@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from audiodiff.consistency import MelProjection
 from audiodiff.losses import DenoisingLoss, LossTerms
 from audiodiff.model import Model, Vocoder
+from audiodiff.training.finite import FiniteGuard
 
 __all__ = ["LitModel"]
 
@@ -55,6 +56,7 @@ class LitModel(lightning.LightningModule):
         self.resume_config = resume_config or {}
         self.rounds = rounds
         self.label_dropout = label_dropout
+        self.guard = FiniteGuard()
 
     def configure_optimizers(self) -> dict[str, Any]:
         """Returns the optimiser and the learning rate's schedule, which moves every step."""
@@ -100,27 +102,46 @@ class LitModel(lightning.LightningModule):
         """Makes the generator of this step's noise and times."""
         return torch.Generator().manual_seed(hash((self.seed, self.global_step, self.global_rank)) % 2**63)
 
-    def training_step(self, batch: Tensor | Sequence[Tensor], batch_idx: int) -> Tensor:
-        """Returns the mean loss of a batch and logs it, also by log-SNR band."""
+    def training_step(self, batch: Tensor | Sequence[Tensor], batch_idx: int) -> Tensor | None:
+        """Returns the mean loss of a batch and logs it, also by log-SNR band; None if it is not finite."""
         terms = self.terms(batch, self.generator_of_step())
         loss = terms.total.mean()
+        self.log("train/left_out", float(self.guard.left_out))
+        if not self.guard.loss(loss, self._least):
+            return None
         self.log_dict({"train/loss": loss.detach(), "train/error": terms.error.mean()})
         self.log_dict({f"train/{name}": value.mean() for name, value in terms.terms.items()})
         self.log_dict(by_band(terms))
         self.log("lr", self.optimizers().param_groups[0]["lr"])
         return loss
 
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Drops gradients that are not finite, before they are clipped: the norm of one would spoil all."""
+        self.guard.gradient(self.parameters())
+
+    def _least(self, flag: Tensor) -> Tensor:
+        return self.trainer.strategy.reduce(flag, reduce_op="min")
+
     def validation_step(self, batch: Tensor | Sequence[Tensor], batch_idx: int) -> None:
         """Logs the loss on held-out clips, with noise and times that are the same at every validation."""
-        terms = self.terms(batch, torch.Generator().manual_seed(batch_idx))
+        terms = self._validation_terms(batch, batch_idx)
         found = {"valid/loss": terms.total.mean(), "valid/error": terms.error.mean()}
         self.log_dict(found, batch_size=len(terms.total))
 
+    def validation_loss(self, batch: Tensor | Sequence[Tensor], batch_idx: int) -> Tensor:
+        """Measures by what one set of weights is preferred to another on a held-out batch."""
+        return self._validation_terms(batch, batch_idx).total.mean()
+
+    def _validation_terms(self, batch: Tensor | Sequence[Tensor], batch_idx: int) -> LossTerms:
+        return self.terms(batch, torch.Generator().manual_seed(batch_idx))
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the model's configuration and facts, as plain containers."""
+        averaging = checkpoint.get("averaging", {})
+        ema = {name: averaging[name] for name in ("decay", "updates") if name in averaging}
         checkpoint["audiodiff"] = {
             "config": self.model.config,
-            "info": {**self.model.info, "steps": int(self.global_step)},
+            "info": {**self.model.info, "steps": int(self.global_step), "ema": ema},
             "run": self.resume_config,
         }
 

@@ -1,0 +1,75 @@
+"""Keeps what is not finite out of the weights: a batch with such a loss or gradient is left out, counted and named."""
+
+import logging
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["FiniteGuard"]
+
+log = logging.getLogger(__name__)
+NAMED = 5  # batches whose files are named
+
+
+class FiniteGuard:
+    """Decides whether a step may be made, and counts those that may not.
+
+    Args:
+        in_a_row: So many without a finite one between them end the run.
+        sources: Names the files of which the clips of the present step were cut.
+
+    Raises:
+        ValueError: in_a_row is not positive.
+    """
+
+    def __init__(self, in_a_row: int = 20, sources: Callable[[], Iterable[str]] = tuple) -> None:
+        if in_a_row < 1:
+            raise ValueError(f"in_a_row={in_a_row}: at least 1 batch without a finite loss must be borne")
+        self.in_a_row = in_a_row
+        self.sources = sources
+        self.left_out = 0
+        self._run = 0
+
+    def loss(self, loss: Tensor, everywhere: Callable[[Tensor], Tensor] = lambda flag: flag) -> bool:
+        """Says whether a loss, [], is finite.
+
+        Args:
+            everywhere: Reduces a flag over the processes by its minimum: all of them leave a batch out, or none.
+
+        Raises:
+            ValueError: It was not for too many batches in a row.
+        """
+        good = bool(everywhere(torch.isfinite(loss.detach()).to(torch.float32)) > 0)
+        self._count("loss", good)
+        return good
+
+    def gradient(self, parameters: Iterable[nn.Parameter]) -> bool:
+        """Says whether the norm of gradients is finite; drops them if it is not, so that no step is made.
+
+        Raises:
+            ValueError: They were not for too many batches in a row.
+        """
+        held = [p for p in parameters if p.grad is not None]
+        good = bool(torch.isfinite(nn.utils.get_total_norm([p.grad for p in held])))
+        if not good:
+            for parameter in held:
+                parameter.grad = None
+            self._count("gradient", good=False)
+        return good
+
+    def _count(self, what: str, good: bool) -> None:
+        self._run = 0 if good else self._run + 1
+        if good:
+            return
+        self.left_out += 1
+        if self.left_out <= NAMED:
+            files = sorted(set(self.sources()))
+            log.warning(
+                "left out a batch whose %s is not finite (%d so far): %s", what, self.left_out, ", ".join(files)
+            )
+        if self._run >= self.in_a_row:
+            raise ValueError(
+                f"the {what} was not finite for {self._run} batches in a row: lower optim.optimizer.lr, set "
+                "trainer.precision=32-true, or look at the files that the log names"
+            )
