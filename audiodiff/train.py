@@ -17,6 +17,7 @@ import lightning
 import torch
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from torch.utils.data import DataLoader
 
@@ -50,7 +51,8 @@ def train(cfg: DictConfig) -> dict[str, float]:
     run_dir = Path(cfg.run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     everything = plain(cfg)
-    (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
+    with audio.atomic_file(run_dir / "config.yaml") as file:
+        file.write(OmegaConf.to_yaml(cfg, resolve=True).encode())
 
     resumed = _resumed(cfg, run_dir)
     training, validation = _recordings(cfg.data)
@@ -166,8 +168,11 @@ class _Loaders(lightning.LightningDataModule):
         return clip_loader(self.training, sampler, batch, self.cfg.data.n_workers)
 
     def val_dataloader(self) -> DataLoader[torch.Tensor]:
-        sampler = NumberSampler(0, self.cfg.data.validation_clips)
-        return clip_loader(self.validation, sampler, min(self.cfg.data.batch_size, self.cfg.data.validation_clips), 0)
+        trainer, clips = self.trainer, self.cfg.data.validation_clips
+        sampler = NumberSampler(0, clips, trainer.global_rank, trainer.world_size)
+        return clip_loader(
+            self.validation, sampler, max(1, min(self.cfg.data.batch_size, clips // trainer.world_size)), 0
+        )
 
 
 def _recordings(data: DictConfig) -> tuple[list[Recording], list[Recording]]:
@@ -248,7 +253,8 @@ def main(cfg: DictConfig) -> None:
             raise
         print(f"audiodiff.train: {error}", file=sys.stderr)
         sys.exit(2)
-    print(json.dumps({name: round(value, 5) for name, value in sorted(metrics.items())}))
+    if rank_zero_only.rank == 0:
+        print(json.dumps({name: round(value, 5) for name, value in sorted(metrics.items())}))
 
 
 if __name__ == "__main__":

@@ -149,7 +149,8 @@ class LitAdversarial(LitModel):
         super().validation_step(clips, batch_idx)
         for calls in self.calls:
             found = self._validation_distances(clips, batch_idx, calls)
-            self.log_dict({f"valid/{name}-{calls}": value for name, value in found.items()}, batch_size=len(clips))
+            named = {f"valid/{name}-{calls}": value for name, value in found.items()}
+            self.log_dict(named, batch_size=len(clips), sync_dist=True)
 
     def validation_loss(self, clips: Tensor, batch_idx: int) -> Tensor:
         """Measures the weighted terms of what is made, over the numbers of calls; without any, the denoising loss."""
@@ -160,7 +161,7 @@ class LitAdversarial(LitModel):
 
     def _validation_distances(self, clips: Tensor, batch_idx: int, calls: int) -> dict[str, Tensor]:
         clips, mel = self.analysed(clips)
-        return self.distances(self.unrolled(mel, calls, torch.Generator().manual_seed(batch_idx)), clips)
+        return self.distances(self.unrolled(mel, calls, self.validation_generator(batch_idx)), clips)
 
 
 def exactly(like: Tensor) -> torch.autocast:

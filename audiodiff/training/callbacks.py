@@ -127,7 +127,7 @@ class Throughput(Callback):
 
     Args:
         path: The file.
-        batch_size: Clips per step over all processes.
+        batch_size: Clips per batch of one process.
         every: Steps between lines.
     """
 
@@ -146,7 +146,8 @@ class Throughput(Callback):
             self._since = (step, now)
         if step % self.every or step == self._since[0]:
             return
-        rate = (step - self._since[0]) * self.batch_size / (now - self._since[1])
+        clips = self.batch_size * trainer.world_size * trainer.accumulate_grad_batches
+        rate = (step - self._since[0]) * clips / (now - self._since[1])
         self._since = (step, now)
         pl_module.log("clips_per_second", rate, prog_bar=True)
         if trainer.is_global_zero:

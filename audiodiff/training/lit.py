@@ -95,8 +95,7 @@ class LitModel(lightning.LightningModule):
             def refine(z: Tensor) -> Tensor:
                 return model.prior.encode(project(decode(z)), shape)
 
-        rank, world = (self.global_rank, self.trainer.world_size) if self._trainer else (0, 1)
-        return self.loss(model.denoiser, x, condition, decode, generator, rank, world, refine)
+        return self.loss(model.denoiser, x, condition, decode, generator, *self._place(), refine)
 
     def generator_of_step(self) -> torch.Generator:
         """Makes the generator of this step's noise and times."""
@@ -126,14 +125,22 @@ class LitModel(lightning.LightningModule):
         """Logs the loss on held-out clips, with noise and times that are the same at every validation."""
         terms = self._validation_terms(batch, batch_idx)
         found = {"valid/loss": terms.total.mean(), "valid/error": terms.error.mean()}
-        self.log_dict(found, batch_size=len(terms.total))
+        self.log_dict(found, batch_size=len(terms.total), sync_dist=True)
 
     def validation_loss(self, batch: Tensor | Sequence[Tensor], batch_idx: int) -> Tensor:
         """Measures by what one set of weights is preferred to another on a held-out batch."""
         return self._validation_terms(batch, batch_idx).total.mean()
 
     def _validation_terms(self, batch: Tensor | Sequence[Tensor], batch_idx: int) -> LossTerms:
-        return self.terms(batch, torch.Generator().manual_seed(batch_idx))
+        return self.terms(batch, self.validation_generator(batch_idx))
+
+    def validation_generator(self, batch_idx: int) -> torch.Generator:
+        """Makes the generator of a held-out batch's noise and times, the same at every validation."""
+        rank, world = self._place()
+        return torch.Generator().manual_seed(batch_idx * world + rank)
+
+    def _place(self) -> tuple[int, int]:
+        return (self.global_rank, self.trainer.world_size) if self._trainer else (0, 1)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the model's configuration and facts, as plain containers."""

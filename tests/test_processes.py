@@ -1,0 +1,112 @@
+"""Training as processes see it: two of them share a run, and one that is killed goes on as if it had not been."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from test_training import TINY, equal
+
+ALONE = ["trainer.devices=1"]
+TWO = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
+
+DRIVER = """
+import sys
+import torch
+from audiodiff.compose import composed
+from audiodiff.train import train
+from audiodiff.training.callbacks import Checkpoints
+
+at_end = Checkpoints.on_train_end
+
+def told(self, trainer, module):
+    at_end(self, trainer, module)
+    torch.save(module.state_dict(), f"{sys.argv[1]}/rank{trainer.global_rank}.pt")
+
+Checkpoints.on_train_end = told
+train(composed(sys.argv[2:]))
+"""
+
+
+def command(folder, *overrides):
+    return [sys.executable, "-m", "audiodiff.train", *TINY, f"run_dir={folder}", *overrides]
+
+
+def environment():
+    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+def finished(folder, *overrides):
+    done = subprocess.run(command(folder, *overrides), env=environment(), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return torch.load(folder / "last.ckpt", weights_only=True), done
+
+
+def steps(n):
+    return [f"trainer.max_steps={n}", "trainer.checkpoint_every=5", "trainer.val_check_interval=20"]
+
+
+def killed(folder, *overrides):
+    """Starts a run, and kills all of its processes without warning soon after step 10."""
+    with open(folder.with_suffix(".log"), "w") as log:
+        call = command(folder, *overrides)
+        run = subprocess.Popen(call, env=environment(), stdout=log, stderr=log, start_new_session=True)
+    metrics, deadline = folder / "metrics.jsonl", time.monotonic() + 200
+    while time.monotonic() < deadline and run.poll() is None:
+        if metrics.is_file() and any(json.loads(line)["step"] >= 11 for line in metrics.read_text().splitlines()):
+            break
+        time.sleep(0.02)
+    assert run.poll() is None, folder.with_suffix(".log").read_text()
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait(30)
+    return torch.load(folder / "last.ckpt", weights_only=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [ALONE, TWO], ids=["alone", "two"])
+def test_run_that_is_killed_and_goes_on_equals_one_that_is_not(tmp_path, processes):
+    straight, _ = finished(tmp_path / "straight", *steps(20), *processes)
+    half = killed(tmp_path / "killed", *steps(20), *processes)
+    assert 10 <= half["global_step"] < 20
+    resumed, _ = finished(tmp_path / "killed", *steps(20), *processes)
+    for key in ("state_dict", "current_model_state"):
+        assert equal(straight[key], resumed[key])
+        assert not equal(half[key], resumed[key])
+    old, new = (checkpoint["optimizer_states"][0]["state"] for checkpoint in (straight, resumed))
+    assert all(torch.equal(old[i]["exp_avg"], new[i]["exp_avg"]) for i in old)
+    assert straight["lr_schedulers"] == resumed["lr_schedulers"]
+
+
+@pytest.mark.slow
+def test_two_processes_share_one_run_and_end_with_equal_weights(tmp_path):
+    driver, folder = tmp_path / "driver.py", tmp_path / "run"
+    driver.write_text(DRIVER)
+    call = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", driver]
+    done = subprocess.run(
+        [*call, tmp_path, *TINY, *TWO, *steps(6), f"run_dir={folder}", "previews=1"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    ranks = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
+    assert equal(*ranks)
+    assert len(list(folder.glob("previews/*.wav"))) == 1
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["run"]
+    lines = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert lines == sorted(set(lines))  # one process writes
+
+
+@pytest.mark.slow
+def test_two_processes_tell_their_metrics_once_and_see_other_clips(tmp_path):
+    together, done = finished(tmp_path / "together", *steps(4), *TWO)
+    assert len(done.stdout.splitlines()[-1:]) == 1
+    told = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    assert len(told) == 1
+    alone, _ = finished(tmp_path / "alone", *steps(4), *ALONE)
+    assert not equal(together["current_model_state"], alone["current_model_state"])
