@@ -14,11 +14,10 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from audiodiff import audio
 from audiodiff.config import choices
 from audiodiff.filterbank import band_centres, mel_filters
 from audiodiff.mel import LogMel, MelSpec
-from audiodiff.recordings import Recording
+from audiodiff.recordings import Recording, readable
 
 __all__ = ["MelStatistics", "alike", "doubt", "likely", "presets", "presets_with"]
 
@@ -67,8 +66,7 @@ class MelStatistics:
     def measure(cls, recordings: Sequence[Recording], spec: MelSpec, limit: int = 200, seconds: float = 10.0) -> Self:
         """Measures the beginnings of at most `limit` recordings, evenly taken from the list."""
         mels = []
-        for recording in recordings[:: max(1, len(recordings) // limit)]:
-            waveform, _ = audio.read(recording.path, spec.sample_rate)
+        for waveform in readable(recordings[:: max(1, len(recordings) // limit)], spec.sample_rate):
             waveform = waveform[:1, : int(seconds * spec.sample_rate)]
             if waveform.shape[-1] >= spec.min_samples:
                 mels.append(LogMel(spec)(waveform[None])[0])

@@ -3,15 +3,27 @@
 A manifest's lines hold `path` (relative to the manifest), `n_samples`, `sample_rate`, and whatever else is known.
 """
 
+import contextlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from torch import Tensor
+
 from audiodiff import audio
 
-__all__ = ["Recording", "measure_level", "read_manifest", "recordings_of", "scan_folder"]
+__all__ = [
+    "BadFiles",
+    "Recording",
+    "audio_files",
+    "measure_level",
+    "read_manifest",
+    "readable",
+    "recordings_of",
+    "scan_folder",
+]
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +35,42 @@ class Recording(NamedTuple):
     n_samples: int
     sample_rate: int
     label: str | None = None
+
+
+class BadFiles:
+    """Counts and names the files that cannot be used, up to a share of all.
+
+    Args:
+        n_files: How many there are in all.
+        most: Share of them that may be bad; a single bad file is always borne.
+    """
+
+    def __init__(self, n_files: int, most: float = 1.0) -> None:
+        self.n_files, self.most = n_files, most
+        self.paths: set[Path] = set()
+
+    def add(self, path: Path, reason: str) -> None:
+        """Names a file in the log, the first time that it is met.
+
+        Raises:
+            ValueError: It is one too many.
+        """
+        if path in self.paths:
+            return
+        self.paths.add(path)
+        log.warning("left out, %d of %d files so far: %s", len(self.paths), self.n_files, reason)
+        if len(self.paths) > max(1, self.most * self.n_files):
+            raise ValueError(
+                f"{len(self.paths)} of {self.n_files} files cannot be used, the last one is {path}: look at them with "
+                f"`audiodiff scan`, or raise data.max_bad={self.most:g}"
+            )
+
+
+def readable(recordings: Iterable[Recording], sample_rate: int | None = None) -> Iterator[Tensor]:
+    """Reads recordings, [C, T] each, one after the other; those that cannot be read are left out."""
+    for recording in recordings:
+        with contextlib.suppress(ValueError):  # who trains on it says so
+            yield audio.read(recording.path, sample_rate)[0]
 
 
 def read_manifest(path: str | Path) -> list[Recording]:
@@ -52,32 +100,46 @@ def read_manifest(path: str | Path) -> list[Recording]:
     return found
 
 
-def scan_folder(path: str | Path) -> list[Recording]:
+def scan_folder(path: str | Path, max_bad: float = 1.0) -> list[Recording]:
     """Finds the audio files below a folder, sorted by name; unreadable ones are named in the log and left out.
 
-    The name of the sub-folder in which a file lies, at whatever depth, is its class.
+    Whatever the layout: hidden files and folders are not looked at, links to folders not followed. The name of the
+    sub-folder in which a file lies, at whatever depth, is its class.
+
+    Args:
+        max_bad: Share of the files that may be unreadable.
 
     Raises:
-        ValueError: The folder is missing or holds no readable audio.
+        ValueError: The folder is missing or holds no readable audio, or too many files are unreadable.
     """
     import soundfile
 
     path = Path(path)
     if not path.is_dir():
         raise ValueError(f"{path}: no such folder; give data.path=FOLDER with audio files")
-    found = []
-    for file in sorted(p for p in path.rglob("*") if p.suffix.lower() in audio.AUDIO_SUFFIXES):
+    found, files = [], list(audio_files(path))
+    bad = BadFiles(len(files), max_bad)
+    for file in files:
         try:
             info = soundfile.info(file)
         except (RuntimeError, OSError):
-            log.warning("%s: left out, it cannot be read as audio", file)
+            bad.add(file, f"{file} cannot be read as audio")
             continue
-        if info.frames:
-            label = file.relative_to(path).parts[0] if file.parent != path else None
-            found.append(Recording(file, info.frames, info.samplerate, label))
+        if not info.frames:
+            bad.add(file, f"{file} holds no samples")
+            continue
+        label = file.relative_to(path).parts[0] if file.parent != path else None
+        found.append(Recording(file, info.frames, info.samplerate, label))
     if not found:
         raise ValueError(f"{path}: holds no readable audio ({', '.join(sorted(audio.AUDIO_SUFFIXES))})")
     return found
+
+
+def audio_files(folder: Path) -> Iterator[Path]:
+    """Yields the audio files below a folder, sorted by name, but for hidden ones."""
+    for file in sorted(p for p in folder.rglob("*") if p.suffix.lower() in audio.AUDIO_SUFFIXES):
+        if not any(part.startswith(".") for part in file.relative_to(folder).parts) and file.is_file():
+            yield file
 
 
 def recordings_of(source: str | Path, at_least: float = 0.0, count: int | None = None) -> list[Recording]:
@@ -100,8 +162,13 @@ def recordings_of(source: str | Path, at_least: float = 0.0, count: int | None =
 
 
 def measure_level(recordings: Sequence[Recording], limit: int = 100) -> dict[str, float]:
-    """Measures rms and peak of at most `limit` recordings, evenly taken from the list; full scale = 1."""
-    chosen = recordings[:: max(1, len(recordings) // limit)]
-    waveforms = [audio.read(r.path)[0] for r in chosen]
+    """Measures rms and peak of at most `limit` recordings, evenly taken from the list; full scale = 1.
+
+    Raises:
+        ValueError: None of them can be read.
+    """
+    waveforms = list(readable(recordings[:: max(1, len(recordings) // limit)]))
+    if not waveforms:
+        raise ValueError(f"{recordings[0].path}: cannot be read, nor can any other; look at them with `audiodiff scan`")
     energy = sum(float((w**2).sum()) for w in waveforms) / sum(w.numel() for w in waveforms)
     return {"rms": round(energy**0.5, 5), "peak": round(max(float(w.abs().max()) for w in waveforms), 5)}

@@ -141,10 +141,12 @@ class _Loaders(lightning.LightningDataModule):
         self.cfg, data = cfg, cfg.data
         augment = build(plain(data.augment))
         if labels:
-            self.training = OneShots(training, labels, data.n_samples, sample_rate, cfg.seed, augment)
+            self.training = OneShots(
+                training, labels, data.n_samples, sample_rate, cfg.seed, augment, max_bad=data.max_bad
+            )
             self.validation = OneShots(validation, labels, data.n_samples, sample_rate, seed=0, all_classes=False)
         else:
-            self.training = ClipData(training, data.n_samples, sample_rate, cfg.seed, augment)
+            self.training = ClipData(training, data.n_samples, sample_rate, cfg.seed, augment, data.max_bad)
             self.validation = ClipData(validation, data.n_samples, sample_rate, seed=0)
 
     def sources(self, trainer: lightning.Trainer) -> list[str]:
@@ -178,7 +180,7 @@ class _Loaders(lightning.LightningDataModule):
 def _recordings(data: DictConfig) -> tuple[list[Recording], list[Recording]]:
     if data.get("manifest"):
         return read_manifest(data.manifest), read_manifest(data.valid_manifest or data.manifest)
-    recordings = scan_folder(data.path)
+    recordings = scan_folder(data.path, data.max_bad)
     held_out = max(1, len(recordings) // 25) if len(recordings) > 1 else 0
     return recordings[: len(recordings) - held_out], recordings[len(recordings) - held_out :] or recordings
 
@@ -239,6 +241,12 @@ def _trainer(cfg: DictConfig, run_dir: Path, validation: list[Recording]) -> lig
     )
 
 
+def _told(error: ValueError) -> str:
+    """Returns what an error says; of one that a loader's process raised, the last line, without its traceback."""
+    text = str(error).strip()
+    return text.splitlines()[-1].removeprefix("ValueError: ") if "in DataLoader worker process" in text else text
+
+
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")
 def main(cfg: DictConfig) -> None:
     """Runs `train` on the configuration that Hydra composes."""
@@ -251,7 +259,7 @@ def main(cfg: DictConfig) -> None:
     except ValueError as error:
         if os.environ.get("HYDRA_FULL_ERROR"):
             raise
-        print(f"audiodiff.train: {error}", file=sys.stderr)
+        print(f"audiodiff.train: {_told(error)}", file=sys.stderr)
         sys.exit(2)
     if rank_zero_only.rank == 0:
         print(json.dumps({name: round(value, 5) for name, value in sorted(metrics.items())}))

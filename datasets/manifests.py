@@ -1,20 +1,40 @@
 """Lists audio files where they lie, for the data sets that are downloaded by hand."""
 
+import argparse
 import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import soundfile
+
+Part = Iterable[tuple[Path, dict]]
+"""Files, and what is known of each besides its length and rate."""
 
 
 class Problem(Exception):
     """Tells the user in one line what is wrong and what to do; ends the script with exit code 2."""
 
 
-def write_parts(out: Path, parts: Mapping[str, Iterable[tuple[Path, dict]]]) -> str:
+def prepare(
+    what: str, wanted: str, parts: Callable[[Path], Mapping[str, Part]], arguments: Sequence[str] | None
+) -> int:
+    """Runs a script whose arguments are CORPUS and OUT; returns 0, or 2 after one line on stderr."""
+    parser = argparse.ArgumentParser(prog="prepare.py", description=what)
+    parser.add_argument("corpus", type=Path, help=wanted)
+    parser.add_argument("out", type=Path, help="folder for the manifests")
+    options = parser.parse_args(arguments)
+    try:
+        print(write_parts(options.out, parts(options.corpus)))
+    except (Problem, OSError) as error:
+        print(f"prepare.py: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def write_parts(out: Path, parts: Mapping[str, Part]) -> str:
     """Writes OUT/PART.jsonl for each part: path relative to the manifest, length, rate and what else is known.
 
     Returns a table of labels by parts. A file that cannot be read is named on stderr and left out.

@@ -214,7 +214,7 @@ def test_scan_finds_readable_audio_in_order_of_names(tmp_path, caplog):
     recording(tmp_path / "empty.wav", torch.zeros(1, 0))
     with caplog.at_level(logging.WARNING):
         assert scan_folder(tmp_path) == wanted
-    assert "broken.wav: left out" in caplog.text
+    assert "broken.wav cannot be read" in caplog.text
 
 
 def test_scan_refuses_a_folder_without_audio(tmp_path):

@@ -16,6 +16,7 @@ from audiodiff.recordings import read_manifest
 
 FOLDER = shipped_path("datasets")
 RATE = 8000
+PARTS = ("train", "valid", "test")
 
 
 def load(name):
@@ -73,7 +74,49 @@ def test_notes_carry_their_family(tmp_path, capsys):
     assert {r.label for r in read_manifest(tmp_path / "out" / "test.jsonl")} == {"guitar"}
 
 
-@pytest.mark.parametrize("name", ["speech_commands", "nsynth"])
+def test_ljspeech_keeps_the_last_sentences_for_testing(tmp_path):
+    for n in range(40):
+        tone(tmp_path / "wavs" / f"LJ001-{n:04d}.wav", rate=16000)
+    (tmp_path / "wavs" / "LJ001-0003.wav").write_bytes(b"")
+    assert load("ljspeech").main([str(tmp_path), str(tmp_path / "out")]) == 0
+    names = {p: [r.path.stem for r in read_manifest(tmp_path / "out" / f"{p}.jsonl")] for p in PARTS}
+    assert names["test"] == ["LJ001-0038", "LJ001-0039"]
+    assert names["valid"] == ["LJ001-0036", "LJ001-0037"]
+    assert len(names["train"]) == 35
+
+
+def speakers_of(out):
+    return {part: {r.label for r in read_manifest(out / f"{part}.jsonl")} for part in PARTS}
+
+
+def test_libritts_is_split_as_its_folders_are(tmp_path, capsys):
+    for part, speaker in (("train-clean-100", "19"), ("train-other-500", "20"), ("dev-clean", "84")):
+        tone(tmp_path / part / speaker / "198" / f"{speaker}_198_000000_000000.wav", rate=24000)
+    assert load("libritts").main([str(tmp_path), str(tmp_path / "out")]) == 2
+    assert "has no test-* folder" in capsys.readouterr().err
+    tone(tmp_path / "test-clean" / "61" / "70968" / "61_70968_000000_000000.wav", rate=24000)
+    assert load("libritts").main([str(tmp_path), str(tmp_path / "out")]) == 0
+    assert speakers_of(tmp_path / "out") == {"train": {"19", "20"}, "valid": {"84"}, "test": {"61"}}
+    assert all(r.path.is_file() and r.sample_rate == 24000 for r in read_manifest(tmp_path / "out" / "train.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"), [("wav48_silence_trimmed", "{}_001_mic1.flac"), ("wav48", "{}_001.wav")], ids=["0.92", "0.80"]
+)
+def test_vctk_holds_speakers_out(tmp_path, folder, name):
+    for n in range(225, 251):
+        tone(tmp_path / folder / f"p{n}" / name.format(f"p{n}"), rate=48000)
+    tone(tmp_path / folder / "p225" / "p225_001_mic2.flac", rate=48000)
+    assert load("vctk").main([str(tmp_path), str(tmp_path / "out")]) == 0
+    found = speakers_of(tmp_path / "out")
+    assert not found["train"] & (found["valid"] | found["test"])
+    assert not found["valid"] & found["test"]
+    assert sum(len(speakers) for speakers in found.values()) == 26
+    paths = [r.path.name for part in PARTS for r in read_manifest(tmp_path / "out" / f"{part}.jsonl")]
+    assert folder == "wav48" or not any("mic2" in path for path in paths)
+
+
+@pytest.mark.parametrize("name", ["speech_commands", "nsynth", "ljspeech", "libritts", "vctk"])
 def test_wrong_folder_is_one_line(tmp_path, capsys, name):
     assert load(name).main([str(tmp_path), str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
@@ -155,5 +198,5 @@ def re_free(licence):
 
 
 def test_datasets_are_where_the_readme_says():
-    for name in ("drums", "speech_commands", "nsynth"):
+    for name in ("drums", "speech_commands", "nsynth", "ljspeech", "libritts", "vctk"):
         assert (Path(FOLDER) / name / "prepare.py").is_file()

@@ -87,7 +87,7 @@ def test_two_processes_share_one_run_and_end_with_equal_weights(tmp_path):
     driver.write_text(DRIVER)
     call = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", driver]
     done = subprocess.run(
-        [*call, tmp_path, *TINY, *TWO, *steps(6), f"run_dir={folder}", "previews=1"],
+        [*call, tmp_path, *TINY, *TWO, *steps(6), f"run_dir={folder}", "previews=1", "trainer.val_check_interval=6"],
         env=environment(),
         capture_output=True,
         text=True,

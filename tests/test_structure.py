@@ -21,7 +21,7 @@ SOURCES = sorted(
 # CONTRIBUTING.md: a module imports only from its own floor or a lower one.
 FLOORS = {
     0: "schedules stft mdct mel filterbank audio mel_files recordings config devices nn",
-    1: "denoisers priors octaves consistency metrics measurements autoregression voicing words",
+    1: "denoisers priors octaves consistency metrics measurements autoregression voicing words scanning",
     2: "solvers starts mel_check mel_conversion guidance losses chunks",
     3: "model generator files hub origin resynthesis recipes generation restoration sidecar figures eval tuning "
     "calibration baselines",

@@ -1,6 +1,7 @@
 """Cuts training clips out of recordings. Clip n of a run is a pure function of (seed, n), so a run can be resumed.
 
-Recordings are drawn in proportion to their length; short ones are joined end to end.
+Recordings are drawn in proportion to their length; short ones are joined end to end. One that cannot be read is left out
+and another drawn, so that a clip depends on (seed, n) and on what the files hold.
 """
 
 import random
@@ -15,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from audiodiff import audio
 from audiodiff.data.augment import Augment
-from audiodiff.recordings import Recording
+from audiodiff.recordings import BadFiles, Recording
 
 __all__ = ["ClipData", "NumberSampler", "clip_loader"]
 
@@ -29,6 +30,10 @@ class ClipData(Dataset[Tensor]):
         sample_rate: Rate of the clips, Hz.
         seed: With the clip's number it determines everything about the clip.
         augment: Changes of speed and level.
+        max_bad: Share of the recordings that may be unreadable.
+
+    Raises:
+        ValueError: There is no recording that holds samples.
     """
 
     def __init__(
@@ -38,8 +43,12 @@ class ClipData(Dataset[Tensor]):
         sample_rate: int,
         seed: int = 0,
         augment: Augment | None = None,
+        max_bad: float = 1.0,
     ) -> None:
-        self.recordings = list(recordings)
+        self.recordings = [r for r in recordings if r.n_samples > 0]
+        if not self.recordings:
+            raise ValueError("there is no recording that holds samples: give another manifest or folder")
+        self.bad = BadFiles(len(self.recordings), max_bad)
         self.n_samples = n_samples
         self.sample_rate = sample_rate
         self.seed = seed
@@ -63,7 +72,13 @@ class ClipData(Dataset[Tensor]):
         missing = self.n_samples
         while missing > 0:
             (recording,) = rng.choices(self.recordings, cum_weights=self._seconds)
-            part = self._cut(recording, missing, speed, rng)
+            try:
+                part = self._cut(recording, missing, speed, rng)
+            except ValueError as error:
+                self.bad.add(recording.path, str(error))
+                if len(self.bad.paths) == len(self.recordings):
+                    raise ValueError("none of the recordings can be read: look at them with `audiodiff scan`") from None
+                continue
             missing -= part.shape[-1]
             yield recording, part
 

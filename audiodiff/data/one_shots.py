@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from audiodiff import audio
 from audiodiff.data.augment import Augment
-from audiodiff.recordings import Recording
+from audiodiff.recordings import BadFiles, Recording
 
 __all__ = ["OneShots", "labels_of"]
 
@@ -47,6 +47,8 @@ class OneShots(Dataset[tuple[Tensor, int]]):
         sample_rate: Rate of the clips, Hz.
         seed: With the clip's number it determines everything about the clip.
         augment: Changes of speed and level.
+        all_classes: Whether every class must have a recording.
+        max_bad: Share of the recordings that may be unreadable.
 
     Raises:
         ValueError: A class has no recording.
@@ -61,6 +63,7 @@ class OneShots(Dataset[tuple[Tensor, int]]):
         seed: int = 0,
         augment: Augment | None = None,
         all_classes: bool = True,
+        max_bad: float = 1.0,
     ) -> None:
         self.labels = list(labels)
         self.by_label = {label: [r for r in recordings if r.label == label] for label in self.labels}
@@ -72,22 +75,30 @@ class OneShots(Dataset[tuple[Tensor, int]]):
         self.sample_rate = sample_rate
         self.seed = seed
         self.augment = augment or Augment()
+        self.bad = BadFiles(len(recordings), max_bad)
 
     def __getitem__(self, number: int) -> tuple[Tensor, int]:
         """Reads clip `number`: [1, n_samples] and the number of its class."""
-        label, recording, speed, gain = self._drawn(number)
-        clip = read_one_shot(recording, self.n_samples, self.sample_rate, speed) * gain
+        label, _, clip = self._drawn(number)
         return clip / max(1.0, float(clip.abs().max())), self.labels.index(label)
 
     def sources(self, number: int) -> list[Path]:
         """Names the file of which clip `number` is made."""
         return [self._drawn(number)[1].path]
 
-    def _drawn(self, number: int) -> tuple[str, Recording, float, float]:
+    def _drawn(self, number: int) -> tuple[str, Recording, Tensor]:
+        """Reads the sound of a clip; where it cannot be read, draws another of its class."""
         rng = random.Random(f"{self.seed}/{number}")
         speed, gain = self.augment.draw(rng)
         label = rng.choice(self.present)
-        return label, rng.choice(self.by_label[label]), speed, gain
+        left = list(self.by_label[label])
+        while left:
+            recording = left.pop(rng.randrange(len(left)))
+            try:
+                return label, recording, read_one_shot(recording, self.n_samples, self.sample_rate, speed) * gain
+            except ValueError as error:
+                self.bad.add(recording.path, str(error))
+        raise ValueError(f"no recording of {label} can be read: look at them with `audiodiff scan`")
 
 
 def read_one_shot(recording: Recording, n_samples: int, sample_rate: int, speed: float = 1.0) -> Tensor:

@@ -1,0 +1,70 @@
+"""Looks for what is wrong with recordings, before a model learns it.
+
+SOURCE is a folder of any layout, or a manifest. Named are files that cannot be read, hold NaN, are silent, clipped,
+off zero, too short, of another sample rate than most, or near-duplicates of another,
+whatever their gain, rate and encoding. Exit status 1 says that there is trouble.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from audiodiff.cli import common
+
+EXAMPLE = "audiodiff scan recordings --out scan.json"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the source, limits and output."""
+    parser.add_argument("source", metavar="SOURCE", help="folder or manifest (.jsonl)")
+    parser.add_argument("--min-seconds", type=float, default=0.5, metavar="S", help="shorter is trouble (default: 0.5)")
+    parser.add_argument("--out", metavar="SCAN.json", help="also write what is known of every file there")
+    common.add_output_options(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Examines the files and prints a table or JSON."""
+    from tqdm import tqdm
+
+    from audiodiff import audio, scanning
+    from audiodiff.recordings import audio_files, read_manifest
+
+    source = Path(options.source)
+    if options.out and Path(options.out).exists() and not options.force:
+        raise ValueError(f"{options.out}: exists; give -f to overwrite, or another name")
+    if not source.exists():
+        raise ValueError(f"{source}: no such folder or manifest; give one that holds recordings")
+    paths = list(audio_files(source)) if source.is_dir() else [r.path for r in read_manifest(source)]
+    if not paths:
+        raise ValueError(f"{source}: holds no audio ({', '.join(sorted(audio.AUDIO_SUFFIXES))})")
+    found = scanning.scan(
+        paths, scanning.Limits(seconds=options.min_seconds), lambda them: tqdm(them, unit="file", disable=None)
+    )
+    text = json.dumps(_described(found), indent=2)
+    if options.out:
+        with audio.atomic_file(options.out) as file:
+            file.write((text + "\n").encode())
+    if options.json:
+        print(text)
+    else:
+        hours, rates = sum(one.seconds for one in found) / 3600, sorted({o.sample_rate for o in found if o.sample_rate})
+        print(f"{len(found)} files, {hours:.2f} h, {', '.join(map(str, rates)) or 'no rate'} Hz\n")
+        print(scanning.table(found))
+    return int(any(one.troubles for one in found))
+
+
+def _described(found: list) -> dict:
+    import dataclasses
+    import math
+
+    def plain(value: object) -> object:
+        if isinstance(value, Path):
+            return str(value)
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return {
+        "files": len(found),
+        "hours": sum(one.seconds for one in found) / 3600,
+        "bad": sum(bool(one.troubles) for one in found),
+        "recordings": [{k: plain(v) for k, v in dataclasses.asdict(one).items()} for one in found],
+    }

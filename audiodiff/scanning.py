@@ -1,0 +1,165 @@
+"""What is wrong with recordings, before a model learns it: each file looked at, all of them compared.
+
+Near-duplicates are found by coarse spectrograms: energies in dB of bands by segments of the file, without their mean,
+so that neither gain nor another encoding or rate hides that two files hold the same.
+"""
+
+import dataclasses
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from audiodiff import audio
+
+__all__ = ["TROUBLES", "Examined", "Limits", "examine", "fingerprint", "scan", "table"]
+
+TROUBLES = ("unreadable", "not finite", "silent", "clipped", "offset", "too short", "odd rate", "near-duplicate")
+BANDS, SEGMENTS = 16, 32  # of a fingerprint
+LOWEST, HIGHEST = 120.0, 3400.0  # Hz: what a telephone keeps
+WINDOW = 0.032  # seconds
+DEPTH = 50.0  # dB below the loudest cell that count
+FLAT = 0.9999  # of the peak
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """Says from where on something is wrong.
+
+    Args:
+        silent_db: A file whose rms lies below this, dB of full scale, is silent.
+        clipped: Share of samples in flat tops.
+        offset: Mean as a share of full scale.
+        seconds: Shorter files are too short.
+        alike: Correlation of two fingerprints from which on they are near-duplicates.
+        length: Difference of two near-duplicates' lengths, as a share.
+    """
+
+    silent_db: float = -60.0
+    clipped: float = 1e-4
+    offset: float = 0.01
+    seconds: float = 0.5
+    alike: float = 0.98
+    length: float = 0.02
+
+
+@dataclasses.dataclass
+class Examined:
+    """Holds what is known of a file; lists what is wrong with it as `troubles`, and of what it is a copy as `of`."""
+
+    path: Path
+    seconds: float = 0.0
+    sample_rate: int = 0
+    channels: int = 0
+    rms_db: float = -math.inf
+    peak: float = 0.0
+    troubles: list[str] = dataclasses.field(default_factory=list)
+    of: Path | None = None
+    reason: str = ""
+
+
+def scan(
+    paths: Sequence[Path], limits: Limits | None = None, progress: Callable[[Iterable[Path]], Iterable[Path]] = iter
+) -> list[Examined]:
+    """Examines files and compares them with each other.
+
+    Args:
+        paths: Audio files.
+        limits: From where on something is wrong.
+        progress: Wraps the iteration, as `tqdm` does.
+    """
+    limits = limits or Limits()
+    found, prints = [], []
+    for path in progress(paths):
+        one, waveform = examine(path, limits)
+        found.append(one)
+        usable = waveform is not None and "silent" not in one.troubles
+        prints.append(fingerprint(waveform.mean(0), one.sample_rate) if usable else None)
+    rates = Counter(one.sample_rate for one in found if one.sample_rate)
+    usual = max(rates, key=rates.__getitem__) if rates else 0
+    for one in found:
+        if one.sample_rate and one.sample_rate != usual:
+            one.troubles.append("odd rate")
+    _mark_copies(found, prints, limits)
+    return found
+
+
+def examine(path: Path, limits: Limits) -> tuple[Examined, Tensor | None]:
+    """Looks at one file; returns its waveform too, [C, T], if it can be used."""
+    one = Examined(path)
+    try:
+        waveform, one.sample_rate = audio.read(path)
+    except ValueError as error:
+        one.reason = str(error)
+        one.troubles.append("not finite" if "NaN" in one.reason else "unreadable")
+        return one, None
+    one.channels, one.seconds = waveform.shape[0], waveform.shape[1] / one.sample_rate
+    one.peak = float(waveform.abs().max())
+    mean = waveform.mean(1, keepdim=True)
+    rms = float((waveform - mean).square().mean().sqrt())
+    one.rms_db = 20 * math.log10(rms) if rms else -math.inf
+    if one.rms_db < limits.silent_db:
+        one.troubles.append("silent")
+    elif flat_tops(waveform) > limits.clipped:
+        one.troubles.append("clipped")
+    if float(mean.abs().max()) > limits.offset:
+        one.troubles.append("offset")
+    if one.seconds < limits.seconds:
+        one.troubles.append("too short")
+    return one, waveform
+
+
+def flat_tops(waveform: Tensor) -> float:
+    """Measures the share of samples of [C, T] with both neighbours at the peak too, as no wave has of itself."""
+    at_peak = waveform.abs() >= FLAT * waveform.abs().max()
+    return float((at_peak[:, 2:] & at_peak[:, 1:-1] & at_peak[:, :-2]).float().mean())
+
+
+def fingerprint(waveform: Tensor, sample_rate: int) -> Tensor:
+    """Describes a sound, [T], by the shape of its coarse spectrogram, [512]; of unit length, without mean.
+
+    Gain moves all cells alike and drops out with the mean; cells far below the loudest one count as equally quiet.
+    """
+    window = max(64, round(WINDOW * sample_rate))
+    hop = max(1, min(window // 2, len(waveform) // (2 * SEGMENTS)))
+    padded = torch.nn.functional.pad(waveform, (0, window))
+    power = torch.stft(padded, window, hop, window=torch.hann_window(window), center=False, return_complex=True)
+    power = power.abs().square()
+    edges = torch.logspace(math.log10(LOWEST), math.log10(HIGHEST), BANDS + 1) / sample_rate * window
+    band = torch.bucketize(torch.arange(len(power), dtype=torch.float32), edges) - 1
+    inside = (band >= 0) & (band < BANDS)
+    bands = torch.zeros(BANDS, power.shape[1]).index_add_(0, band[inside], power[inside])
+    cells = torch.nn.functional.adaptive_avg_pool1d(bands[None], SEGMENTS)[0].flatten()
+    level = 10 * cells.clamp(min=1e-20).log10()
+    level = level.clamp(min=float(level.max()) - DEPTH)
+    level = level - level.mean()
+    return level / level.norm().clamp(min=1e-9)
+
+
+def _mark_copies(found: list[Examined], prints: list[Tensor | None], limits: Limits) -> None:
+    """Marks each file that sounds like an earlier one of about its length."""
+    order = sorted((i for i, p in enumerate(prints) if p is not None), key=lambda i: found[i].seconds)
+    lengths = torch.tensor([found[i].seconds for i in order], dtype=torch.float64)
+    ends = torch.searchsorted(lengths, lengths * (1 + limits.length), right=True).tolist()
+    all_prints = torch.stack([prints[i] for i in order]) if order else torch.empty(0, BANDS * SEGMENTS)
+    for place, end in enumerate(ends):
+        alike = all_prints[place + 1 : end] @ all_prints[place] > limits.alike
+        for other in alike.nonzero().flatten().tolist():
+            first, second = sorted((order[place], order[place + 1 + other]))
+            if found[second].of is None:
+                found[second].of = found[first].path
+                found[second].troubles.append("near-duplicate")
+
+
+def table(found: Sequence[Examined], named: int = 3) -> str:
+    """Tells in Markdown how many files have which trouble, and names the first."""
+    lines = ["| trouble | files | such as |", "|---|---|---|"]
+    for trouble in TROUBLES:
+        bad = [one for one in found if trouble in one.troubles]
+        if bad:
+            names = ", ".join(f"{one.path}{f' (of {one.of})' if one.of else ''}" for one in bad[:named])
+            lines.append(f"| {trouble} | {len(bad)} | {names}{', …' if len(bad) > named else ''} |")
+    return "\n".join(lines) if len(lines) > 2 else "nothing is wrong"
