@@ -29,7 +29,7 @@ class ClipData(Dataset[Tensor]):
         n_samples: Length of a clip.
         sample_rate: Rate of the clips, Hz.
         seed: With the clip's number it determines everything about the clip.
-        augment: Changes of speed and level.
+        augment: Changes of speed and level, mixtures, effects.
         max_bad: Share of the recordings that may be unreadable.
 
     Raises:
@@ -59,14 +59,23 @@ class ClipData(Dataset[Tensor]):
         """Cuts clip `number`: [1, n_samples]."""
         rng = random.Random(f"{self.seed}/{number}")
         speed, gain = self.augment.draw(rng)
-        clip = torch.cat([part for _, part in self._parts(rng, speed)], dim=-1) * gain
+        clip = self._joined(rng, speed)
+        if self.augment.wants_another(rng):
+            clip = self.augment.mixed(clip, self._joined(rng, speed), rng)
+        clip = self.augment.apply(clip, self.sample_rate, rng) * gain
         return clip / max(1.0, float(clip.abs().max()))
 
     def sources(self, number: int) -> list[Path]:
         """Names the files of which clip `number` is cut."""
         rng = random.Random(f"{self.seed}/{number}")
         speed, _ = self.augment.draw(rng)
-        return [recording.path for recording, _ in self._parts(rng, speed)]
+        paths = [recording.path for recording, _ in self._parts(rng, speed)]
+        if self.augment.wants_another(rng):
+            paths += [recording.path for recording, _ in self._parts(rng, speed)]
+        return paths
+
+    def _joined(self, rng: random.Random, speed: float) -> Tensor:
+        return torch.cat([part for _, part in self._parts(rng, speed)], dim=-1)
 
     def _parts(self, rng: random.Random, speed: float) -> Iterator[tuple[Recording, Tensor]]:
         missing = self.n_samples

@@ -46,7 +46,7 @@ class OneShots(Dataset[tuple[Tensor, int]]):
         n_samples: Length of a clip; shorter sounds are followed by silence, longer ones faded out.
         sample_rate: Rate of the clips, Hz.
         seed: With the clip's number it determines everything about the clip.
-        augment: Changes of speed and level.
+        augment: Changes of speed and level, effects.
         all_classes: Whether every class must have a recording.
         max_bad: Share of the recordings that may be unreadable.
 
@@ -79,14 +79,15 @@ class OneShots(Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, number: int) -> tuple[Tensor, int]:
         """Reads clip `number`: [1, n_samples] and the number of its class."""
-        label, _, clip = self._drawn(number)
+        label, _, clip, gain, rng = self._drawn(number)
+        clip = self.augment.apply(clip, self.sample_rate, rng) * gain
         return clip / max(1.0, float(clip.abs().max())), self.labels.index(label)
 
     def sources(self, number: int) -> list[Path]:
         """Names the file of which clip `number` is made."""
         return [self._drawn(number)[1].path]
 
-    def _drawn(self, number: int) -> tuple[str, Recording, Tensor]:
+    def _drawn(self, number: int) -> tuple[str, Recording, Tensor, float, random.Random]:
         """Reads the sound of a clip; where it cannot be read, draws another of its class."""
         rng = random.Random(f"{self.seed}/{number}")
         speed, gain = self.augment.draw(rng)
@@ -95,7 +96,8 @@ class OneShots(Dataset[tuple[Tensor, int]]):
         while left:
             recording = left.pop(rng.randrange(len(left)))
             try:
-                return label, recording, read_one_shot(recording, self.n_samples, self.sample_rate, speed) * gain
+                clip = read_one_shot(recording, self.n_samples, self.sample_rate, speed)
+                return label, recording, clip, gain, rng
             except ValueError as error:
                 self.bad.add(recording.path, str(error))
         raise ValueError(f"no recording of {label} can be read: look at them with `audiodiff scan`")

@@ -1,0 +1,188 @@
+"""Each effect does to a clip what physics says, and is a function of what it draws."""
+
+import itertools
+import math
+import random
+
+import pytest
+import torch
+
+from audiodiff import audio
+from audiodiff.compose import composed, plain
+from audiodiff.config import build, choices, shipped_path
+from audiodiff.data import Augment, ClipData, scan_folder
+from audiodiff.data.effects import (
+    BandLimit,
+    Codec,
+    Equaliser,
+    Noise,
+    PitchShift,
+    Polarity,
+    Room,
+    Shift,
+    Tilt,
+)
+from audiodiff.data.filters import at_level_of
+
+RATE = 16000
+ALL = (Polarity, Shift, PitchShift, Tilt, Equaliser, BandLimit, Noise, Room, Codec)
+
+
+def rng(seed=0):
+    return random.Random(seed)
+
+
+def white(seconds=2.0, seed=0):
+    return 0.1 * torch.randn(1, int(seconds * RATE), generator=torch.Generator().manual_seed(seed))
+
+
+def sine(frequency, seconds=1.0):
+    return 0.5 * torch.sin(2 * math.pi * frequency * torch.arange(int(seconds * RATE)) / RATE)[None]
+
+
+def speech():
+    return audio.read(shipped_path("demos/speech.flac"), RATE)[0][:, : 2 * RATE]
+
+
+def level_db(clip, low, high):
+    """Mean power of the bins between two frequencies, dB."""
+    power = torch.fft.rfft(clip[0] * torch.hann_window(clip.shape[-1])).abs().square()
+    frequency = torch.arange(len(power)) * RATE / clip.shape[-1]
+    return 10 * float(power[(frequency >= low) & (frequency < high)].mean().log10())
+
+
+def rms(clip):
+    return float(clip.square().mean().sqrt())
+
+
+def test_polarity_turns_the_sign():
+    assert torch.equal(Polarity(1)(white(), RATE, rng()), -white())
+
+
+def test_shift_puts_silence_first_and_keeps_the_rest():
+    clip = white()
+    moved = Shift(1, seconds=0.1)(clip, RATE, rng(3))
+    by = int((moved[0] != 0).nonzero()[0])
+    assert 0 < by <= 0.1 * RATE
+    assert torch.equal(moved[:, by:], clip[:, : clip.shape[-1] - by])
+
+
+@pytest.mark.parametrize("semitones", [-2.0, 2.0])
+def test_pitch_shift_moves_the_frequency_and_not_the_length(semitones):
+    moved = PitchShift(1, [semitones, semitones])(sine(440), RATE, rng())
+    assert moved.shape == (1, RATE)
+    peak = int(torch.fft.rfft(moved[0] * torch.hann_window(RATE)).abs().argmax())
+    assert peak == pytest.approx(440 * 2 ** (semitones / 12), abs=2)
+
+
+@pytest.mark.parametrize("slope", [-3.0, 3.0])
+def test_tilt_is_a_straight_line_over_octaves(slope):
+    clip = white(8)
+    bright = Tilt(1, [slope, slope])(clip, RATE, rng())
+    rises = [level_db(bright, f, 1.1 * f) - level_db(clip, f, 1.1 * f) for f in (250, 500, 1000, 2000, 4000)]
+    assert [b - a for a, b in itertools.pairwise(rises)] == pytest.approx([slope] * 4, abs=0.4)
+    assert rms(bright) == pytest.approx(rms(clip), rel=1e-4)
+
+
+def test_equaliser_stays_within_its_gains_and_moves_bands_apart():
+    clip = white(8)
+    changed = Equaliser(1, [-6, 6])(clip, RATE, rng(1))
+    gains = torch.tensor([level_db(changed, f, 1.05 * f) - level_db(clip, f, 1.05 * f) for f in (100, 400, 1600, 6400)])
+    assert float(gains.max() - gains.min()) > 2
+    assert float(gains.max() - gains.min()) <= 12.5
+    assert rms(changed) == pytest.approx(rms(clip), rel=1e-4)
+
+
+def test_band_limit_keeps_what_is_below_and_nothing_above():
+    clip = white()
+    dull = BandLimit(1, [4000, 4000])(clip, RATE, rng())
+    assert level_db(dull, 4000, 8000) < level_db(clip, 4000, 8000) - 40
+    assert level_db(dull, 50, 3500) == pytest.approx(level_db(clip, 50, 3500), abs=0.05)
+    assert torch.equal(BandLimit(1, [8000, 9000])(clip, RATE, rng()), clip)
+
+
+@pytest.mark.parametrize(("ratio", "slope"), [(10, 0), (30, -3), (0, -6)])
+def test_noise_has_its_ratio_and_its_slope(ratio, slope):
+    clip = sine(440, 8)
+    added = Noise(1, [ratio, ratio], [slope, slope])(clip, RATE, rng()) - clip
+    assert 20 * math.log10(rms(clip) / rms(added)) == pytest.approx(ratio, abs=0.01)
+    assert level_db(added, 2000, 2200) - level_db(added, 500, 550) == pytest.approx(2 * slope, abs=1.5)
+
+
+@pytest.mark.parametrize("seconds", [0.2, 0.6])
+def test_room_decays_by_60_db_in_its_time_and_leaves_the_direct_sound_in_place(seconds):
+    response = Room(1, [seconds, seconds], [5, 5]).response(RATE, rng())
+    energy = response[1:].square().flip(0).cumsum(0).flip(0)  # Schroeder's integral
+    decay = 10 * (energy / energy[0]).log10()
+    start, end = (int((decay < level).nonzero()[0]) for level in (-5, -25))
+    assert 3 * (end - start) / RATE == pytest.approx(seconds, rel=0.15)
+    assert float(response[0]) == 1
+    assert 10 * math.log10(1 / float(response[1:].square().sum())) == pytest.approx(5, abs=0.01)
+    click = torch.zeros(1, RATE)
+    click[0, 100] = 0.9
+    heard = Room(1, [seconds, seconds], [5, 5])(click, RATE, rng())
+    assert int(heard.abs().argmax()) == 100
+    assert float(heard[:, :100].abs().max()) < 1e-6
+
+
+@pytest.mark.parametrize("name", Codec.FORMATS)
+def test_codec_keeps_time_and_most_of_the_sound(name):
+    clip = speech()
+    coded = Codec(1, [name])(clip, RATE, rng())
+    assert coded.shape == clip.shape
+    assert not torch.equal(coded, clip)
+    low = BandLimit(1, [3000, 3000])
+    one, other = low(clip, RATE, rng()), low(coded, RATE, rng())
+    assert float((one * other).sum() / (one.norm() * other.norm())) > 0.9
+    if name in ("ulaw", "gsm"):
+        assert level_db(coded, 4500, 8000) < level_db(clip, 4500, 8000) - 20
+
+
+def test_mixture_has_its_ratio():
+    one, other = white(seed=1), 7 * white(seed=2)
+    added = Augment(mix=1, mix_db=[6, 6]).mixed(one, other, rng()) - one
+    assert 20 * math.log10(rms(one) / rms(added)) == pytest.approx(6, abs=0.01)
+    assert torch.allclose(added / rms(added), at_level_of(one, other) / rms(one), atol=1e-4)
+
+
+@pytest.mark.parametrize("effect", ALL)
+def test_effect_is_a_function_of_what_it_draws_and_keeps_the_length(effect):
+    clip = speech()[:, :12345]
+    torch.manual_seed(0)
+    first = effect(1)(clip, RATE, rng(5))
+    torch.manual_seed(1)
+    again, other = effect(1)(clip, RATE, rng(5)), effect(1)(clip, RATE, rng(6))
+    assert torch.equal(first, again)
+    assert first.shape == clip.shape
+    assert bool(torch.isfinite(first).all())
+    assert effect is Polarity or not torch.equal(first, other)
+    assert torch.equal(effect(0)(clip, RATE, rng(5)), clip)
+    changed = [not torch.equal(effect(0.5)(clip[:, :4000], RATE, rng(n)), clip[:, :4000]) for n in range(40)]
+    assert 5 < sum(changed) < 35
+
+
+@pytest.mark.parametrize("name", choices("augment"))
+def test_augmentation_of_every_configuration_stays_within_full_scale(name):
+    augment = build(plain(composed(["data.path=x", f"augment={name}"]).augment))
+    data = ClipData(scan_folder(shipped_path("datasets/clips/speech")), 8000, RATE, seed=2, augment=augment)
+    for n in range(12):
+        clip = data[n]
+        assert clip.shape == (1, 8000)
+        assert float(clip.abs().max()) <= 1
+        assert torch.equal(clip, data[n])
+        assert data.sources(n)
+
+
+@pytest.mark.parametrize(
+    "build_it",
+    [
+        lambda: Noise(1.5),
+        lambda: Noise(1, [20, 10]),
+        lambda: Room(1, [0, 1]),
+        lambda: Codec(1, ["real-audio"]),
+        lambda: Augment(mix=2),
+    ],
+)
+def test_effect_out_of_range_is_refused(build_it):
+    with pytest.raises(ValueError, match=r"not in|must be|positive|choose"):
+        build_it()
