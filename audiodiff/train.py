@@ -5,7 +5,6 @@
 
 import json
 import logging
-import math
 import os
 import sys
 import warnings
@@ -15,6 +14,7 @@ from typing import Any
 import hydra
 import lightning
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
@@ -60,15 +60,20 @@ def train(cfg: DictConfig) -> dict[str, float]:
     lit = instantiate(cfg.stage)(
         model,
         build(everything["loss"]),
-        instantiate(cfg.optim.optimizer),
-        WarmupCosine(cfg.optim.warmup_steps, cfg.optim.total_steps, cfg.optim.final_factor),
+        _optimizer(cfg),
+        build(everything["lr"]),
         seed=cfg.seed,
         resume_config=everything,
+        mel_augment=build(everything["mel_augment"]),
+        dropout=cfg.dropout,
+        drop_path=cfg.drop_path,
+        frozen=everything["freeze"],
+        lr_factors=everything["lr_factors"],
     )
     trainer = _trainer(cfg, run_dir, validation)
     loaders = _Loaders(cfg, training, validation, model.sample_rate, getattr(model, "labels", []))
     lit.guard.sources = lambda: loaders.sources(trainer)
-    trainer.fit(lit, datamodule=loaders, ckpt_path=None if resumed is None else str(resumed), weights_only=True)
+    trainer.fit(lit, weights_only=True, datamodule=loaders, ckpt_path=None if resumed is None else str(resumed))
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     if trainer.is_global_zero:
         files.export(run_dir / "last.ckpt", run_dir / "model.safetensors")
@@ -100,30 +105,13 @@ def _resumed(cfg: DictConfig, run_dir: Path) -> Path | None:
     return path
 
 
-class WarmupCosine:
-    """Scales the learning rate: linear rise, then half a cosine down to a fraction at the last step.
-
-    Args:
-        warmup_steps: Steps of the rise.
-        total_steps: Steps in all.
-        final_factor: Factor at the end.
-
-    >>> factor = WarmupCosine(10, 110, 0.1)
-    >>> factor(0), factor(9), round(factor(110), 6)
-    (0.1, 1.0, 0.1)
-    """
-
-    def __init__(self, warmup_steps: int, total_steps: int, final_factor: float) -> None:
-        self.warmup_steps = warmup_steps
-        self.total_steps = total_steps
-        self.final_factor = final_factor
-
-    def __call__(self, step: int) -> float:
-        """Returns the factor of a step."""
-        if step < self.warmup_steps:
-            return (step + 1) / self.warmup_steps
-        done = min(1.0, (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps))
-        return self.final_factor + (1 - self.final_factor) * (1 + math.cos(math.pi * done)) / 2
+def _optimizer(cfg: DictConfig) -> Any:
+    try:
+        return instantiate(cfg.optim.optimizer, _convert_="all")  # plain values: they end in the checkpoint
+    except InstantiationException as error:
+        name = cfg.optim.optimizer.get("_target_", "")
+        remedy = "pip install 'audiodiff[optimisers]'" if name.startswith("pytorch_optimizer") else "see conf/optim"
+        raise ValueError(f"optim.optimizer: {name} cannot be made ({str(error).splitlines()[0]}); {remedy}") from None
 
 
 class _Loaders(lightning.LightningDataModule):
