@@ -21,15 +21,17 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from torch.utils.data import DataLoader
 
-from audiodiff import audio, devices, files
+from audiodiff import adapters, audio, devices, files
 from audiodiff.compose import plain
 from audiodiff.config import build, conf_dir
 from audiodiff.data import ClipData, NumberSampler, OneShots, clip_loader, labels_of
 from audiodiff.mel_check import MelStatistics
 from audiodiff.model import Model, Vocoder
+from audiodiff.nn.adapters import adapt
 from audiodiff.recordings import Recording, measure_level, read_manifest, scan_folder
 from audiodiff.training.averaging import EMA
 from audiodiff.training.callbacks import Checkpoints, ClipsPerSecond, Previews, Throughput
+from audiodiff.training.transfer import transfer
 from audiodiff.training.verdict import sound_of, untrained, verdict
 
 __all__ = ["train"]
@@ -77,6 +79,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     if trainer.is_global_zero:
         files.export(run_dir / "last.ckpt", run_dir / "model.safetensors")
+        adapters.export(run_dir / "last.ckpt", run_dir / "adapter.safetensors")
         if cfg.verdict:
             metrics |= _verdict(run_dir, validation[0])
     return metrics
@@ -195,8 +198,10 @@ def _model(cfg: DictConfig, everything: dict[str, Any], training: list[Recording
     if isinstance(model, Vocoder):
         model.info["mel_statistics"] = MelStatistics.measure(training, model.mel).to_dict()
     if first is not None and resumed is None:
-        model.load_state_dict(first.state_dict())
-        log.info("weights initialised from %s", cfg.init_from)
+        log.info("weights initialised from %s: %s", cfg.init_from, transfer(model, first, cfg.init_strict))
+    if everything["adapter"]:
+        adapted = adapt(model, **everything["adapter"])
+        log.info("%d weights have adapters, nothing else learns: %s", len(adapted), ", ".join(adapted))
     return model
 
 

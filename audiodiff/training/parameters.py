@@ -24,8 +24,9 @@ def freeze(module: nn.Module, patterns: Sequence[str]) -> list[str]:
     names = [name for name, _ in module.named_parameters()]
     frozen = {name for pattern in patterns for name in matching(pattern, names, "freeze")}
     for name, parameter in module.named_parameters():
-        parameter.requires_grad_(name not in frozen)
-    if names and len(frozen) == len(names):
+        if name in frozen:
+            parameter.requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in module.parameters()):
         raise ValueError(f"freeze={list(patterns)} leaves nothing that could learn")
     return sorted(frozen)
 
