@@ -24,7 +24,7 @@ FLOORS = {
     1: "denoisers priors octaves consistency metrics measurements autoregression voicing words scanning",
     2: "solvers starts mel_check mel_conversion guidance losses chunks",
     3: "model generator files adapters hub origin resynthesis recipes generation restoration sidecar figures eval "
-    "tuning calibration baselines",
+    "tuning calibration baselines doctor",
     4: "data training generation_eval",
     5: "train tune compose cli __main__",
 }
