@@ -19,18 +19,19 @@ from hydra.utils import instantiate
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
-from torch.utils.data import DataLoader
 
 from audiodiff import adapters, audio, devices, files
 from audiodiff.compose import plain
 from audiodiff.config import build, conf_dir
-from audiodiff.data import ClipData, NumberSampler, OneShots, clip_loader, labels_of
+from audiodiff.data import ClipData, labels_of
 from audiodiff.mel_check import MelStatistics
 from audiodiff.model import Model, Vocoder
 from audiodiff.nn.adapters import adapt
-from audiodiff.recordings import Recording, measure_level, read_manifest, scan_folder
+from audiodiff.recordings import Recording, measure_level, read_manifest
 from audiodiff.training.averaging import EMA
 from audiodiff.training.callbacks import Checkpoints, ClipsPerSecond, Previews, Throughput
+from audiodiff.training.continual import Anchor, fisher_of, forgetting, judged
+from audiodiff.training.loaders import ClipLoaders, recordings_for
 from audiodiff.training.transfer import transfer
 from audiodiff.training.verdict import sound_of, untrained, verdict
 
@@ -57,7 +58,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
         file.write(OmegaConf.to_yaml(cfg, resolve=True).encode())
 
     resumed = _resumed(cfg, run_dir)
-    training, validation = _recordings(cfg.data)
+    training, validation = recordings_for(everything["data"], run_dir)
     model = _model(cfg, everything, training, resumed)
     lit = instantiate(cfg.stage)(
         model,
@@ -72,8 +73,25 @@ def train(cfg: DictConfig) -> dict[str, float]:
         frozen=everything["freeze"],
         lr_factors=everything["lr_factors"],
     )
+    if everything["continual"]:
+        lit.anchor = _anchor(everything, lit, run_dir, resumed)
+    before = None
+    if cfg.forgetting and resumed is None:
+        before = judged(model, read_manifest(cfg.forgetting))
+        forgetting(before, before, run_dir / "forgetting.json")
     trainer = _trainer(cfg, run_dir, validation)
-    loaders = _Loaders(cfg, training, validation, model.sample_rate, getattr(model, "labels", []))
+    labels = getattr(model, "labels", [])
+    loaders = ClipLoaders(
+        everything["data"],
+        training,
+        validation,
+        model.sample_rate,
+        labels,
+        cfg.trainer.max_steps,
+        cfg.seed,
+        everything["replay"],
+        run_dir,
+    )
     lit.guard.sources = lambda: loaders.sources(trainer)
     trainer.fit(lit, weights_only=True, datamodule=loaders, ckpt_path=None if resumed is None else str(resumed))
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
@@ -82,7 +100,34 @@ def train(cfg: DictConfig) -> dict[str, float]:
         adapters.export(run_dir / "last.ckpt", run_dir / "adapter.safetensors")
         if cfg.verdict:
             metrics |= _verdict(run_dir, validation[0])
+        if cfg.forgetting:
+            _forgetting(run_dir, cfg.forgetting, before)
     return metrics
+
+
+def _anchor(everything: dict[str, Any], lit: Any, run_dir: Path, resumed: Path | None) -> Anchor:
+    """Makes the anchor of a run that begins, or reads that of a run that goes on."""
+    given, path = everything["continual"], run_dir / "anchor.safetensors"
+    anchor = Anchor(lit.model, given["weight"])
+    if resumed is not None:
+        anchor.load(path)
+        return anchor
+    if given["manifest"]:
+        data, rate = everything["data"], lit.model.sample_rate
+        clips = ClipData(read_manifest(given["manifest"]), data["n_samples"], rate, seed=everything["seed"])
+        generator = torch.Generator().manual_seed(everything["seed"])
+        losses = [lambda n=n: lit.terms(clips[n][None], generator).total.mean() for n in range(given["clips"])]
+        anchor.fisher = fisher_of(lit.model, losses)
+    anchor.save(path)
+    return anchor
+
+
+def _forgetting(run_dir: Path, manifest: str, before: dict[str, float] | None) -> None:
+    """Prints what became of the old recordings; a run that goes on remembers how it began."""
+    path = run_dir / "forgetting.json"
+    if before is None:
+        before = json.loads(path.read_text(encoding="utf-8"))["before"]
+    print(forgetting(before, judged(files.load(run_dir), read_manifest(manifest)), path), file=sys.stderr)
 
 
 def _verdict(run_dir: Path, recording: Recording) -> dict[str, float]:
@@ -115,65 +160,6 @@ def _optimizer(cfg: DictConfig) -> Any:
         name = cfg.optim.optimizer.get("_target_", "")
         remedy = "pip install 'audiodiff[optimisers]'" if name.startswith("pytorch_optimizer") else "see conf/optim"
         raise ValueError(f"optim.optimizer: {name} cannot be made ({str(error).splitlines()[0]}); {remedy}") from None
-
-
-class _Loaders(lightning.LightningDataModule):
-    """Makes the loaders when the trainer knows how far the run has come."""
-
-    def __init__(
-        self,
-        cfg: DictConfig,
-        training: list[Recording],
-        validation: list[Recording],
-        sample_rate: int,
-        labels: list[str],
-    ) -> None:
-        super().__init__()
-        self.cfg, data = cfg, cfg.data
-        augment = build(plain(data.augment))
-        if labels:
-            self.training = OneShots(
-                training, labels, data.n_samples, sample_rate, cfg.seed, augment, max_bad=data.max_bad
-            )
-            self.validation = OneShots(validation, labels, data.n_samples, sample_rate, seed=0, all_classes=False)
-        else:
-            self.training = ClipData(training, data.n_samples, sample_rate, cfg.seed, augment, data.max_bad)
-            self.validation = ClipData(validation, data.n_samples, sample_rate, seed=0)
-
-    def sources(self, trainer: lightning.Trainer) -> list[str]:
-        """Names the files of the step that is being made."""
-        per_step = self._per_step(trainer)
-        first = trainer.global_step * per_step
-        return [str(path) for number in range(first, first + per_step) for path in self.training.sources(number)]
-
-    def _per_step(self, trainer: lightning.Trainer) -> int:
-        return self.cfg.data.batch_size * trainer.world_size * trainer.accumulate_grad_batches
-
-    def train_dataloader(self) -> DataLoader[torch.Tensor]:
-        trainer, batch = self.trainer, self.cfg.data.batch_size
-        per_step = self._per_step(trainer)
-        sampler = NumberSampler(
-            trainer.global_step * per_step,
-            max(self.cfg.trainer.max_steps, trainer.global_step + 1) * per_step,
-            trainer.global_rank,
-            trainer.world_size,
-        )
-        return clip_loader(self.training, sampler, batch, self.cfg.data.n_workers)
-
-    def val_dataloader(self) -> DataLoader[torch.Tensor]:
-        trainer, clips = self.trainer, self.cfg.data.validation_clips
-        sampler = NumberSampler(0, clips, trainer.global_rank, trainer.world_size)
-        return clip_loader(
-            self.validation, sampler, max(1, min(self.cfg.data.batch_size, clips // trainer.world_size)), 0
-        )
-
-
-def _recordings(data: DictConfig) -> tuple[list[Recording], list[Recording]]:
-    if data.get("manifest"):
-        return read_manifest(data.manifest), read_manifest(data.valid_manifest or data.manifest)
-    recordings = scan_folder(data.path, data.max_bad)
-    held_out = max(1, len(recordings) // 25) if len(recordings) > 1 else 0
-    return recordings[: len(recordings) - held_out], recordings[len(recordings) - held_out :] or recordings
 
 
 def _model(cfg: DictConfig, everything: dict[str, Any], training: list[Recording], resumed: Path | None) -> Model:

@@ -127,7 +127,7 @@ class LitAdversarial(LitModel):
         if self.denoising_weight:
             found["denoising"] = self.terms(clips, generator).total.mean()
             weights["denoising"] = self.denoising_weight
-        total = sum(weights[name] * value for name, value in found.items())
+        total = sum(weights[name] * value for name, value in found.items()) + self.penalty()
         norm = self._learn(self.model, ours, total)
 
         verdict = discriminator_loss(judged_real, self.discriminators(fake.detach() / level))

@@ -41,6 +41,7 @@ class LitModel(lightning.LightningModule):
         dropout, drop_path: As in `Regulariser`.
         frozen: Patterns of the model's weights that do not learn.
         lr_factors: Factors of the learning rate by patterns of the model's weights.
+        anchor: Penalty of the model's weights, such as `continual.Anchor`.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class LitModel(lightning.LightningModule):
         drop_path: float = 0.0,
         frozen: Sequence[str] = (),
         lr_factors: Mapping[str, float] | None = None,
+        anchor: Callable[[nn.Module], Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -71,6 +73,7 @@ class LitModel(lightning.LightningModule):
         self.mel_augment = mel_augment or MelAugment()
         self.regulariser = Regulariser(model.denoiser.network, dropout, drop_path)
         self.lr_factors = lr_factors
+        self.anchor = anchor
         self.guard = FiniteGuard()
         freeze(model, frozen)
 
@@ -86,6 +89,14 @@ class LitModel(lightning.LightningModule):
         clips = clips[..., : frames * self.model.hop_length]
         with torch.no_grad(), torch.autocast(clips.device.type, enabled=False):
             return clips, self.model.spectrogram(clips)[..., :frames]  # a centred mel has one more
+
+    def penalty(self) -> Tensor | float:
+        """Measures how far the weights have gone from where they began, if that matters."""
+        if self.anchor is None:
+            return 0.0
+        penalty = self.anchor(self.model)
+        self.log("train/anchor", penalty.detach())
+        return penalty
 
     def spoilt(self, mel: Tensor, generator: torch.Generator) -> Tensor:
         """Spoils mels while the model trains, as `mel_augment` says."""
@@ -127,7 +138,7 @@ class LitModel(lightning.LightningModule):
         generator = self.generator_of_step()
         self.regulariser.seed(generator)
         terms = self.terms(batch, generator)
-        loss = terms.total.mean()
+        loss = terms.total.mean() + self.penalty()
         self.log("train/left_out", float(self.guard.left_out))
         if not self.guard.loss(loss, self._least):
             return None
