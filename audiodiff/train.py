@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from torch.utils.data import DataLoader
 from audiodiff import audio, devices, files
 from audiodiff.compose import plain
 from audiodiff.config import build, conf_dir
-from audiodiff.data import ClipData, NumberSampler, OneShots, clip_loader, labels_of
+from audiodiff.data import ClipData, NumberSampler, OneShots, ShardClips, Shards, clip_loader, labels_of
 from audiodiff.mel_check import MelStatistics
 from audiodiff.model import Model, Vocoder
 from audiodiff.recordings import Recording, measure_level, read_manifest, scan_folder
@@ -55,8 +56,12 @@ def train(cfg: DictConfig) -> dict[str, float]:
         file.write(OmegaConf.to_yaml(cfg, resolve=True).encode())
 
     resumed = _resumed(cfg, run_dir)
-    training, validation = _recordings(cfg.data)
-    model = _model(cfg, everything, training, resumed)
+    shards = Shards(cfg.data.path, cfg.data.cache, cfg.data.cache_gb) if cfg.data.get("shards") else None
+    with tempfile.TemporaryDirectory() as folder:
+        training, validation = _recordings(cfg.data, shards, Path(folder))
+        model = _model(cfg, everything, training, resumed)
+    if shards is not None:  # of which only a sample was measured
+        model.info |= {"clips": shards.facts["recordings"], "hours": round(shards.facts["hours"], 2)}
     lit = instantiate(cfg.stage)(
         model,
         build(everything["loss"]),
@@ -66,7 +71,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
         resume_config=everything,
     )
     trainer = _trainer(cfg, run_dir, validation)
-    loaders = _Loaders(cfg, training, validation, model.sample_rate, getattr(model, "labels", []))
+    loaders = _Loaders(cfg, shards or training, validation, model.sample_rate, getattr(model, "labels", []))
     lit.guard.sources = lambda: loaders.sources(trainer)
     trainer.fit(lit, datamodule=loaders, ckpt_path=None if resumed is None else str(resumed), weights_only=True)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
@@ -132,7 +137,7 @@ class _Loaders(lightning.LightningDataModule):
     def __init__(
         self,
         cfg: DictConfig,
-        training: list[Recording],
+        training: list[Recording] | Shards,
         validation: list[Recording],
         sample_rate: int,
         labels: list[str],
@@ -146,7 +151,8 @@ class _Loaders(lightning.LightningDataModule):
             )
             self.validation = OneShots(validation, labels, data.n_samples, sample_rate, seed=0, all_classes=False)
         else:
-            self.training = ClipData(training, data.n_samples, sample_rate, cfg.seed, augment, data.max_bad)
+            kind = ShardClips if isinstance(training, Shards) else ClipData
+            self.training = kind(training, data.n_samples, sample_rate, cfg.seed, augment, data.max_bad)
             self.validation = ClipData(validation, data.n_samples, sample_rate, seed=0)
 
     def sources(self, trainer: lightning.Trainer) -> list[str]:
@@ -177,7 +183,11 @@ class _Loaders(lightning.LightningDataModule):
         )
 
 
-def _recordings(data: DictConfig) -> tuple[list[Recording], list[Recording]]:
+def _recordings(data: DictConfig, shards: Shards | None, folder: Path) -> tuple[list[Recording], list[Recording]]:
+    """Lists what is trained on, or of shards a sample that is written into a folder, and what validates."""
+    if shards is not None:
+        held_out = read_manifest(data.valid_manifest) if data.valid_manifest else shards.validation()
+        return shards.unpacked(folder), held_out
     if data.get("manifest"):
         return read_manifest(data.manifest), read_manifest(data.valid_manifest or data.manifest)
     recordings = scan_folder(data.path, data.max_bad)
