@@ -60,14 +60,19 @@ def test_shards_hold_every_sample_of_every_recording_once(folder, packed):
     assert [r.n_samples for r in shards.validation()] == [r.n_samples for r in held]
 
 
-def test_shards_of_one_chunk_come_from_all_of_the_corpus(packed):
+def test_shards_of_one_chunk_come_from_all_of_the_corpus(folder, packed):
     shards = Shards(str(packed))
     sizes = [chunk.n_pieces for chunk in shards.chunks]
     assert len(sizes) == 16
     assert max(sizes) - min(sizes) <= 1
-    first = {samples(shards.read(0, p)).tobytes() for p in range(sizes[0])}
-    firsts = {len(data) // 2 for data in first}
-    assert len(firsts) > len(first) / 3  # lengths tell the recordings apart
+    number = {
+        soundfile.read(p.recording.path, start=p.start, frames=p.n_samples, dtype="int16")[0].tobytes(): int(
+            p.recording.path.stem
+        )
+        for p in pieces_of(scan_folder(folder), 0.25)
+    }
+    first = [number[samples(shards.read(0, p)).tobytes()] for p in range(sizes[0])]
+    assert max(first) - min(first) > 20  # of 39; without shuffling, at most 9
 
 
 def test_shards_are_litdatas(packed, tmp_path):
@@ -111,6 +116,8 @@ def test_shard_pieces_each_begin_one_clip_a_turn_in_another_order_each(packed):
         turn, following = drawn[: len(own)], drawn[len(own) : 2 * len(own)]
         assert sorted(turn) == sorted(following) == own
         assert own != turn != following != own
+    size = sum(chunk.n_pieces for chunk in shards.chunks[::8])
+    assert {data.place(8 * size * turn)[0] for turn in range(12)} == {0, 8}  # either chunk of the lane may come first
 
 
 @pytest.mark.parametrize("world", [2, 4, 8])
@@ -180,6 +187,20 @@ def test_shard_piece_that_is_damaged_is_named_and_another_drawn(packed, tmp_path
     chunk.unlink()
     with pytest.raises(ValueError, match=r"chunk-0-5\.bin: no such file; pack"):
         [clips[n] for n in range(5, 8 * 30, 8)]
+
+
+@pytest.mark.parametrize("change", [-1, 1, 100_000])
+def test_shard_piece_of_another_size_than_its_place_is_damaged(packed, tmp_path, change):
+    place = copied(packed, tmp_path / "shards")
+    chunk = place / "chunk-0-0.bin"
+    data = bytearray(chunk.read_bytes())
+    begin = int.from_bytes(data[4:8], "little")
+    size = int.from_bytes(data[begin : begin + 4], "little")
+    data[begin : begin + 4] = (size + change).to_bytes(4, "little")
+    chunk.write_bytes(data)
+    with pytest.raises(ValueError, match=r"chunk-0-0\.bin: damaged at piece 0"):
+        Shards(str(place)).read(0, 0)
+    assert Shards(str(place)).read(0, 1)
 
 
 @pytest.mark.parametrize(
