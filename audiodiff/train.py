@@ -28,7 +28,7 @@ from audiodiff.config import build, conf_dir
 from audiodiff.data import ClipData, NumberSampler, OneShots, ShardClips, Shards, clip_loader, labels_of
 from audiodiff.mel_check import MelStatistics
 from audiodiff.model import Model, Vocoder
-from audiodiff.recordings import Recording, measure_level, read_manifest, scan_folder
+from audiodiff.recordings import Recording, held_out, measure_level, read_manifest, scan_folder, usable
 from audiodiff.training.averaging import EMA
 from audiodiff.training.callbacks import Checkpoints, ClipsPerSecond, Previews, Throughput
 from audiodiff.training.verdict import sound_of, untrained, verdict
@@ -78,14 +78,14 @@ def train(cfg: DictConfig) -> dict[str, float]:
     if trainer.is_global_zero:
         files.export(run_dir / "last.ckpt", run_dir / "model.safetensors")
         if cfg.verdict:
-            metrics |= _verdict(run_dir, validation[0])
+            metrics |= _verdict(run_dir, usable(validation, 1))
     return metrics
 
 
-def _verdict(run_dir: Path, recording: Recording) -> dict[str, float]:
+def _verdict(run_dir: Path, recordings: list[Recording]) -> dict[str, float]:
     """Compares the saved model with trivial sounds, and writes what it made as `run_dir/sample.wav`."""
     model = files.load(run_dir)
-    reference = audio.read(recording.path, model.sample_rate)[0][0]
+    reference = audio.read(recordings[0].path, model.sample_rate)[0][0]
     audio.write(run_dir / "sample.wav", sound_of(model, reference)[None], model.sample_rate)
     return verdict(model, untrained(model), reference)
 
@@ -186,13 +186,14 @@ class _Loaders(lightning.LightningDataModule):
 def _recordings(data: DictConfig, shards: Shards | None, folder: Path) -> tuple[list[Recording], list[Recording]]:
     """Lists what is trained on, or of shards a sample that is written into a folder, and what validates."""
     if shards is not None:
-        held_out = read_manifest(data.valid_manifest) if data.valid_manifest else shards.validation()
-        return shards.unpacked(folder), held_out
+        validation = read_manifest(data.valid_manifest) if data.valid_manifest else shards.validation()
+        return shards.unpacked(folder), validation
     if data.get("manifest"):
         return read_manifest(data.manifest), read_manifest(data.valid_manifest or data.manifest)
     recordings = scan_folder(data.path, data.max_bad)
-    held_out = max(1, len(recordings) // 25) if len(recordings) > 1 else 0
-    return recordings[: len(recordings) - held_out], recordings[len(recordings) - held_out :] or recordings
+    if data.valid_manifest:
+        return recordings, read_manifest(data.valid_manifest)
+    return held_out(recordings)
 
 
 def _model(cfg: DictConfig, everything: dict[str, Any], training: list[Recording], resumed: Path | None) -> Model:
@@ -227,7 +228,8 @@ def _trainer(cfg: DictConfig, run_dir: Path, validation: list[Recording]) -> lig
     every = settings.pop("checkpoint_every")
     if settings["precision"] == "auto":
         settings["precision"] = devices.precision_for(devices.resolve(settings["accelerator"]))
-    previews = [r.path for r in validation if r.n_samples <= PREVIEW_SECONDS * r.sample_rate][: cfg.previews]
+    short = (r for r in validation if r.n_samples <= PREVIEW_SECONDS * r.sample_rate)
+    previews = [r.path for r in usable(short, cfg.previews)]
     callbacks = [
         EMA(cfg.ema_decay),
         Previews(run_dir / "previews", previews, seed=cfg.preview_seed),

@@ -13,9 +13,9 @@ from test_training import equal, run, states, steps
 from audiodiff import audio
 from audiodiff.cli import main
 from audiodiff.data import Augment, NumberSampler, ShardClips, Shards, clip_loader, places
-from audiodiff.data.packing import hold_out, pack, pieces_of
+from audiodiff.data.packing import pack, pieces_of
 from audiodiff.data.shards import chunk_of, opened
-from audiodiff.recordings import Recording, read_manifest, scan_folder
+from audiodiff.recordings import Recording, held_out, read_manifest, scan_folder
 
 RATE = 8000
 
@@ -35,7 +35,7 @@ def folder(tmp_path_factory):
 def packed(folder, tmp_path_factory):
     """Those in pieces of at most 0.25 s: 16 chunks."""
     out = tmp_path_factory.mktemp("packed") / "shards"
-    pack(*hold_out(scan_folder(folder)), out, seconds=0.25, chunk_mb=0.017)
+    pack(*held_out(scan_folder(folder)), out, seconds=0.25, chunk_mb=0.017)
     return out
 
 
@@ -49,7 +49,7 @@ def samples(data):
 
 
 def test_shards_hold_every_sample_of_every_recording_once(folder, packed):
-    shards, (training, held) = Shards(str(packed)), hold_out(scan_folder(folder))
+    shards, (training, held) = Shards(str(packed)), held_out(scan_folder(folder))
     wanted = [
         soundfile.read(p.recording.path, start=p.start, frames=p.n_samples, dtype="int16")[0].tobytes()
         for p in pieces_of(training, 0.25)
@@ -333,8 +333,7 @@ def test_shard_command_refuses_in_one_line(folder, tmp_path, capsys, arguments, 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_single_recording_is_not_packed(folder, tmp_path, capsys):
-    (tmp_path / "one").mkdir()
-    (tmp_path / "one" / "a.wav").write_bytes((folder / "39.wav").read_bytes())
-    assert main(["shard", str(tmp_path / "one"), str(tmp_path / "out")]) == 2
-    assert "a single recording" in capsys.readouterr().err
+def test_a_single_recording_trains_and_validates(folder, tmp_path):
+    facts = pack(*held_out(scan_folder(folder)[-1:]), tmp_path / "out", seconds=0.5)
+    assert facts["recordings"] == 1
+    assert ShardClips(Shards(str(tmp_path / "out")), 20000, RATE)[0].shape == (1, 20000)

@@ -34,11 +34,11 @@ def run(options: argparse.Namespace) -> int:
 
     from tqdm import tqdm
 
-    from audiodiff.data.packing import hold_out, pack
-    from audiodiff.recordings import recordings_of
+    from audiodiff.data.packing import pack
+    from audiodiff.recordings import held_out, recordings_of
 
     recordings = recordings_of(options.source)
-    training, validation = (recordings, recordings_of(options.valid)) if options.valid else hold_out(recordings)
+    training, validation = (recordings, recordings_of(options.valid)) if options.valid else held_out(recordings)
     begun = time.perf_counter()
     facts = pack(
         training,

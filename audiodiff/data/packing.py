@@ -21,7 +21,7 @@ from audiodiff.data.shard_clips import LANES
 from audiodiff.data.shards import FACTS, INDEX, VALID, chunk_of
 from audiodiff.recordings import BadFiles, Recording
 
-__all__ = ["Piece", "hold_out", "pack", "pieces_of"]
+__all__ = ["Piece", "pack", "pieces_of"]
 
 log = logging.getLogger(__name__)
 SHRINKS = 0.55  # FLAC to 16-bit PCM, of speech; sizes of chunks follow from it
@@ -34,18 +34,6 @@ class Piece(NamedTuple):
     recording: Recording
     start: int
     n_samples: int
-
-
-def hold_out(recordings: Sequence[Recording]) -> tuple[list[Recording], list[Recording]]:
-    """Splits off the last 4 % by name, as data=folder does, for validation.
-
-    Raises:
-        ValueError: There is but one recording.
-    """
-    if len(recordings) < 2:
-        raise ValueError("a single recording cannot be packed: one more is wanted for validation")
-    n_held = max(1, len(recordings) // 25)
-    return list(recordings[:-n_held]), list(recordings[-n_held:])
 
 
 def pieces_of(recordings: Iterable[Recording], seconds: float) -> list[Piece]:
