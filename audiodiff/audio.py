@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["AUDIO_SUFFIXES", "atomic_file", "lowered", "read", "resample", "to_pcm", "write"]
+__all__ = ["AUDIO_SUFFIXES", "atomic_file", "lowered", "openable", "read", "resample", "to_pcm", "write"]
 
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".w64", ".caf"})
 FULL = 0.99  # of full scale, to which louder peaks are lowered
@@ -43,7 +43,7 @@ def read(path: str | Path, sample_rate: int | None = None, *, start: int = 0, fr
     if not path.is_file():
         raise ValueError(f"{path}: no such file; give an audio file")
     try:
-        samples, rate = soundfile.read(path, frames=frames, start=start, dtype="float32", always_2d=True)
+        samples, rate = soundfile.read(openable(path), frames=frames, start=start, dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, RuntimeError, OSError, TypeError) as error:  # TypeError: headerless .raw
         reason = str(error).rpartition(": ")[2].rstrip(". ")
         raise ValueError(f"{path}: cannot be read as audio ({reason}); give a WAV, FLAC, Ogg or MP3 file") from None
@@ -55,6 +55,15 @@ def read(path: str | Path, sample_rate: int | None = None, *, start: int = 0, fr
         raise ValueError(f"{path}: holds samples that are NaN or infinite; repair or re-export the recording")
     waveform = torch.from_numpy(np.ascontiguousarray(samples.T))
     return (waveform, rate) if sample_rate is None else (resample(waveform, rate, sample_rate), sample_rate)
+
+
+def openable(path: Path) -> Path | bytes:
+    """Returns what soundfile opens: names that are no UTF-8, as old disks hold, are to be given as bytes."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return os.fsencode(path)
+    return path
 
 
 def resample(waveform: Tensor, rate: float, new_rate: float) -> Tensor:

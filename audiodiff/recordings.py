@@ -4,8 +4,10 @@ A manifest's lines hold `path` (relative to the manifest), `n_samples`, `sample_
 """
 
 import contextlib
+import itertools
 import json
 import logging
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -18,11 +20,13 @@ __all__ = [
     "BadFiles",
     "Recording",
     "audio_files",
+    "held_out",
     "measure_level",
     "read_manifest",
     "readable",
     "recordings_of",
     "scan_folder",
+    "usable",
 ]
 
 log = logging.getLogger(__name__)
@@ -73,6 +77,28 @@ def readable(recordings: Iterable[Recording], sample_rate: int | None = None) ->
             yield audio.read(recording.path, sample_rate)[0]
 
 
+def held_out(recordings: Sequence[Recording]) -> tuple[list[Recording], list[Recording]]:
+    """Splits off the last 4 % for validation, and more if none of these can be read; a single one serves both.
+
+    Raises:
+        ValueError: None can be read.
+    """
+    last = usable(reversed(recordings), 1)
+    if not last:
+        raise ValueError(f"{recordings[0].path}: cannot be read, nor can any other; look at them with `audiodiff scan`")
+    first = min(recordings.index(last[0]), len(recordings) - max(1, len(recordings) // 25))
+    return list(recordings[:first]) or list(recordings), list(recordings[first:])
+
+
+def usable(recordings: Iterable[Recording], count: int) -> list[Recording]:
+    """Returns the first recordings that can be read to their end, at most `count`."""
+
+    def can_be_read(recording: Recording) -> bool:
+        return next(readable([recording]), None) is not None
+
+    return list(itertools.islice(filter(can_be_read, recordings), count))
+
+
 def read_manifest(path: str | Path) -> list[Recording]:
     """Reads a JSONL manifest.
 
@@ -89,6 +115,8 @@ def read_manifest(path: str | Path) -> list[Recording]:
         try:
             entry = json.loads(line)
             length, rate = int(entry["n_samples"]), int(entry["sample_rate"])
+            if length < 0 or rate < 1:
+                raise ValueError(f"{length} samples at {rate} Hz")
             label = None if entry.get("label") is None else str(entry["label"])
             found.append(Recording(path.parent / entry["path"], length, rate, label))
         except (ValueError, KeyError, TypeError) as error:
@@ -103,8 +131,8 @@ def read_manifest(path: str | Path) -> list[Recording]:
 def scan_folder(path: str | Path, max_bad: float = 1.0) -> list[Recording]:
     """Finds the audio files below a folder, sorted by name; unreadable ones are named in the log and left out.
 
-    Whatever the layout: hidden files and folders are not looked at, links to folders not followed. The name of the
-    sub-folder in which a file lies, at whatever depth, is its class.
+    Whatever the layout: hidden files and folders are not looked at, linked folders once. The name of the sub-folder in
+    which a file lies, at whatever depth, is its class.
 
     Args:
         max_bad: Share of the files that may be unreadable.
@@ -121,7 +149,7 @@ def scan_folder(path: str | Path, max_bad: float = 1.0) -> list[Recording]:
     bad = BadFiles(len(files), max_bad)
     for file in files:
         try:
-            info = soundfile.info(file)
+            info = soundfile.info(audio.openable(file))
         except (RuntimeError, OSError):
             bad.add(file, f"{file} cannot be read as audio")
             continue
@@ -136,10 +164,18 @@ def scan_folder(path: str | Path, max_bad: float = 1.0) -> list[Recording]:
 
 
 def audio_files(folder: Path) -> Iterator[Path]:
-    """Yields the audio files below a folder, sorted by name, but for hidden ones."""
-    for file in sorted(p for p in folder.rglob("*") if p.suffix.lower() in audio.AUDIO_SUFFIXES):
-        if not any(part.startswith(".") for part in file.relative_to(folder).parts) and file.is_file():
-            yield file
+    """Yields the audio files below a folder, sorted by name, but for hidden ones; each linked folder once."""
+    pending, seen, found = [folder], set[str](), list[Path]()
+    while pending:  # links wait, so that what lies in the folder itself is found there
+        for place, folders, files in os.walk(pending.pop(0)):
+            folders[:] = [name for name in sorted(folders) if not name.startswith(".")]
+            if (real := os.path.realpath(place)) in seen:
+                folders.clear()
+            else:
+                seen.add(real)
+                pending += [Path(place, name) for name in folders if os.path.islink(os.path.join(place, name))]
+                found += [Path(place, name) for name in files if not name.startswith(".")]
+    yield from sorted(path for path in found if path.suffix.lower() in audio.AUDIO_SUFFIXES)
 
 
 def recordings_of(source: str | Path, at_least: float = 0.0, count: int | None = None) -> list[Recording]:

@@ -160,6 +160,16 @@ def table(found: Sequence[Examined], named: int = 3) -> str:
     for trouble in TROUBLES:
         bad = [one for one in found if trouble in one.troubles]
         if bad:
-            names = ", ".join(f"{one.path}{f' (of {one.of})' if one.of else ''}" for one in bad[:named])
+            names = ", ".join(shown(one.path) + (f" (of {shown(one.of)})" if one.of else "") for one in bad[:named])
             lines.append(f"| {trouble} | {len(bad)} | {names}{', …' if len(bad) > named else ''} |")
     return "\n".join(lines) if len(lines) > 2 else "nothing is wrong"
+
+
+def shown(path: Path) -> str:
+    r"""Writes a name so that it breaks neither a table nor a terminal.
+
+    >>> shown(Path("a|b\nc"))
+    'a\\|b\\nc'
+    """
+    text = str(path).replace("|", r"\|")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

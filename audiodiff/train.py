@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,11 @@ from audiodiff.data import ClipData, labels_of
 from audiodiff.mel_check import MelStatistics
 from audiodiff.model import Model, Vocoder
 from audiodiff.nn.adapters import adapt
-from audiodiff.recordings import Recording, measure_level, read_manifest
+from audiodiff.recordings import Recording, measure_level, read_manifest, usable
 from audiodiff.training.averaging import EMA
 from audiodiff.training.callbacks import Checkpoints, ClipsPerSecond, Previews, Throughput
 from audiodiff.training.continual import Anchor, fisher_of, forgetting, judged
-from audiodiff.training.loaders import ClipLoaders, recordings_for
+from audiodiff.training.loaders import ClipLoaders, recordings_for, shards_of
 from audiodiff.training.transfer import transfer
 from audiodiff.training.verdict import sound_of, untrained, verdict
 
@@ -58,8 +59,12 @@ def train(cfg: DictConfig) -> dict[str, float]:
         file.write(OmegaConf.to_yaml(cfg, resolve=True).encode())
 
     resumed = _resumed(cfg, run_dir)
-    training, validation = recordings_for(everything["data"], run_dir)
-    model = _model(cfg, everything, training, resumed)
+    corpus = shards_of(everything["data"])
+    with tempfile.TemporaryDirectory() as folder:  # for a sample of a packed corpus
+        training, validation = recordings_for(everything["data"], run_dir, corpus, Path(folder))
+        model = _model(cfg, everything, training, resumed)
+    if corpus is not None:
+        model.info |= {"clips": corpus.facts["recordings"], "hours": round(corpus.facts["hours"], 2)}
     lit = instantiate(cfg.stage)(
         model,
         build(everything["loss"]),
@@ -83,7 +88,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     labels = getattr(model, "labels", [])
     loaders = ClipLoaders(
         everything["data"],
-        training,
+        corpus or training,
         validation,
         model.sample_rate,
         labels,
@@ -99,7 +104,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
         files.export(run_dir / "last.ckpt", run_dir / "model.safetensors")
         adapters.export(run_dir / "last.ckpt", run_dir / "adapter.safetensors")
         if cfg.verdict:
-            metrics |= _verdict(run_dir, validation[0])
+            metrics |= _verdict(run_dir, usable(validation, 1)[0])
         if cfg.forgetting:
             _forgetting(run_dir, cfg.forgetting, before)
     return metrics
@@ -196,7 +201,8 @@ def _trainer(cfg: DictConfig, run_dir: Path, validation: list[Recording]) -> lig
     every = settings.pop("checkpoint_every")
     if settings["precision"] == "auto":
         settings["precision"] = devices.precision_for(devices.resolve(settings["accelerator"]))
-    previews = [r.path for r in validation if r.n_samples <= PREVIEW_SECONDS * r.sample_rate][: cfg.previews]
+    short = (r for r in validation if r.n_samples <= PREVIEW_SECONDS * r.sample_rate)
+    previews = [r.path for r in usable(short, cfg.previews)]
     callbacks = [
         EMA(cfg.ema_decay),
         Previews(run_dir / "previews", previews, seed=cfg.preview_seed),

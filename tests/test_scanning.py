@@ -163,3 +163,19 @@ def test_folder_of_any_layout_is_a_data_set(tmp_path):
     found = scan_folder(tmp_path, max_bad=0)
     assert sorted(r.path.name for r in found) == ["stereo.flac", "ü ñ.wav"]
     assert ClipData(found, 30000, RATE)[0].shape == (1, 30000)
+
+
+def test_recordings_too_short_for_a_sample_do_not_hold_training_up(tmp_path):
+    blip = Recording(write(tmp_path / "blip.wav", torch.ones(1, 1), 6 * RATE), 1, 6 * RATE)
+    good = Recording(write(tmp_path / "good.wav", noise()), RATE, RATE)
+    with pytest.raises(ValueError, match=r"blip\.wav.*none of the recordings can be read, 100 tried"):
+        ClipData([blip], 4000, RATE)[0]
+    data = ClipData([blip] * 200000 + [good], 4000, RATE)  # so many of them that they are drawn
+    assert all(data[n].shape == (1, 4000) for n in range(10))
+    assert data.bad.paths == {blip.path}
+
+
+@pytest.mark.parametrize(("n_samples", "rate"), [(0, RATE), (-5, RATE), (4000, 0)])
+def test_clips_without_length_are_refused(tmp_path, n_samples, rate):
+    with pytest.raises(ValueError, match="both must be 1 or more"):
+        ClipData([Recording(tmp_path / "a.wav", RATE, RATE)], n_samples, rate)

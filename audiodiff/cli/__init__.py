@@ -21,6 +21,7 @@ COMMANDS = {
     "plot": "draw waveforms, spectrograms and what differs",
     "eval": "tabulate how good a model is, beside a floor and a ceiling",
     "scan": "look for what is wrong with recordings",
+    "shard": "pack recordings into large files, to train on very many of them",
     "calibrate": "measure recordings and propose sigma_data and a schedule",
     "tune-times": "search the times at which a model sounds best",
     "doctor": "is a model better than what needs no training",

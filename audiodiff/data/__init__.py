@@ -3,6 +3,8 @@
 from audiodiff.data.augment import Augment
 from audiodiff.data.clips import ClipData, NumberSampler, clip_loader
 from audiodiff.data.one_shots import OneShots, labels_of
+from audiodiff.data.shard_clips import ShardClips
+from audiodiff.data.shards import Shards
 from audiodiff.recordings import Recording, read_manifest, scan_folder
 
 __all__ = [
@@ -11,6 +13,8 @@ __all__ = [
     "NumberSampler",
     "OneShots",
     "Recording",
+    "ShardClips",
+    "Shards",
     "clip_loader",
     "labels_of",
     "read_manifest",

@@ -8,6 +8,7 @@ import io
 import math
 import random
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -230,7 +231,7 @@ class Codec(Effect):
     """
 
     FORMATS = ("mp3", "vorbis", "ulaw", "gsm")
-    CODING = {
+    CODING: ClassVar[dict[str, tuple[str, str]]] = {
         "mp3": ("MP3", "MPEG_LAYER_III"),
         "vorbis": ("OGG", "VORBIS"),
         "ulaw": ("WAV", "ULAW"),

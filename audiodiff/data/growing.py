@@ -50,8 +50,8 @@ class Replay(Dataset[Tensor]):
 class WatchedFolder(Dataset[Tensor]):
     """Provides clips of a folder that fills while it is read.
 
-    Clips come in blocks of numbers. Which files a block draws from is decided by whoever needs its first clip, among all
-    loaders and processes, and written down beside the run: from then on, also for a run that goes on, it is a fact.
+    Clips come in blocks of numbers. Which files a block draws from is decided by whoever needs its first clip, among
+    all loaders and processes, and written down beside the run: from then on, also for a run that goes on, it is a fact.
 
     Args:
         folder: Is looked through anew for each block.

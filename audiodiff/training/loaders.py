@@ -11,9 +11,11 @@ from audiodiff.config import build
 from audiodiff.data.clips import ClipData, NumberSampler, clip_loader
 from audiodiff.data.growing import Replay, WatchedFolder
 from audiodiff.data.one_shots import OneShots
-from audiodiff.recordings import Recording, read_manifest, scan_folder
+from audiodiff.data.shard_clips import ShardClips
+from audiodiff.data.shards import Shards
+from audiodiff.recordings import Recording, held_out, read_manifest, scan_folder
 
-__all__ = ["ClipLoaders", "recordings_for"]
+__all__ = ["ClipLoaders", "recordings_for", "shards_of"]
 
 
 class ClipLoaders(lightning.LightningDataModule):
@@ -21,7 +23,7 @@ class ClipLoaders(lightning.LightningDataModule):
 
     Args:
         data: The section `data` of the configuration.
-        training, validation: Recordings.
+        training, validation: Recordings, or a packed corpus.
         sample_rate: Hz.
         labels: Classes of a generator; none for crops.
         steps: Of the whole run.
@@ -33,7 +35,7 @@ class ClipLoaders(lightning.LightningDataModule):
     def __init__(
         self,
         data: dict[str, Any],
-        training: list[Recording],
+        training: list[Recording] | Shards,
         validation: list[Recording],
         sample_rate: int,
         labels: list[str],
@@ -53,7 +55,8 @@ class ClipLoaders(lightning.LightningDataModule):
         elif data.get("watch"):
             self.training = WatchedFolder(data["path"], run_dir / "watch", n, sample_rate, **given, **data["watch"])
         else:
-            self.training = ClipData(training, n, sample_rate, **given)
+            kind = ShardClips if isinstance(training, Shards) else ClipData
+            self.training = kind(training, n, sample_rate, **given)
         if replay:
             old = ClipData(read_manifest(replay["manifest"]), n, sample_rate, **given)
             self.training = Replay(self.training, old, replay["share"], seed)
@@ -86,10 +89,18 @@ class ClipLoaders(lightning.LightningDataModule):
         return self.data["batch_size"] * trainer.world_size * trainer.accumulate_grad_batches
 
 
-def recordings_for(data: dict[str, Any], run_dir: Path) -> tuple[list[Recording], list[Recording]]:
+def shards_of(data: dict[str, Any]) -> Shards | None:
+    """Opens the packed corpus of a section `data`, if it is of one."""
+    return Shards(data["path"], data["cache"], data["cache_gb"]) if data.get("shards") else None
+
+
+def recordings_for(
+    data: dict[str, Any], run_dir: Path, corpus: Shards | None, folder: Path
+) -> tuple[list[Recording], list[Recording]]:
     """Lists the recordings that train and those that validate.
 
-    Of a folder the last 4 % by name validate; of a folder that is watched, what is there when the run begins is listed.
+    Of a folder the last 4 % by name validate; of a folder that is watched, what is there when the run begins is listed;
+    of a packed corpus, a sample that is written into `folder`.
 
     Raises:
         ValueError: There are none, or the configuration does not say where.
@@ -99,6 +110,10 @@ def recordings_for(data: dict[str, Any], run_dir: Path) -> tuple[list[Recording]
         return watched.files(0), read_manifest(data["valid_manifest"])
     if data.get("manifest"):
         return read_manifest(data["manifest"]), read_manifest(data.get("valid_manifest") or data["manifest"])
+    if corpus is not None:
+        own = read_manifest(data["valid_manifest"]) if data.get("valid_manifest") else corpus.validation()
+        return corpus.unpacked(folder), own
     recordings = scan_folder(data["path"], data["max_bad"])
-    held_out = max(1, len(recordings) // 25) if len(recordings) > 1 else 0
-    return recordings[: len(recordings) - held_out], recordings[len(recordings) - held_out :] or recordings
+    if data.get("valid_manifest"):
+        return recordings, read_manifest(data["valid_manifest"])
+    return held_out(recordings)
