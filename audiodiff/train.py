@@ -9,14 +9,18 @@ import os
 import sys
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import hydra
 import lightning
 import torch
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
+from hydra.types import RunMode
 from hydra.utils import instantiate
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
@@ -42,11 +46,15 @@ log = logging.getLogger(__name__)
 PREVIEW_SECONDS = 10  # longer recordings are not previewed
 
 
-def train(cfg: DictConfig) -> dict[str, float]:
+def train(cfg: DictConfig, callbacks: Sequence[Callback] = ()) -> dict[str, float]:
     """Trains what a configuration describes and returns the last metrics.
 
     Writes into `cfg.run_dir`: `last.ckpt` (everything needed to resume), `model.safetensors` + `model.json` (what
     `audiodiff --model` takes), `previews/`, `metrics.jsonl`, TensorBoard events and the resolved configuration.
+
+    Args:
+        cfg: conf/train.yaml, composed.
+        callbacks: Further ones of Lightning's trainer.
 
     Raises:
         ValueError: The configuration contradicts itself, or the data are missing.
@@ -84,7 +92,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     if cfg.forgetting and resumed is None:
         before = judged(model, read_manifest(cfg.forgetting))
         forgetting(before, before, run_dir / "forgetting.json")
-    trainer = _trainer(cfg, run_dir, validation)
+    trainer = _trainer(cfg, run_dir, validation, callbacks)
     labels = getattr(model, "labels", [])
     loaders = ClipLoaders(
         everything["data"],
@@ -196,7 +204,9 @@ def _model(cfg: DictConfig, everything: dict[str, Any], training: list[Recording
     return model
 
 
-def _trainer(cfg: DictConfig, run_dir: Path, validation: list[Recording]) -> lightning.Trainer:
+def _trainer(
+    cfg: DictConfig, run_dir: Path, validation: list[Recording], further: Sequence[Callback]
+) -> lightning.Trainer:
     settings = plain(cfg.trainer)
     every = settings.pop("checkpoint_every")
     if settings["precision"] == "auto":
@@ -208,6 +218,7 @@ def _trainer(cfg: DictConfig, run_dir: Path, validation: list[Recording]) -> lig
         Previews(run_dir / "previews", previews, seed=cfg.preview_seed),
         Throughput(run_dir / "metrics.jsonl", cfg.data.batch_size, every=cfg.log_every),
         Checkpoints(run_dir / "last.ckpt", every),
+        *further,
     ]
     if sys.stderr.isatty():
         callbacks.append(ClipsPerSecond())
@@ -239,6 +250,9 @@ def main(cfg: DictConfig) -> None:
     # The sampler starts where the run stopped, which Lightning cannot know.
     warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
     warnings.filterwarnings("ignore", category=FutureWarning)
+    job = HydraConfig.get()
+    if job.mode == RunMode.MULTIRUN and not any(o.startswith("run_dir=") for o in job.overrides.task):
+        cfg.run_dir = job.runtime.output_dir  # each job of a sweep is a run of its own
     try:
         metrics = train(cfg)
     except ValueError as error:

@@ -1,0 +1,110 @@
+"""Searches training configurations: `python -m audiodiff.tune study=mine n_trials=20`.
+
+Any number of processes may run the same command; they share the study, and what one of them leaves when it is killed is
+taken up by the others. A grid needs no study: `python -m audiodiff.train --multirun optim.optimizer.lr=1e-3,3e-3`.
+"""
+
+import logging
+import subprocess
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+import lightning
+from lightning.pytorch.callbacks import Callback
+from omegaconf import DictConfig
+
+from audiodiff.compose import composed, plain
+from audiodiff.config import conf_dir
+from audiodiff.searching import Study, write_report
+from audiodiff.train import train
+
+__all__ = ["tune"]
+
+log = logging.getLogger(__name__)
+
+
+class Pruning(Callback):
+    """Tells a trial the metric after each validation, and ends it if others were better by then.
+
+    Args:
+        trial: Optuna's.
+        metric: Name in the trainer's metrics.
+    """
+
+    def __init__(self, trial: Any, metric: str) -> None:
+        self.trial, self.metric = trial, metric
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Reports, and raises `optuna.TrialPruned` if it looks bad."""
+        import optuna
+
+        if self.metric in trainer.callback_metrics:
+            self.trial.report(float(trainer.callback_metrics[self.metric]), trainer.global_step)
+            if self.trial.should_prune():
+                raise optuna.TrialPruned
+
+
+def tune(cfg: DictConfig) -> Path | None:
+    """Works on a study until as many trials as are wanted have ended; returns the best configuration's file.
+
+    Raises:
+        ValueError: The configuration makes no sense, or nothing in it can be trained.
+    """
+    given = plain(cfg)
+    study = Study(
+        given["folder"],
+        given["study"],
+        given["space"],
+        given["pruner"],
+        given["startup_trials"],
+        given["seed"],
+        given["stale_seconds"],
+        given["retries"],
+    )
+
+    def objective(trial: Any, values: dict[str, Any], folder: Path) -> float:
+        overrides = [f"{name}={_written(value)}" for name, value in values.items()]
+        log.info("trial %d: %s", trial.number, " ".join(overrides))
+        run = composed([*given["base"], *overrides, f"run_dir={folder}", "verdict=false", "resume=auto"])
+        metrics = train(run, callbacks=[Pruning(trial, given["metric"])])
+        if given["metric"] not in metrics:
+            raise ValueError(f"metric={given['metric']}: training gives {', '.join(sorted(metrics))}")
+        return metrics[given["metric"]]
+
+    study.run(objective, given["n_trials"])
+    return write_report(study, given["base"], given["metric"])
+
+
+def _written(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _helpers(count: int, arguments: Sequence[str]) -> list[subprocess.Popen[bytes]]:
+    """Starts the other processes of this machine."""
+    own = [argument for argument in arguments if not argument.startswith("workers=")]
+    return [subprocess.Popen([sys.executable, "-m", "audiodiff.tune", *own, "workers=1"]) for _ in range(count)]
+
+
+@hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="tune")
+def main(cfg: DictConfig) -> None:
+    """Runs `tune` on the configuration that Hydra composes, with helpers if there are to be several."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore")
+    helpers = _helpers(cfg.workers - 1, sys.argv[1:])
+    try:
+        best = tune(cfg)
+    except ValueError as error:
+        print(f"audiodiff.tune: {error}", file=sys.stderr)
+        sys.exit(2)
+    finally:
+        for helper in helpers:
+            helper.wait()
+    print(best)
+
+
+if __name__ == "__main__":
+    main()
