@@ -5,15 +5,16 @@ import math
 import random
 
 import pytest
+import soundfile
 import torch
 
 from audiodiff import audio
 from audiodiff.compose import composed, plain
 from audiodiff.config import build, choices, shipped_path
 from audiodiff.data import Augment, ClipData, scan_folder
+from audiodiff.data.codecs import Codec
 from audiodiff.data.effects import (
     BandLimit,
-    Codec,
     Equaliser,
     Noise,
     PitchShift,
@@ -22,7 +23,7 @@ from audiodiff.data.effects import (
     Shift,
     Tilt,
 )
-from audiodiff.data.filters import at_level_of
+from audiodiff.data.filters import aligned, at_level_of
 
 RATE = 16000
 ALL = (Polarity, Shift, PitchShift, Tilt, Equaliser, BandLimit, Noise, Room, Codec)
@@ -125,17 +126,53 @@ def test_room_decays_by_60_db_in_its_time_and_leaves_the_direct_sound_in_place(s
     assert float(heard[:, :100].abs().max()) < 1e-6
 
 
+def lag(late, clip):
+    """Samples by which one signal is behind another."""
+    size = 2 * clip.shape[-1]
+    agreement = torch.fft.irfft(torch.fft.rfft(late, n=size) * torch.fft.rfft(clip, n=size).conj(), n=size)[0]
+    return (int(agreement.argmax()) + size // 2) % size - size // 2
+
+
 @pytest.mark.parametrize("name", Codec.FORMATS)
 def test_codec_keeps_time_and_most_of_the_sound(name):
     clip = speech()
-    coded = Codec(1, [name])(clip, RATE, rng())
+    coded = Codec(1, [name], [0.9, 0.9])(clip, RATE, rng())
     assert coded.shape == clip.shape
     assert not torch.equal(coded, clip)
-    low = BandLimit(1, [3000, 3000])
-    one, other = low(clip, RATE, rng()), low(coded, RATE, rng())
-    assert float((one * other).sum() / (one.norm() * other.norm())) > 0.9
-    if name in ("ulaw", "gsm"):
-        assert level_db(coded, 4500, 8000) < level_db(clip, 4500, 8000) - 20
+    assert lag(coded, clip) == 0
+    assert float((coded * clip).sum() / (coded.norm() * clip.norm())) > 0.9
+
+
+@pytest.mark.parametrize("by", [-700, 0, 1105, 4000])
+def test_delay_is_taken_back(by):
+    clip = speech()
+    late = clip[:, -by:] if by < 0 else torch.nn.functional.pad(clip, (by, 0))
+    back = aligned(late, clip, 4096)
+    assert back.shape == clip.shape
+    assert torch.equal(back[:, max(0, -by) :], clip[:, max(0, -by) :])
+
+
+@pytest.mark.parametrize(("name", "cut"), [("mp3", 5200), ("opus", 5200), ("ulaw", 4100), ("gsm", 4100)])
+def test_codec_leaves_nothing_above_its_cut(name, cut):
+    clip = white()
+    coded = Codec(1, [name], [0.99, 0.99])(clip, RATE, rng())
+    assert level_db(coded, cut, RATE / 2) < level_db(clip, cut, RATE / 2) - 60
+    assert level_db(coded, 300, 2000) == pytest.approx(level_db(clip, 300, 2000), abs=4)
+
+
+@pytest.mark.parametrize("name", ["mp3", "vorbis", "opus"])
+def test_codec_errs_more_the_more_it_compresses(name):
+    clip = speech()
+    errors = [rms(Codec(1, [name], [level, level])(clip, RATE, rng()) - clip) for level in (0.0, 0.9, 0.99)]
+    assert errors == sorted(errors)
+    assert errors[2] > 3 * errors[0]
+
+
+def test_codec_that_cannot_be_written_here_is_named(monkeypatch):
+    monkeypatch.setattr(soundfile, "check_format", lambda kind, coding: coding != "OPUS")
+    with pytest.raises(ValueError, match="this libsndfile does not write opus"):
+        Codec(1, ["mp3", "opus"])
+    assert Codec(1, ["mp3"]).formats == ["mp3"]
 
 
 def test_mixture_has_its_ratio():
@@ -180,6 +217,7 @@ def test_augmentation_of_every_configuration_stays_within_full_scale(name):
         lambda: Noise(1, [20, 10]),
         lambda: Room(1, [0, 1]),
         lambda: Codec(1, ["real-audio"]),
+        lambda: Codec(1, ["mp3"], [0.5, 1.0]),
         lambda: Augment(mix=2),
     ],
 )
