@@ -110,6 +110,11 @@ def test_noise_has_its_ratio_and_its_slope(ratio, slope):
     assert level_db(added, 2000, 2200) - level_db(added, 500, 550) == pytest.approx(2 * slope, abs=1.5)
 
 
+@pytest.mark.parametrize("effect", [Noise(1, [10, 10], [0, 0]), Room(1, [0.3, 0.3], [5, 5])])
+def test_noise_and_rooms_are_drawn_anew_for_every_clip(effect):
+    assert rms(effect(speech(), RATE, rng(1)) - effect(speech(), RATE, rng(2))) > 0.1 * rms(speech())
+
+
 @pytest.mark.parametrize("seconds", [0.2, 0.6])
 def test_room_decays_by_60_db_in_its_time_and_leaves_the_direct_sound_in_place(seconds):
     response = Room(1, [seconds, seconds], [5, 5]).response(RATE, rng())
@@ -166,6 +171,11 @@ def test_codec_errs_more_the_more_it_compresses(name):
     errors = [rms(Codec(1, [name], [level, level])(clip, RATE, rng()) - clip) for level in (0.0, 0.9, 0.99)]
     assert errors == sorted(errors)
     assert errors[2] > 3 * errors[0]
+
+
+def test_codec_does_not_clip_what_is_above_full_scale():
+    loud = 3 * speech() / speech().abs().max()
+    assert rms(Codec(1, ["vorbis"], [0, 0])(loud, RATE, rng()) - loud) < 0.05 * rms(loud)
 
 
 def test_codec_that_cannot_be_written_here_is_named(monkeypatch):

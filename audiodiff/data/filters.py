@@ -51,5 +51,4 @@ def aligned(late: Tensor, clip: Tensor, most: int) -> Tensor:
     size = 2 ** math.ceil(math.log2(late.shape[-1] + clip.shape[-1] + most))
     agreement = torch.fft.irfft(torch.fft.rfft(late, n=size) * torch.fft.rfft(clip, n=size).conj(), n=size)[0]
     delay = int(agreement.roll(most)[: 2 * most + 1].argmax()) - most
-    moved = late[:, delay:] if delay >= 0 else torch.nn.functional.pad(late, (-delay, 0))
-    return torch.nn.functional.pad(moved, (0, max(0, clip.shape[-1] - moved.shape[-1])))[:, : clip.shape[-1]]
+    return torch.nn.functional.pad(late, (-delay, clip.shape[-1] - late.shape[-1] + delay))  # less than 0 cuts off
