@@ -11,7 +11,7 @@ import torch
 from audiodiff import audio
 from audiodiff.compose import composed, plain
 from audiodiff.config import build, choices, shipped_path
-from audiodiff.data import Augment, ClipData, scan_folder
+from audiodiff.data import Augment, ClipData, OneShots, scan_folder
 from audiodiff.data.codecs import Codec
 from audiodiff.data.effects import (
     BandLimit,
@@ -190,6 +190,38 @@ def test_mixture_has_its_ratio():
     added = Augment(mix=1, mix_db=[6, 6]).mixed(one, other, rng()) - one
     assert 20 * math.log10(rms(one) / rms(added)) == pytest.approx(6, abs=0.01)
     assert torch.allclose(added / rms(added), at_level_of(one, other) / rms(one), atol=1e-4)
+
+
+def quiet(folder):
+    """Two recordings of noise at a tenth of full scale, in a folder each."""
+    for i in range(2):
+        (folder / str(i)).mkdir()
+        soundfile.write(folder / str(i) / "a.wav", white(2, seed=i).clamp(-0.4, 0.4)[0].numpy(), RATE, subtype="FLOAT")
+    return scan_folder(folder)
+
+
+def test_effects_reach_clips_and_one_shots(tmp_path):
+    recordings, turned = quiet(tmp_path), Augment(then={"polarity": Polarity(1)})
+    for make in (
+        lambda augment: ClipData(recordings, 4000, RATE, augment=augment),
+        lambda augment: OneShots(recordings, ["0", "1"], 4000, RATE, augment=augment),
+    ):
+        plain, changed = (torch.cat([sound(make(augment)[n]) for n in range(4)]) for augment in (None, turned))
+        assert torch.equal(changed, -plain)
+
+
+def sound(item):
+    return item if isinstance(item, torch.Tensor) else item[0]
+
+
+def test_mixtures_reach_their_share_of_the_clips(tmp_path):
+    recordings = quiet(tmp_path)
+    plain = ClipData(recordings, 2000, RATE)
+    mixed = ClipData(recordings, 2000, RATE, augment=Augment(mix=0.25, mix_db=[6, 6]))
+    added = [mixed[n] - plain[n] for n in range(200)]
+    ratios = [20 * math.log10(rms(plain[n]) / rms(a)) for n, a in enumerate(added) if rms(a)]
+    assert len(ratios) == pytest.approx(50, abs=25)  # standard error 6
+    assert ratios == pytest.approx([6.0] * len(ratios), abs=0.01)
 
 
 @pytest.mark.parametrize("effect", ALL)
