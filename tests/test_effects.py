@@ -5,15 +5,16 @@ import math
 import random
 
 import pytest
+import soundfile
 import torch
 
 from audiodiff import audio
 from audiodiff.compose import composed, plain
 from audiodiff.config import build, choices, shipped_path
-from audiodiff.data import Augment, ClipData, scan_folder
+from audiodiff.data import Augment, ClipData, OneShots, scan_folder
+from audiodiff.data.codecs import Codec
 from audiodiff.data.effects import (
     BandLimit,
-    Codec,
     Equaliser,
     Noise,
     PitchShift,
@@ -22,7 +23,7 @@ from audiodiff.data.effects import (
     Shift,
     Tilt,
 )
-from audiodiff.data.filters import at_level_of
+from audiodiff.data.filters import aligned, at_level_of
 
 RATE = 16000
 ALL = (Polarity, Shift, PitchShift, Tilt, Equaliser, BandLimit, Noise, Room, Codec)
@@ -109,6 +110,11 @@ def test_noise_has_its_ratio_and_its_slope(ratio, slope):
     assert level_db(added, 2000, 2200) - level_db(added, 500, 550) == pytest.approx(2 * slope, abs=1.5)
 
 
+@pytest.mark.parametrize("effect", [Noise(1, [10, 10], [0, 0]), Room(1, [0.3, 0.3], [5, 5])])
+def test_noise_and_rooms_are_drawn_anew_for_every_clip(effect):
+    assert rms(effect(speech(), RATE, rng(1)) - effect(speech(), RATE, rng(2))) > 0.1 * rms(speech())
+
+
 @pytest.mark.parametrize("seconds", [0.2, 0.6])
 def test_room_decays_by_60_db_in_its_time_and_leaves_the_direct_sound_in_place(seconds):
     response = Room(1, [seconds, seconds], [5, 5]).response(RATE, rng())
@@ -125,17 +131,58 @@ def test_room_decays_by_60_db_in_its_time_and_leaves_the_direct_sound_in_place(s
     assert float(heard[:, :100].abs().max()) < 1e-6
 
 
+def lag(late, clip):
+    """Samples by which one signal is behind another."""
+    size = 2 * clip.shape[-1]
+    agreement = torch.fft.irfft(torch.fft.rfft(late, n=size) * torch.fft.rfft(clip, n=size).conj(), n=size)[0]
+    return (int(agreement.argmax()) + size // 2) % size - size // 2
+
+
 @pytest.mark.parametrize("name", Codec.FORMATS)
 def test_codec_keeps_time_and_most_of_the_sound(name):
     clip = speech()
-    coded = Codec(1, [name])(clip, RATE, rng())
+    coded = Codec(1, [name], [0.9, 0.9])(clip, RATE, rng())
     assert coded.shape == clip.shape
     assert not torch.equal(coded, clip)
-    low = BandLimit(1, [3000, 3000])
-    one, other = low(clip, RATE, rng()), low(coded, RATE, rng())
-    assert float((one * other).sum() / (one.norm() * other.norm())) > 0.9
-    if name in ("ulaw", "gsm"):
-        assert level_db(coded, 4500, 8000) < level_db(clip, 4500, 8000) - 20
+    assert lag(coded, clip) == 0
+    assert float((coded * clip).sum() / (coded.norm() * clip.norm())) > 0.9
+
+
+@pytest.mark.parametrize("by", [-700, 0, 1105, 4000])
+def test_delay_is_taken_back(by):
+    clip = speech()
+    late = clip[:, -by:] if by < 0 else torch.nn.functional.pad(clip, (by, 0))
+    back = aligned(late, clip, 4096)
+    assert back.shape == clip.shape
+    assert torch.equal(back[:, max(0, -by) :], clip[:, max(0, -by) :])
+
+
+@pytest.mark.parametrize(("name", "cut"), [("mp3", 5200), ("opus", 5200), ("ulaw", 4100), ("gsm", 4100)])
+def test_codec_leaves_nothing_above_its_cut(name, cut):
+    clip = white()
+    coded = Codec(1, [name], [0.99, 0.99])(clip, RATE, rng())
+    assert level_db(coded, cut, RATE / 2) < level_db(clip, cut, RATE / 2) - 60
+    assert level_db(coded, 300, 2000) == pytest.approx(level_db(clip, 300, 2000), abs=4)
+
+
+@pytest.mark.parametrize("name", ["mp3", "vorbis", "opus"])
+def test_codec_errs_more_the_more_it_compresses(name):
+    clip = speech()
+    errors = [rms(Codec(1, [name], [level, level])(clip, RATE, rng()) - clip) for level in (0.0, 0.9, 0.99)]
+    assert errors == sorted(errors)
+    assert errors[2] > 3 * errors[0]
+
+
+def test_codec_does_not_clip_what_is_above_full_scale():
+    loud = 3 * speech() / speech().abs().max()
+    assert rms(Codec(1, ["vorbis"], [0, 0])(loud, RATE, rng()) - loud) < 0.05 * rms(loud)
+
+
+def test_codec_that_cannot_be_written_here_is_named(monkeypatch):
+    monkeypatch.setattr(soundfile, "check_format", lambda kind, coding: coding != "OPUS")
+    with pytest.raises(ValueError, match="this libsndfile does not write opus"):
+        Codec(1, ["mp3", "opus"])
+    assert Codec(1, ["mp3"]).formats == ["mp3"]
 
 
 def test_mixture_has_its_ratio():
@@ -143,6 +190,38 @@ def test_mixture_has_its_ratio():
     added = Augment(mix=1, mix_db=[6, 6]).mixed(one, other, rng()) - one
     assert 20 * math.log10(rms(one) / rms(added)) == pytest.approx(6, abs=0.01)
     assert torch.allclose(added / rms(added), at_level_of(one, other) / rms(one), atol=1e-4)
+
+
+def quiet(folder):
+    """Two recordings of noise at a tenth of full scale, in a folder each."""
+    for i in range(2):
+        (folder / str(i)).mkdir()
+        soundfile.write(folder / str(i) / "a.wav", white(2, seed=i).clamp(-0.4, 0.4)[0].numpy(), RATE, subtype="FLOAT")
+    return scan_folder(folder)
+
+
+def test_effects_reach_clips_and_one_shots(tmp_path):
+    recordings, turned = quiet(tmp_path), Augment(then={"polarity": Polarity(1)})
+    for make in (
+        lambda augment: ClipData(recordings, 4000, RATE, augment=augment),
+        lambda augment: OneShots(recordings, ["0", "1"], 4000, RATE, augment=augment),
+    ):
+        plain, changed = (torch.cat([sound(make(augment)[n]) for n in range(4)]) for augment in (None, turned))
+        assert torch.equal(changed, -plain)
+
+
+def sound(item):
+    return item if isinstance(item, torch.Tensor) else item[0]
+
+
+def test_mixtures_reach_their_share_of_the_clips(tmp_path):
+    recordings = quiet(tmp_path)
+    plain = ClipData(recordings, 2000, RATE)
+    mixed = ClipData(recordings, 2000, RATE, augment=Augment(mix=0.25, mix_db=[6, 6]))
+    added = [mixed[n] - plain[n] for n in range(200)]
+    ratios = [20 * math.log10(rms(plain[n]) / rms(a)) for n, a in enumerate(added) if rms(a)]
+    assert len(ratios) == pytest.approx(50, abs=25)  # standard error 6
+    assert ratios == pytest.approx([6.0] * len(ratios), abs=0.01)
 
 
 @pytest.mark.parametrize("effect", ALL)
@@ -180,6 +259,7 @@ def test_augmentation_of_every_configuration_stays_within_full_scale(name):
         lambda: Noise(1, [20, 10]),
         lambda: Room(1, [0, 1]),
         lambda: Codec(1, ["real-audio"]),
+        lambda: Codec(1, ["mp3"], [0.5, 1.0]),
         lambda: Augment(mix=2),
     ],
 )

@@ -1,5 +1,7 @@
 """Which weights learn, how fast, which decay; and that every optimiser and schedule trains, resumes and ends."""
 
+from functools import partial
+
 import pytest
 import torch
 from test_training import equal, run, states, steps
@@ -8,6 +10,7 @@ from torch import nn
 from audiodiff import files
 from audiodiff.compose import composed, plain
 from audiodiff.config import build, choices
+from audiodiff.training.muon import Muon
 from audiodiff.training.parameters import freeze, optimizer_of, parameter_groups
 
 
@@ -19,6 +22,12 @@ class Small(nn.Module):
         self.norm = nn.LayerNorm(4)
         self.labels = nn.Embedding(5, 4)
         self.positions = nn.Parameter(torch.zeros(6, 4))
+
+
+class Wide(Small):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(32, 48)
 
 
 def test_matrices_and_kernels_decay_and_nothing_else():
@@ -94,22 +103,58 @@ def test_every_optimiser_resumes_bit_for_bit(tmp_path, name):
     assert not equal(half["raw"], resumed["raw"])
 
 
-def test_muon_orthogonalises_matrices_and_leaves_the_rest_to_adam():
-    from functools import partial
-
-    from pytorch_optimizer import Muon
-
-    module = Small()
-    optimizer = optimizer_of(partial(Muon, lr=1.0, momentum=0.0, nesterov=False, adamw_lr=0.1), module)
+def gradients(module, seed=0):
+    source = torch.Generator().manual_seed(seed)
     for parameter in module.parameters():
-        parameter.grad = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
-    before = module.linear.weight.detach().clone()
-    optimizer.step()
-    singular = torch.linalg.svdvals(module.linear.weight.detach() - before)
+        parameter.grad = torch.randn(parameter.shape, generator=source)
+
+
+def moved(module, optimizer, times=3):
+    """What some steps change, by name."""
+    before = {name: p.detach().clone() for name, p in module.named_parameters()}
+    for seed in range(times):
+        gradients(module, seed)
+        optimizer.step()
+    return {name: p.detach() - before[name] for name, p in module.named_parameters()}
+
+
+def test_muon_orthogonalises_matrices_alone_and_steps_as_far_as_adam():
+    module = Wide()
+    optimizer = optimizer_of(partial(Muon, lr=1.0, weight_decay=0.0), module)
+    changes = moved(module, optimizer, 1)
+    singular = torch.linalg.svdvals(changes["linear.weight"])
     assert float(singular.max() / singular.min()) < 2
-    groups = {id(p): group["use_muon"] for group in optimizer.param_groups for p in group["params"]}
-    assert groups[id(module.linear.weight)]
-    assert not any(groups[id(p)] for p in (module.conv.weight, module.labels.weight, module.linear.bias))
+    assert 0.68 < float(changes["linear.weight"].square().mean().sqrt()) / 0.2 < 1.13  # where its singular values end
+    by_group = {id(p): group["matrices"] for group in optimizer.param_groups for p in group["params"]}
+    named = {name: by_group[id(p)] for name, p in module.named_parameters()}
+    assert [name for name, matrices in named.items() if matrices] == ["linear.weight"]
+
+
+def test_muon_moves_what_is_no_matrix_as_adamw_does():
+    torch.manual_seed(0)
+    one, other = Wide(), Wide()
+    other.load_state_dict(one.state_dict())
+    given = {"lr": 0.1, "betas": (0.9, 0.99), "weight_decay": 0.1}
+    ours = moved(one, optimizer_of(partial(Muon, **given), one))
+    theirs = moved(other, optimizer_of(partial(torch.optim.AdamW, **given), other))
+    for name in set(ours) - {"linear.weight"}:
+        assert torch.allclose(ours[name], theirs[name], atol=1e-6), name
+    assert not torch.allclose(ours["linear.weight"], theirs["linear.weight"], atol=1e-2)
+
+
+def test_muon_agrees_with_that_of_torch():
+    torch.manual_seed(0)
+    one, other = nn.Linear(40, 24, bias=False), nn.Linear(40, 24, bias=False)
+    other.load_state_dict(one.state_dict())
+    given = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.1}
+    ours = moved(one, optimizer_of(partial(Muon, **given), one))["weight"]
+    theirs = moved(other, torch.optim.Muon(other.parameters(), adjust_lr_fn="match_rms_adamw", **given))["weight"]
+    assert float((ours - theirs).norm() / theirs.norm()) < 0.02  # theirs iterates in bfloat16
+
+
+def test_muon_refuses_a_kernel_among_its_matrices():
+    with pytest.raises(ValueError, match=r"shape \[2, 2, 3\] is no matrix"):
+        Muon([{"params": list(Small().conv.parameters()), "matrices": True}])
 
 
 @pytest.mark.parametrize("name", choices("lr"))

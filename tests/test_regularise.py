@@ -5,6 +5,7 @@ import torch
 from conftest import tiny_vocoder
 from test_training import equal, run, states, steps
 
+from audiodiff.training.lit import LitModel
 from audiodiff.training.mel_augment import MelAugment, blurred
 from audiodiff.training.regularise import Regulariser
 
@@ -118,3 +119,28 @@ def test_noise_and_masks_are_as_large_as_they_are_said_to_be_and_reach_some_clip
 def test_mel_augmentation_out_of_range_is_refused(given):
     with pytest.raises(ValueError, match=r"not negative|not in|sizes"):
         MelAugment(**given)
+
+
+def seeds_of(folder, monkeypatch, *given):
+    """Seeds of the generators of a run's training batches, in order."""
+    seeds, terms = [], LitModel.terms
+
+    def remembered(self, batch, generator):
+        if self.training:
+            seeds.append(generator.initial_seed())
+        return terms(self, batch, generator)
+
+    monkeypatch.setattr(LitModel, "terms", remembered)
+    run(folder, *given)
+    monkeypatch.setattr(LitModel, "terms", terms)
+    return seeds
+
+
+def test_batches_that_are_accumulated_have_noise_and_masks_of_their_own_and_resume(tmp_path, monkeypatch):
+    given = ["trainer.accumulate_grad_batches=2", "dropout=0.2"]
+    whole = seeds_of(tmp_path / "whole", monkeypatch, *steps(4, every=2), *given)
+    assert len(set(whole)) == len(whole) == 8
+    assert whole[::2] == seeds_of(tmp_path / "one", monkeypatch, *steps(4, every=2))  # the first of each, as ever
+    parts = [seed for n in (2, 4) for seed in seeds_of(tmp_path / "parts", monkeypatch, *steps(n, every=2), *given)]
+    assert parts == whole
+    assert equal(states(tmp_path / "whole")["raw"], states(tmp_path / "parts")["raw"])

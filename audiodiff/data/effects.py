@@ -4,20 +4,17 @@ An effect maps a clip, [1, T], to one of the same length; everything that it dra
 """
 
 import abc
-import io
 import math
 import random
 from collections.abc import Sequence
-from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from audiodiff import audio
-from audiodiff.data.filters import aligned, at_level_of, convolved, filtered, ordered
+from audiodiff.data.filters import at_level_of, convolved, filtered, ordered
 
-__all__ = ["BandLimit", "Codec", "Effect", "Equaliser", "Noise", "PitchShift", "Polarity", "Room", "Shift", "Tilt"]
+__all__ = ["BandLimit", "Effect", "Equaliser", "Noise", "PitchShift", "Polarity", "Room", "Shift", "Tilt"]
 
 REFERENCE = 1000.0  # Hz, where a tilt changes nothing
 
@@ -218,46 +215,3 @@ class Room(Effect):
         tail = noise * 10 ** (-3 * time / seconds) * (time >= gap)
         tail = tail * 10 ** (-ratio / 20) / tail.norm().clamp(min=1e-9)
         return torch.cat([torch.ones(1), tail])
-
-
-class Codec(Effect):
-    """Writes and reads the clip in another format; the delay of the codec is taken back.
-
-    Args:
-        formats: Of which one is drawn: mp3, vorbis, ulaw, gsm. GSM and mu-law go by way of 8 kHz, as telephones do.
-
-    Raises:
-        ValueError: A format is unknown.
-    """
-
-    FORMATS = ("mp3", "vorbis", "ulaw", "gsm")
-    CODING: ClassVar[dict[str, tuple[str, str]]] = {
-        "mp3": ("MP3", "MPEG_LAYER_III"),
-        "vorbis": ("OGG", "VORBIS"),
-        "ulaw": ("WAV", "ULAW"),
-        "gsm": ("WAV", "GSM610"),
-    }
-    TELEPHONE = 2 * 4000  # Hz
-
-    def __init__(self, probability: float = 0.5, formats: Sequence[str] = FORMATS) -> None:
-        super().__init__(probability)
-        unknown = [name for name in formats if name not in self.FORMATS]
-        if unknown or not formats:
-            raise ValueError(f"formats={list(formats)}: choose of {', '.join(self.FORMATS)}")
-        self.formats = list(formats)
-
-    def change(self, clip: Tensor, sample_rate: int, rng: random.Random) -> Tensor:
-        """Encodes and decodes in memory; peaks above full scale are lowered for it, and raised again."""
-        import soundfile
-
-        name = rng.choice(self.formats)
-        rate = self.TELEPHONE if name in ("ulaw", "gsm") else sample_rate
-        scale = max(1.0, float(clip.abs().max()) / 0.99)
-        spoken = audio.resample(clip / scale, sample_rate, rate)
-        kind, coding = self.CODING[name]
-        file = io.BytesIO()
-        soundfile.write(file, spoken[0].numpy(), rate, format=kind, subtype=coding)
-        file.seek(0)
-        heard, heard_rate = soundfile.read(file, dtype="float32", always_2d=True)
-        back = audio.resample(torch.from_numpy(heard.T.copy()), heard_rate, sample_rate) * scale
-        return aligned(back, clip)

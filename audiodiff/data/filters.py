@@ -41,11 +41,14 @@ def at_level_of(clip: Tensor, other: Tensor) -> Tensor:
     return other * (clip.square().mean().sqrt() / other.square().mean().sqrt().clamp(min=1e-9))
 
 
-def aligned(late: Tensor, clip: Tensor) -> Tensor:
-    """Cuts a delayed copy, [1, T'], to where it agrees best with a clip, [1, T]."""
-    size = 2 ** math.ceil(math.log2(late.shape[-1] + clip.shape[-1]))
+def aligned(late: Tensor, clip: Tensor, most: int) -> Tensor:
+    """Cuts a delayed copy, [1, T'], to where it agrees best with a clip, [1, T]; at most some samples late or early.
+
+    >>> click = torch.eye(1, 8)
+    >>> aligned(torch.nn.functional.pad(click, (3, 0)), click, 4).tolist() == click.tolist()
+    True
+    """
+    size = 2 ** math.ceil(math.log2(late.shape[-1] + clip.shape[-1] + most))
     agreement = torch.fft.irfft(torch.fft.rfft(late, n=size) * torch.fft.rfft(clip, n=size).conj(), n=size)[0]
-    delay = int(agreement.argmax())
-    delay = delay - size if delay > size // 2 else delay
-    moved = late[:, delay:] if delay >= 0 else torch.nn.functional.pad(late, (-delay, 0))
-    return torch.nn.functional.pad(moved, (0, max(0, clip.shape[-1] - moved.shape[-1])))[:, : clip.shape[-1]]
+    delay = int(agreement.roll(most)[: 2 * most + 1].argmax()) - most
+    return torch.nn.functional.pad(late, (-delay, clip.shape[-1] - late.shape[-1] + delay))  # less than 0 cuts off

@@ -46,7 +46,7 @@ class OneShots(Dataset[tuple[Tensor, int]]):
         n_samples: Length of a clip; shorter sounds are followed by silence, longer ones faded out.
         sample_rate: Rate of the clips, Hz.
         seed: With the clip's number it determines everything about the clip.
-        augment: Changes of speed and level, effects.
+        augment: Changes of speed and level, effects; no mixtures, for a sound has one class.
         all_classes: Whether every class must have a recording.
         max_bad: Share of the recordings that may be unreadable.
 

@@ -129,13 +129,16 @@ class LitModel(lightning.LightningModule):
 
         return self.loss(model.denoiser, x, condition, decode, generator, *self._place(), refine)
 
-    def generator_of_step(self) -> torch.Generator:
-        """Makes the generator of this step's noise and times."""
-        return torch.Generator().manual_seed(hash((self.seed, self.global_step, self.global_rank)) % 2**63)
+    def generator_of_step(self, batch_idx: int = 0) -> torch.Generator:
+        """Makes the generator of this step's noise and times; of several batches to a step, each has its own."""
+        place = (self.seed, self.global_step, self.global_rank)
+        if part := batch_idx % (self.trainer.accumulate_grad_batches if self._trainer else 1):
+            place += (part,)
+        return torch.Generator().manual_seed(hash(place) % 2**63)
 
     def training_step(self, batch: Tensor | Sequence[Tensor], batch_idx: int) -> Tensor | None:
         """Returns the mean loss of a batch and logs it, also by log-SNR band; None if it is not finite."""
-        generator = self.generator_of_step()
+        generator = self.generator_of_step(batch_idx)
         self.regulariser.seed(generator)
         terms = self.terms(batch, generator)
         loss = terms.total.mean() + self.penalty()

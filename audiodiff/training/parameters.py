@@ -68,11 +68,10 @@ def optimizer_of(
 ) -> torch.optim.Optimizer:
     """Makes the optimiser of a module's weights that learn.
 
-    An optimiser that tells its groups apart by `use_muon` (pytorch_optimizer.Muon) orthogonalises the updates of
-    matrices alone: of those that decay and have two axes.
+    To one that has a way of its own with matrices (`muon.Muon`) go, as `matrices`, those that decay and have two axes.
     """
     groups = parameter_groups(module, lr_factors)
-    if getattr(getattr(make, "func", None), "__name__", "") == "Muon":
+    if getattr(getattr(make, "func", make), "splits_matrices", False):
         groups = [part for group in groups for part in _by_axes(group)]
     factors = [group.pop("factor") for group in groups]
     for group in groups:
@@ -85,15 +84,15 @@ def optimizer_of(
 
 def _by_axes(group: dict[str, Any]) -> list[dict[str, Any]]:
     parts = []
-    for muon in (True, False):
+    for matrices in (True, False):
         chosen = [
             (p, n)
             for p, n in zip(group["params"], group["names"], strict=True)
-            if (p.ndim == 2 and "weight_decay" not in group) == muon
+            if (p.ndim == 2 and "weight_decay" not in group) == matrices
         ]
         if chosen:
             params, names = (list(z) for z in zip(*chosen, strict=True))
-            parts.append(group | {"params": params, "names": names, "use_muon": muon})
+            parts.append(group | {"params": params, "names": names, "matrices": matrices})
     return parts
 
 
