@@ -47,9 +47,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(text)
     else:
-        hours, rates = sum(one.seconds for one in found) / 3600, sorted({o.sample_rate for o in found if o.sample_rate})
-        print(f"{len(found)} files, {hours:.2f} h, {', '.join(map(str, rates)) or 'no rate'} Hz\n")
-        print(scanning.table(found))
+        print(f"{scanning.totals(found)}\n\n{scanning.table(found)}")
     return int(any(one.troubles for one in found))
 
 
