@@ -22,6 +22,7 @@ from torch import Tensor
 from audiodiff.audio import atomic_file
 from audiodiff.config import build
 from audiodiff.model import Model
+from audiodiff.nn.adapters import merged
 
 __all__ = ["DEFAULT_MODEL", "export", "load", "locate", "model_hash", "save", "shipped", "store_times"]
 
@@ -220,7 +221,7 @@ def _read_ckpt(path: Path, weights: str) -> tuple[dict[str, Any], dict[str, Tens
             raise ValueError(f"{path}: holds one set of weights; leave out --weights raw")
     prefix = "model."
     state = {name[len(prefix) :]: t for name, t in checkpoint[key].items() if name.startswith(prefix)}
-    return checkpoint["audiodiff"], state
+    return checkpoint["audiodiff"], merged(state)
 
 
 def _first_line(error: Exception) -> str:

@@ -5,7 +5,6 @@
 
 import json
 import logging
-import math
 import os
 import sys
 import tempfile
@@ -16,21 +15,25 @@ from typing import Any
 import hydra
 import lightning
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
-from torch.utils.data import DataLoader
 
-from audiodiff import audio, devices, files
+from audiodiff import adapters, audio, devices, files
 from audiodiff.compose import plain
 from audiodiff.config import build, conf_dir
-from audiodiff.data import ClipData, NumberSampler, OneShots, ShardClips, Shards, clip_loader, labels_of
+from audiodiff.data import ClipData, labels_of
 from audiodiff.mel_check import MelStatistics
 from audiodiff.model import Model, Vocoder
-from audiodiff.recordings import Recording, held_out, measure_level, read_manifest, scan_folder, usable
+from audiodiff.nn.adapters import adapt
+from audiodiff.recordings import Recording, measure_level, read_manifest, usable
 from audiodiff.training.averaging import EMA
 from audiodiff.training.callbacks import Checkpoints, ClipsPerSecond, Previews, Throughput
+from audiodiff.training.continual import Anchor, fisher_of, forgetting, judged
+from audiodiff.training.loaders import ClipLoaders, recordings_for, shards_of
+from audiodiff.training.transfer import transfer
 from audiodiff.training.verdict import sound_of, untrained, verdict
 
 __all__ = ["train"]
@@ -56,36 +59,86 @@ def train(cfg: DictConfig) -> dict[str, float]:
         file.write(OmegaConf.to_yaml(cfg, resolve=True).encode())
 
     resumed = _resumed(cfg, run_dir)
-    shards = Shards(cfg.data.path, cfg.data.cache, cfg.data.cache_gb) if cfg.data.get("shards") else None
-    with tempfile.TemporaryDirectory() as folder:
-        training, validation = _recordings(cfg.data, shards, Path(folder))
+    corpus = shards_of(everything["data"])
+    with tempfile.TemporaryDirectory() as folder:  # for a sample of a packed corpus
+        training, validation = recordings_for(everything["data"], run_dir, corpus, Path(folder))
         model = _model(cfg, everything, training, resumed)
-    if shards is not None:  # of which only a sample was measured
-        model.info |= {"clips": shards.facts["recordings"], "hours": round(shards.facts["hours"], 2)}
+    if corpus is not None:
+        model.info |= {"clips": corpus.facts["recordings"], "hours": round(corpus.facts["hours"], 2)}
     lit = instantiate(cfg.stage)(
         model,
         build(everything["loss"]),
-        instantiate(cfg.optim.optimizer),
-        WarmupCosine(cfg.optim.warmup_steps, cfg.optim.total_steps, cfg.optim.final_factor),
+        _optimizer(cfg),
+        build(everything["lr"]),
         seed=cfg.seed,
         resume_config=everything,
+        mel_augment=build(everything["mel_augment"]),
+        dropout=cfg.dropout,
+        drop_path=cfg.drop_path,
+        frozen=everything["freeze"],
+        lr_factors=everything["lr_factors"],
     )
+    if everything["continual"]:
+        lit.anchor = _anchor(everything, lit, run_dir, resumed)
+    before = None
+    if cfg.forgetting and resumed is None:
+        before = judged(model, read_manifest(cfg.forgetting))
+        forgetting(before, before, run_dir / "forgetting.json")
     trainer = _trainer(cfg, run_dir, validation)
-    loaders = _Loaders(cfg, shards or training, validation, model.sample_rate, getattr(model, "labels", []))
+    labels = getattr(model, "labels", [])
+    loaders = ClipLoaders(
+        everything["data"],
+        corpus or training,
+        validation,
+        model.sample_rate,
+        labels,
+        cfg.trainer.max_steps,
+        cfg.seed,
+        everything["replay"],
+        run_dir,
+    )
     lit.guard.sources = lambda: loaders.sources(trainer)
-    trainer.fit(lit, datamodule=loaders, ckpt_path=None if resumed is None else str(resumed), weights_only=True)
+    trainer.fit(lit, weights_only=True, datamodule=loaders, ckpt_path=None if resumed is None else str(resumed))
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     if trainer.is_global_zero:
         files.export(run_dir / "last.ckpt", run_dir / "model.safetensors")
+        adapters.export(run_dir / "last.ckpt", run_dir / "adapter.safetensors")
         if cfg.verdict:
-            metrics |= _verdict(run_dir, usable(validation, 1))
+            metrics |= _verdict(run_dir, usable(validation, 1)[0])
+        if cfg.forgetting:
+            _forgetting(run_dir, cfg.forgetting, before)
     return metrics
 
 
-def _verdict(run_dir: Path, recordings: list[Recording]) -> dict[str, float]:
+def _anchor(everything: dict[str, Any], lit: Any, run_dir: Path, resumed: Path | None) -> Anchor:
+    """Makes the anchor of a run that begins, or reads that of a run that goes on."""
+    given, path = everything["continual"], run_dir / "anchor.safetensors"
+    anchor = Anchor(lit.model, given["weight"])
+    if resumed is not None:
+        anchor.load(path)
+        return anchor
+    if given["manifest"]:
+        data, rate = everything["data"], lit.model.sample_rate
+        clips = ClipData(read_manifest(given["manifest"]), data["n_samples"], rate, seed=everything["seed"])
+        generator = torch.Generator().manual_seed(everything["seed"])
+        losses = [lambda n=n: lit.terms(clips[n][None], generator).total.mean() for n in range(given["clips"])]
+        anchor.fisher = fisher_of(lit.model, losses)
+    anchor.save(path)
+    return anchor
+
+
+def _forgetting(run_dir: Path, manifest: str, before: dict[str, float] | None) -> None:
+    """Prints what became of the old recordings; a run that goes on remembers how it began."""
+    path = run_dir / "forgetting.json"
+    if before is None:
+        before = json.loads(path.read_text(encoding="utf-8"))["before"]
+    print(forgetting(before, judged(files.load(run_dir), read_manifest(manifest)), path), file=sys.stderr)
+
+
+def _verdict(run_dir: Path, recording: Recording) -> dict[str, float]:
     """Compares the saved model with trivial sounds, and writes what it made as `run_dir/sample.wav`."""
     model = files.load(run_dir)
-    reference = audio.read(recordings[0].path, model.sample_rate)[0][0]
+    reference = audio.read(recording.path, model.sample_rate)[0][0]
     audio.write(run_dir / "sample.wav", sound_of(model, reference)[None], model.sample_rate)
     return verdict(model, untrained(model), reference)
 
@@ -105,95 +158,13 @@ def _resumed(cfg: DictConfig, run_dir: Path) -> Path | None:
     return path
 
 
-class WarmupCosine:
-    """Scales the learning rate: linear rise, then half a cosine down to a fraction at the last step.
-
-    Args:
-        warmup_steps: Steps of the rise.
-        total_steps: Steps in all.
-        final_factor: Factor at the end.
-
-    >>> factor = WarmupCosine(10, 110, 0.1)
-    >>> factor(0), factor(9), round(factor(110), 6)
-    (0.1, 1.0, 0.1)
-    """
-
-    def __init__(self, warmup_steps: int, total_steps: int, final_factor: float) -> None:
-        self.warmup_steps = warmup_steps
-        self.total_steps = total_steps
-        self.final_factor = final_factor
-
-    def __call__(self, step: int) -> float:
-        """Returns the factor of a step."""
-        if step < self.warmup_steps:
-            return (step + 1) / self.warmup_steps
-        done = min(1.0, (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps))
-        return self.final_factor + (1 - self.final_factor) * (1 + math.cos(math.pi * done)) / 2
-
-
-class _Loaders(lightning.LightningDataModule):
-    """Makes the loaders when the trainer knows how far the run has come."""
-
-    def __init__(
-        self,
-        cfg: DictConfig,
-        training: list[Recording] | Shards,
-        validation: list[Recording],
-        sample_rate: int,
-        labels: list[str],
-    ) -> None:
-        super().__init__()
-        self.cfg, data = cfg, cfg.data
-        augment = build(plain(data.augment))
-        if labels:
-            self.training = OneShots(
-                training, labels, data.n_samples, sample_rate, cfg.seed, augment, max_bad=data.max_bad
-            )
-            self.validation = OneShots(validation, labels, data.n_samples, sample_rate, seed=0, all_classes=False)
-        else:
-            kind = ShardClips if isinstance(training, Shards) else ClipData
-            self.training = kind(training, data.n_samples, sample_rate, cfg.seed, augment, data.max_bad)
-            self.validation = ClipData(validation, data.n_samples, sample_rate, seed=0)
-
-    def sources(self, trainer: lightning.Trainer) -> list[str]:
-        """Names the files of the step that is being made."""
-        per_step = self._per_step(trainer)
-        first = trainer.global_step * per_step
-        return [str(path) for number in range(first, first + per_step) for path in self.training.sources(number)]
-
-    def _per_step(self, trainer: lightning.Trainer) -> int:
-        return self.cfg.data.batch_size * trainer.world_size * trainer.accumulate_grad_batches
-
-    def train_dataloader(self) -> DataLoader[torch.Tensor]:
-        trainer, batch = self.trainer, self.cfg.data.batch_size
-        per_step = self._per_step(trainer)
-        sampler = NumberSampler(
-            trainer.global_step * per_step,
-            max(self.cfg.trainer.max_steps, trainer.global_step + 1) * per_step,
-            trainer.global_rank,
-            trainer.world_size,
-        )
-        return clip_loader(self.training, sampler, batch, self.cfg.data.n_workers)
-
-    def val_dataloader(self) -> DataLoader[torch.Tensor]:
-        trainer, clips = self.trainer, self.cfg.data.validation_clips
-        sampler = NumberSampler(0, clips, trainer.global_rank, trainer.world_size)
-        return clip_loader(
-            self.validation, sampler, max(1, min(self.cfg.data.batch_size, clips // trainer.world_size)), 0
-        )
-
-
-def _recordings(data: DictConfig, shards: Shards | None, folder: Path) -> tuple[list[Recording], list[Recording]]:
-    """Lists what is trained on, or of shards a sample that is written into a folder, and what validates."""
-    if shards is not None:
-        validation = read_manifest(data.valid_manifest) if data.valid_manifest else shards.validation()
-        return shards.unpacked(folder), validation
-    if data.get("manifest"):
-        return read_manifest(data.manifest), read_manifest(data.valid_manifest or data.manifest)
-    recordings = scan_folder(data.path, data.max_bad)
-    if data.valid_manifest:
-        return recordings, read_manifest(data.valid_manifest)
-    return held_out(recordings)
+def _optimizer(cfg: DictConfig) -> Any:
+    try:
+        return instantiate(cfg.optim.optimizer, _convert_="all")  # plain values: they end in the checkpoint
+    except InstantiationException as error:
+        name = cfg.optim.optimizer.get("_target_", "")
+        remedy = "pip install 'audiodiff[optimisers]'" if name.startswith("pytorch_optimizer") else "see conf/optim"
+        raise ValueError(f"optim.optimizer: {name} cannot be made ({str(error).splitlines()[0]}); {remedy}") from None
 
 
 def _model(cfg: DictConfig, everything: dict[str, Any], training: list[Recording], resumed: Path | None) -> Model:
@@ -218,8 +189,10 @@ def _model(cfg: DictConfig, everything: dict[str, Any], training: list[Recording
     if isinstance(model, Vocoder):
         model.info["mel_statistics"] = MelStatistics.measure(training, model.mel).to_dict()
     if first is not None and resumed is None:
-        model.load_state_dict(first.state_dict())
-        log.info("weights initialised from %s", cfg.init_from)
+        log.info("weights initialised from %s: %s", cfg.init_from, transfer(model, first, cfg.init_strict))
+    if everything["adapter"]:
+        adapted = adapt(model, **everything["adapter"])
+        log.info("%d weights have adapters, nothing else learns: %s", len(adapted), ", ".join(adapted))
     return model
 
 

@@ -1,6 +1,7 @@
 """Every YAML file is composed and built."""
 
 import pytest
+import test_training as training
 from hydra import compose, initialize_config_dir
 from hydra.errors import ConfigCompositionException
 from hydra.utils import instantiate
@@ -37,6 +38,18 @@ def test_every_experiment_builds_its_model_loss_and_optimiser(experiment):
 def test_every_choice_of_every_group_composes_and_resolves(choice):
     cfg = composed(choice, "data.path=recordings")
     assert OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)["model"]["_target_"]
+
+
+BUILT = ("augment", "distance", "lr", "mel_augment", "prediction", "schedule", "start", "terms", "times", "weighting")
+TRAINED = sorted(choice for choice in GROUPS if choice.partition("=")[0] in BUILT)
+NOISE_ALONE = {"prediction=eps": ["schedule=linear"]}  # eps needs a path that does not end in noise alone
+
+
+@pytest.mark.parametrize("choice", TRAINED)
+def test_every_choice_trains_for_two_steps(tmp_path, choice):
+    training.run(tmp_path, *training.steps(2), choice, *NOISE_ALONE.get(choice, []))
+    saved = (tmp_path / "model.safetensors").stat().st_size
+    assert saved > 0
 
 
 def test_an_unknown_experiment_is_named():

@@ -23,8 +23,8 @@ FLOORS = {
     0: "schedules stft mdct mel filterbank audio mel_files recordings config devices nn",
     1: "denoisers priors octaves consistency metrics measurements autoregression voicing words scanning",
     2: "solvers starts mel_check mel_conversion guidance losses chunks",
-    3: "model generator files hub origin resynthesis recipes generation restoration sidecar figures eval tuning "
-    "calibration baselines",
+    3: "model generator files adapters hub origin resynthesis recipes generation restoration sidecar figures eval "
+    "tuning calibration baselines doctor",
     4: "data training generation_eval",
     5: "train tune compose cli __main__",
 }

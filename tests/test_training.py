@@ -9,7 +9,8 @@ from hydra import compose, initialize_config_dir
 from audiodiff import audio, files, metrics
 from audiodiff.config import conf_dir, shipped_path
 from audiodiff.resynthesis import resynthesise
-from audiodiff.train import WarmupCosine, train
+from audiodiff.train import train
+from audiodiff.training.lr import WarmupCosine
 from audiodiff.training.verdict import verdict
 
 TINY = [

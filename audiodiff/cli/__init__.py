@@ -24,6 +24,7 @@ COMMANDS = {
     "shard": "pack recordings into large files, to train on very many of them",
     "calibrate": "measure recordings and propose sigma_data and a schedule",
     "tune-times": "search the times at which a model sounds best",
+    "doctor": "is a model better than what needs no training",
     "info": "what a model is: licence, data, mel, size",
     "regenerate": "make a sound again from the sidecar beside it",
     "push": "put a model on the Hugging Face hub",

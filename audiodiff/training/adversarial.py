@@ -21,6 +21,7 @@ from audiodiff.model import Model, Vocoder
 from audiodiff.nn.discriminators import Discriminators
 from audiodiff.solvers import sample
 from audiodiff.training.lit import LitModel
+from audiodiff.training.parameters import optimizer_of
 
 __all__ = ["LitAdversarial"]
 
@@ -41,7 +42,7 @@ class LitAdversarial(LitModel):
         denoising_weight: Of the denoising loss.
         warmup_steps: Steps before the model listens to the judges, who learn from the first.
         clip_norm: Norm to which the gradient of each side is clipped.
-        seed, resume_config: As for `LitModel`.
+        given: The further arguments of `LitModel`.
 
     Raises:
         ValueError: The model is no vocoder, or a number of calls is below 1.
@@ -61,10 +62,9 @@ class LitAdversarial(LitModel):
         denoising_weight: float = 1.0,
         warmup_steps: int = 50,
         clip_norm: float = 1.0,
-        seed: int = 0,
-        resume_config: dict[str, Any] | None = None,
+        **given: Any,
     ) -> None:
-        super().__init__(model, loss, optimizer, lr_factor, seed, resume_config)
+        super().__init__(model, loss, optimizer, lr_factor, **given)
         if not isinstance(model, Vocoder):
             raise ValueError(f"the adversarial stage trains a vocoder, not a {type(model).__name__}")
         if not calls or min(calls) < 1:
@@ -81,7 +81,8 @@ class LitAdversarial(LitModel):
 
     def configure_optimizers(self) -> list[Any]:
         """Returns two optimisers and two schedules: of the model, and of the discriminators."""
-        optimizers = [self.optimizer(side.parameters()) for side in (self.model, self.discriminators)]
+        sides = ((self.model, self.lr_factors), (self.discriminators, None))
+        optimizers = [optimizer_of(self.optimizer, side, factors) for side, factors in sides]
         return optimizers, [torch.optim.lr_scheduler.LambdaLR(o, self.lr_factor) for o in optimizers]
 
     def unrolled(self, mel: Tensor, calls: int, generator: torch.Generator) -> Tensor:
@@ -108,7 +109,9 @@ class LitAdversarial(LitModel):
         ours, theirs = self.optimizers()
         theirs = theirs.optimizer  # stepped behind Lightning's back, which would count it too
         generator = self.generator_of_step()
+        self.regulariser.seed(generator)
         clips, mel = self.analysed(clips)
+        mel = self.spoilt(mel, generator)
         fake = self.unrolled(mel, self.calls[self.global_step % len(self.calls)], generator)
         level = clips.square().mean((1, 2), keepdim=True).sqrt().clamp(min=1e-4)  # judges hear all at one level
         judged_real = self.discriminators(clips / level)
@@ -124,7 +127,7 @@ class LitAdversarial(LitModel):
         if self.denoising_weight:
             found["denoising"] = self.terms(clips, generator).total.mean()
             weights["denoising"] = self.denoising_weight
-        total = sum(weights[name] * value for name, value in found.items())
+        total = sum(weights[name] * value for name, value in found.items()) + self.penalty()
         norm = self._learn(self.model, ours, total)
 
         verdict = discriminator_loss(judged_real, self.discriminators(fake.detach() / level))

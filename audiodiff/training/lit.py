@@ -1,7 +1,7 @@
 """One training step: clips → mel → diffused space → loss."""
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import lightning
@@ -12,6 +12,9 @@ from audiodiff.consistency import MelProjection
 from audiodiff.losses import DenoisingLoss, LossTerms
 from audiodiff.model import Model, Vocoder
 from audiodiff.training.finite import FiniteGuard
+from audiodiff.training.mel_augment import MelAugment
+from audiodiff.training.parameters import freeze, optimizer_of
+from audiodiff.training.regularise import Regulariser
 
 __all__ = ["LitModel"]
 
@@ -34,6 +37,11 @@ class LitModel(lightning.LightningModule):
         rounds: Rounds of projection onto the mel that a vocoder's estimate goes through before the loss sees it.
         label_dropout: Share of clips whose label is hidden from a class-conditional generator, so that it learns to do
             without (Ho & Salimans, 2022, arXiv:2207.12598).
+        mel_augment: Spoils the mel that a vocoder sees while it trains.
+        dropout, drop_path: As in `Regulariser`.
+        frozen: Patterns of the model's weights that do not learn.
+        lr_factors: Factors of the learning rate by patterns of the model's weights.
+        anchor: Penalty of the model's weights, such as `continual.Anchor`.
     """
 
     def __init__(
@@ -46,6 +54,12 @@ class LitModel(lightning.LightningModule):
         resume_config: dict[str, Any] | None = None,
         rounds: int = 0,
         label_dropout: float = 0.1,
+        mel_augment: MelAugment | None = None,
+        dropout: float = 0.0,
+        drop_path: float = 0.0,
+        frozen: Sequence[str] = (),
+        lr_factors: Mapping[str, float] | None = None,
+        anchor: Callable[[nn.Module], Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -56,11 +70,16 @@ class LitModel(lightning.LightningModule):
         self.resume_config = resume_config or {}
         self.rounds = rounds
         self.label_dropout = label_dropout
+        self.mel_augment = mel_augment or MelAugment()
+        self.regulariser = Regulariser(model.denoiser.network, dropout, drop_path)
+        self.lr_factors = lr_factors
+        self.anchor = anchor
         self.guard = FiniteGuard()
+        freeze(model, frozen)
 
     def configure_optimizers(self) -> dict[str, Any]:
         """Returns the optimiser and the learning rate's schedule, which moves every step."""
-        optimizer = self.optimizer(self.parameters())
+        optimizer = optimizer_of(self.optimizer, self.model, self.lr_factors)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.lr_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -71,6 +90,18 @@ class LitModel(lightning.LightningModule):
         with torch.no_grad(), torch.autocast(clips.device.type, enabled=False):
             return clips, self.model.spectrogram(clips)[..., :frames]  # a centred mel has one more
 
+    def penalty(self) -> Tensor | float:
+        """Measures how far the weights have gone from where they began, if that matters."""
+        if self.anchor is None:
+            return 0.0
+        penalty = self.anchor(self.model)
+        self.log("train/anchor", penalty.detach())
+        return penalty
+
+    def spoilt(self, mel: Tensor, generator: torch.Generator) -> Tensor:
+        """Spoils mels while the model trains, as `mel_augment` says."""
+        return self.mel_augment(mel, generator) if self.training else mel
+
     def terms(self, batch: Tensor | Sequence[Tensor], generator: torch.Generator) -> LossTerms:
         """Measures the loss of clips, [B, 1, T], full scale = 1, or of clips and the numbers of their classes, [B]."""
         clips, labels = (batch, None) if isinstance(batch, Tensor) else batch
@@ -80,6 +111,7 @@ class LitModel(lightning.LightningModule):
             condition = model.denoiser.network.encode_labels(labels.masked_fill(hidden.to(labels.device), -1))
         if isinstance(model, Vocoder):
             clips, announced = self.analysed(clips)
+            announced = self.spoilt(announced, generator)
             condition = model.denoiser.network.encode(announced)
         with torch.no_grad(), torch.autocast(clips.device.type, enabled=False):
             shape = model.prior.shape(announced)
@@ -103,8 +135,10 @@ class LitModel(lightning.LightningModule):
 
     def training_step(self, batch: Tensor | Sequence[Tensor], batch_idx: int) -> Tensor | None:
         """Returns the mean loss of a batch and logs it, also by log-SNR band; None if it is not finite."""
-        terms = self.terms(batch, self.generator_of_step())
-        loss = terms.total.mean()
+        generator = self.generator_of_step()
+        self.regulariser.seed(generator)
+        terms = self.terms(batch, generator)
+        loss = terms.total.mean() + self.penalty()
         self.log("train/left_out", float(self.guard.left_out))
         if not self.guard.loss(loss, self._least):
             return None

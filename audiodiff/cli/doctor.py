@@ -1,0 +1,56 @@
+"""Tells a bug from too little training: compares a model with what needs no training at all.
+
+At each noise level the denoising error stands beside that of saying nothing, of the noisy input and of a Wiener filter
+that knows the mean spectrum. Said are also how loud the recordings are against the training data, whether their mels
+are alike, and how old the averaged weights are. Exit status 1: something speaks against the model. Without DATA, the
+four clips of speech that come along are used.
+"""
+
+import argparse
+import dataclasses
+import json
+
+from audiodiff.cli import common
+
+EXAMPLE = "audiodiff doctor runs/mine recordings"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the model, the recordings and output."""
+    parser.add_argument("model", metavar="MODEL", help="shipped name, file, run folder or .ckpt")
+    parser.add_argument("data", nargs="?", metavar="DATA", help="manifest (.jsonl) or folder of recordings")
+    parser.add_argument("--clips", type=int, default=16, metavar="N", help="recordings that are used (default: 16)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (default: 0)")
+    common.add_json_option(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Examines, prints a table or JSON, and says by the exit status how it is."""
+    from audiodiff import doctor, files
+    from audiodiff.config import shipped_path
+    from audiodiff.model import Vocoder
+    from audiodiff.recordings import recordings_of
+
+    model = files.load(options.model)
+    if options.data is None and not isinstance(model, Vocoder):
+        raise ValueError(f"{options.model}: a {type(model).__name__} needs DATA: give recordings as it should make")
+    try:
+        raw = files.load(options.model, weights="raw")
+    except ValueError:
+        raw = None
+    recordings = recordings_of(options.data or shipped_path("datasets/clips/speech"), count=options.clips)
+    report = doctor.examine(model, recordings, raw=raw, seed=options.seed)
+    if options.json:
+        levels = [dataclasses.asdict(level) | {"gain": level.gain} for level in report.levels]
+        print(json.dumps({"levels": levels, "troubles": report.troubles, "remarks": report.remarks}, indent=2))
+    else:
+        print("| log-SNR | model, dB | zero | input | Wiener | gain |\n|---|---|---|---|---|---|")
+        for level in report.levels:
+            values = (level.model, level.zero, level.input, level.wiener, level.gain)
+            print(f"| {level.log_snr:+.0f} | " + " | ".join(f"{value:.1f}" for value in values) + " |")
+        print()
+        for line in report.remarks:
+            print(f"- {line}")
+        for line in report.troubles:
+            print(f"- TROUBLE: {line}")
+    return int(bool(report.troubles))

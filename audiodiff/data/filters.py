@@ -1,0 +1,51 @@
+"""What effects are made of: filters without phase, convolution, levels, alignment."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = ["aligned", "at_level_of", "convolved", "filtered", "ordered"]
+
+
+def ordered(name: str, limits: Sequence[float]) -> tuple[float, float]:
+    """Returns a lowest and a highest value.
+
+    Raises:
+        ValueError: They are not two, or in the wrong order.
+    """
+    if len(limits) != 2 or limits[0] > limits[1]:
+        raise ValueError(f"{name}={list(limits)} must be the lowest and the highest value, such as [1, 2]")
+    return limits[0], limits[1]
+
+
+def filtered(clip: Tensor, sample_rate: int, gain: Callable[[Tensor], Tensor]) -> Tensor:
+    """Filters a clip, [1, T], with zero phase by a gain over frequency in Hz; padded, so that its ends do not meet."""
+    length = clip.shape[-1]
+    padded = 2 ** math.ceil(math.log2(length + sample_rate // 20))
+    spectrum = torch.fft.rfft(clip, n=padded)
+    frequency = torch.arange(spectrum.shape[-1]) * (sample_rate / padded)
+    return torch.fft.irfft(spectrum * gain(frequency), n=padded)[..., :length]
+
+
+def convolved(clip: Tensor, response: Tensor) -> Tensor:
+    """Convolves a clip, [1, T], with a causal response and cuts it to its length."""
+    size = 2 ** math.ceil(math.log2(clip.shape[-1] + len(response)))
+    product = torch.fft.rfft(clip, n=size) * torch.fft.rfft(response, n=size)
+    return torch.fft.irfft(product, n=size)[..., : clip.shape[-1]]
+
+
+def at_level_of(clip: Tensor, other: Tensor) -> Tensor:
+    """Gives another signal the root mean square of a clip."""
+    return other * (clip.square().mean().sqrt() / other.square().mean().sqrt().clamp(min=1e-9))
+
+
+def aligned(late: Tensor, clip: Tensor) -> Tensor:
+    """Cuts a delayed copy, [1, T'], to where it agrees best with a clip, [1, T]."""
+    size = 2 ** math.ceil(math.log2(late.shape[-1] + clip.shape[-1]))
+    agreement = torch.fft.irfft(torch.fft.rfft(late, n=size) * torch.fft.rfft(clip, n=size).conj(), n=size)[0]
+    delay = int(agreement.argmax())
+    delay = delay - size if delay > size // 2 else delay
+    moved = late[:, delay:] if delay >= 0 else torch.nn.functional.pad(late, (-delay, 0))
+    return torch.nn.functional.pad(moved, (0, max(0, clip.shape[-1] - moved.shape[-1])))[:, : clip.shape[-1]]

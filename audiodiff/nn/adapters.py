@@ -1,0 +1,129 @@
+"""Low-rank adapters: a trained network learns something new by few numbers, which can be kept apart or merged.
+
+    LoRA:  W' = W + alpha / rank B A,      A [rank, in], B [out, rank], B = 0 at first
+    DoRA:  W' = m (W + alpha / rank B A) / |W + alpha / rank B A|,      a norm for each output, m = |W| at first
+
+References: Hu et al., 2021, arXiv:2106.09685; Liu et al., 2024, arXiv:2402.09353.
+"""
+
+import fnmatch
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+__all__ = ["LowRank", "adapt", "adapter_state", "merged", "with_adapter"]
+
+
+class LowRank(nn.Module):
+    """Changes a weight, [out, ...], by a product of low rank; axes behind the first count as one.
+
+    Args:
+        weight: What is changed.
+        rank: Of the change.
+        alpha: Scale of the change, in units of 1 / rank.
+        dora: Whether sizes and directions are learned apart.
+        generator: Draws A.
+    """
+
+    def __init__(
+        self, weight: Tensor, rank: int, alpha: float, dora: bool = False, generator: torch.Generator | None = None
+    ) -> None:
+        super().__init__()
+        flat = weight.detach().flatten(1)
+        bound = flat.shape[1] ** -0.5
+        self.a = nn.Parameter(torch.empty(rank, flat.shape[1]).uniform_(-bound, bound, generator=generator))
+        self.b = nn.Parameter(torch.zeros(len(flat), rank))
+        self.size = nn.Parameter(flat.norm(dim=1)) if dora else None
+        self.register_buffer("scale", torch.tensor(alpha / rank))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Returns the changed weight."""
+        return changed(weight, self.a, self.b, self.scale, self.size)
+
+
+def changed(weight: Tensor, a: Tensor, b: Tensor, scale: Tensor, size: Tensor | None = None) -> Tensor:
+    """Computes a changed weight from an adapter's tensors."""
+    flat = weight.flatten(1) + scale * b @ a
+    if size is not None:
+        flat = size[:, None] * flat / flat.norm(dim=1, keepdim=True).clamp(min=1e-12)
+    return flat.view_as(weight)
+
+
+def adapt(
+    module: nn.Module,
+    targets: Sequence[str],
+    rank: int = 8,
+    alpha: float = 16.0,
+    dora: bool = False,
+    seed: int = 0,
+) -> list[str]:
+    """Gives adapters to the weights whose names match, and lets nothing else learn; returns their names.
+
+    Args:
+        targets: Patterns of names with * and ?; of weights with two axes or more.
+        rank, alpha, dora: As for `LowRank`.
+        seed: Of what is drawn.
+
+    Raises:
+        ValueError: A pattern matches nothing, or rank is not positive.
+    """
+    if rank < 1:
+        raise ValueError(f"adapter.rank={rank}: at least 1 is wanted")
+    names = [name for name, p in module.named_parameters() if p.ndim > 1]
+    for pattern in targets:
+        if not fnmatch.filter(names, pattern):
+            raise ValueError(f"adapter.targets: {pattern!r} matches no weight with two axes, such as {names[-1]}")
+    chosen = [name for name in names if any(fnmatch.fnmatchcase(name, pattern) for pattern in targets)]
+    module.requires_grad_(False)
+    generator = torch.Generator().manual_seed(seed)
+    for name in chosen:
+        owner, _, leaf = name.rpartition(".")
+        of = module.get_submodule(owner)
+        parametrize.register_parametrization(of, leaf, LowRank(getattr(of, leaf), rank, alpha, dora, generator))
+    return chosen
+
+
+def merged(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Merges the adapters of a state into the weights: what is left is the state of the network without them."""
+    plain = {}
+    for name, tensor in state.items():
+        owner, found, rest = name.partition(".parametrizations.")
+        if not found:
+            plain[name] = tensor
+        elif rest.endswith(".original"):
+            leaf = rest.removesuffix(".original")
+            parts = [state.get(f"{owner}.parametrizations.{leaf}.0.{part}") for part in ("a", "b", "scale", "size")]
+            plain[f"{owner}.{leaf}"] = changed(tensor, *parts)
+    return plain
+
+
+def adapter_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Takes the adapters alone out of a state, under names such as `layers.0.weight.a`."""
+    parts = {name: tensor for name, tensor in state.items() if ".parametrizations." in name}
+    return {_short(name): tensor for name, tensor in parts.items() if not name.endswith(".original")}
+
+
+def _short(name: str) -> str:
+    owner, _, rest = name.partition(".parametrizations.")
+    leaf, _, part = rest.rpartition(".0.")
+    return f"{owner}.{leaf}.{part}"
+
+
+def with_adapter(state: Mapping[str, Tensor], adapter: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Merges adapters that were taken out by `adapter_state` into the state of a network without them.
+
+    Raises:
+        ValueError: An adapter is of a weight that the network has not, or of another shape.
+    """
+    result = dict(state)
+    for weight in sorted({name.rpartition(".")[0] for name in adapter}):
+        parts = [adapter.get(f"{weight}.{part}") for part in ("a", "b", "scale", "size")]
+        if weight not in state or any(part is None for part in parts[:3]):
+            raise ValueError(f"the adapter is of {weight}, which this model has not: give the model that was adapted")
+        try:
+            result[weight] = changed(state[weight].float(), *parts)
+        except RuntimeError:
+            raise ValueError(f"the adapter of {weight} has another shape: give the model that was adapted") from None
+    return result

@@ -1,0 +1,119 @@
+"""Which clips a run sees: lists of recordings, and loaders that begin where the run stopped."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from audiodiff.config import build
+from audiodiff.data.clips import ClipData, NumberSampler, clip_loader
+from audiodiff.data.growing import Replay, WatchedFolder
+from audiodiff.data.one_shots import OneShots
+from audiodiff.data.shard_clips import ShardClips
+from audiodiff.data.shards import Shards
+from audiodiff.recordings import Recording, held_out, read_manifest, scan_folder
+
+__all__ = ["ClipLoaders", "recordings_for", "shards_of"]
+
+
+class ClipLoaders(lightning.LightningDataModule):
+    """Makes the loaders when the trainer knows how far the run has come.
+
+    Args:
+        data: The section `data` of the configuration.
+        training, validation: Recordings, or a packed corpus.
+        sample_rate: Hz.
+        labels: Classes of a generator; none for crops.
+        steps: Of the whole run.
+        seed: Of the clips.
+        replay: `manifest` and `share` of old recordings that come back, or nothing.
+        run_dir: Where a watched folder's lists are kept.
+    """
+
+    def __init__(
+        self,
+        data: dict[str, Any],
+        training: list[Recording] | Shards,
+        validation: list[Recording],
+        sample_rate: int,
+        labels: list[str],
+        steps: int,
+        seed: int,
+        replay: dict[str, Any] | None,
+        run_dir: Path,
+    ) -> None:
+        super().__init__()
+        self.data, self.steps, n = data, steps, data["n_samples"]
+        given = {"seed": seed, "augment": build(data["augment"]), "max_bad": data["max_bad"]}
+        self.training: Dataset[Any]
+        self.validation: Dataset[Any] = ClipData(validation, n, sample_rate, seed=0)
+        if labels:
+            self.training = OneShots(training, labels, n, sample_rate, **given)
+            self.validation = OneShots(validation, labels, n, sample_rate, seed=0, all_classes=False)
+        elif data.get("watch"):
+            self.training = WatchedFolder(data["path"], run_dir / "watch", n, sample_rate, **given, **data["watch"])
+        else:
+            kind = ShardClips if isinstance(training, Shards) else ClipData
+            self.training = kind(training, n, sample_rate, **given)
+        if replay:
+            old = ClipData(read_manifest(replay["manifest"]), n, sample_rate, **given)
+            self.training = Replay(self.training, old, replay["share"], seed)
+
+    def sources(self, trainer: lightning.Trainer) -> list[str]:
+        """Names the files of the step that is being made."""
+        per_step = self._per_step(trainer)
+        first = trainer.global_step * per_step
+        return [str(path) for number in range(first, first + per_step) for path in self.training.sources(number)]
+
+    def train_dataloader(self) -> DataLoader[torch.Tensor]:
+        """Makes the loader of the clips that are left."""
+        trainer, per_step = self.trainer, self._per_step(self.trainer)
+        sampler = NumberSampler(
+            trainer.global_step * per_step,
+            max(self.steps, trainer.global_step + 1) * per_step,
+            trainer.global_rank,
+            trainer.world_size,
+        )
+        return clip_loader(self.training, sampler, self.data["batch_size"], self.data["n_workers"])
+
+    def val_dataloader(self) -> DataLoader[torch.Tensor]:
+        """Makes the loader of the held-out clips, which are shared out between the processes."""
+        trainer, clips = self.trainer, self.data["validation_clips"]
+        sampler = NumberSampler(0, clips, trainer.global_rank, trainer.world_size)
+        batch = max(1, min(self.data["batch_size"], clips // trainer.world_size))
+        return clip_loader(self.validation, sampler, batch, 0)
+
+    def _per_step(self, trainer: lightning.Trainer) -> int:
+        return self.data["batch_size"] * trainer.world_size * trainer.accumulate_grad_batches
+
+
+def shards_of(data: dict[str, Any]) -> Shards | None:
+    """Opens the packed corpus of a section `data`, if it is of one."""
+    return Shards(data["path"], data["cache"], data["cache_gb"]) if data.get("shards") else None
+
+
+def recordings_for(
+    data: dict[str, Any], run_dir: Path, corpus: Shards | None, folder: Path
+) -> tuple[list[Recording], list[Recording]]:
+    """Lists the recordings that train and those that validate.
+
+    Of a folder the last 4 % by name validate; of a folder that is watched, what is there when the run begins is listed;
+    of a packed corpus, a sample that is written into `folder`.
+
+    Raises:
+        ValueError: There are none, or the configuration does not say where.
+    """
+    if data.get("watch"):
+        watched = WatchedFolder(data["path"], run_dir / "watch", data["n_samples"], 1, **data["watch"])
+        return watched.files(0), read_manifest(data["valid_manifest"])
+    if data.get("manifest"):
+        return read_manifest(data["manifest"]), read_manifest(data.get("valid_manifest") or data["manifest"])
+    if corpus is not None:
+        own = read_manifest(data["valid_manifest"]) if data.get("valid_manifest") else corpus.validation()
+        return corpus.unpacked(folder), own
+    recordings = scan_folder(data["path"], data["max_bad"])
+    if data.get("valid_manifest"):
+        return recordings, read_manifest(data["valid_manifest"])
+    return held_out(recordings)

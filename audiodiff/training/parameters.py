@@ -1,0 +1,109 @@
+"""Which weights learn, how fast, and which of them decay."""
+
+import fnmatch
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+__all__ = ["freeze", "optimizer_of", "parameter_groups"]
+
+MakeOptimizer = Callable[[Iterable[Any]], torch.optim.Optimizer]
+
+
+def freeze(module: nn.Module, patterns: Sequence[str]) -> list[str]:
+    """Lets the weights stay as they are whose names match a pattern; returns the names.
+
+    Args:
+        patterns: With * and ?, as in `denoiser.network.stages.0.*`.
+
+    Raises:
+        ValueError: A pattern matches nothing, or nothing is left to learn.
+    """
+    names = [name for name, _ in module.named_parameters()]
+    frozen = {name for pattern in patterns for name in matching(pattern, names, "freeze")}
+    for name, parameter in module.named_parameters():
+        if name in frozen:
+            parameter.requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in module.parameters()):
+        raise ValueError(f"freeze={list(patterns)} leaves nothing that could learn")
+    return sorted(frozen)
+
+
+def parameter_groups(module: nn.Module, lr_factors: Mapping[str, float] | None = None) -> list[dict[str, Any]]:
+    """Sorts the weights that learn by whether they decay and by the factor of their learning rate.
+
+    Matrices and kernels decay; biases, norms, gains, embeddings and positions do not: there is nothing to be gained by
+    pulling them to zero.
+
+    Args:
+        lr_factors: By pattern of names; of several that match, the last.
+
+    Returns:
+        Groups for an optimiser, with `params`, `names`, `factor`, and `weight_decay` = 0 where there is none.
+
+    Raises:
+        ValueError: A pattern matches nothing.
+    """
+    named = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    embeddings = {id(m.weight) for m in module.modules() if isinstance(m, nn.Embedding)}
+    factors = dict.fromkeys(named, 1.0)
+    for pattern, factor in (lr_factors or {}).items():
+        factors |= dict.fromkeys(matching(pattern, list(named), "lr_factors"), float(factor))
+    groups: dict[tuple[bool, float], dict[str, Any]] = {}
+    for name, parameter in named.items():
+        leaf = name.rpartition(".")[2]
+        decays = parameter.ndim > 1 and leaf not in ("bias", "positions") and id(parameter) not in embeddings
+        group = groups.setdefault((decays, factors[name]), {"params": [], "names": [], "factor": factors[name]})
+        group["params"].append(parameter)
+        group["names"].append(name)
+        if not decays:
+            group["weight_decay"] = 0.0
+    return list(groups.values())
+
+
+def optimizer_of(
+    make: MakeOptimizer, module: nn.Module, lr_factors: Mapping[str, float] | None = None
+) -> torch.optim.Optimizer:
+    """Makes the optimiser of a module's weights that learn.
+
+    An optimiser that tells its groups apart by `use_muon` (pytorch_optimizer.Muon) orthogonalises the updates of
+    matrices alone: of those that decay and have two axes.
+    """
+    groups = parameter_groups(module, lr_factors)
+    if getattr(getattr(make, "func", None), "__name__", "") == "Muon":
+        groups = [part for group in groups for part in _by_axes(group)]
+    factors = [group.pop("factor") for group in groups]
+    for group in groups:
+        group.pop("names")
+    optimizer = make(groups)
+    for group, factor in zip(optimizer.param_groups, factors, strict=True):
+        group["lr"] = group["lr"] * factor
+    return optimizer
+
+
+def _by_axes(group: dict[str, Any]) -> list[dict[str, Any]]:
+    parts = []
+    for muon in (True, False):
+        chosen = [
+            (p, n)
+            for p, n in zip(group["params"], group["names"], strict=True)
+            if (p.ndim == 2 and "weight_decay" not in group) == muon
+        ]
+        if chosen:
+            params, names = (list(z) for z in zip(*chosen, strict=True))
+            parts.append(group | {"params": params, "names": names, "use_muon": muon})
+    return parts
+
+
+def matching(pattern: str, names: Sequence[str], option: str) -> list[str]:
+    """Returns the names that match a pattern.
+
+    Raises:
+        ValueError: There is none.
+    """
+    found = [name for name in names if fnmatch.fnmatchcase(name, pattern)]
+    if not found:
+        raise ValueError(f"{option}: {pattern!r} matches none of the weights, such as {names[0] if names else 'none'}")
+    return found

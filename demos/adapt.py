@@ -1,0 +1,122 @@
+"""Adapts the shipped vocoder to a new voice with three minutes of it, in several ways, and asks what it forgets.
+
+    python datasets/debian_speech/prepare.py --all data/debian_speech_all
+    python demos/adapt.py runs/adapt data/debian_speech_all data/debian_speech demos/adapt.csv --steps 200
+
+New is one speaker of the recordings under GPL-2-or-later, whom the shipped weights never heard: three minutes train,
+other sentences of hers test. Old are held-out sentences of speakers whom the shipped weights know. Every row goes
+through the same few-step stage for the same steps, one network call, and is scored as it is shipped; `from scratch`
+begins with a fresh network of the same shape. Rows that the CSV has are skipped.
+"""
+
+import argparse
+import csv
+import json
+import random
+from pathlib import Path
+
+from audiodiff import files
+from audiodiff.compose import composed
+from audiodiff.recordings import read_manifest
+from audiodiff.train import train
+from audiodiff.training.continual import judged
+
+SPEAKER, SECONDS, SHORTEST = "tuxpaint-ro", 180.0, 1.5
+STAGE = [
+    "experiment=speech-few",
+    "stage.calls=[1]",
+    "data.batch_size=4",
+    "start.time=0.3",
+    "augment=none",
+    "previews=0",
+]
+
+
+def manifests(folder: Path, everything: Path, default: Path) -> dict[str, Path]:
+    """Writes lists of the new voice, to train and to test, and of old voices, to test and to replay."""
+
+    def lines(manifest: Path) -> list[dict]:
+        told = [json.loads(line) for line in manifest.read_text(encoding="utf-8").splitlines()]
+        return [line | {"path": str((manifest.parent / line["path"]).absolute())} for line in told]
+
+    def seconds(line: dict) -> float:
+        return line["n_samples"] / line["sample_rate"]
+
+    hers = [line for line in lines(everything / "train.jsonl") if line["speaker"] == SPEAKER]
+    random.Random(0).shuffle(hers)
+    train_on: list[dict] = []
+    while sum(map(seconds, train_on)) < SECONDS:
+        train_on.append(hers.pop())
+    parts = {
+        "new": train_on,
+        "new-test": [line for line in hers if seconds(line) >= SHORTEST][:24],
+        "old": lines(default / "train.jsonl"),
+        "old-test": [line for line in lines(default / "valid_seen.jsonl") if seconds(line) >= SHORTEST],
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, found in parts.items():
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in found), encoding="utf-8")
+    return {name: folder / f"{name}.jsonl" for name in parts}
+
+
+def listed(lists: dict[str, Path]) -> list[str]:
+    """Returns the overrides that say on what to train."""
+    return [f"data.manifest={lists['new']}", f"data.valid_manifest={lists['new-test']}", "data.validation_clips=8"]
+
+
+def variants(lists: dict[str, Path], fresh: Path) -> dict[str, list[str] | None]:
+    """Names what is compared, with the overrides of each."""
+    replay = f"replay={{manifest: {lists['old']}, share: 0.5}}"
+    return {
+        "not adapted": None,
+        "from scratch": [f"init_from={fresh}"],
+        "fine-tuned": [],
+        "fine-tuned, LoRA": ["adapter=lora", "adapter.rank=16", "optim.optimizer.lr=1e-3"],
+        "fine-tuned, replay": [replay],
+        "fine-tuned, EWC": ["continual=ewc", f"continual.manifest={lists['old']}", "continual.weight=1.0"],
+        "fine-tuned, L2-SP": ["continual=l2-sp", "continual.weight=1.0"],
+    }
+
+
+def made(folder: Path, name: str, given: list[str] | None, lists: dict[str, Path], steps: int) -> dict[str, object]:
+    """Trains one variant and scores it on new and old voices."""
+    model = "speech-16k"
+    if given is not None:
+        model = folder / name.replace(" ", "-").replace(",", "")
+        budget = [f"trainer.max_steps={steps}", f"trainer.val_check_interval={steps}", "optim.warmup_steps=20"]
+        begin = [] if any(override.startswith("init_from=") for override in given) else ["init_from=speech-16k"]
+        train(composed([*STAGE, *listed(lists), *budget, "ema_decay=0.99", *begin, *given, f"run_dir={model}"]))
+    vocoder, row = files.load(model), {"variant": name, "steps": 0 if given is None else steps}
+    for whose in ("new", "old"):
+        found = judged(vocoder, read_manifest(lists[f"{whose}-test"]), limit=24)
+        row |= {f"{whose} {measure}": round(value, 4) for measure, value in found.items()}
+    return row
+
+
+def main() -> None:
+    """Runs what the CSV has not."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="where the runs go")
+    parser.add_argument("everything", type=Path, help="debian_speech, prepared with --all")
+    parser.add_argument("default", type=Path, help="debian_speech, as the shipped weights saw it")
+    parser.add_argument("csv", type=Path)
+    parser.add_argument("--steps", type=int, default=200)
+    args = parser.parse_args()
+    lists, fresh = manifests(args.folder, args.everything, args.default), args.folder / "fresh"
+    if not (fresh / "model.safetensors").exists():
+        begin = ["trainer.max_steps=1", "trainer.val_check_interval=1", "optim.optimizer.lr=0.0", "previews=0"]
+        train(composed(["experiment=speech", *begin, *listed(lists), f"run_dir={fresh}"]))
+    rows = list(csv.DictReader(args.csv.open(encoding="utf-8"))) if args.csv.exists() else []
+    for name, given in variants(lists, fresh).items():
+        if name in [row["variant"] for row in rows]:
+            continue
+        rows.append(made(args.folder, name, given, lists, args.steps))
+        print(rows[-1], flush=True)
+        with args.csv.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, rows[0].keys())
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()
