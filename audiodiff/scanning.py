@@ -6,6 +6,7 @@ so that neither gain nor another encoding or rate hides that two files hold the 
 
 import dataclasses
 import math
+import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from audiodiff import audio
 
-__all__ = ["TROUBLES", "Examined", "Limits", "examine", "fingerprint", "scan", "table"]
+__all__ = ["TROUBLES", "Examined", "Limits", "examine", "fingerprint", "scan", "shown", "table", "totals"]
 
 TROUBLES = ("unreadable", "not finite", "silent", "clipped", "offset", "too short", "odd rate", "near-duplicate")
 BANDS, SEGMENTS = 16, 32  # of a fingerprint
@@ -163,6 +164,23 @@ def table(found: Sequence[Examined], named: int = 3) -> str:
             names = ", ".join(shown(one.path) + (f" (of {shown(one.of)})" if one.of else "") for one in bad[:named])
             lines.append(f"| {trouble} | {len(bad)} | {names}{', …' if len(bad) > named else ''} |")
     return "\n".join(lines) if len(lines) > 2 else "nothing is wrong"
+
+
+def totals(found: Sequence[Examined]) -> str:
+    """Says in one line how much there is, at which rates, of how many channels and how loud.
+
+    >>> totals([Examined(Path("a.wav"), 3600.0, 8000, 1, -20.0, 0.5), Examined(Path("b.wav"))])
+    '2 files, 1.00 h, 8000 Hz × 1, 1 channel × 1, -20 dBFS rms (median), peak 0.50'
+    """
+    read = [one for one in found if one.sample_rate]
+    parts = [f"{len(found)} files, {sum(one.seconds for one in found) / 3600:.2f} h"]
+    parts += [f"{rate} Hz × {n}" for rate, n in sorted(Counter(one.sample_rate for one in read).items())]
+    channels = sorted(Counter(one.channels for one in read).items())
+    parts += [f"{count} channel{'s' if count > 1 else ''} × {n}" for count, n in channels]
+    if read:
+        parts.append(f"{statistics.median(one.rms_db for one in read):.0f} dBFS rms (median)")
+        parts.append(f"peak {max(one.peak for one in read):.2f}")
+    return ", ".join(parts)
 
 
 def shown(path: Path) -> str:

@@ -24,6 +24,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Examines the files and prints a table or JSON."""
+    import torch
     from tqdm import tqdm
 
     from audiodiff import audio, scanning
@@ -37,6 +38,7 @@ def run(options: argparse.Namespace) -> int:
     paths = list(audio_files(source)) if source.is_dir() else [r.path for r in read_manifest(source)]
     if not paths:
         raise ValueError(f"{source}: holds no audio ({', '.join(sorted(audio.AUDIO_SUFFIXES))})")
+    torch.set_num_threads(1)  # of single files there is too little to share; on a busy machine it took 30 times as long
     found = scanning.scan(
         paths, scanning.Limits(seconds=options.min_seconds), lambda them: tqdm(them, unit="file", disable=None)
     )
@@ -47,9 +49,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(text)
     else:
-        hours, rates = sum(one.seconds for one in found) / 3600, sorted({o.sample_rate for o in found if o.sample_rate})
-        print(f"{len(found)} files, {hours:.2f} h, {', '.join(map(str, rates)) or 'no rate'} Hz\n")
-        print(scanning.table(found))
+        print(f"{scanning.totals(found)}\n\n{scanning.table(found)}")
     return int(any(one.troubles for one in found))
 
 

@@ -121,7 +121,7 @@ def opened(data: bytes) -> Iterator["soundfile.SoundFile"]:
 def chunk_of(pieces: list[bytes]) -> bytes:
     """Lays pieces out as a chunk.
 
-    >>> chunk_of([b"ab", b"c"]).hex(" ", 4)
+    >>> chunk_of([b"ab", b"c"]).hex(" ", -4)
     '02000000 10000000 16000000 1b000000 02000000 61620100 000063'
     """
     ends = [4 * (len(pieces) + 2)]
