@@ -173,3 +173,11 @@ def test_every_schedule_rises_from_little_never_exceeds_one_and_ends_as_told(nam
 def test_missing_package_is_named_with_its_remedy(tmp_path):
     with pytest.raises(ValueError, match=r"optimisers\]"):
         run(tmp_path, *steps(1), "optim.optimizer._target_=pytorch_optimizer.NoSuch")
+
+
+def test_a_run_that_was_to_end_is_prolonged_as_if_it_never_was(tmp_path):
+    given = ["lr=wsd", "optim.warmup_steps=2"]
+    run(tmp_path / "whole", *steps(7, every=7), *given, "optim.total_steps=40")
+    run(tmp_path / "parts", *steps(4, every=4), *given, "optim.total_steps=5")  # the fall would begin behind step 4
+    run(tmp_path / "parts", *steps(7, every=7), *given, "optim.total_steps=40")
+    assert equal(states(tmp_path / "whole")["raw"], states(tmp_path / "parts")["raw"])

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
-from conftest import tiny_vocoder
+from conftest import tiny_vocoder, voiced
 from test_training import equal, run, states, steps
 
+from audiodiff.losses import DenoisingLoss, PowerTimes
 from audiodiff.training.lit import LitModel
 from audiodiff.training.mel_augment import MelAugment, blurred
 from audiodiff.training.regularise import Regulariser
@@ -113,6 +114,26 @@ def test_noise_and_masks_are_as_large_as_they_are_said_to_be_and_reach_some_clip
     assert bool(((masked == mel) | (masked == quiet)).all())
     half = MelAugment(noise=0.5, probability=0.5)(mel, generator())
     assert 0.4 < float((half != mel).flatten(1).any(1).float().mean()) < 0.6
+
+
+def lit(spoil):
+    loss = DenoisingLoss(PowerTimes())
+    return LitModel(tiny_vocoder(), loss, torch.optim.AdamW, lambda step: 1.0, mel_augment=spoil)
+
+
+def test_network_and_prior_see_the_same_spoilt_mel_while_training_and_the_measured_one_in_validation(monkeypatch):
+    spoilt, clips = lit(MelAugment(noise=0.5)), voiced()[None, :, :8192]
+    model, seen = spoilt.model, []
+    encode, shape = model.denoiser.network.encode, model.prior.shape
+    monkeypatch.setattr(model.denoiser.network, "encode", lambda mel: seen.append(mel) or encode(mel))
+    monkeypatch.setattr(model.prior, "shape", lambda mel: seen.append(mel) or shape(mel))
+    measured = spoilt.analysed(clips)[1]
+    for training in (True, False):
+        spoilt.train(training).terms(clips, generator())
+        by_network, by_prior = seen[-2:]
+        assert torch.equal(by_network, by_prior)
+        assert torch.equal(by_network, measured) != training
+    assert torch.equal(spoilt.terms(clips, generator()).total, lit(None).eval().terms(clips, generator()).total)
 
 
 @pytest.mark.parametrize("given", [{"noise": -1}, {"smooth": [1]}, {"probability": 2}])

@@ -21,6 +21,7 @@ from audiodiff.model import Model, Vocoder
 from audiodiff.nn.discriminators import Discriminators
 from audiodiff.solvers import sample
 from audiodiff.training.lit import LitModel
+from audiodiff.training.lr import scheduled
 from audiodiff.training.parameters import optimizer_of
 
 __all__ = ["LitAdversarial"]
@@ -83,7 +84,7 @@ class LitAdversarial(LitModel):
         """Returns two optimisers and two schedules: of the model, and of the discriminators."""
         sides = ((self.model, self.lr_factors), (self.discriminators, None))
         optimizers = [optimizer_of(self.optimizer, side, factors) for side, factors in sides]
-        return optimizers, [torch.optim.lr_scheduler.LambdaLR(o, self.lr_factor) for o in optimizers]
+        return optimizers, [scheduled(o, self.lr_factor) for o in optimizers]
 
     def unrolled(self, mel: Tensor, calls: int, generator: torch.Generator) -> Tensor:
         """Makes waveforms, [B, 1, F hop], as `Vocoder.generate` does; gradients flow through the last call."""

@@ -12,6 +12,7 @@ from audiodiff.consistency import MelProjection
 from audiodiff.losses import DenoisingLoss, LossTerms
 from audiodiff.model import Model, Vocoder
 from audiodiff.training.finite import FiniteGuard
+from audiodiff.training.lr import scheduled
 from audiodiff.training.mel_augment import MelAugment
 from audiodiff.training.parameters import freeze, optimizer_of
 from audiodiff.training.regularise import Regulariser
@@ -80,7 +81,7 @@ class LitModel(lightning.LightningModule):
     def configure_optimizers(self) -> dict[str, Any]:
         """Returns the optimiser and the learning rate's schedule, which moves every step."""
         optimizer = optimizer_of(self.optimizer, self.model, self.lr_factors)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.lr_factor)
+        schedule = scheduled(optimizer, self.lr_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def analysed(self, clips: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,8 +1,11 @@
 """How the learning rate changes over a run, as a factor of its largest value."""
 
 import math
+from collections.abc import Callable
 
-__all__ = ["Constant", "WarmupCosine", "WarmupStableDecay"]
+import torch
+
+__all__ = ["Constant", "WarmupCosine", "WarmupStableDecay", "scheduled"]
 
 
 class Constant:
@@ -77,3 +80,12 @@ class WarmupStableDecay(WarmupCosine):
         done = min(1.0, max(0.0, (step - (self.total_steps - length)) / length))
         rise = min(1.0, (step + 1) / max(1, self.warmup_steps))
         return rise * (1 - (1 - self.final_factor) * math.sqrt(done))
+
+
+def scheduled(optimizer: torch.optim.Optimizer, factor: Callable[[int], float]) -> torch.optim.lr_scheduler.LambdaLR:
+    """Lets the learning rate follow a factor of the step.
+
+    A function hides the factor's attributes, which torch would keep in checkpoints and bring back: a run that is
+    prolonged goes by the configuration, not by the end that it once had.
+    """
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factor(step))
