@@ -26,7 +26,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from audiodiff import adapters, audio, devices, files
-from audiodiff.compose import plain
+from audiodiff.compose import check_overrides, plain
 from audiodiff.config import build, conf_dir
 from audiodiff.data import ClipData, labels_of
 from audiodiff.mel_check import MelStatistics
@@ -264,5 +264,17 @@ def main(cfg: DictConfig) -> None:
         print(json.dumps({name: round(value, 5) for name, value in sorted(metrics.items())}))
 
 
-if __name__ == "__main__":
+def checked_main() -> None:
+    """Runs `main` if the command line names settings that there are; several jobs are checked by Hydra, one by one."""
+    arguments = sys.argv[1:]
+    if not any(a.startswith(("-", "hydra", "+hydra")) for a in arguments):
+        try:
+            check_overrides(arguments)
+        except ValueError as error:
+            print(f"audiodiff.train: {error}", file=sys.stderr)
+            sys.exit(2)
     main()
+
+
+if __name__ == "__main__":
+    checked_main()

@@ -8,6 +8,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 import audiodiff.compose  # noqa: F401 — registers the resolvers that the files use
+from audiodiff.compose import check_overrides
 from audiodiff.config import build, conf_dir
 from audiodiff.losses import DenoisingLoss
 from audiodiff.model import Model
@@ -55,3 +56,21 @@ def test_every_choice_trains_for_two_steps(tmp_path, choice):
 def test_an_unknown_experiment_is_named():
     with pytest.raises(ConfigCompositionException, match="nonsense"):
         composed("experiment=nonsense")
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("daat.path=x", "data.path"),
+        ("optim.optimizer.lrr=1", "optim.optimizer.lr"),
+        ("optim=adamm", "optim=adam"),
+        ("scheduel=cosine", "schedule"),
+    ],
+)
+def test_unknown_setting_or_choice_is_told_with_what_was_meant(typed, meant):
+    with pytest.raises(ValueError, match=rf"did you mean {meant}\w*\?\)"):
+        check_overrides(["data.path=recordings", typed])
+
+
+def test_what_there_is_passes_the_check():
+    check_overrides(["data.path=recordings", "optim=adam", "+trainer.limit_val_batches=1"])
