@@ -64,7 +64,7 @@ class WarmupStableDecay(WarmupCosine):
         decay: Share of the steps in which it falls.
 
     >>> factor = WarmupStableDecay(10, 100, 0.1, decay=0.2)
-    >>> factor(9), factor(80), factor(85), factor(100)
+    >>> factor(9), factor(80), factor(85), round(factor(100), 6)
     (1.0, 1.0, 0.55, 0.1)
     """
 
