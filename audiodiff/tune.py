@@ -8,7 +8,7 @@ import logging
 import subprocess
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,9 @@ from audiodiff.train import train
 __all__ = ["tune"]
 
 log = logging.getLogger(__name__)
+LOSS = frozenset(
+    ["distance", "loss", "mel", "prediction", "prior", "schedule", "stage", "start", "terms", "times", "weighting"]
+)
 
 
 class Pruning(Callback):
@@ -55,6 +58,7 @@ def tune(cfg: DictConfig) -> Path | None:
         ValueError: The configuration makes no sense, or nothing in it can be trained.
     """
     given = plain(cfg)
+    _comparable(given["metric"], given["space"])
     study = Study(
         given["folder"],
         given["study"],
@@ -67,20 +71,29 @@ def tune(cfg: DictConfig) -> Path | None:
     )
 
     def objective(trial: Any, values: dict[str, Any], folder: Path) -> float:
-        overrides = [f"{name}={_written(value)}" for name, value in values.items()]
+        overrides = [f"{name}={value}" for name, value in values.items()]
         log.info("trial %d: %s", trial.number, " ".join(overrides))
-        run = composed([*given["base"], *overrides, f"run_dir={folder}", "verdict=false", "resume=auto"])
+        heard = f"verdict={str(given['metric'].startswith('lsd/')).lower()}"
+        run = composed([*given["base"], *overrides, f"run_dir={folder}", heard, "resume=auto"])
         metrics = train(run, callbacks=[Pruning(trial, given["metric"])])
         if given["metric"] not in metrics:
-            raise ValueError(f"metric={given['metric']}: training gives {', '.join(sorted(metrics))}")
+            raise LookupError(f"metric={given['metric']}: training gives {', '.join(sorted(metrics))}")
         return metrics[given["metric"]]
 
-    study.run(objective, given["n_trials"])
+    try:
+        study.run(objective, given["n_trials"], {"base": given["base"], "metric": given["metric"]})
+    except LookupError as error:  # no result of a trial: all would end so
+        raise ValueError(str(error)) from None
     return write_report(study, given["base"], given["metric"])
 
 
-def _written(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+def _comparable(metric: str, space: Mapping[str, Any]) -> None:
+    """Raises ValueError if what is searched changes what a loss means: then the least loss is not the best sound."""
+    changing = [name for name in space if not LOSS.isdisjoint(name.split("."))]
+    if metric.startswith(("valid/", "train/")) and changing:
+        raise ValueError(
+            f"metric={metric} means something else for every {changing[0]}: compare what is heard, metric=lsd/model"
+        )
 
 
 def _helpers(count: int, arguments: Sequence[str]) -> list[subprocess.Popen[bytes]]:
@@ -103,7 +116,7 @@ def main(cfg: DictConfig) -> None:
     finally:
         for helper in helpers:
             helper.wait()
-    print(best)
+    print(best or "no trial is complete: all were pruned or could not be trained")
 
 
 if __name__ == "__main__":

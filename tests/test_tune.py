@@ -9,11 +9,14 @@ import time
 
 import pytest
 import yaml
+from hydra import compose, initialize_config_dir
 
-from audiodiff.compose import composed
+from audiodiff.compose import composed, plain
+from audiodiff.config import conf_dir
 from audiodiff.searching import Study, write_report
 from audiodiff.searching.report import experiment_of
 from audiodiff.searching.study import checked
+from audiodiff.tune import tune
 
 optuna = pytest.importorskip("optuna")
 SPACE = {"x": {"low": -3.0, "high": 3.0}, "y": {"choices": ["a", "b"]}, "n": {"low": 1, "high": 64, "log": True}}
@@ -69,14 +72,54 @@ def test_values_that_cannot_be_trained_are_failures_and_a_study_of_nothing_else_
             raise ValueError("odd")
         return bowl(trial, values, folder)
 
-    study.run(picky, 3)
-    assert states(study).count("FAIL") == 2
+    study.run(picky, 5)
+    assert states(study) == ["COMPLETE", "FAIL"] * 2 + ["COMPLETE"]
+    assert study.failures() == ["odd", "odd"]
+    write_report(study, [], "loss")
+    assert "3 trials are complete, 2 could not be trained.\n- odd\n" in (tmp_path / "some" / "report.md").read_text()
 
     def never(trial, values, folder):
         raise ValueError("width must divide")
 
-    with pytest.raises(ValueError, match="first 3 trials could not be trained: width must divide"):
+    with pytest.raises(ValueError, match="first trials could not be trained: width must divide"):
         Study(tmp_path / "none", "bowl", SPACE).run(never, 3)
+
+
+def test_what_exceeds_memory_or_is_not_finite_is_a_result_and_ends_no_study(tmp_path):
+    study = Study(tmp_path, "bowl", SPACE)
+
+    def hungry(trial, values, folder):
+        if trial.number == 1:
+            raise RuntimeError("out of memory\nsecond line")
+        return float("nan") if trial.number == 2 else bowl(trial, values, folder)
+
+    study.run(hungry, 4)
+    assert states(study) == ["COMPLETE", "FAIL", "PRUNED", "COMPLETE"]
+    assert study.failures() == ["out of memory"]
+
+
+def test_suggestions_are_a_function_of_seed_and_number(tmp_path):
+    def values(folder, seed):
+        study = Study(tmp_path / folder, "bowl", SPACE, startup_trials=3, seed=seed)
+        study.run(bowl, 3)
+        again = Study(tmp_path / folder, "bowl", SPACE, startup_trials=3, seed=seed)
+        again.run(bowl, 8)
+        return [trial.params for trial in again.study.get_trials(deepcopy=False)]
+
+    one, same, other = values("one", 0), values("same", 0), values("other", 1)
+    assert one == same
+    assert one != other
+    assert len({params["x"] for params in one}) == 8
+
+
+def test_study_that_was_asked_another_question_is_not_gone_on_with(tmp_path):
+    study = Study(tmp_path, "bowl", SPACE)
+    study.run(bowl, 2, {"metric": "loss"})
+    Study(tmp_path, "bowl", SPACE).run(bowl, 3, {"metric": "loss"})
+    with pytest.raises(ValueError, match=r"holds a study with metric=loss.*another study=NAME"):
+        Study(tmp_path, "bowl", SPACE).run(bowl, 4, {"metric": "error"})
+    with pytest.raises(ValueError, match="holds a study with space="):
+        Study(tmp_path, "bowl", {"x": {"low": 0, "high": 1}}).run(bowl, 4, {"metric": "loss"})
 
 
 def test_trial_of_a_dead_process_is_failed_and_done_again_in_its_folder(tmp_path):
@@ -109,6 +152,19 @@ def test_trial_that_lives_is_left_alone(tmp_path):
     assert states(study) == ["COMPLETE"]
 
 
+def test_trial_that_has_not_shown_itself_yet_is_not_taken_for_the_dead_one_before_it(tmp_path):
+    study = Study(tmp_path, "bowl", SPACE)
+    study.study.enqueue_trial({"x": 0.0, "y": "a", "n": 1}, user_attrs={"goes_on": 0, "again": 1})
+    folder = tmp_path / "trials" / "0"
+    folder.mkdir()
+    (folder / "alive.json").write_text(json.dumps({"trial": 7, "host": "elsewhere", "pid": 1}))
+    os.utime(folder / "alive.json", (0, 0))
+    study.study.ask()
+    assert study.revive() == []
+    study.stale_seconds = -1.0
+    assert study.revive() == [0]
+
+
 @pytest.mark.parametrize(
     "space",
     [{}, {"x": {"low": 1, "high": 0}}, {"x": {"choices": []}}, {"x": 3}, {"x": {"low": 0, "high": 1, "log": True}}],
@@ -131,24 +187,52 @@ def test_report_names_the_best_and_what_mattered(tmp_path):
     assert (tmp_path / "importance.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_best_experiment_composes_to_the_values_that_were_found(tmp_path):
-    values = {"times": "early", "optim.optimizer.lr": 2e-3, "ema_decay": 0.98}
-    text = experiment_of(["experiment=quickstart", "trainer.max_steps=7"], values)
+@pytest.mark.parametrize(
+    ("base", "values"),
+    [
+        (["experiment=quickstart", "trainer.max_steps=7"], {"times": "early", "optim.optimizer.lr": 2e-3}),
+        (["experiment=quickstart", "terms=[stft,phase]"], {"optim.optimizer.lr": 1e-5, "ema_decay": 0.98}),
+        (["data.path=recordings", "lr=wsd"], {"terms": "[mel,stft]", "optim": "lion"}),
+        (["experiment=quickstart", "freeze=[denoiser.network.stages.0.*]", "data.path='a b'"], {"schedule": "laplace"}),
+    ],
+)
+def test_best_experiment_composes_to_the_values_that_were_found(tmp_path, base, values):
     (tmp_path / "experiment").mkdir()
-    (tmp_path / "experiment" / "best.yaml").write_text(text)
-    from hydra import compose, initialize_config_dir
-
-    from audiodiff.config import conf_dir
-
+    (tmp_path / "experiment" / "best.yaml").write_text(experiment_of(base, values))
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = compose("train", [f"hydra.searchpath=[file://{tmp_path}]", "experiment=best"])
-    plain = composed(["experiment=quickstart"])
-    assert cfg.optim.optimizer.lr == 2e-3
-    assert cfg.trainer.max_steps == 7
-    assert cfg.ema_decay == 0.98
-    assert cfg.loss.times._target_ == composed(["times=early", "data.path=x"]).loss.times._target_
-    assert cfg.model.denoiser.network.width == plain.model.denoiser.network.width
-    assert yaml.safe_load(text)
+        found = compose("train", [f"hydra.searchpath=[file://{tmp_path}]", "experiment=best"])
+    wanted = composed([*base, *(f"{name}={value}" for name, value in values.items())])
+    assert plain(found) == plain(wanted)
+    assert plain(found) != plain(composed(base))
+
+
+@pytest.mark.parametrize("space", ["loss", {"model.denoiser.schedule": {"choices": [1]}}])
+def test_losses_that_mean_different_things_are_not_compared(tmp_path, space):
+    chosen = ["space=loss"] if space == "loss" else []
+    cfg = tuned(*chosen, f"folder={tmp_path}")
+    if not chosen:
+        cfg.space = space
+    with pytest.raises(ValueError, match=r"metric=valid/loss means something else.*metric=lsd/model"):
+        tune(cfg)
+
+
+def tuned(*overrides):
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return compose("tune", list(overrides))
+
+
+@pytest.mark.parametrize("space", sorted(path.stem for path in (conf_dir() / "space").glob("*.yaml")))
+def test_every_space_is_one_of_overrides_that_there_are(space):
+    for name, entry in checked_space(tuned(f"space={space}")).items():
+        values = entry.get("choices") or [entry["low"], entry["high"]]
+        for value in values:
+            assert composed(["experiment=quickstart", f"{name}={value}"])
+
+
+def checked_space(cfg):
+    space = plain(cfg.space)
+    checked(space)
+    return space
 
 
 TINY = [

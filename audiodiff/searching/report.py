@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from audiodiff import audio
-from audiodiff.searching.study import Study
+from audiodiff.searching.study import Study, rounded
 
 __all__ = ["experiment_of", "write_report"]
 
@@ -32,6 +32,8 @@ def write_report(study: Study, base: Sequence[str], metric: str) -> Path | None:
     for trial in complete[:SHOWN]:
         values = " | ".join(_short(trial.params.get(name)) for name in names)
         lines.append(f"| {trial.number} | {trial.value:.5f} | {values} |")
+    lines += ["", f"{len(complete)} trials are complete, {len(study.failures())} could not be trained."]
+    lines += [f"- {error}" for error in sorted(set(study.failures()))]
     weights = _importances(study)
     lines += ["", "Importance (PED-ANOVA, Watanabe et al., 2023, arXiv:2304.10255), of the best against all:", ""]
     lines += [f"- {name}: {weight:.2f}" for name, weight in weights.items()] or ["- too few trials to tell"]
@@ -41,7 +43,7 @@ def write_report(study: Study, base: Sequence[str], metric: str) -> Path | None:
     if weights:
         _plot(weights, study.folder / "importance.png")
     place.parent.mkdir(exist_ok=True)
-    _write(place, experiment_of(base, complete[0].params))
+    _write(place, experiment_of(base, {name: rounded(value) for name, value in complete[0].params.items()}))
     return place
 
 
@@ -68,15 +70,19 @@ def experiment_of(base: Sequence[str], values: dict[str, Any]) -> str:
         if name == "experiment":
             continue
         if (conf_dir() / name).is_dir():
-            defaults.append({f"override /{name}": value})
+            defaults.append({f"override /{name}": _plain(value)})
             continue
         *path, leaf = name.split(".")
         place = tree
         for part in path:
             place = place.setdefault(part, {})
-        place[leaf] = yaml.safe_load(value) if isinstance(value, str) else value
+        place[leaf] = _plain(value)
     text = yaml.safe_dump({"defaults": [*defaults, "_self_"]} | tree, sort_keys=False)
     return f"# @package _global_\n{text}"
+
+
+def _plain(value: Any) -> Any:
+    return yaml.safe_load(value) if isinstance(value, str) else value
 
 
 def _importances(study: Study) -> dict[str, float]:

@@ -1,7 +1,9 @@
 """A study in a folder: what is tried next, by whom, and what becomes of a trial whose process died."""
 
 import json
+import math
 import os
+import random
 import socket
 import threading
 import time
@@ -28,7 +30,7 @@ class Study:
         space: Values by name of an override: `low`, `high`, `log`, `step`, or `choices`.
         pruner: One of PRUNERS.
         startup_trials: Drawn at random and never pruned.
-        seed: Of the suggestions; each process adds its own number.
+        seed: Of the suggestions: those of trial n are a function of seed, n and what has ended by then.
         stale_seconds: Without a sign of life after which a trial is dead.
         retries: How often a trial is done again.
 
@@ -61,28 +63,36 @@ class Study:
         self.study = optuna.create_study(
             study_name=name,
             storage=JournalStorage(JournalFileBackend(str(self.folder / "journal.log"))),
-            sampler=optuna.samplers.TPESampler(
-                seed=seed + os.getpid(), n_startup_trials=startup_trials, constant_liar=True
-            ),
+            sampler=_sampler(seed, startup_trials),
             pruner=_pruner(pruner, startup_trials),
             load_if_exists=True,
         )
 
     def ended(self) -> int:
-        """Counts the trials that came to an end, pruned ones too."""
-        from optuna.trial import TrialState
+        """Counts the trials that came to an end: pruned ones, too, and those that could not be trained."""
+        return len(self._trials("COMPLETE", "PRUNED")) + len(self.failures())
 
-        return len(self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
+    def failures(self) -> list[str]:
+        """Says why trials could not be trained; those of dead processes, which are done again, are not among them."""
+        return [t.user_attrs["error"] for t in self._trials("FAIL") if "error" in t.user_attrs]
 
-    def run(self, objective: Callable[[Any, dict[str, Any], Path], float], n_trials: int) -> None:
+    def run(
+        self,
+        objective: Callable[[Any, dict[str, Any], Path], float],
+        n_trials: int,
+        question: Mapping[str, Any] | None = None,
+    ) -> None:
         """Works on trials until so many have ended, whoever ended them.
 
         Args:
             objective: Maps a trial (to report to), its values and its folder to what is minimised.
             n_trials: Of the whole study.
-        """
-        import optuna
+            question: What all trials share; a study that was asked another does not go on.
 
+        Raises:
+            ValueError: The study was asked another question, or the first trials all could not be trained.
+        """
+        self._ask_the_same({"space": self.space} | dict(question or {}))
         while self.ended() < n_trials:
             self.revive()
             trial = self.study.ask()
@@ -90,21 +100,48 @@ class Study:
             folder = self.folder / "trials" / str(trial.user_attrs.get("goes_on", trial.number))
             folder.mkdir(parents=True, exist_ok=True)
             with _Alive(folder, trial.number):
-                try:
-                    self.study.tell(trial, objective(trial, values, folder))
-                except optuna.TrialPruned:
-                    self.study.tell(trial, state=optuna.trial.TrialState.PRUNED)
-                except ValueError as error:  # a configuration that cannot be is a result
-                    trial.set_user_attr("error", str(error))
-                    self.study.tell(trial, state=optuna.trial.TrialState.FAIL)
-                    self._give_up_if_all_fail()
+                self._try(objective, trial, values, folder)
+            if len(self.failures()) >= 3 and not self._trials("COMPLETE", "PRUNED"):
+                raise ValueError(f"the first trials could not be trained: {self.failures()[-1]}")
+
+    def _try(
+        self, objective: Callable[[Any, dict[str, Any], Path], float], trial: Any, values: dict[str, Any], folder: Path
+    ) -> None:
+        import optuna
+
+        try:
+            value = objective(trial, values, folder)
+        except optuna.TrialPruned:
+            self.study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+        except (ValueError, RuntimeError) as error:  # what cannot be, or does not fit into memory, is a result
+            trial.set_user_attr("error", (str(error).strip() or type(error).__name__).splitlines()[0])
+            self.study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        else:
+            lost = not math.isfinite(value)  # the worst result, which suggestions learn from; a failure teaches nothing
+            self.study.tell(trial, **({"state": optuna.trial.TrialState.PRUNED} if lost else {"values": value}))
+
+    def _ask_the_same(self, question: dict[str, Any]) -> None:
+        asked = self.study.user_attrs.get("question")
+        if asked is None:
+            self.study.set_user_attr("question", question)
+        for name in question if asked is not None else ():
+            if asked.get(name) != json.loads(json.dumps(question[name])):
+                raise ValueError(
+                    f"{self.folder} holds a study with {name}={asked.get(name)}: results of another {name} cannot be "
+                    "compared with its; give another study=NAME"
+                )
+
+    def _trials(self, *states: str) -> list[Any]:
+        from optuna.trial import TrialState
+
+        return self.study.get_trials(deepcopy=False, states=tuple(TrialState[state] for state in states))
 
     def revive(self) -> list[int]:
         """Marks trials whose process is gone as failed, and queues their values anew; returns their numbers."""
         from optuna.trial import TrialState
 
         dead = []
-        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        for trial in self._trials("RUNNING"):
             place = trial.user_attrs.get("goes_on", trial.number)
             if not self._is_dead(self.folder / "trials" / str(place), trial):
                 continue
@@ -123,23 +160,15 @@ class Study:
             told = json.loads((folder / "alive.json").read_text(encoding="utf-8"))
             silent = time.time() - (folder / "alive.json").stat().st_mtime
         except (OSError, ValueError):
+            told = {}
+        if told.get("trial") != trial.number:  # it has not shown itself yet; what lies there is of a trial before it
             begun = trial.datetime_start.timestamp() if trial.datetime_start else 0
             return time.time() - begun > self.stale_seconds
-        if told.get("trial") != trial.number:
-            return silent > self.stale_seconds
         here = told["host"] == socket.gethostname()
         return silent > self.stale_seconds or (here and not _exists(told["pid"]))
 
     def _suggested(self, trial: Any) -> dict[str, Any]:
-        return {name: _suggest(trial, name, space) for name, space in self.space.items()}
-
-    def _give_up_if_all_fail(self) -> None:
-        from optuna.trial import TrialState
-
-        trials = self.study.get_trials(deepcopy=False)
-        failed = [t for t in trials if t.state == TrialState.FAIL and "error" in t.user_attrs]
-        if len(failed) >= 3 and not self.ended():
-            raise ValueError(f"the first {len(failed)} trials could not be trained: {failed[-1].user_attrs['error']}")
+        return {name: rounded(_suggest(trial, name, space)) for name, space in self.space.items()}
 
 
 def checked(space: Mapping[str, Mapping[str, Any]]) -> None:
@@ -155,12 +184,42 @@ def checked(space: Mapping[str, Mapping[str, Any]]) -> None:
             raise ValueError(f"space: {name} runs over {entry['low']}: a range with log: true is positive")
 
 
+def rounded(value: Any) -> Any:
+    """Rounds what is not a whole number to six digits, so that it is the same in a command, a file and a table.
+
+    >>> rounded(0.00123456789), rounded("early"), rounded(64)
+    (0.00123457, 'early', 64)
+    """
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
 def _suggest(trial: Any, name: str, entry: Mapping[str, Any]) -> Any:
     if "choices" in entry:
         return trial.suggest_categorical(name, list(entry["choices"]))
     given = {"log": bool(entry.get("log", False))} | ({"step": entry["step"]} if "step" in entry else {})
     whole = isinstance(entry["low"], int) and isinstance(entry["high"], int)
     return (trial.suggest_int if whole else trial.suggest_float)(name, entry["low"], entry["high"], **given)
+
+
+def _sampler(seed: int, startup_trials: int) -> Any:
+    """Makes a sampler whose suggestions for a trial depend on its number and what has ended, not on who asks."""
+    from optuna.samplers import BaseSampler, TPESampler
+
+    def tpe(*key: Any) -> TPESampler:
+        own = random.Random("/".join(map(str, (seed, *key)))).getrandbits(32)
+        return TPESampler(seed=own, n_startup_trials=startup_trials, constant_liar=True)
+
+    class Numbered(BaseSampler):
+        def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, Any]:
+            return tpe().infer_relative_search_space(study, trial)
+
+        def sample_relative(self, study: Any, trial: Any, search_space: dict[str, Any]) -> dict[str, Any]:
+            return tpe(trial.number).sample_relative(study, trial, search_space)
+
+        def sample_independent(self, study: Any, trial: Any, param_name: str, param_distribution: Any) -> Any:
+            return tpe(trial.number, param_name).sample_independent(study, trial, param_name, param_distribution)
+
+    return Numbered()
 
 
 def _pruner(name: str, startup_trials: int) -> Any:
