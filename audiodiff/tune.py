@@ -1,7 +1,8 @@
-"""Searches training configurations: `python -m audiodiff.tune study=mine n_trials=20`.
+"""Searches training configurations: `python -m audiodiff.tune study=mine n_trials=20 data.path=recordings`.
 
-Any number of processes may run the same command; they share the study, and what one of them leaves when it is killed is
-taken up by the others. A grid needs no study: `python -m audiodiff.train --multirun optim.optimizer.lr=1e-3,3e-3`.
+What conf/tune.yaml does not know is an override of training, which all trials share. Any number of processes may run
+the same command; they share the study, and what one of them leaves when it is killed is taken up by the others. A grid
+needs no study: `python -m audiodiff.train --multirun optim.optimizer.lr=1e-3,3e-3`.
 """
 
 import logging
@@ -14,6 +15,7 @@ from typing import Any
 
 import hydra
 import lightning
+from hydra.core.global_hydra import GlobalHydra
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
 
@@ -102,11 +104,32 @@ def _helpers(count: int, arguments: Sequence[str]) -> list[subprocess.Popen[byte
     return [subprocess.Popen([sys.executable, "-m", "audiodiff.tune", *own, "workers=1"]) for _ in range(count)]
 
 
+def shared(arguments: Sequence[str]) -> list[str]:
+    """Gathers the overrides of training among arguments into one of `base`.
+
+    >>> shared(["study=mine", "optim=lion", "seed=3", "freeze=[a,b]", "--cfg", "job"])
+    ['study=mine', 'seed=3', '--cfg', 'job', 'base=["optim=lion", "freeze=[a,b]"]']
+    """
+    import yaml
+
+    known = {"hydra", "space", *yaml.safe_load((conf_dir() / "tune.yaml").read_text(encoding="utf-8"))}
+
+    def trains(argument: str) -> bool:
+        name, given, _ = argument.lstrip("+~").partition("=")
+        return bool(given) and not argument.startswith("-") and name.partition(".")[0] not in known
+
+    theirs = [argument for argument in arguments if trains(argument)]
+    own = [argument for argument in arguments if not trains(argument)]
+    quoted = ['"' + argument.replace('"', '\\"').replace("${", "\\${") + '"' for argument in theirs]
+    return [*own, f"base=[{', '.join(quoted)}]"] if theirs else own
+
+
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="tune")
 def main(cfg: DictConfig) -> None:
     """Runs `tune` on the configuration that Hydra composes, with helpers if there are to be several."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore")
+    GlobalHydra.instance().clear()  # has done its part: trials compose their own
     helpers = _helpers(cfg.workers - 1, sys.argv[1:])
     try:
         best = tune(cfg)
@@ -120,4 +143,5 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    sys.argv[1:] = shared(sys.argv[1:])
     main()

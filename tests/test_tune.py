@@ -16,7 +16,7 @@ from audiodiff.config import conf_dir
 from audiodiff.searching import Study, write_report
 from audiodiff.searching.report import experiment_of
 from audiodiff.searching.study import checked
-from audiodiff.tune import tune
+from audiodiff.tune import shared, tune
 
 optuna = pytest.importorskip("optuna")
 SPACE = {"x": {"low": -3.0, "high": 3.0}, "y": {"choices": ["a", "b"]}, "n": {"low": 1, "high": 64, "log": True}}
@@ -206,6 +206,14 @@ def test_best_experiment_composes_to_the_values_that_were_found(tmp_path, base, 
     assert plain(found) != plain(composed(base))
 
 
+def test_overrides_of_training_reach_every_trial_as_they_were_typed():
+    typed = ["freeze=[denoiser.network.stages.0.*]", "data.path='a b'", "+info.of=${name}", "terms=[stft,phase]"]
+    cfg = tuned(*shared(["study=mine", "space=network", *typed, "seed=3"]))
+    assert plain(cfg)["base"] == typed
+    assert (cfg.study, cfg.seed) == ("mine", 3)
+    assert composed(plain(cfg)["base"]).info.of == "run"
+
+
 @pytest.mark.parametrize("space", ["loss", {"model.denoiser.schedule": {"choices": [1]}}])
 def test_losses_that_mean_different_things_are_not_compared(tmp_path, space):
     chosen = ["space=loss"] if space == "loss" else []
@@ -247,24 +255,26 @@ TINY = [
     "trainer.max_steps=30",
     "trainer.val_check_interval=10",
     "trainer.checkpoint_every=5",
+    "log_every=1",
 ]
 
 
 @pytest.mark.slow
 def test_two_processes_share_a_study_and_one_of_them_is_killed(tmp_path):
-    base = f"base=[experiment=quickstart,{','.join(TINY)}]".replace("dilations=[1]", "dilations=[1]")
-    call = [sys.executable, "-m", "audiodiff.tune", "n_trials=4", base, f"folder={tmp_path}", "stale_seconds=15"]
+    given = ["n_trials=4", f"folder={tmp_path}", "stale_seconds=15"]
+    call = [sys.executable, "-m", "audiodiff.tune", *given, "experiment=quickstart", *TINY]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     given = {"env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     one, other = (subprocess.Popen(call, **given) for _ in range(2))
     deadline = time.monotonic() + 200
     trial = None
-    while trial is None and time.monotonic() < deadline:
+    while trial is None and one.poll() is None and time.monotonic() < deadline:
         for path in tmp_path.glob("trials/*/alive.json"):
             told = json.loads(path.read_text() or "{}")
             if told.get("pid") == one.pid and (path.parent / "metrics.jsonl").is_file():
                 trial = path.parent
         time.sleep(0.05)
+    assert one.poll() is None, one.communicate()[0]
     os.kill(one.pid, signal.SIGKILL)
     one.wait(30)
     out, _ = other.communicate(timeout=300)
