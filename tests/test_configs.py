@@ -17,8 +17,9 @@ EXPERIMENTS = sorted(path.stem for path in (conf_dir() / "experiment").glob("*.y
 GROUPS = {
     f"{path.parent.name}={path.stem}"
     for path in conf_dir().glob("*/*.yaml")
-    if path.parent.name not in ("experiment", "data")
+    if path.parent.name not in ("experiment", "data", "space")  # space is of conf/tune.yaml
 }
+NEEDED = {"continual=ewc": ["continual.manifest=old.jsonl"]}
 
 
 def composed(*overrides):
@@ -37,7 +38,7 @@ def test_every_experiment_builds_its_model_loss_and_optimiser(experiment):
 
 @pytest.mark.parametrize("choice", sorted(GROUPS))
 def test_every_choice_of_every_group_composes_and_resolves(choice):
-    cfg = composed(choice, "data.path=recordings")
+    cfg = composed(choice, "data.path=recordings", *NEEDED.get(choice, []))
     assert OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)["model"]["_target_"]
 
 
