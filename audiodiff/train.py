@@ -3,19 +3,19 @@
 `train(cfg)` does everything and can be called from a test or a search; `main` only lets Hydra make `cfg`.
 """
 
+import contextlib
 import json
 import logging
 import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import hydra
 import lightning
-import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
@@ -28,14 +28,15 @@ from omegaconf import DictConfig, OmegaConf
 from audiodiff import adapters, audio, devices, files
 from audiodiff.compose import check_overrides, plain
 from audiodiff.config import build, conf_dir
-from audiodiff.data import ClipData, labels_of
+from audiodiff.data import labels_of
 from audiodiff.mel_check import MelStatistics
 from audiodiff.model import Model, Vocoder
 from audiodiff.nn.adapters import adapt
 from audiodiff.recordings import Recording, measure_level, read_manifest, usable
+from audiodiff.searching.sweep import tell
 from audiodiff.training.averaging import EMA
 from audiodiff.training.callbacks import Checkpoints, ClipsPerSecond, Previews, Throughput
-from audiodiff.training.continual import Anchor, fisher_of, forgetting, judged
+from audiodiff.training.continual import anchor_of, forgetting, judged
 from audiodiff.training.loaders import ClipLoaders, recordings_for, shards_of
 from audiodiff.training.transfer import transfer
 from audiodiff.training.verdict import sound_of, untrained, verdict
@@ -43,6 +44,7 @@ from audiodiff.training.verdict import sound_of, untrained, verdict
 __all__ = ["train"]
 
 log = logging.getLogger(__name__)
+ANEW = "say resume=false, or another name=, to begin anew"
 PREVIEW_SECONDS = 10  # longer recordings are not previewed
 
 
@@ -87,8 +89,10 @@ def train(cfg: DictConfig, callbacks: Sequence[Callback] = ()) -> dict[str, floa
         lr_factors=everything["lr_factors"],
     )
     if everything["continual"]:
-        lit.anchor = _anchor(everything, lit, run_dir, resumed)
+        lit.anchor = anchor_of(everything, lit, run_dir, resumed is not None)
     before = None
+    if cfg.forgetting and resumed is not None and not (run_dir / "forgetting.json").is_file():
+        raise ValueError(f"{resumed}: began without forgetting=, so what it knew is not known; leave it out, or {ANEW}")
     if cfg.forgetting and resumed is None:
         before = judged(model, read_manifest(cfg.forgetting))
         forgetting(before, before, run_dir / "forgetting.json")
@@ -106,7 +110,8 @@ def train(cfg: DictConfig, callbacks: Sequence[Callback] = ()) -> dict[str, floa
         run_dir,
     )
     lit.guard.sources = lambda: loaders.sources(trainer)
-    trainer.fit(lit, weights_only=True, datamodule=loaders, ckpt_path=None if resumed is None else str(resumed))
+    with _fitting(resumed):
+        trainer.fit(lit, weights_only=True, datamodule=loaders, ckpt_path=None if resumed is None else str(resumed))
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     if trainer.is_global_zero:
         files.export(run_dir / "last.ckpt", run_dir / "model.safetensors")
@@ -118,21 +123,16 @@ def train(cfg: DictConfig, callbacks: Sequence[Callback] = ()) -> dict[str, floa
     return metrics
 
 
-def _anchor(everything: dict[str, Any], lit: Any, run_dir: Path, resumed: Path | None) -> Anchor:
-    """Makes the anchor of a run that begins, or reads that of a run that goes on."""
-    given, path = everything["continual"], run_dir / "anchor.safetensors"
-    anchor = Anchor(lit.model, given["weight"])
-    if resumed is not None:
-        anchor.load(path)
-        return anchor
-    if given["manifest"]:
-        data, rate = everything["data"], lit.model.sample_rate
-        clips = ClipData(read_manifest(given["manifest"]), data["n_samples"], rate, seed=everything["seed"])
-        generator = torch.Generator().manual_seed(everything["seed"])
-        losses = [lambda n=n: lit.terms(clips[n][None], generator).total.mean() for n in range(given["clips"])]
-        anchor.fisher = fisher_of(lit.model, losses)
-    anchor.save(path)
-    return anchor
+@contextlib.contextmanager
+def _fitting(resumed: Path | None) -> Iterator[None]:
+    """Says in a line that a checkpoint is of another model than the configuration makes."""
+    try:
+        yield
+    except RuntimeError as error:
+        if resumed is None or "loading state_dict" not in str(error):
+            raise
+        told = " ".join(str(error).split())[:200]
+        raise ValueError(f"{resumed}: is of another model than this configuration makes ({told} …); {ANEW}") from None
 
 
 def _forgetting(run_dir: Path, manifest: str, before: dict[str, float] | None) -> None:
@@ -243,6 +243,14 @@ def _told(error: ValueError) -> str:
     return text.splitlines()[-1].removeprefix("ValueError: ") if "in DataLoader worker process" in text else text
 
 
+def _of_its_own(cfg: DictConfig, job: Any) -> str:
+    """Says where a job of a sweep has its run: in one folder each would go on with the one before it."""
+    given = [o for o in job.overrides.task if o.startswith("run_dir=")]
+    if given and "$" not in given[0]:
+        raise ValueError(f"{given[0]} is one folder for all jobs: say hydra.sweep.dir=FOLDER, each has its own in it")
+    return cfg.run_dir if given else job.runtime.output_dir
+
+
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")
 def main(cfg: DictConfig) -> None:
     """Runs `train` on the configuration that Hydra composes."""
@@ -251,15 +259,20 @@ def main(cfg: DictConfig) -> None:
     warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
     warnings.filterwarnings("ignore", category=FutureWarning)
     job = HydraConfig.get()
-    if job.mode == RunMode.MULTIRUN and not any(o.startswith("run_dir=") for o in job.overrides.task):
-        cfg.run_dir = job.runtime.output_dir  # each job of a sweep is a run of its own
+    sweeps = job.mode == RunMode.MULTIRUN
     try:
+        if sweeps:
+            cfg.run_dir = _of_its_own(cfg, job)
         metrics = train(cfg)
     except ValueError as error:
-        if os.environ.get("HYDRA_FULL_ERROR"):
-            raise
+        if sweeps:
+            tell(job.runtime.output_dir, job.overrides.task, {}, _told(error))
+        if sweeps or os.environ.get("HYDRA_FULL_ERROR"):
+            raise  # Hydra goes on with the other jobs, and ends with this error
         print(f"audiodiff.train: {_told(error)}", file=sys.stderr)
         sys.exit(2)
+    if sweeps and rank_zero_only.rank == 0:
+        print(tell(job.runtime.output_dir, job.overrides.task, metrics), file=sys.stderr)
     if rank_zero_only.rank == 0:
         print(json.dumps({name: round(value, 5) for name, value in sorted(metrics.items())}))
 

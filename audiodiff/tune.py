@@ -19,7 +19,7 @@ from hydra.core.global_hydra import GlobalHydra
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
 
-from audiodiff.compose import composed, plain
+from audiodiff.compose import check_overrides, composed, plain
 from audiodiff.config import conf_dir
 from audiodiff.searching import Study, write_report
 from audiodiff.train import train
@@ -60,7 +60,6 @@ def tune(cfg: DictConfig) -> Path | None:
         ValueError: The configuration makes no sense, or nothing in it can be trained.
     """
     given = plain(cfg)
-    _comparable(given["metric"], given["space"])
     study = Study(
         given["folder"],
         given["study"],
@@ -71,6 +70,9 @@ def tune(cfg: DictConfig) -> Path | None:
         given["stale_seconds"],
         given["retries"],
     )
+    _comparable(given["metric"], given["space"])
+    first = [f"{name}={(entry.get('choices') or [entry['low']])[0]}" for name, entry in given["space"].items()]
+    check_overrides([*given["base"], *first])
 
     def objective(trial: Any, values: dict[str, Any], folder: Path) -> float:
         overrides = [f"{name}={value}" for name, value in values.items()]

@@ -68,8 +68,11 @@ def test_commands_of_a_page_are_ones_that_there_are(page):
             parser.parse_intermixed_args(words[2:])
         elif words[0] == "audiodiff":
             assert words[1].startswith("-"), words
-        elif words[:3] == ["python", "-m", "audiodiff.train"]:
-            composed([word for word in words[3:] if word not in ("-m", "--multirun")])
+        elif words[:3] == ["python", "-m", "audiodiff.train"] and "--config-dir" not in words:
+            given = [word for word in words[3:] if not word.startswith("-")]
+            if len(given) < len(words[3:]):  # a grid: of each choice, the first
+                given = [re.sub(r"=([^,\[{]+),.*", r"=\1", word) for word in given]
+            composed(given)
         elif words[0].startswith("python") and words[1:2] and words[1].endswith(".py"):
             assert (ROOT / words[1]).is_file(), words
 

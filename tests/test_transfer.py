@@ -1,10 +1,12 @@
 """What another model knew is taken, carried over where frequency says how, or named; adapters add to it and merge."""
 
 import json
+import shutil
 
 import pytest
 import torch
 from conftest import tiny_vocoder
+from test_continual import manifest
 from test_training import TINY, equal, run, states, steps
 from torch import nn
 
@@ -198,3 +200,14 @@ def test_adapter_of_another_model_is_refused(adapted, tmp_path):
 def test_adapter_that_cannot_be_is_refused(given):
     with pytest.raises(ValueError, match=r"at least 1|matches no weight"):
         adapt(tiny_vocoder(), **({"targets": TARGETS} | given))
+
+
+@pytest.mark.parametrize(
+    "given", ["adapter=lora", "model.denoiser.network.width=32", "continual=l2-sp", "forgetting={old}"]
+)
+def test_run_does_not_resume_as_what_it_did_not_begin_as(adapted, tmp_path, given):
+    shutil.copytree(adapted / "base", tmp_path / "base")
+    given = given.format(old=manifest(tmp_path / "old.jsonl"))
+    with pytest.raises(ValueError, match=r"last.ckpt: (is of another model|began without).*resume=false"):
+        run(tmp_path / "base", *steps(4), given)
+    run(tmp_path / "base", *steps(1), given, "resume=false")

@@ -229,6 +229,18 @@ def tuned(*overrides):
         return compose("tune", list(overrides))
 
 
+def test_names_that_there_are_not_are_told_before_the_first_trial(tmp_path):
+    for wrong in ("base=[n_trails]", "+space.optim.optimizer.rate={choices: [1]}"):
+        cfg = tuned(f"folder={tmp_path}")
+        if wrong.startswith("base"):
+            cfg.base = ["n_trails=3"]
+        else:
+            cfg.space = {"optim.optimizer.rate": {"choices": [1]}}
+        with pytest.raises(ValueError, match=r"(n_trails|optim.optimizer.rate): there is no such setting"):
+            tune(cfg)
+    assert not list(tmp_path.glob("trials/*"))
+
+
 @pytest.mark.parametrize("space", sorted(path.stem for path in (conf_dir() / "space").glob("*.yaml")))
 def test_every_space_is_one_of_overrides_that_there_are(space):
     for name, entry in checked_space(tuned(f"space={space}")).items():
@@ -287,17 +299,41 @@ def test_two_processes_share_a_study_and_one_of_them_is_killed(tmp_path):
     assert str(tmp_path / "experiment" / "best.yaml") in out
 
 
-@pytest.mark.slow
-def test_grid_gives_each_combination_a_run_of_its_own(tmp_path):
+def grid(folder, *overrides):
     call = [sys.executable, "-m", "audiodiff.train", "--multirun", "experiment=quickstart", *TINY, "verdict=false"]
-    call += ["trainer.max_steps=2", "trainer.val_check_interval=2", "seed=0,1", "optim.optimizer.lr=1e-3,3e-3"]
     call = [word for word in call if word not in ("trainer.max_steps=30", "trainer.val_check_interval=10")]
+    call += ["trainer.max_steps=2", "trainer.val_check_interval=2", f"hydra.sweep.dir={folder}", *overrides]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(
-        [*call, f"hydra.sweep.dir={tmp_path}"], env=environment, capture_output=True, text=True, timeout=300
-    )
+    return subprocess.run(call, env=environment, capture_output=True, text=True, timeout=300)
+
+
+@pytest.mark.slow
+def test_grid_gives_each_combination_a_run_of_its_own_and_tells_all_of_them(tmp_path):
+    done = grid(tmp_path, "seed=0,1", "optim.optimizer.lr=1e-3,3e-3")
     assert done.returncode == 0, done.stderr
     runs = sorted(tmp_path.glob("*/model.safetensors"))
     assert len(runs) == 4
+    assert len({frozenset(p.name for p in run.parent.iterdir() if "events" not in p.name) for run in runs}) == 1
     configs = [yaml.safe_load((run.parent / "config.yaml").read_text()) for run in runs]
     assert len({(c["seed"], c["optim"]["optimizer"]["lr"]) for c in configs}) == 4
+    lines = (tmp_path / "summary.md").read_text().splitlines()
+    assert lines[0] == "| job | seed | optim.optimizer.lr | valid/loss |"
+    assert len(lines) == 6
+
+
+@pytest.mark.slow
+def test_grid_goes_on_behind_a_combination_that_cannot_be(tmp_path):
+    done = grid(tmp_path, "model.denoiser.network.n_heads=3,2")
+    assert done.returncode != 0
+    assert [path.parent.name for path in tmp_path.glob("*/model.safetensors")] == ["1"]
+    good, bad = (tmp_path / "summary.md").read_text().splitlines()[2:]
+    assert good.startswith("| 1 | 2 | ")
+    assert bad.startswith("| 0 | 3 | ")
+    assert "n_heads=3" in bad
+
+
+@pytest.mark.slow
+def test_grid_in_one_folder_is_refused(tmp_path):
+    done = grid(tmp_path, "seed=0,1", f"run_dir={tmp_path / 'one'}")
+    assert "is one folder for all jobs: say hydra.sweep.dir=FOLDER" in done.stderr
+    assert not list(tmp_path.rglob("model.safetensors"))

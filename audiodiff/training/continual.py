@@ -9,18 +9,20 @@ go. References: Li et al., 2018, arXiv:1802.01483 (L2-SP); Kirkpatrick et al., 2
 import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from audiodiff import audio
+from audiodiff.data import ClipData
 from audiodiff.metrics import score
 from audiodiff.model import Model, Vocoder
-from audiodiff.recordings import Recording
+from audiodiff.recordings import Recording, read_manifest
 from audiodiff.resynthesis import resynthesise
 
-__all__ = ["Anchor", "fisher_of", "forgetting", "judged"]
+__all__ = ["Anchor", "anchor_of", "fisher_of", "forgetting", "judged"]
 
 JUDGED = {"pesq_wb": 1, "stoi": 1, "log_mel_l1": -1, "mr_stft": -1, "lsd_db": -1}  # 1: more is better
 
@@ -87,6 +89,38 @@ def fisher_of(model: nn.Module, losses: Iterable[Callable[[], Tensor]]) -> dict[
     if not count or not mean > 0:
         raise ValueError("the old data gave no gradient: is continual.manifest what the model was trained on?")
     return {name: f / mean for name, f in found.items()}
+
+
+def anchor_of(config: dict[str, Any], lit: Any, run_dir: Path, resumed: bool) -> Anchor:
+    """Makes the anchor of a run that begins, or reads that of a run that goes on.
+
+    Args:
+        config: Of the run, plain.
+        lit: Whose loss on old clips says which weights matter.
+        run_dir: Keeps `anchor.safetensors`.
+        resumed: Whether the run goes on.
+
+    Raises:
+        ValueError: The run goes on, but began without.
+    """
+    given, path = config["continual"], run_dir / "anchor.safetensors"
+    anchor = Anchor(lit.model, given["weight"])
+    if resumed:
+        if not path.is_file():
+            raise ValueError(
+                f"{run_dir / 'last.ckpt'}: began without continual=, so where to hold it is not known; "
+                "say resume=false, or another name=, to begin anew"
+            )
+        anchor.load(path)
+        return anchor
+    if given["manifest"]:
+        data, rate = config["data"], lit.model.sample_rate
+        clips = ClipData(read_manifest(given["manifest"]), data["n_samples"], rate, seed=config["seed"])
+        generator = torch.Generator().manual_seed(config["seed"])
+        losses = [lambda n=n: lit.terms(clips[n][None], generator).total.mean() for n in range(given["clips"])]
+        anchor.fisher = fisher_of(lit.model, losses)
+    anchor.save(path)
+    return anchor
 
 
 @torch.no_grad()
