@@ -100,8 +100,10 @@ def to_pcm(waveform: Tensor) -> tuple[np.ndarray, int]:
     samples = waveform.detach().cpu().float().numpy().T
     if not np.isfinite(samples).all():
         raise ValueError("the waveform holds values that are NaN or infinite; the model or its input is broken")
-    clipped = int((np.abs(samples) > 1).sum())
-    return np.rint(np.clip(samples, -1, 1) * 32767).astype(np.int16), clipped
+    clipped = int((samples > 1).sum() + (samples < -1).sum())
+    scaled = np.clip(samples, -1, 1)  # one copy, and no further ones: a sound may last an hour
+    scaled *= 32767
+    return np.rint(scaled, out=scaled).astype(np.int16), clipped
 
 
 def lowered(waveform: Tensor) -> tuple[Tensor, float]:

@@ -17,8 +17,18 @@ from torch import Tensor
 
 from audiodiff.mel import MelSpec
 from audiodiff.octaves import LIMIT, RELAXATION, Octave, lowest_octave
+from audiodiff.streams import Reach
 
-__all__ = ["LIMIT", "RELAXATION", "MelProjection", "coarse_to_fine", "fit_magnitudes", "magnitudes_of", "with_phase"]
+__all__ = [
+    "LIMIT",
+    "RELAXATION",
+    "MelProjection",
+    "coarse_to_fine",
+    "fit_magnitudes",
+    "magnitudes_of",
+    "reach_of",
+    "with_phase",
+]
 
 
 def fit_magnitudes(spec: MelSpec, magnitudes: Tensor, mel: Tensor, n_iter: int) -> Tensor:
@@ -65,13 +75,14 @@ class MelProjection:
         octave, signal, previous = self.octave, waveform[:, 0], None
         for n in range(self.n_iter):
             ahead = spectrum = octave.stft(signal)
-            found = magnitudes_of(spectrum)
+            power = power_of(spectrum)
+            found = power.sqrt()
             factor = octave.gains(found)
             if self.extrapolation and self.n_iter > 1:
-                phase = spectrum * (1 / found)
+                phase = spectrum * power.rsqrt()
                 if n:
                     ahead = torch.sub(phase, previous, alpha=self.extrapolation)
-                    factor = factor * (found / magnitudes_of(ahead))
+                    factor = factor * found * power_of(ahead).rsqrt()
                 previous = phase
             signal = octave.istft(ahead * factor)
         return signal[:, None]
@@ -102,9 +113,20 @@ def coarse_to_fine(spec: MelSpec, mel: Tensor, spectrum: Tensor, rounds: Sequenc
     return Octave(spec, mel).istft(spectrum)[:, None]
 
 
+def reach_of(spec: MelSpec, n_iter: int) -> Reach:
+    """Returns how far so many rounds look: a sample is under frames that begin a window earlier and end one later."""
+    return Reach(n_iter * spec.win_length, n_iter * spec.win_length)
+
+
 def magnitudes_of(spectrum: Tensor) -> Tensor:
     """Returns |spectrum|, at least 1e-12."""
-    return spectrum.abs().clamp(min=1e-12)
+    return power_of(spectrum).sqrt()
+
+
+def power_of(spectrum: Tensor) -> Tensor:
+    """Returns |spectrum|², at least 1e-24; several times as fast as the absolute value of complex numbers."""
+    squares = torch.view_as_real(spectrum).square()
+    return (squares[..., 0] + squares[..., 1]).clamp(min=1e-24)
 
 
 def with_phase(magnitudes: Tensor, spectrum: Tensor) -> Tensor:

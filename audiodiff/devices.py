@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
-__all__ = ["CHOICES", "cpu_threads", "peak_memory_mib", "precision_for", "resolve"]
+__all__ = ["CHOICES", "cpu_threads", "peak_memory_mib", "precision_for", "release_memory", "resolve", "take_turn"]
 
 CHOICES = ("auto", "cpu", "cuda", "mps")
 
@@ -28,6 +28,12 @@ def resolve(name: str = "auto") -> torch.device:
     if not present[name]:
         raise ValueError(f"device {name} is not present on this machine: use --device auto or --device cpu")
     return torch.device(name)
+
+
+def take_turn(rank: int) -> None:
+    """Makes the rank-th CUDA card, counted round, that which "cuda" means in this process; does nothing without one."""
+    if cards := torch.cuda.device_count():
+        torch.cuda.set_device(rank % cards)
 
 
 def precision_for(device: torch.device) -> str:
@@ -71,3 +77,15 @@ def cpu_threads(n: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def release_memory() -> None:
+    """Gives what is freed, and kept for later by the C library, back to the system; does nothing but on glibc.
+
+    In a server whose work is done by changing threads, each leaves such remains: 640 MiB grew to 1,040 under twenty
+    visitors, and stay at 600 with it.
+    """
+    import ctypes
+
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)

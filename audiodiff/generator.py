@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from audiodiff.base_model import Model
 from audiodiff.denoisers import Conditioned, Denoise, Denoiser
 from audiodiff.guidance import Guided
-from audiodiff.model import Model
+from audiodiff.noise import NoiseField
 from audiodiff.priors import Identity
 from audiodiff.solvers import Solver, sample
 from audiodiff.solvers.base import Callback
@@ -102,7 +103,8 @@ class Generator(Model):
         if float(times[0]) != start.time:
             raise ValueError(f"times begin at {float(times[0]):g}, the start at {start.time:g}: make them equal")
         denoise = self.denoise(batch, label, guidance)
-        noise, generators = self._noise(batch, whole, seed)
+        field = NoiseField(range(seed, seed + batch))
+        noise = field.draw(torch.empty(batch, 1, whole, device=self.device))
         shape = self.prior.shape(noise)
         x = start(noise, noise, lambda waveform: self.prior.encode(waveform, shape), self.denoiser.schedule)
         x = sample(
@@ -110,7 +112,7 @@ class Generator(Model):
             solver or self.solver,
             x,
             times,
-            generator=generators,
+            generator=field,
             callback=callback,
         )
         return self.prior.decode(x, shape)[..., :n_samples]

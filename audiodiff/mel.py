@@ -15,12 +15,15 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from audiodiff.config import choose
 from audiodiff.filterbank import band_weights, mel_filters
 from audiodiff.stft import envelope, hann, istft, stft
 
 __all__ = ["LogMel", "MelSpec", "band_weights", "mel_filters"]
+
+AT_ONCE = 4096  # frames that are transformed together: bounds the memory that a long recording takes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,19 +169,20 @@ class MelSpec:
 
     def stft(self, waveform: Tensor) -> Tensor:
         """Transforms [B, T] to the complex frames under this mel, [B, F, n_fft // 2 + 1]."""
-        frames = stft(waveform, self._window(waveform), self.hop_length, self.padding, self.pad_mode)
+        frames = stft(waveform, self.window(waveform), self.hop_length, self.padding, self.pad_mode)
         return frames[:, : waveform.shape[-1] // self.hop_length] if self.drop_last else frames
 
     def istft(self, spectrum: Tensor, weights: Tensor | None = None) -> Tensor:
         """Inverts `stft` to [B, F hop_length]; `weights` as from `envelope`, to compute them once for many frames."""
-        window, length = self._window(spectrum.real), spectrum.shape[-2] * self.hop_length
+        window, length = self.window(spectrum.real), spectrum.shape[-2] * self.hop_length
         return istft(spectrum, window, self.hop_length, self.padding, length, weights)
 
     def envelope(self, n_frames: int, like: Tensor) -> Tensor:
         """Computes the weights of `istft`, in the dtype and on the device of a tensor."""
-        return envelope(self._window(like), n_frames, self.hop_length)
+        return envelope(self.window(like), n_frames, self.hop_length)
 
-    def _window(self, like: Tensor) -> Tensor:
+    def window(self, like: Tensor) -> Tensor:
+        """Returns the window, [n_fft], in the dtype and on the device of a tensor."""
         return hann(self.win_length, self.n_fft, 1.0, like.dtype, like.device)
 
     def of_bands(self, bands: Tensor) -> Tensor:
@@ -256,8 +260,16 @@ class LogMel(nn.Module):
                 f"the waveform has {waveform.shape[-1]} samples ({waveform.shape[-1] / spec.sample_rate:.3f} s at "
                 f"{spec.sample_rate} Hz); at least {spec.min_samples} are needed: give a longer recording"
             )
-        magnitude = spec.stft(waveform[:, 0]).abs()
+        padded = functional.pad(waveform, spec.padding, mode=spec.pad_mode)[:, 0]
+        frames = (padded.shape[-1] - spec.n_fft) // spec.hop_length + 1
+        frames = min(frames, waveform.shape[-1] // spec.hop_length) if spec.drop_last else frames
+        return spec.of_bands(torch.cat([self._bands(padded, k, frames) for k in range(0, frames, AT_ONCE)], dim=1))
+
+    def _bands(self, padded: Tensor, first: int, frames: int) -> Tensor:
+        """Computes the band values of frames from a first one on, [B, up to AT_ONCE, M]."""
+        spec, last = self.spec, min(first + AT_ONCE, frames) - 1
+        part = padded[:, first * spec.hop_length : last * spec.hop_length + spec.n_fft]
+        magnitude = stft(part, spec.window(part), spec.hop_length, (0, 0), spec.pad_mode).abs()
         if spec.eps:
             magnitude = (magnitude.square() + spec.eps).sqrt()
-        bands = (magnitude if spec.power == 1 else magnitude**spec.power) @ mel_filters(spec, waveform)
-        return spec.of_bands(bands)
+        return (magnitude if spec.power == 1 else magnitude**spec.power) @ mel_filters(spec, part)

@@ -6,130 +6,24 @@
 There is one way to sound, `generate`: the command line, the training preview and the demo page all call it.
 """
 
-import math
-from collections.abc import Callable, Sequence
-from typing import Any, Self
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from audiodiff.chunks import Chunked
+from audiodiff.base_model import Model
 from audiodiff.consistency import MelProjection
 from audiodiff.denoisers import Conditioned, Denoise, Denoiser, Refined
 from audiodiff.mel import LogMel, MelSpec
+from audiodiff.noise import NoiseField
 from audiodiff.priors import Prior
-from audiodiff.schedules import GRIDS, even_times, explicit
-from audiodiff.solvers import DDIM, Solver, sample
-from audiodiff.solvers.base import Callback, white_noise
+from audiodiff.schedules import explicit
+from audiodiff.solvers import Solver, sample
+from audiodiff.solvers.base import Callback
 from audiodiff.starts import PureNoise, Start
+from audiodiff.streaming import Sampling, chunk_of, look_ahead, streamed
 
 __all__ = ["Model", "Vocoder"]
-
-
-class Model(nn.Module):
-    """Holds what a vocoder and a generator share: a denoiser, where and how to sample, and how to be saved.
-
-    Args:
-        denoiser: Network, prediction and schedule.
-        prior: What is diffused.
-        sample_rate: Hz.
-        hop_length: Signals are a multiple of this long.
-        start: Where sampling starts unless told otherwise.
-        steps: Solver steps unless told otherwise.
-        solver: How to step unless told otherwise.
-        times: Grids of times that were searched for this model (`audiodiff tune-times`); the one that has as many steps
-            as are asked for, and begins where sampling starts, is used unless told otherwise.
-    """
-
-    config: dict[str, Any]  # the section from which this object was built; `files.save` writes it
-    info: dict[str, Any]  # licence, data, level, training: what `audiodiff info` prints
-
-    def __init__(
-        self,
-        denoiser: Denoiser,
-        prior: Prior,
-        sample_rate: int,
-        hop_length: int,
-        start: Start,
-        steps: int,
-        solver: Solver | None = None,
-        times: Sequence[Sequence[float]] | None = None,
-    ) -> None:
-        super().__init__()
-        self.denoiser = denoiser
-        self.prior = prior
-        self.sample_rate = sample_rate
-        self.hop_length = hop_length
-        self.start = start
-        self.steps = steps
-        self.solver = solver or DDIM()
-        self.times = [explicit(grid) for grid in times or []]
-        self.config = {}
-        self.info = {}
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.parameters()).device
-
-    def save(self, path: Any) -> None:
-        """Writes PATH.safetensors and PATH.json; see `audiodiff.files.save`."""
-        from audiodiff import files
-
-        files.save(self, path)
-
-    @classmethod
-    def load(cls, path: Any, device: str | torch.device = "cpu", weights: str = "ema") -> Self:
-        """Reads a shipped name, a .safetensors file, a run folder or a .ckpt; see `audiodiff.files.load`."""
-        from audiodiff import files
-
-        model = files.load(path, device, weights)
-        if not isinstance(model, cls):
-            raise ValueError(f"{path}: holds a {type(model).__name__}, and a {cls.__name__} is wanted")
-        return model
-
-    @classmethod
-    def from_pretrained(
-        cls, name: Any, revision: str | None = None, device: str | torch.device = "cpu", weights: str = "ema"
-    ) -> Self:
-        """Loads a file, a run's folder or a shipped name, and owner/name from the hub if there is none of these.
-
-        Raises:
-            ValueError: There is no such model, or it is of another kind.
-        """
-        from audiodiff import files, hub
-
-        try:
-            path = files.locate(name)
-        except ValueError:
-            if not hub.NAME.fullmatch(str(name)):
-                raise
-            path = hub.fetch(str(name), revision)
-        return cls.load(path, device, weights)
-
-    def push_to_hub(self, name: str, private: bool = False) -> str:
-        """Puts the model on the hub as owner/name; see `audiodiff.hub.push`."""
-        from audiodiff import hub
-
-        return hub.push(self, name, private)
-
-    def grid(self, steps: int | None = None, start: float = 1.0, solver: Solver | None = None) -> Tensor:
-        """Returns the times that `generate` walks by default, [steps + 1]: searched ones, else the solver's."""
-        steps, schedule = self.steps if steps is None else steps, self.denoiser.schedule
-        for times in self.times:
-            if len(times) == steps + 1 and float(times[0]) == start:
-                return times
-        if math.isinf(float(schedule.log_snr(torch.tensor(start, dtype=torch.float64)))):
-            return even_times(steps, start)  # nothing is even in log-SNR from zero SNR on
-        return GRIDS[(solver or self.solver).grid](schedule, steps, start)
-
-    def _noise(self, batch: int, n_samples: int, seed: int) -> tuple[Tensor, list[torch.Generator]]:
-        """Draws white noise, [batch, 1, n_samples], and returns the generators, from which solvers may draw on.
-
-        Clip i has its own, on the CPU, seeded with seed + i: a clip depends neither on its batch nor on the device.
-        """
-        generators = [torch.Generator().manual_seed(seed + i) for i in range(batch)]
-        return white_noise(torch.empty(batch, 1, n_samples), generators).to(self.device), generators
 
 
 class Vocoder(Model):
@@ -192,39 +86,115 @@ class Vocoder(Model):
             solver: How to step; the model's own by default.
             times: Grid of times from the start's time to 0, [steps + 1]; that of `grid` by default.
             start: Where to start; the model's own by default.
-            chunk_frames: Mel frames that go through the network at once; bounds memory, changes nothing else.
+            chunk_frames: Mel frames that are worked on at once; bounds memory, changes nothing else. By default a mel
+                of more than 60 s is cut into such of 30 s, unless something is known of the whole sound.
             known: Wraps the denoiser in what else is known of the sound, as `restoration` does.
-            callback: Called after each step with its index and the diffused signal.
+            callback: Called after each step with its index and the diffused signal; of a chunk, if there are chunks.
 
         Raises:
-            ValueError: The mel has the wrong shape or is not finite, steps or times make no grid.
+            ValueError: The mel has the wrong shape or is not finite, steps or times make no grid, or what is known
+                concerns the whole sound, and chunks are asked for.
         """
         self.check_mel(mel)
-        mel, start = mel.to(self.device, torch.float32), start or self.start
-        shape = self.prior.shape(mel)
-        noise, generators = self._noise(len(mel), mel.shape[-1] * self.hop_length, seed)
+        sampling = self.sampling(steps, solver, times, start, seed, callback)
+        if chunk_frames is None and known is None:
+            chunk_frames = chunk_of(self, mel.shape[-1])
+        if chunk_frames is not None:
+            if known is not None:
+                raise ValueError("what is known of a whole sound cannot be cut: leave out chunk_frames")
+            return _gathered(
+                streamed(self, [mel], sampling, chunk_frames, mel.shape[-1]), mel.shape[-1] * self.hop_length
+            )
+        mel = mel.to(self.device, torch.float32)
+        noise = sampling.noise(len(mel))
+        x = self.begin(mel, sampling.start, noise)
+        denoise = self.bind(mel)
+        x = sample(
+            known(denoise) if known else denoise, sampling.solver, x, sampling.times, generator=noise, callback=callback
+        )
+        return self.land(mel, x)
+
+    def stream(
+        self,
+        pieces: Iterable[Tensor],
+        *,
+        steps: int | None = None,
+        solver: Solver | None = None,
+        times: Tensor | None = None,
+        start: Start | None = None,
+        seed: int = 0,
+        chunk_frames: int = 1,
+        callback: Callback | None = None,
+    ) -> Iterator[Tensor]:
+        """Makes waveforms, [B, 1, any hop], while mel frames arrive; together they are what `generate` makes of all.
+
+        What is heard lags `look_ahead` frames behind what has arrived. The fewer frames come at once, the more often
+        their neighbours are worked on again.
+
+        Args:
+            pieces: Log-mel spectrograms, [B, M, any], one after the other.
+            chunk_frames: Frames that are gathered before they are worked on.
+            steps, solver, times, start, seed, callback: As for `generate`.
+
+        Raises:
+            ValueError: As for `generate`; what was yielded before remains good.
+        """
+        return streamed(self, pieces, self.sampling(steps, solver, times, start, seed, callback), chunk_frames)
+
+    def look_ahead(
+        self,
+        steps: int | None = None,
+        solver: Solver | None = None,
+        start: Start | None = None,
+        times: Tensor | None = None,
+    ) -> int:
+        """Returns after how many further mel frames `stream` knows what a frame sounds like."""
+        return look_ahead(self, self.sampling(steps, solver, times, start))
+
+    def sampling(
+        self,
+        steps: int | None = None,
+        solver: Solver | None = None,
+        times: Tensor | None = None,
+        start: Start | None = None,
+        seed: int = 0,
+        callback: Callback | None = None,
+    ) -> Sampling:
+        """Fills in what is left open.
+
+        Raises:
+            ValueError: Steps or times make no grid, or it begins elsewhere than the start.
+        """
+        start = start or self.start
         times = self.grid(steps, start.time, solver) if times is None else times
         if float(times[0]) != start.time:
             raise ValueError(f"times begin at {float(times[0]):g}, the start at {start.time:g}: make them equal")
-        denoise = self._bind(mel, shape, chunk_frames)
-        denoise = known(denoise) if known else denoise
-        x = start(mel, noise, lambda waveform: self.prior.encode(waveform, shape), self.denoiser.schedule)
-        x = sample(denoise, solver or self.solver, x, times, generator=generators, callback=callback)
-        return MelProjection(self.mel, mel, self.finish)(self.prior.decode(x, shape))
+        return Sampling(start, solver or self.solver, explicit(times), seed, callback)
 
-    def _bind(self, mel: Tensor, shape: Tensor, chunk_frames: int | None) -> Denoise:
-        """Makes the denoiser of one utterance: conditioned, in chunks if asked, projected onto the mel."""
-        condition = self.denoiser.network.encode(mel)
-        denoise: Denoise = Conditioned(self.denoiser, condition)
-        if chunk_frames is not None:
-            denoise = Chunked(self.denoiser, condition, chunk_frames * self.hop_length)
+    def begin(self, mel: Tensor, start: Start, noise: NoiseField) -> Tensor:
+        """Makes the signal from which sampling starts, [B, 1, F hop], in the diffused space."""
+        shape, drawn = self.prior.shape(mel), noise.draw(mel.new_empty(len(mel), 1, mel.shape[-1] * self.hop_length))
+        return start(mel, drawn, lambda waveform: self.prior.encode(waveform, shape), self.denoiser.schedule)
+
+    def bind(self, mel: Tensor) -> Denoise:
+        """Makes the denoiser of a mel: conditioned on it, and projected onto it."""
+        denoise = Conditioned(self.denoiser, self.denoiser.network.encode(mel))
         if not self.projections:
             return denoise
-        project = MelProjection(self.mel, mel, self.projections)
+        shape, project = self.prior.shape(mel), MelProjection(self.mel, mel, self.projections)
         return Refined(denoise, lambda x: self.prior.encode(project(self.prior.decode(x, shape)), shape))
 
-    def check_mel(self, mel: Tensor, convention: MelSpec | None = None) -> None:
+    def land(self, mel: Tensor, x: Tensor) -> Tensor:
+        """Maps what sampling ends with to a waveform, [B, 1, F hop], and projects it onto the mel."""
+        return MelProjection(self.mel, mel, self.finish)(self.prior.decode(x, self.prior.shape(mel)))
+
+    def check_mel(self, mel: Tensor, convention: MelSpec | None = None, whole: bool = True) -> None:
         """Checks the shape and the values of log-mels, [B, M, F], of this model's convention or of another.
+
+        Args:
+            mel: What is checked.
+            convention: In what it is; the model's own by default.
+            whole: Whether it must be long enough to be a sound of its own.
 
         Raises:
             ValueError: The mel has the wrong shape, is too short, or is not finite.
@@ -237,10 +207,20 @@ class Vocoder(Model):
             raise ValueError(f"the mel is {shape}; this model wants [{spec.n_mels} bands, frames]{remedy}")
         if not mel.shape[2]:
             raise ValueError("the mel has no frames: give at least one")
-        if mel.shape[2] * spec.hop_length < spec.min_samples:
+        if whole and mel.shape[2] * spec.hop_length < spec.min_samples:
             raise ValueError(
                 f"the mel has {mel.shape[2]} frames of {spec.hop_length} samples; at least {spec.min_samples} samples "
                 "are needed: give a longer mel"
             )
         if not bool(torch.isfinite(mel).all()):
             raise ValueError("the mel holds values that are NaN or infinite: apply the floor before the logarithm")
+
+
+def _gathered(pieces: Iterable[Tensor], length: int) -> Tensor:
+    """Joins pieces, [B, 1, any], to [B, 1, length]; never holds them twice."""
+    whole, done = None, 0
+    for piece in pieces:
+        whole = piece.new_empty(*piece.shape[:-1], length) if whole is None else whole
+        whole[..., done : done + piece.shape[-1]] = piece
+        done += piece.shape[-1]
+    return whole

@@ -13,12 +13,19 @@ from torch import Tensor
 
 from audiodiff.mdct import imdct, mdct
 from audiodiff.mel import MelSpec, band_weights
+from audiodiff.streams import Reach
 
 __all__ = ["Identity", "MelShaped", "Prior"]
 
 
 class Prior(abc.ABC):
-    """Maps waveforms to the diffused space and back, exactly."""
+    """Maps waveforms to the diffused space and back, exactly.
+
+    Attributes:
+        reach: How far, in samples, either map looks, at the mel too.
+    """
+
+    reach: Reach = Reach()
 
     @abc.abstractmethod
     def shape(self, mel: Tensor) -> Tensor:
@@ -84,6 +91,8 @@ class MelShaped(Prior):
         self.block = block
         self.floor = floor
         self.scale = scale
+        side = max(2 * mel.hop_length, 3 * block)  # gains are interpolated between frames, blocks overlap
+        self.reach = Reach(side, side)
 
     def shape(self, mel: Tensor) -> Tensor:
         """Returns the gains g, [B, 1, F hop / block, block]."""

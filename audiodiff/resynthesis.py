@@ -1,14 +1,16 @@
 """Audio → mel → audio: what is behind `audiodiff resynth`, `mel` and `vocode`, the training preview and the demo."""
 
 import dataclasses
+import itertools
 import logging
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from audiodiff import devices
+from audiodiff import devices, streaming
 from audiodiff.mel import LogMel, MelSpec
 from audiodiff.mel_check import MelStatistics, doubt
 from audiodiff.mel_conversion import Conversion
@@ -16,11 +18,12 @@ from audiodiff.model import Vocoder
 from audiodiff.solvers import Solver
 from audiodiff.starts import Start
 
-__all__ = ["Resynthesis", "analyse", "resynthesise", "spectrogram", "vocode"]
+__all__ = ["Resynthesis", "analyse", "resynthesise", "spectrogram", "vocode", "vocode_stream", "watched"]
 
 log = logging.getLogger(__name__)
 DECIBELS = 8.686  # per neper
-BYTES_PER_SAMPLE = 300  # of memory while a sound is made: 290 measured with speech-16k on 20 to 120 s
+BYTES_PER_SAMPLE = 300  # of memory of what is worked on at once: 290 measured with speech-16k on 20 to 120 s
+BYTES_KEPT = 16  # of memory for each sample of a sound that is made in chunks: 12 measured on an hour
 FEWEST_FRAMES = 24  # on which a mel's convention is judged
 
 
@@ -58,7 +61,7 @@ def spectrogram(spec: MelSpec, waveform: Tensor) -> Tensor:
             f"the recording has {length} samples ({length / rate:.3f} s at {rate} Hz); at least "
             f"{(needed - 1) // hop * hop + 1} are needed: give a longer one"
         )
-    padded = functional.pad(waveform, (0, -length % hop))
+    padded = functional.pad(waveform, (0, -length % hop)) if length % hop else waveform
     with torch.inference_mode():
         return torch.cat([LogMel(spec)(channel[None, None]) for channel in padded])
 
@@ -114,7 +117,62 @@ def vocode(
             )[0]
             for channel in mel
         ]
-    return Resynthesis(torch.cat(channels).cpu(), calls.count // len(channels))
+    waveform = torch.cat(channels) if len(channels) > 1 else channels[0]
+    return Resynthesis(waveform.cpu(), calls.count // len(channels))
+
+
+def vocode_stream(
+    vocoder: Vocoder,
+    pieces: Iterable[Tensor],
+    *,
+    steps: int | None = None,
+    solver: Solver | None = None,
+    times: Tensor | None = None,
+    start: Start | None = None,
+    seed: int = 0,
+    chunk_frames: int = 1,
+) -> Iterator[Tensor]:
+    """Turns log-mel frames into sound while they arrive; what is yielded, joined, is what `vocode` makes of them all.
+
+    The sound lags `vocoder.look_ahead(…)` frames behind the mel: 8.3 s for `speech-16k` as it is shipped, whose start
+    looks far ahead, and 1.2 s with `start=MelNoise(vocoder.mel)`.
+
+    Args:
+        vocoder: The model; runs on its device.
+        pieces: One after the other, [C, M, any] with C = 1 or 2.
+        chunk_frames: Frames that are gathered before they are worked on; the fewer, the more is worked on again.
+        steps, solver, times, start, seed: As for `Vocoder.generate`.
+
+    Yields:
+        [C, any], on the CPU.
+
+    Raises:
+        ValueError: A piece has another shape than the first, or is not finite; what was yielded before remains good.
+    """
+    arriving = iter(pieces)
+    first = next(arriving, None)
+    if first is None:
+        raise ValueError("the mel has no frames: give at least one")
+    _check_channels(len(first), "mel")
+    copies = itertools.tee(itertools.chain([first], arriving), len(first))
+    how = {"steps": steps, "solver": solver, "times": times, "start": start, "seed": seed, "chunk_frames": chunk_frames}
+    streams = [vocoder.stream(_channel(copy, number), **how) for number, copy in enumerate(copies)]
+    for together in zip(*streams, strict=True):
+        yield torch.cat(together)[:, 0].cpu()
+
+
+def watched(vocoder: Vocoder, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Passes pieces of a mel, [C, M, any], on, and warns once if the first do not look like the model's convention."""
+    seen: list[Tensor] = []
+    for piece in pieces:
+        if sum(p.shape[-1] for p in seen) < FEWEST_FRAMES:
+            seen.append(piece)
+            _warn_of_doubts(vocoder, torch.cat(seen, -1), vocoder.mel)
+        yield piece
+
+
+def _channel(pieces: Iterable[Tensor], number: int) -> Iterator[Tensor]:
+    return (piece[number : number + 1] for piece in pieces)
 
 
 def resynthesise(
@@ -158,11 +216,13 @@ def resynthesise(
 
 def _check_memory(vocoder: Vocoder, mel: Tensor, convention: MelSpec) -> None:
     seconds = mel.shape[-1] * convention.hop_length / convention.sample_rate
-    needed, free = BYTES_PER_SAMPLE * seconds * vocoder.sample_rate, devices.free_memory(vocoder.device)
+    at_once = min(seconds, streaming.LONG_SECONDS)
+    needed = (BYTES_PER_SAMPLE * at_once + BYTES_KEPT * seconds) * vocoder.sample_rate
+    free = devices.free_memory(vocoder.device)
     if free is not None and needed > free:
         raise ValueError(
-            f"the mel lasts {seconds / 3600:.1f} h, which takes about {needed / 2**30:.0f} GiB of memory, and "
-            f"{free / 2**30:.0f} are free: cut it into pieces"
+            f"the mel lasts {seconds / 3600:.1f} h, which takes about {needed / 2**30:.1f} GiB of memory, and "
+            f"{free / 2**30:.1f} are free: cut it into pieces"
         )
 
 

@@ -11,10 +11,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from audiodiff.consistency import MelProjection, coarse_to_fine, fit_magnitudes, with_phase
+from audiodiff.consistency import MelProjection, coarse_to_fine, fit_magnitudes, reach_of, with_phase
 from audiodiff.denoisers import scales
 from audiodiff.mel import MelSpec, band_weights
 from audiodiff.schedules import Schedule
+from audiodiff.streams import Reach
 
 __all__ = ["CoarseToFine", "GriffinLim", "MelNoise", "PureNoise", "Start", "Variation", "band_magnitudes"]
 
@@ -24,9 +25,15 @@ class Start(abc.ABC):
 
     Attributes:
         time: t at which sampling starts, in (0, 1].
+        reach: How far, in samples, the estimate looks.
     """
 
     time: float = 1.0
+    reach: Reach = Reach()
+
+    def part(self, begin: int, end: int) -> "Start":
+        """Returns the start of the samples from `begin` to `end` alone; itself, unless it holds a recording."""
+        return self
 
     @abc.abstractmethod
     def waveform(self, mel: Tensor, noise: Tensor) -> Tensor | None:
@@ -68,6 +75,7 @@ class MelNoise(Start):
     def __init__(self, mel: MelSpec, time: float = 0.9) -> None:
         self.mel = mel
         self.time = _checked(time)
+        self.reach = reach_of(mel, 1)
 
     def waveform(self, mel: Tensor, noise: Tensor) -> Tensor:
         """Gives the phases of the noise that is added later (so it draws nothing itself) the magnitudes of the mel."""
@@ -99,6 +107,7 @@ class GriffinLim(MelNoise):
             raise ValueError(f"n_iter={n_iter}, momentum={momentum}: need n_iter >= 0 and momentum in [0, 1)")
         self.n_iter = n_iter
         self.momentum = momentum
+        self.reach = reach_of(mel, 1 + n_iter)
 
     def waveform(self, mel: Tensor, noise: Tensor) -> Tensor:
         """Estimates the waveform that has the mel."""
@@ -139,12 +148,13 @@ class CoarseToFine(MelNoise):
                 "need counts of at least 0 and momentum in [0, 1)"
             )
         self.full, self.half, self.quarter, self.eighth = full, half, quarter, eighth
+        self.rounds = (full, half, quarter, eighth)
         self.momentum = momentum
+        self.reach = reach_of(mel, 1 + sum(n + 1 for n in self.rounds if n))  # one more on the way into each octave
 
     def waveform(self, mel: Tensor, noise: Tensor) -> Tensor:
         """Estimates the waveform that has the mel."""
-        rounds = (self.full, self.half, self.quarter, self.eighth)
-        return coarse_to_fine(self.mel, mel, self.spectrum(mel, noise), rounds, self.momentum)
+        return coarse_to_fine(self.mel, mel, self.spectrum(mel, noise), self.rounds, self.momentum)
 
 
 class Variation(Start):
@@ -165,6 +175,10 @@ class Variation(Start):
             raise ValueError(f"the recording is {list(waveform.shape)}: give [B, 1, T]")
         self.recording = waveform
         self.time = _checked(time)
+
+    def part(self, begin: int, end: int) -> Start:
+        """Returns the variation of a part of the recording."""
+        return Variation(self.recording[..., begin:end], self.time)
 
     def waveform(self, mel: Tensor, noise: Tensor) -> Tensor:
         """Returns the recording.

@@ -75,8 +75,8 @@ def overlap_add(frames: Tensor, hop_length: int) -> Tensor:
         frames = torch.nn.functional.pad(frames, (0, laps * hop_length - size))
     # Block l of frame k belongs to row k + l, and lies at block (n l + k n) of memory. Seen with the laps in reverse,
     # the blocks of one row are n - 1 blocks apart: one strided view of the padded frames holds all rows.
-    edge = (laps - 1) * laps * hop_length
-    padded = torch.nn.functional.pad(frames.reshape(*batch, n_frames * laps * hop_length), (edge, edge))
+    edge = frames.new_zeros(*batch, (laps - 1) * laps * hop_length)
+    padded = torch.cat([edge, frames.reshape(*batch, n_frames * laps * hop_length), edge], -1)
     strides = (*padded.stride()[:-1], laps * hop_length, (laps - 1) * hop_length, 1)
     view = padded.as_strided((*batch, n_frames + laps - 1, laps, hop_length), strides, (laps - 1) * hop_length)
     first, *others = view.unbind(-2)

@@ -4,7 +4,7 @@
     python demos/load_page.py http://127.0.0.1:7860 --clients 20 --seconds 120
 
 Every client sends the example again and again, with another seed each time, and compares what it gets with what
-`resynthesise` makes of that seed here. Prints right and wrong answers, failures, and the server's memory four times.
+`resynthesise` makes of that seed here. Prints right and wrong answers, failures, and the server's memory ten times.
 """
 
 import argparse
@@ -65,8 +65,8 @@ def main() -> int:
     threads = [threading.Thread(target=visitors.visit, args=(i,)) for i in range(args.clients)]
     for thread in threads:
         thread.start()
-    for _ in range(4):
-        time.sleep(args.seconds / 4)
+    for _ in range(10):
+        time.sleep(args.seconds / 10)
         memory.append(round(server.memory_info().rss / 2**20))
     for thread in threads:
         thread.join()

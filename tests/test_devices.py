@@ -52,3 +52,13 @@ def test_peak_memory_of_this_process_is_known():
 
 def test_training_precision_on_a_cpu_is_32_bit():
     assert devices.precision_for(torch.device("cpu")) == "32-true"
+
+
+def test_memory_that_is_freed_goes_back_to_the_system(monkeypatch):
+    devices.release_memory()
+
+    def nothing(_name):
+        raise OSError("no such library")
+
+    monkeypatch.setattr("ctypes.CDLL", nothing)
+    devices.release_memory()  # elsewhere than on glibc

@@ -111,8 +111,14 @@ def test_parallel_hops_must_divide_the_largest():
         ParallelNetwork([HybridNetwork(12, 48, **TRUNK), HybridNetwork(16, 64, **TRUNK)])
 
 
-@pytest.mark.parametrize("model", ["vocoder", "subbands", "resolutions", "samples"])
+@pytest.mark.parametrize("model", ["vocoder", "causal", "subbands", "resolutions", "samples"])
 def test_each_contestant_of_the_tournament_is_a_config(model):
     vocoder = build(plain(composed([f"model={model}", "data.path=recordings"]))["model"])
     mel = torch.full((1, 80, 4), -5.0)
     assert vocoder.generate(mel, steps=1).shape == (1, 1, 4 * 256)
+
+
+def test_causal_config_looks_ahead_a_few_windows():
+    made = [build(plain(composed([f"model={m}", "start=mel", "data.path=x"]))["model"]) for m in ("causal", "vocoder")]
+    causal, default = (vocoder.look_ahead(steps=1) * 256 / 16000 for vocoder in made)
+    assert causal < 0.35 < 1 < default  # seconds

@@ -142,7 +142,7 @@ def test_fresh_adapter_changes_nothing_and_a_trained_one_is_what_it_merges_to(do
         for name, parameter in adapted.named_parameters():
             if name in learning:
                 parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator(parameter.numel())))
-    assert not torch.allclose(adapted.generate(mel), plain.generate(mel), atol=1e-3)
+    assert not torch.allclose(adapted.generate(mel), plain.generate(mel), atol=1e-4)
     plain.load_state_dict(merged(adapted.state_dict()))
     assert torch.allclose(adapted.generate(mel), plain.generate(mel), atol=1e-5)
 

@@ -88,7 +88,10 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
         "--start", metavar="NAME", help="noise, mel, griffin-lim or coarse-to-fine (default: the model's own)"
     )
     group.add_argument(
-        "--chunk-seconds", type=float, metavar="S", help="seconds that go through the network at once; bounds memory"
+        "--chunk-seconds",
+        type=float,
+        metavar="S",
+        help="seconds that are worked on at once; bounds memory (default: 30 of a sound of more than 60)",
     )
 
 
@@ -119,6 +122,16 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
 def add_json_option(parser: argparse.ArgumentParser) -> None:
     """Adds --json."""
     parser.add_argument("--json", action="store_true", help="print JSON on standard output")
+
+
+def add_workers_option(parser: argparse.ArgumentParser) -> None:
+    """Adds --workers."""
+    parser.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="share OUT among N processes here and all others that work on it with --workers; what is whole is skipped",
+    )
 
 
 def counts(option: str, text: str) -> list[int]:

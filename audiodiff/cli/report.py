@@ -53,10 +53,10 @@ def work(plan: Plan, do: Callable[[Job], Made], device: "torch.device", as_json:
     from audiodiff import devices
 
     if plan.folder is not None:
-        _create(plan.folder)
+        create(plan.folder)
     with logging_redirect_tqdm():  # disable=None: no bar in a pipe
         jobs = tqdm(plan.jobs, unit="file", disable=None if plan.many else True)
-        results = [_attempt(do, job, plan.many) for job in jobs]
+        results = [attempt(do, job, plan.many) for job in jobs]
     memory = devices.peak_memory_mib(device)
     failed = _tell(results, memory)
     if as_json:
@@ -80,14 +80,15 @@ def summary(results: list[dict[str, Any]], memory: float | None) -> str:
     )
 
 
-def _create(folder: Path) -> None:
+def create(folder: Path) -> None:
+    """Makes the folder of outputs, if it is missing."""
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise ValueError(f"{folder}: cannot be created ({error.strerror}); choose another place") from None
 
 
-def _attempt(do: Callable[[Job], Made], job: Job, go_on: bool) -> dict[str, Any]:
+def attempt(do: Callable[[Job], Made], job: Job, go_on: bool) -> dict[str, Any]:
     """Does a job and times it; keeps its error if others shall follow."""
     paths = {"input": str(job.input), "output": str(job.output)}
     begun = time.perf_counter()

@@ -2,14 +2,19 @@
 
 The output has the model's sample rate and exactly the input's length; stereo is done per channel. Several files or
 folders go into a folder, OUT, with their tree. Beside each OUT.wav lies OUT.wav.json, which says how it was made.
+
+With --workers N a large folder is shared out, on one machine or several; run again, it goes on from what is whole.
 """
 
 import argparse
+import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from audiodiff.cli import common
 from audiodiff.cli.paths import Job, Kinds, Plan, plan
 from audiodiff.cli.report import Made, work
+from audiodiff.cli.workers import make_by_workers
 
 if TYPE_CHECKING:
     from audiodiff.model import Vocoder
@@ -25,30 +30,42 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     common.add_model_options(parser)
     common.add_sampling_options(parser)
     common.add_output_options(parser)
+    common.add_workers_option(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Plans, loads the model, and works."""
     from audiodiff.audio import AUDIO_SUFFIXES
 
-    kinds = Kinds(AUDIO_SUFFIXES, ".wav", beside=(".json",))
-    return make_sounds("resynth", plan(options.inputs, options.out, kinds, options.force), options)
+    return make_sounds("resynth", options, Kinds(AUDIO_SUFFIXES, ".wav", beside=(".json",)))
 
 
-def make_sounds(command: str, jobs: Plan, options: argparse.Namespace) -> int:
-    """Makes the sounds of a plan with the model and the sampling options."""
+def make_sounds(command: str, options: argparse.Namespace, kinds: Kinds) -> int:
+    """Makes the sounds that are asked for, with the model and the sampling options, by one process or several."""
+    shared = options.workers is not None  # what exists is then looked at, and skipped if it is the same
+    jobs = plan(options.inputs, options.out, kinds, options.force or shared)
+    if shared:
+        return make_by_workers(jobs, functools.partial(prepared, command), options)
     vocoder = common.load_vocoder(options)
     return follow(common.recipe_of(command, vocoder, options), jobs, vocoder, options.json)
 
 
+def prepared(command: str, options: argparse.Namespace) -> tuple[Callable[[Job], Made], "Recipe"]:
+    """Loads the model; returns what does a job, and its recipe."""
+    vocoder = common.load_vocoder(options)
+    recipe = common.recipe_of(command, vocoder, options)
+    return functools.partial(_make, vocoder, recipe), recipe
+
+
 def follow(recipe: "Recipe", jobs: Plan, vocoder: "Vocoder", as_json: bool) -> int:
     """Makes the sounds of a plan by a recipe."""
+    return work(jobs, functools.partial(_make, vocoder, recipe), vocoder.device, as_json)
+
+
+def _make(vocoder: "Vocoder", recipe: "Recipe", job: Job) -> Made:
     from audiodiff import recipes, sidecar
 
-    def do(job: Job) -> Made:
-        sound = recipes.make(vocoder, recipe, job.input)
-        job.output.parent.mkdir(parents=True, exist_ok=True)
-        clipped = sidecar.write(job.output, sound, recipe, job.input, vocoder.sample_rate)
-        return Made(sound.waveform.shape[-1] / vocoder.sample_rate, sound.network_calls, clipped)
-
-    return work(jobs, do, vocoder.device, as_json)
+    sound = recipes.make(vocoder, recipe, job.input)
+    job.output.parent.mkdir(parents=True, exist_ok=True)
+    clipped = sidecar.write(job.output, sound, recipe, job.input, vocoder.sample_rate)
+    return Made(sound.waveform.shape[-1] / vocoder.sample_rate, sound.network_calls, clipped)

@@ -5,12 +5,16 @@ axis of channels for stereo. It is in the mel that `audiodiff info` shows of the
 --mel-preset or --mel-spec says: then it is converted, and what that costs is told. The output has frames × hop samples.
 Several files or folders go into a folder, OUT, with their tree.
 Beside each OUT.wav lies OUT.wav.json, which says how it was made.
+With --workers N a large folder is shared out, on one machine or several; run again, it goes on from what is whole.
+
+With --raw - - mel frames come from standard input as 32-bit little-endian floats, band after band and frame after
+frame, and their sound goes to standard output as 16-bit little-endian samples while more are coming.
 """
 
 import argparse
 
-from audiodiff.cli import common
-from audiodiff.cli.paths import Kinds, plan
+from audiodiff.cli import common, pipe
+from audiodiff.cli.paths import Kinds
 from audiodiff.cli.resynth import make_sounds
 
 EXAMPLE = "audiodiff vocode mel.npy out.wav --mel-preset hifigan"
@@ -24,11 +28,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     common.add_mel_options(parser)
     common.add_sampling_options(parser)
     common.add_output_options(parser)
+    common.add_workers_option(parser)
+    parser.add_argument("--raw", action="store_true", help="stream: frames from standard input, samples to output")
 
 
 def run(options: argparse.Namespace) -> int:
     """Plans, loads the model, and works."""
     from audiodiff.mel_files import MEL_SUFFIXES
 
-    kinds = Kinds(MEL_SUFFIXES, ".wav", beside=(".json",))
-    return make_sounds("vocode", plan(options.inputs, options.out, kinds, options.force), options)
+    if options.raw or "-" in [*options.inputs, options.out]:
+        if not (options.raw and options.inputs == ["-"] and options.out == "-"):
+            raise ValueError("a stream goes from standard input to standard output: audiodiff vocode --raw - -")
+        return pipe.run(options)
+    return make_sounds("vocode", options, Kinds(MEL_SUFFIXES, ".wav", beside=(".json",)))

@@ -19,17 +19,19 @@ class WindowedAttention(nn.Module):
         width: Channels.
         n_heads: Heads; must divide the width.
         reach: Frames seen to each side.
+        causal: Whether no frame sees a later one.
 
     Raises:
         ValueError: n_heads does not divide the width.
     """
 
-    def __init__(self, width: int, n_heads: int, reach: int) -> None:
+    def __init__(self, width: int, n_heads: int, reach: int, causal: bool = False) -> None:
         super().__init__()
         if width % n_heads:
             raise ValueError(f"n_heads={n_heads} must divide width={width}")
         self.n_heads = n_heads
         self.reach = reach
+        self.look_ahead = 0 if causal else reach
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
         self.bias = nn.Parameter(torch.zeros(n_heads, 2 * reach + 1))
@@ -55,7 +57,7 @@ class WindowedAttention(nn.Module):
         key = torch.arange(-reach, 2 * reach, device=distance.device) + reach * torch.arange(
             blocks, device=distance.device
         ).unsqueeze(1)
-        seen = (distance.abs() <= reach) & ((key >= 0) & (key < frames))[:, None]
+        seen = (distance >= -reach) & (distance <= self.look_ahead) & ((key >= 0) & (key < frames))[:, None]
         # Rows of padding see nothing; a large negative number keeps their softmax finite where -inf would not.
         return by_distance[:, None].float() + torch.where(seen, 0.0, -1e9)
 
@@ -69,7 +71,7 @@ class BandAttention(nn.Module):
         n_bands: Bands.
     """
 
-    reach = 0  # frames seen to each side
+    reach = look_ahead = 0  # frames seen to each side
 
     def __init__(self, width: int, n_heads: int, n_bands: int) -> None:
         super().__init__()
@@ -99,7 +101,7 @@ class AttentionBlock(nn.Module):
         self, attention: WindowedAttention | BandAttention, width: int, expansion: float, embedding: int
     ) -> None:
         super().__init__()
-        self.reach = attention.reach
+        self.reach, self.look_ahead = attention.reach, attention.look_ahead
         self.attention = attention
         self.before_attention = Modulation(width, embedding)
         self.before_mlp = Modulation(width, embedding)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-__all__ = ["ConvBlock", "DepthwiseConv", "Modulation", "perceptron"]
+__all__ = ["ConvBlock", "DepthwiseConv", "Modulation", "perceptron", "split_reach"]
 
 
 class Modulation(nn.Module):
@@ -30,6 +30,11 @@ class Modulation(nn.Module):
         return torch.addcmul(shift, self.norm(h), 1 + scale), gate
 
 
+def split_reach(total: int, causal: bool) -> tuple[int, int]:
+    """Shares an even number of frames between past and future: half and half, or all to the past."""
+    return (total, 0) if causal else (total // 2, total // 2)
+
+
 class DepthwiseConv(nn.Module):
     """Convolves each channel of frames along time, as a sum of shifted products.
 
@@ -39,12 +44,13 @@ class DepthwiseConv(nn.Module):
         width: Channels.
         kernel: Taps, odd.
         dilation: Frames between taps.
+        causal: Whether all taps lie at or before their frame.
     """
 
-    def __init__(self, width: int, kernel: int, dilation: int) -> None:
+    def __init__(self, width: int, kernel: int, dilation: int, causal: bool = False) -> None:
         super().__init__()
         self.dilation = dilation
-        self.reach = dilation * (kernel - 1) // 2
+        self.reach, self.look_ahead = split_reach(dilation * (kernel - 1), causal)
         self.weight = nn.Parameter(torch.empty(width, 1, kernel))
         self.bias = nn.Parameter(torch.empty(width))
         for parameter in (self.weight, self.bias):
@@ -52,7 +58,7 @@ class DepthwiseConv(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         """Maps [B, F, C] to [B, F, C]; zeros lie beyond the ends."""
-        padded = nn.functional.pad(h, (0, 0, self.reach, self.reach))
+        padded = nn.functional.pad(h, (0, 0, self.reach, self.look_ahead))
         out = self.bias.expand_as(h)
         for k, tap in enumerate(self.weight[:, 0].unbind(-1)):
             out = torch.addcmul(out, padded[:, k * self.dilation :][:, : h.shape[1]], tap)
@@ -79,12 +85,15 @@ class ConvBlock(nn.Module):
         dilation: Frames between taps.
         expansion: Hidden width of the perceptron in units of width.
         embedding: Size of the log-SNR embedding.
+        causal: Whether no frame sees a later one.
     """
 
-    def __init__(self, width: int, kernel: int, dilation: int, expansion: float, embedding: int) -> None:
+    def __init__(
+        self, width: int, kernel: int, dilation: int, expansion: float, embedding: int, causal: bool = False
+    ) -> None:
         super().__init__()
-        self.conv = DepthwiseConv(width, kernel, dilation)
-        self.reach = self.conv.reach
+        self.conv = DepthwiseConv(width, kernel, dilation, causal)
+        self.reach, self.look_ahead = self.conv.reach, self.conv.look_ahead
         self.modulation = Modulation(width, embedding)
         self.mlp = perceptron(width, expansion)
 

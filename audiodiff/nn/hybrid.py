@@ -20,6 +20,7 @@ from audiodiff.nn.embedding import LogSNREmbedding
 from audiodiff.nn.frontend import LappedTransform
 from audiodiff.nn.magnitudes import ExpectedMagnitudes, PowerScale
 from audiodiff.nn.mel_encoder import MelEncoder
+from audiodiff.streams import Reach
 
 __all__ = ["HybridNetwork"]
 
@@ -45,6 +46,8 @@ class HybridNetwork(nn.Module):
         n_labels: Classes that condition the network; 0 for none.
         n_positions: Frames that are told where they are, counted from the beginning of the signal; 0 for none. A sound
             with an onset needs it; a network that has it cannot work on pieces of a signal.
+        causal: Whether no frame sees a later one, for streams with little delay: what is left of the look-ahead is one
+            window of the transform.
 
     Raises:
         ValueError: hop_length does not divide mel_hop_length, or magnitudes is none of the four, or there are both a
@@ -69,6 +72,7 @@ class HybridNetwork(nn.Module):
         mel: MelSpec | None = None,
         n_labels: int = 0,
         n_positions: int = 0,
+        causal: bool = False,
     ) -> None:
         super().__init__()
         if n_labels and n_mels:
@@ -92,12 +96,12 @@ class HybridNetwork(nn.Module):
             nn.init.normal_(self.positions, std=0.02)
         self.mel_encoder = None
         if n_mels:
-            self.mel_encoder = MelEncoder(n_mels, mel_hop_length, hop_length, width, self.widths[0], kernel)
+            self.mel_encoder = MelEncoder(n_mels, mel_hop_length, hop_length, width, self.widths[0], kernel, causal)
         self.inward = nn.Linear(2 * self.transform.n_bins, width)
         self.stages = nn.ModuleList(
             nn.ModuleList(
-                [ConvBlock(width, kernel, dilation, expansion, embedding) for dilation in dilations]
-                + [AttentionBlock(WindowedAttention(width, n_heads, reach), width, expansion, embedding)]
+                [ConvBlock(width, kernel, dilation, expansion, embedding, causal) for dilation in dilations]
+                + [AttentionBlock(WindowedAttention(width, n_heads, reach, causal), width, expansion, embedding)]
             )
             for _ in range(n_stages)
         )
@@ -153,5 +157,18 @@ class HybridNetwork(nn.Module):
 
     def receptive_field(self) -> int:
         """Returns R: a sample of the output depends on no input sample further than R away."""
-        reach = sum(block.reach for stage in self.stages for block in stage)
-        return reach * self.transform.hop_length + self.transform.n_fft - 1
+        return self.reach(with_condition=False).past
+
+    def reach(self, with_condition: bool = True) -> Reach:
+        """Returns how far the output looks, in samples, at the signal, and at the mel if it is asked.
+
+        Raises:
+            ValueError: Frames are told where they are.
+        """
+        if self.positions is not None and with_condition:
+            raise ValueError("this network knows positions from the beginning on, so it cannot work piece by piece")
+        blocks = [block for stage in self.stages for block in stage]
+        past, future = (sum(getattr(block, side) for block in blocks) for side in ("reach", "look_ahead"))
+        hop, window = self.transform.hop_length, self.transform.n_fft - 1
+        signal = Reach(past * hop + window, future * hop + window)
+        return signal + self.mel_encoder.reach if with_condition and self.mel_encoder else signal

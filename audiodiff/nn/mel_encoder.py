@@ -1,6 +1,10 @@
 """Turns a mel spectrogram into features at a network's own frame rate, once per utterance."""
 
 from torch import Tensor, nn
+from torch.nn import functional
+
+from audiodiff.nn.conv import split_reach
+from audiodiff.streams import Reach
 
 __all__ = ["MelEncoder"]
 
@@ -17,13 +21,21 @@ class MelEncoder(nn.Module):
         width: Channels inside.
         n_features: Channels that come out.
         kernel: Taps of the first convolution.
+        causal: Whether no frame sees a later one.
 
     Raises:
         ValueError: hop_length does not divide mel_hop_length.
     """
 
     def __init__(
-        self, n_mels: int, mel_hop_length: int, hop_length: int, width: int, n_features: int, kernel: int
+        self,
+        n_mels: int,
+        mel_hop_length: int,
+        hop_length: int,
+        width: int,
+        n_features: int,
+        kernel: int,
+        causal: bool = False,
     ) -> None:
         super().__init__()
         if mel_hop_length % hop_length:
@@ -33,16 +45,22 @@ class MelEncoder(nn.Module):
                 f"for instance {fitting[-1]}"
             )
         self.upsampling = mel_hop_length // hop_length
-        self.layers = nn.Sequential(
-            nn.Conv1d(n_mels, width, kernel, padding=kernel // 2),
-            nn.GELU(),
-            nn.Conv1d(width, width, 3, padding=1),
-            nn.GELU(),
-        )
+        self.padding = [split_reach(kernel - 1, causal), split_reach(2, causal)]
+        self.mel_hop_length = mel_hop_length
+        self.layers = nn.Sequential(nn.Conv1d(n_mels, width, kernel), nn.GELU(), nn.Conv1d(width, width, 3), nn.GELU())
         self.outward = nn.Conv1d(width, n_features * self.upsampling, 1)
+
+    @property
+    def reach(self) -> Reach:
+        """How far, in samples, features look at the mel."""
+        past, future = (sum(sides) for sides in zip(*self.padding, strict=True))
+        return Reach(past * self.mel_hop_length, future * self.mel_hop_length)
 
     def forward(self, mel: Tensor) -> Tensor:
         """Maps [B, M, F] to [B, F upsampling, n_features]."""
-        out = self.outward(self.layers((mel - MEL_MEAN) / MEL_STD))
+        first, first_act, second, second_act = self.layers
+        h = functional.pad((mel - MEL_MEAN) / MEL_STD, self.padding[0])
+        h = functional.pad(first_act(first(h)), self.padding[1])
+        out = self.outward(second_act(second(h)))
         batch, channels, frames = out.shape
         return out.transpose(1, 2).reshape(batch, frames * self.upsampling, channels // self.upsampling)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from audiodiff.nn.hybrid import HybridNetwork
+from audiodiff.streams import Reach
 
 __all__ = ["ParallelNetwork"]
 
@@ -51,3 +52,8 @@ class ParallelNetwork(nn.Module):
     def receptive_field(self) -> int:
         """Returns R: a sample of the output depends on no input sample further than R away."""
         return max(branch.receptive_field() for branch in self.branches)
+
+    def reach(self) -> Reach:
+        """Returns how far the output looks, in samples, at the signal and at the mel."""
+        reaches = [branch.reach() for branch in self.branches]
+        return Reach(max(r.past for r in reaches), max(r.future for r in reaches))

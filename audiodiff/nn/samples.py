@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from audiodiff.nn.embedding import LogSNREmbedding
 from audiodiff.nn.mel_encoder import MelEncoder
+from audiodiff.streams import Reach
 
 __all__ = ["SampleNetwork"]
 
@@ -65,3 +66,7 @@ class SampleNetwork(nn.Module):
     def receptive_field(self) -> int:
         """Returns R: a sample of the output depends on no input sample further than R away."""
         return sum(self.dilations)
+
+    def reach(self) -> Reach:
+        """Returns how far the output looks, in samples, at the signal and at the mel."""
+        return Reach(self.receptive_field(), self.receptive_field()) + self.mel_encoder.reach

@@ -17,6 +17,7 @@ from audiodiff.nn.conv import ConvBlock
 from audiodiff.nn.embedding import LogSNREmbedding
 from audiodiff.nn.frontend import LappedTransform
 from audiodiff.nn.mel_encoder import MelEncoder
+from audiodiff.streams import Reach
 
 __all__ = ["SubBandNetwork"]
 
@@ -107,3 +108,7 @@ class SubBandNetwork(nn.Module):
         """Returns R: a sample of the output depends on no input sample further than R away."""
         reach = sum(block.reach for convolutions in self.along_time for block in convolutions)
         return reach * self.hop_length + self.transform.n_fft - 1
+
+    def reach(self) -> Reach:
+        """Returns how far the output looks, in samples, at the signal and at the mel."""
+        return Reach(self.receptive_field(), self.receptive_field()) + self.mel_encoder.reach

@@ -13,14 +13,15 @@ import torch
 from torch import Tensor
 
 from audiodiff.denoisers import Denoise, Estimate
+from audiodiff.noise import NoiseField
 from audiodiff.schedules import Schedule, explicit
 
 __all__ = ["At", "Callback", "Noise", "Solver", "at", "check_order", "interval", "mix", "sample", "white_noise"]
 
 Memory = Any
 Callback = Callable[[int, Tensor], None]
-Noise = torch.Generator | Sequence[torch.Generator] | None
-"""Where noise comes from: one generator for the batch, or one for each clip."""
+Noise = NoiseField | torch.Generator | Sequence[torch.Generator] | None
+"""Where noise comes from: a field, one generator for the batch, or one for each clip."""
 
 
 class At(NamedTuple):
@@ -59,11 +60,13 @@ def mix(estimate: Estimate, point: At) -> Tensor:
 
 
 def white_noise(like: Tensor, generator: Noise) -> Tensor:
-    """Draws white noise of unit variance, shaped like a signal, [B, 1, T], on the generators' device.
+    """Draws white noise of unit variance, shaped like a signal, [B, 1, T]; generators draw on their own device.
 
     Raises:
         ValueError: There is no generator, or not one for each clip.
     """
+    if isinstance(generator, NoiseField):
+        return generator.draw(like)
     if isinstance(generator, torch.Generator):
         return torch.randn(like.shape, generator=generator, device=generator.device, dtype=like.dtype).to(like)
     if generator is None or len(generator) != len(like):
@@ -129,7 +132,8 @@ def sample(
     Args:
         x: Signal at times[0], [B, 1, T].
         times: Strictly decreasing, from at most 1 to exactly 0; float64 on the CPU, [steps + 1].
-        generator: Source of noise for stochastic solvers; one per clip makes a clip independent of its batch.
+        generator: Source of noise for stochastic solvers; a field, or one generator for each clip, makes a clip
+            independent of its batch.
         callback: Called after each step with its index and the signal.
 
     Returns:
@@ -141,7 +145,8 @@ def sample(
     times = explicit(times)
     memory: Memory = None
     for i in range(len(times) - 1):
-        x, memory = solver.step(denoise, x, times[i], times[i + 1], memory, generator)
+        noise = generator.of_step(i + 1) if isinstance(generator, NoiseField) else generator
+        x, memory = solver.step(denoise, x, times[i], times[i + 1], memory, noise)
         if callback is not None:
             callback(i, x)
     return x

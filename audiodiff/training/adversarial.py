@@ -20,6 +20,7 @@ from audiodiff.losses.adversarial import discriminator_loss, feature_distance, g
 from audiodiff.model import Model, Vocoder
 from audiodiff.nn.discriminators import Discriminators
 from audiodiff.solvers import sample
+from audiodiff.solvers.base import Noise, white_noise
 from audiodiff.training.lit import LitModel
 from audiodiff.training.lr import scheduled
 from audiodiff.training.parameters import optimizer_of
@@ -86,10 +87,10 @@ class LitAdversarial(LitModel):
         optimizers = [optimizer_of(self.optimizer, side, factors) for side, factors in sides]
         return optimizers, [scheduled(o, self.lr_factor) for o in optimizers]
 
-    def unrolled(self, mel: Tensor, calls: int, generator: torch.Generator) -> Tensor:
+    def unrolled(self, mel: Tensor, calls: int, generator: Noise) -> Tensor:
         """Makes waveforms, [B, 1, F hop], as `Vocoder.generate` does; gradients flow through the last call."""
         vocoder = self.model
-        noise = torch.randn(len(mel), 1, mel.shape[-1] * vocoder.hop_length, generator=generator).to(mel)
+        noise = white_noise(mel.new_empty(len(mel), 1, mel.shape[-1] * vocoder.hop_length), generator)
         shape = vocoder.prior.shape(mel)
         condition = vocoder.denoiser.network.encode(mel)
         denoise = LastCallLearns(Conditioned(vocoder.denoiser, condition), calls * vocoder.solver.calls_per_step)

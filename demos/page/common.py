@@ -14,7 +14,7 @@ import soundfile
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from audiodiff import audio
+from audiodiff import audio, devices
 from audiodiff.config import shipped_path
 from audiodiff.figures import spectrogram_db
 
@@ -91,7 +91,10 @@ def run(
 
 @contextmanager
 def one_message(path: str | None = None) -> Generator[None]:
-    """Turns a ValueError into a message on the page, with the file's name instead of its place on the server."""
+    """Turns a ValueError into a message on the page, with the file's name instead of its place on the server.
+
+    Whatever happened, the memory that the work took is given back.
+    """
     try:
         yield
     except Stopped:
@@ -101,6 +104,8 @@ def one_message(path: str | None = None) -> Generator[None]:
         if path:
             message = message.replace(str(path), Path(path).name)
         raise gr.Error(html.escape(message), print_exception=False) from None
+    finally:
+        devices.release_memory()
 
 
 class _Collector(logging.Handler):

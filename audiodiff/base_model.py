@@ -1,0 +1,114 @@
+"""What every model is: a denoiser, a prior, where and how to sample, and how to be saved and loaded."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from audiodiff.denoisers import Denoiser
+from audiodiff.priors import Prior
+from audiodiff.schedules import GRIDS, even_times, explicit
+from audiodiff.solvers import DDIM, Solver
+from audiodiff.starts import Start
+
+__all__ = ["Model"]
+
+
+class Model(nn.Module):
+    """Holds what a vocoder and a generator share: a denoiser, where and how to sample, and how to be saved.
+
+    Args:
+        denoiser: Network, prediction and schedule.
+        prior: What is diffused.
+        sample_rate: Hz.
+        hop_length: Signals are a multiple of this long.
+        start: Where sampling starts unless told otherwise.
+        steps: Solver steps unless told otherwise.
+        solver: How to step unless told otherwise.
+        times: Grids of times that were searched for this model (`audiodiff tune-times`); the one that has as many steps
+            as are asked for, and begins where sampling starts, is used unless told otherwise.
+    """
+
+    config: dict[str, Any]  # the section from which this object was built; `files.save` writes it
+    info: dict[str, Any]  # licence, data, level, training: what `audiodiff info` prints
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        prior: Prior,
+        sample_rate: int,
+        hop_length: int,
+        start: Start,
+        steps: int,
+        solver: Solver | None = None,
+        times: Sequence[Sequence[float]] | None = None,
+    ) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+        self.prior = prior
+        self.sample_rate = sample_rate
+        self.hop_length = hop_length
+        self.start = start
+        self.steps = steps
+        self.solver = solver or DDIM()
+        self.times = [explicit(grid) for grid in times or []]
+        self.config = {}
+        self.info = {}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def save(self, path: Any) -> None:
+        """Writes PATH.safetensors and PATH.json; see `audiodiff.files.save`."""
+        from audiodiff import files
+
+        files.save(self, path)
+
+    @classmethod
+    def load(cls, path: Any, device: str | torch.device = "cpu", weights: str = "ema") -> Self:
+        """Reads a shipped name, a .safetensors file, a run folder or a .ckpt; see `audiodiff.files.load`."""
+        from audiodiff import files
+
+        model = files.load(path, device, weights)
+        if not isinstance(model, cls):
+            raise ValueError(f"{path}: holds a {type(model).__name__}, and a {cls.__name__} is wanted")
+        return model
+
+    @classmethod
+    def from_pretrained(
+        cls, name: Any, revision: str | None = None, device: str | torch.device = "cpu", weights: str = "ema"
+    ) -> Self:
+        """Loads a file, a run's folder or a shipped name, and owner/name from the hub if there is none of these.
+
+        Raises:
+            ValueError: There is no such model, or it is of another kind.
+        """
+        from audiodiff import files, hub
+
+        try:
+            path = files.locate(name)
+        except ValueError:
+            if not hub.NAME.fullmatch(str(name)):
+                raise
+            path = hub.fetch(str(name), revision)
+        return cls.load(path, device, weights)
+
+    def push_to_hub(self, name: str, private: bool = False) -> str:
+        """Puts the model on the hub as owner/name; see `audiodiff.hub.push`."""
+        from audiodiff import hub
+
+        return hub.push(self, name, private)
+
+    def grid(self, steps: int | None = None, start: float = 1.0, solver: Solver | None = None) -> Tensor:
+        """Returns the times that `generate` walks by default, [steps + 1]: searched ones, else the solver's."""
+        steps, schedule = self.steps if steps is None else steps, self.denoiser.schedule
+        for times in self.times:
+            if len(times) == steps + 1 and float(times[0]) == start:
+                return times
+        if math.isinf(float(schedule.log_snr(torch.tensor(start, dtype=torch.float64)))):
+            return even_times(steps, start)  # nothing is even in log-SNR from zero SNR on
+        return GRIDS[(solver or self.solver).grid](schedule, steps, start)
