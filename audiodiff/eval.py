@@ -28,7 +28,18 @@ from audiodiff.recipes import describe_start
 from audiodiff.recordings import Recording, recordings_of
 from audiodiff.starts import GriffinLim, PureNoise
 
-__all__ = ["Row", "evaluate", "interval", "main", "markdown", "rows_of"]
+__all__ = [
+    "Row",
+    "evaluate",
+    "floors",
+    "interval",
+    "list_hash",
+    "main",
+    "markdown",
+    "noise_rows",
+    "own_rows",
+    "rows_of",
+]
 
 
 class Row(NamedTuple):
@@ -47,29 +58,41 @@ RECORDINGS = Row("the recordings", 0, lambda mel, waveform: waveform)
 
 def rows_of(vocoder: Vocoder, calls: Sequence[int] = (1, 2, 4)) -> list[Row]:
     """Lists the ways to be compared: no network at all, the model's own start at 0 and more calls, and pure noise."""
-    spec, own = vocoder.mel, vocoder.start
+    spec = vocoder.mel
+    ceiling = Row(
+        "pseudo-inverse mel, true phase", 0, lambda mel, waveform: pseudo_inverse_true_phase(spec, mel, waveform)
+    )
+    if isinstance(vocoder.start, PureNoise):
+        return [RECORDINGS, ceiling, *floors(vocoder), *noise_rows(vocoder, calls)]
+    return [RECORDINGS, ceiling, *floors(vocoder), *own_rows(vocoder, calls), *noise_rows(vocoder, calls[-1:])]
+
+
+def floors(vocoder: Vocoder) -> list[Row]:
+    """Lists what needs no network."""
+    spec = vocoder.mel
     plain = GriffinLim(spec)
     rows = [
-        RECORDINGS,
-        Row("pseudo-inverse mel, true phase", 0, lambda mel, waveform: pseudo_inverse_true_phase(spec, mel, waveform)),
-        *(
-            Row(f"Griffin-Lim, NNLS, {n} rounds", 0, lambda mel, _, n=n: griffin_lim_nnls(spec, mel, n))
-            for n in (32, 100)
-        ),
-        Row(
-            f"Griffin-Lim, magnitudes refitted, {plain.n_iter} rounds",
-            0,
-            lambda mel, _: plain.waveform(mel, _noise_like(vocoder, mel)),
-        ),
+        Row(f"Griffin-Lim, NNLS, {n} rounds", 0, lambda mel, _, n=n: griffin_lim_nnls(spec, mel, n)) for n in (32, 100)
     ]
-    if not isinstance(own, PureNoise):
-        name = f"{describe_start(own)['name']}, t = {own.time:g}"
-        rows.append(Row(f"{name}, alone", 0, lambda mel, _: own.waveform(mel, _noise_like(vocoder, mel))))
-        rows += [Row(name, n, lambda mel, _, n=n: vocoder.generate(mel, steps=n)) for n in calls]
-        calls = calls[-1:]
-    return rows + [
-        Row("pure noise", n, lambda mel, _, n=n: vocoder.generate(mel, steps=n, start=PureNoise())) for n in calls
+    name = f"Griffin-Lim, magnitudes refitted, {plain.n_iter} rounds"
+    return [*rows, Row(name, 0, lambda mel, _: plain.waveform(mel, _noise_like(vocoder, mel)))]
+
+
+def own_rows(vocoder: Vocoder, calls: Sequence[int]) -> list[Row]:
+    """Lists the model's own start: alone, and at each number of calls."""
+    own = vocoder.start
+    if isinstance(own, PureNoise):
+        return noise_rows(vocoder, calls)
+    name = f"{describe_start(own)['name']}, t = {own.time:g}"
+    return [
+        Row(f"{name}, alone", 0, lambda mel, _: own.waveform(mel, _noise_like(vocoder, mel))),
+        *(Row(name, n, lambda mel, _, n=n: vocoder.generate(mel, steps=n)) for n in calls),
     ]
+
+
+def noise_rows(vocoder: Vocoder, calls: Sequence[int]) -> list[Row]:
+    """Lists pure noise at each number of calls."""
+    return [Row("pure noise", n, lambda mel, _, n=n: vocoder.generate(mel, steps=n, start=PureNoise())) for n in calls]
 
 
 def evaluate(vocoder: Vocoder, rows: Sequence[Row], recordings: Sequence[Recording]) -> dict[str, Any]:
@@ -91,11 +114,10 @@ def evaluate(vocoder: Vocoder, rows: Sequence[Row], recordings: Sequence[Recordi
             measured = score(waveform[0], out, vocoder.sample_rate)
             speed = float("nan") if row is RECORDINGS else len(out) / vocoder.sample_rate / taken
             scores.append({**measured, "x_real_time": speed})
-    names = "\n".join(r.path.name for r in recordings)
     return {
         "model": files.model_hash(vocoder),
         "clips": len(recordings),
-        "clips_sha256": hashlib.sha256(names.encode()).hexdigest()[:16],
+        "clips_sha256": list_hash(recordings),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "measured_by": {package: metadata.version(package) for package in _packages()},
@@ -104,6 +126,11 @@ def evaluate(vocoder: Vocoder, rows: Sequence[Row], recordings: Sequence[Recordi
             for row, scores in zip(rows, found, strict=True)
         ],
     }
+
+
+def list_hash(recordings: Sequence[Recording]) -> str:
+    """Returns the first 16 digits of the SHA-256 of the recordings' names, one a line."""
+    return hashlib.sha256("\n".join(r.path.name for r in recordings).encode()).hexdigest()[:16]
 
 
 def interval(values: Sequence[float], resamples: int = 1000) -> list[float] | None:

@@ -11,7 +11,7 @@ from audiodiff.audio import atomic_file
 from audiodiff.mel import LogMel, MelSpec
 from audiodiff.stft import hann, stft
 
-__all__ = ["comparison", "contact_sheet", "spectrogram_db", "spectrogram_image"]
+__all__ = ["comparison", "contact_sheet", "pareto", "spectrogram_db", "spectrogram_image"]
 
 SPECTROGRAM = {"origin": "lower", "aspect": "auto", "cmap": "magma", "vmin": -100, "vmax": 0}
 
@@ -87,5 +87,24 @@ def comparison(sounds: Sequence[tuple[str, Tensor, int]], path: str | Path) -> N
         axes[3][0].set_axis_off()
         axes[3][1].set(ylabel="kHz", title="second - first")
         figure.colorbar(shown, ax=axes[3], label="dB", pad=0.01)
+    with atomic_file(path) as file:
+        figure.savefig(file, format="png", dpi=100)
+
+
+def pareto(points: Sequence[tuple[str, float, float, bool]], label: str, path: str | Path) -> None:
+    """Draws name, × real time, quality, and whether nothing beats it in both; those that nothing beats are joined."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axis = figure.subplots()
+    best = sorted((speed, quality) for _, speed, quality, front in points if front)
+    axis.plot([speed for speed, _ in best], [quality for _, quality in best], color="0.7", zorder=1)
+    for name, speed, quality, front in points:
+        axis.scatter(speed, quality, color="C0" if front else "0.6", zorder=2)
+        axis.annotate(name, (speed, quality), xytext=(5, 4), textcoords="offset points", fontsize=7)
+    axis.set(xscale="log", xlabel="× real time", ylabel=label)
+    axis.margins(x=0.3)
     with atomic_file(path) as file:
         figure.savefig(file, format="png", dpi=100)

@@ -20,6 +20,7 @@ COMMANDS = {
     "score": "compare a recording with what was made of it",
     "plot": "draw waveforms, spectrograms and what differs",
     "eval": "tabulate how good a model is, beside a floor and a ceiling",
+    "bench": "quality and speed of models beside other vocoders, in one run",
     "scan": "look for what is wrong with recordings",
     "shard": "pack recordings into large files, to train on very many of them",
     "calibrate": "measure recordings and propose sigma_data and a schedule",

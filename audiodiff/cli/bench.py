@@ -1,0 +1,193 @@
+"""Measures quality and speed of models beside what needs no network and, with --peers, beside other vocoders.
+
+All take turns on the same clips, on the CPU, in one run; the whole way from mel to waveform is timed, after a warm-up.
+A peer whose package is missing is named with the command that installs it. Where no weights can be had without the
+network, a peer has random ones: its speed counts, its sound does not.
+"""
+
+import argparse
+import contextlib
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from audiodiff.cli import common
+
+if TYPE_CHECKING:
+    from audiodiff.bench import Clip, System
+    from audiodiff.model import Vocoder
+
+EXAMPLE = "audiodiff bench data/debian_speech/test.jsonl --clips 6 --threads 2 --peers --out bench/"
+FIRST_SOUND_SECONDS = 1.0
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the clips, the models and how often each is timed."""
+    parser.add_argument(
+        "data", nargs="?", metavar="DATA", help="manifest (.jsonl), folder or recording (default: one that ships)"
+    )
+    parser.add_argument("--models", default="speech-16k", metavar="NAME,NAME", help="vocoders (default: speech-16k)")
+    parser.add_argument("--calls", default="1,2,4", metavar="N,N", help="network calls (default: 1,2,4)")
+    parser.add_argument("--peers", action="store_true", help="other vocoders too, those that are installed")
+    parser.add_argument("--clips", type=int, default=6, metavar="N", help="recordings, evenly from DATA (default: 6)")
+    parser.add_argument("--seconds", type=float, default=10.0, metavar="S", help="taken of each at most (default: 10)")
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="of the CPU (default: 1)")
+    parser.add_argument("--repeats", type=int, default=5, metavar="N", help="timed rounds (default: 5)")
+    parser.add_argument("--out", metavar="DIR", help="also write bench.json, bench.md and bench.png there")
+    common.add_output_options(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measures, prints the table, writes it."""
+    from audiodiff import bench, devices
+    from audiodiff.model import Vocoder
+
+    for name in ("clips", "threads", "repeats"):
+        if getattr(options, name) < 1:
+            raise ValueError(f"--{name} {getattr(options, name)}: at least 1 is wanted")
+    if not 1 <= options.seconds < float("inf"):
+        raise ValueError(f"--seconds {options.seconds:g}: at least 1 is wanted")
+    calls = common.counts("--calls", options.calls)
+    _check_target(options)
+    vocoders = {name: Vocoder.load(name) for name in options.models.split(",")}
+    clips, names = _clips(options)
+    systems = [system for name, vocoder in vocoders.items() for system in bench.systems_of(name, vocoder, calls)]
+    systems += bench.floors_of(next(iter(vocoders.values())))
+    with devices.cpu_threads(options.threads):
+        peers, absent = _peers() if options.peers else ([], [])
+        table = _table(options, vocoders, [*systems, *peers], clips, names) | {"not_there": absent}
+    shown = bench.markdown(table)
+    if options.out:
+        _write(Path(options.out), table, shown)
+    print(json.dumps(table, indent=1) if options.json else shown)
+    return 0
+
+
+def _table(
+    options: argparse.Namespace,
+    vocoders: "dict[str, Vocoder]",
+    systems: "list[System]",
+    clips: "list[Clip]",
+    names: str,
+) -> dict[str, Any]:
+    from audiodiff import bench, files, machine
+
+    before, peak = machine.load_average(), machine.peak_gflops()
+    rows = bench.measure(systems, clips, options.repeats)
+    peak = max(peak, machine.peak_gflops())
+    first = next(name for name in bench.QUALITY if any(name in row["quality"] for row in rows))
+    qualities = [bench.quality_of(row, first) for row in rows]
+    points = [None if q is None else (row["x_real_time"][0], q) for row, q in zip(rows, qualities, strict=True)]
+    for row, in_front in zip(rows, bench.front(points), strict=True):
+        row["front"] = in_front
+    return {
+        "models": {name: files.model_hash(vocoder) for name, vocoder in vocoders.items()},
+        "clips": len(clips),
+        "seconds": round(sum(c.waveform.shape[-1] / c.sample_rate for c in clips), 3),
+        "clips_sha256": names,
+        "repeats": options.repeats,
+        "seed": 0,
+        "judged_by": first,
+        "measures_missing": bench.missing_measures(),
+        "machine": machine.describe(),
+        "peak_gflops": round(peak, 1),
+        "first_sound": _first_sound(next(iter(vocoders)), clips[0], options),
+        "load_average": {"before": before, "after": machine.load_average()},
+        "rows": rows,
+    }
+
+
+def _first_sound(model: str, clip: "Clip", options: argparse.Namespace) -> dict[str, Any]:
+    from audiodiff import machine
+
+    second = clip.waveform[:, : int(FIRST_SOUND_SECONDS * clip.sample_rate)]
+    taken = machine.first_sound(model, second, clip.sample_rate, options.threads, options.repeats)
+    return {
+        "clip_seconds": round(second.shape[-1] / clip.sample_rate, 3),
+        "seconds": [round(s, 3) for s in machine.spread(taken)],
+    }
+
+
+def _clips(options: argparse.Namespace) -> "tuple[list[Clip], str]":
+    """Reads the clips, mixed down and cut, and names their list."""
+    import soundfile
+
+    from audiodiff import audio
+    from audiodiff.bench import Clip
+    from audiodiff.config import shipped_path
+    from audiodiff.eval import list_hash
+    from audiodiff.recordings import Recording, recordings_of
+
+    source = Path(options.data) if options.data else shipped_path("demos/speech.flac")
+    if source.is_file() and source.suffix.lower() in audio.AUDIO_SUFFIXES:
+        audio.read(source)  # tells what is wrong with it
+        info = soundfile.info(audio.openable(source))
+        chosen = [Recording(source, info.frames, info.samplerate)]
+    else:
+        chosen = recordings_of(source, min(options.seconds, 2.0), options.clips)
+    clips = []
+    for recording in chosen:
+        waveform, rate = audio.read(recording.path)
+        clips.append(Clip(waveform.mean(0, keepdim=True)[:, : int(options.seconds * rate)], rate))
+    return clips, list_hash(chosen)
+
+
+def _peers() -> "tuple[list[System], list[dict[str, str]]]":
+    """Builds the systems of demos/peers; names those that are not there, and why."""
+    from audiodiff.config import shipped_path
+
+    systems: list[System] = []
+    absent = []
+    for path in sorted(shipped_path("demos/peers").glob("*.py")):
+        found, why = _peer(path)
+        systems += found
+        if why:
+            absent.append({"name": path.stem.replace("_", "-"), "why": why})
+    return systems, absent
+
+
+def _peer(path: Path) -> "tuple[list[System], str | None]":
+    spec = importlib.util.spec_from_file_location(f"audiodiff_peer_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        return [], "cannot be loaded"
+    adapter = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(adapter)
+    if not all(importlib.util.find_spec(name) for name in adapter.MODULES):
+        return [], f"not installed: pip install {adapter.REQUIRES}"
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # packages print
+            return adapter.systems(), None
+    except Exception as error:  # whatever a package of others does when it is imported or built
+        return [], f"does not start: {' '.join((str(error) or repr(error)).split())[:120]}"
+
+
+def _check_target(options: argparse.Namespace) -> None:
+    if options.out and Path(options.out).exists() and not Path(options.out).is_dir():
+        raise ValueError(f"{options.out}: is a file; give a folder")
+    there = [p for p in _files(options.out) if p.exists()] if options.out else []
+    if there and not options.force:
+        raise ValueError(f"{there[0]}: exists; give -f to overwrite it")
+
+
+def _files(folder: str | Path) -> list[Path]:
+    return [Path(folder, f"bench.{suffix}") for suffix in ("json", "md", "png")]
+
+
+def _write(folder: Path, table: dict[str, Any], shown: str) -> None:
+    from audiodiff import audio
+    from audiodiff.figures import pareto
+
+    folder.mkdir(parents=True, exist_ok=True)
+    table_file, page, picture = _files(folder)
+    for path, text in ((table_file, json.dumps(table, indent=1)), (page, shown)):
+        with audio.atomic_file(path) as file:
+            file.write((text + "\n").encode())
+    judged = table["judged_by"]
+    points = [
+        (f"{row['name']}, {row['calls']} calls", row["x_real_time"][0], row["quality"][judged], row["front"])
+        for row in table["rows"]
+        if judged in row["quality"]
+    ]
+    pareto(points, judged, picture)
