@@ -34,7 +34,7 @@ from audiodiff.model import Model, Vocoder
 from audiodiff.nn.adapters import adapt
 from audiodiff.recordings import Recording, measure_level, read_manifest, usable
 from audiodiff.searching.sweep import tell
-from audiodiff.training.averaging import EMA
+from audiodiff.training.averaging import EMA, check_whole
 from audiodiff.training.callbacks import Checkpoints, ClipsPerSecond, Previews, Throughput
 from audiodiff.training.continual import anchor_of, forgetting, judged
 from audiodiff.training.loaders import ClipLoaders, recordings_for, shards_of
@@ -209,6 +209,7 @@ def _trainer(
 ) -> lightning.Trainer:
     settings = plain(cfg.trainer)
     every = settings.pop("checkpoint_every")
+    check_whole(str(settings.get("strategy", "auto")))
     if settings["precision"] == "auto":
         settings["precision"] = devices.precision_for(devices.resolve(settings["accelerator"]))
     short = (r for r in validation if r.n_samples <= PREVIEW_SECONDS * r.sample_rate)

@@ -6,7 +6,8 @@
 New is one speaker of the recordings under GPL-2-or-later, whom the shipped weights never heard: three minutes train,
 other sentences of hers test. Old are held-out sentences of speakers whom the shipped weights know. Every row goes
 through the same few-step stage for the same steps, one network call, and is scored as it is shipped; `from scratch`
-begins with a fresh network of the same shape. Rows that the CSV has are skipped.
+begins with a fresh network of the same shape, and `too fast` is fine-tuned at a rate at which the old voices suffer.
+Rows that the CSV has are skipped.
 """
 
 import argparse
@@ -30,6 +31,7 @@ STAGE = [
     "augment=none",
     "previews=0",
 ]
+FAST = ["optim.optimizer.lr=3e-3"]  # so that fine-tuning forgets
 
 
 def manifests(folder: Path, everything: Path, default: Path) -> dict[str, Path]:
@@ -73,8 +75,10 @@ def variants(lists: dict[str, Path], fresh: Path) -> dict[str, list[str] | None]
         "fine-tuned": [],
         "fine-tuned, LoRA": ["adapter=lora", "adapter.rank=16", "optim.optimizer.lr=1e-3"],
         "fine-tuned, replay": [replay],
-        "fine-tuned, EWC": ["continual=ewc", f"continual.manifest={lists['old']}", "continual.weight=1.0"],
-        "fine-tuned, L2-SP": ["continual=l2-sp", "continual.weight=1.0"],
+        "too fast": FAST,
+        "too fast, replay": [*FAST, replay],
+        "too fast, EWC": [*FAST, "continual=ewc", f"continual.manifest={lists['old']}", "continual.weight=1.0"],
+        "too fast, L2-SP": [*FAST, "continual=l2-sp", "continual.weight=1.0"],
     }
 
 

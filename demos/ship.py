@@ -1,6 +1,7 @@
 """Puts a trained run into the package: weights in half precision, facts, card, and the README's table.
 
     python demos/ship.py runs/speech-16k data/debian_speech/test.jsonl
+    python demos/ship.py shipped data/debian_speech/test.jsonl      # keeps the weights, makes sampling and tables anew
 
 The averaged weights go to `audiodiff/weights/NAME.safetensors`, configuration and facts to NAME.json, the evaluation to
 NAME.eval.json, and the card NAME.md is written from these; the README's table is replaced between its two marks.
@@ -18,7 +19,8 @@ import torch
 from audiodiff import eval as evaluation
 from audiodiff import files
 from audiodiff.audio import atomic_file
-from audiodiff.model import Vocoder
+from audiodiff.model import Model, Vocoder
+from audiodiff.recipes import describe_start
 
 ROOT = Path(__file__).resolve().parent.parent
 MARKS = "<!-- table of {name} -->", "<!-- end of table -->"
@@ -66,7 +68,12 @@ def main() -> int:
     facts = json.loads(args.facts.read_text(encoding="utf-8"))
     name = facts["name"]
     target = ROOT / "audiodiff" / "weights" / f"{name}.safetensors"
-    export(args.run, target, facts)
+    if str(args.run) == "shipped":
+        model = files.load(target)
+        described(model, facts)
+        files.save(model, target, dtype=torch.float16)
+    else:
+        export(args.run, target, facts)
     if args.tuned:
         files.store_times(target, files.load(args.tuned).times)
     table_file = target.with_suffix(".eval.json")
@@ -89,10 +96,15 @@ def export(run: Path, target: Path, facts: dict) -> None:
     # What the run began with was trained too.
     model.info["training_hours"] = round(wall_hours(run) + facts.get("earlier_hours", 0.0), 2)
     model.info["steps"] += facts.get("earlier_steps", 0)
+    described(model, facts)
+    files.save(model, target, dtype=torch.float16)
+
+
+def described(model: Model, facts: dict) -> None:
+    """Puts the sampling defaults of the facts into a model's configuration."""
     model.config |= facts.get("config", {})
     if "mel" in model.config["start"]:
         model.config["start"]["mel"] = model.config["mel"]
-    files.save(model, target, dtype=torch.float16)
 
 
 def wall_hours(run: Path) -> float:
@@ -113,14 +125,14 @@ def batch_of(run: Path) -> int:
 def card(target: Path, facts: dict, table: dict, command: str) -> str:
     """Writes the model card."""
     model = Vocoder.load(target)
-    start = {k: v for k, v in vars(model.start).items() if k != "mel"}
+    start = describe_start(model.start)
     return CARD.format(
         **{**facts, **model.info, **model.info["level"]},
         seconds=facts["n_samples"] / model.sample_rate,
         wall=model.info["training_hours"],
         parameters=sum(p.numel() for p in model.parameters()),
         mel=", ".join(f"{k} {v}" for k, v in dataclasses.asdict(model.mel).items()),
-        sampling=f"{model.steps} step(s) of DDIM from {type(model.start).__name__} {start}, "
+        sampling=f"{model.steps} step(s) of DDIM from {start.pop('name')} {start}, "
         f"{model.projections} rounds of projection onto the mel in every step and {model.finish} after the last"
         + (f"; searched times for {', '.join(str(len(t) - 1) for t in model.times)} steps" if model.times else ""),
         receptive_field=model.denoiser.network.receptive_field(),

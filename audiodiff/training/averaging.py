@@ -9,9 +9,10 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-__all__ = ["EMA"]
+__all__ = ["EMA", "check_whole"]
 
 Weights = dict[str, Tensor]
+IN_PIECES = ("fsdp", "model_parallel", "deepspeed", "xla_fsdp")
 
 
 class EMA(Callback):
@@ -155,6 +156,23 @@ class EMA(Callback):
             trained = weight.clone()
             weight.copy_(average[name])
             average[name].copy_(trained)
+
+
+def check_whole(strategy: str) -> None:
+    """Refuses strategies of Lightning by which a process holds but a piece of each weight.
+
+    Their averages would be of pieces, and a checkpoint would hold those of one process in the place of the weights.
+
+    Raises:
+        ValueError: It is such a strategy.
+
+    >>> check_whole("ddp")
+    """
+    if strategy.startswith(IN_PIECES):
+        raise ValueError(
+            f"trainer.strategy={strategy}: shares the weights out, and last.ckpt would hold a piece of their average; "
+            "use trainer=ddp, or a smaller network or batch (with trainer.accumulate_grad_batches)"
+        )
 
 
 def _weights(module: torch.nn.Module) -> Weights:
