@@ -13,7 +13,7 @@ from torch import Tensor
 from audiodiff.mel import MelSpec, band_weights, mel_filters
 from audiodiff.stft import envelope, hann, istft, stft
 
-__all__ = ["Octave", "lowest_octave"]
+__all__ = ["Octave", "lowest_octave", "restricted"]
 
 RELAXATION = 1.7  # 1 converges half as fast; 2 does not converge
 LIMIT = 3.0  # nepers per iteration
@@ -37,7 +37,7 @@ class Octave:
         self.spec = spec
         self.rate = 2**octave
         self.n_bins = spec.n_fft // self.rate // 2 + 1
-        self.filters, self.spread = _restricted(spec, self.n_bins, mel.dtype, mel.device)
+        self.filters, self.spread = restricted(spec, self.n_bins, mel.dtype, mel.device)
         # No band holds a constant offset, so nothing else would keep it out of the sound: e^-inf = 0.
         self.silent = torch.zeros(self.n_bins, dtype=mel.dtype, device=mel.device)
         self.silent[0] = -math.inf
@@ -78,14 +78,14 @@ def lowest_octave(spec: MelSpec) -> int:
     parts = math.gcd(spec.n_fft // 2, spec.win_length, spec.hop_length, *spec.padding)
     octave = (parts & -parts).bit_length() - 1
     cpu = torch.device("cpu")
-    while octave and not _restricted(spec, spec.n_fft // 2**octave // 2 + 1, torch.float64, cpu)[0].shape[1]:
+    while octave and not restricted(spec, spec.n_fft // 2**octave // 2 + 1, torch.float64, cpu)[0].shape[1]:
         octave -= 1
     return octave
 
 
 @functools.lru_cache(maxsize=64)
 @torch.inference_mode(False)  # as in stft.hann
-def _restricted(spec: MelSpec, n_bins: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+def restricted(spec: MelSpec, n_bins: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     """Returns filters, [n_bins, m], and relaxed weights, [n_bins, m], of the m bands below the cut as a whole.
 
     Bins above the highest of these bands follow it.

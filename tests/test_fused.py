@@ -1,0 +1,140 @@
+"""The compiled rounds are the rounds of `consistency.MelProjection`, only sooner."""
+
+import builtins
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from audiodiff import consistency, fused
+from audiodiff.consistency import MelProjection
+from audiodiff.mel import LogMel, MelSpec
+from audiodiff.octaves import Octave, lowest_octave
+
+SPECS = {
+    "speech": MelSpec(16000),
+    "centred": MelSpec(16000, center=True),
+    "zeros beyond the ends": MelSpec(16000, pad_mode="constant"),
+    "energies": MelSpec(16000, power=2.0, norm="none"),
+    "htk, few bins, 24 bands": MelSpec(8000, 256, 256, 64, n_mels=24, f_max=4000.0, scale="htk"),
+    "hop that does not divide": MelSpec(24000, 1200, 1200, 250, f_max=12000.0),
+    "window shorter than the frame": MelSpec(16000, 1024, 640, 160, log="log10"),
+    "normalised window": MelSpec(16000, power=2.0, normalized=True, scale="htk"),
+}
+
+
+def sound(spec: MelSpec, seed: int = 0, clips: int = 2, frames: int = 90) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    noise = 0.05 * torch.randn(clips, 1, frames * spec.hop_length, generator=generator)
+    tone = 0.3 * torch.sin(2 * math.pi * 220 / spec.sample_rate * torch.arange(noise.shape[-1]))
+    return noise + tone
+
+
+@pytest.fixture
+def reference(monkeypatch):
+    """Calls a projection without the compiled passes."""
+
+    def call(project, waveform):
+        with monkeypatch.context() as patch:
+            patch.setattr(consistency, "is_fusable", lambda octave, signal: False)
+            return project(waveform)
+
+    return call
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.99])
+@pytest.mark.parametrize("name", SPECS)
+def test_fused_rounds_are_those_of_the_reference(name, momentum, reference):
+    spec = SPECS[name]
+    mel = LogMel(spec)(sound(spec))[..., :90]
+    waveform = sound(spec, 1)
+    for octave in range(min(lowest_octave(spec), 3) + 1):
+        part = waveform[..., : waveform.shape[-1] // 2**octave]
+        for n_iter in (1, 2, 7):
+            project = MelProjection(spec, mel, n_iter, momentum, octave)
+            assert fused.is_fusable(project.octave, part[:, 0])
+            wanted = reference(project, part)
+            # Single precision through seven rounds; phases of empty bins are the worst of it.
+            assert (project(part) - wanted).abs().max() < 1e-4 * wanted.abs().max(), (octave, n_iter)
+
+
+def test_fused_rounds_leave_what_they_begin_with_as_it_was():
+    spec = SPECS["speech"]
+    waveform = sound(spec)
+    kept = waveform.clone()
+    MelProjection(spec, LogMel(spec)(waveform), 3)(waveform)
+    assert torch.equal(waveform, kept)
+
+
+def test_fused_rounds_of_silence_are_finite_and_quiet():
+    spec = SPECS["speech"]
+    mel = torch.full((1, 80, 40), math.log(spec.floor))
+    made = MelProjection(spec, mel, 8)(torch.zeros(1, 1, 40 * spec.hop_length))
+    assert torch.isfinite(made).all() and made.abs().max() < 1e-3
+
+
+def test_fused_frames_do_not_depend_on_which_others_are_worked_on_beside_them():
+    spec, passes = SPECS["speech"], fused._passes()
+    octave = Octave(spec, LogMel(spec)(sound(spec, clips=1, frames=200)))
+    values = torch.view_as_real(octave.stft(sound(spec, 1, 1, 200)[:, 0]))[0].flatten(1).numpy()
+    wanted, bank = octave.wanted[0].T.contiguous().numpy(), fused._bank(octave.spec, octave.n_bins)
+    phases = np.random.default_rng(0).standard_normal(values.shape, np.float32)
+
+    def fitted(begin: int, end: int) -> np.ndarray:
+        out = values[begin:end].copy()
+        part = np.ascontiguousarray(wanted[:, begin:end])
+        passes.fit(out, phases[begin:end].copy(), part, *bank, octave.floor, 1.0, 0.4)
+        return out
+
+    whole = fitted(0, 200)
+    for begin, end in ((0, 1), (3, 70), (63, 66), (150, 200)):
+        assert np.abs(fitted(begin, end) - whole[begin:end]).max() < 1e-5 * np.abs(whole).max()
+
+
+def test_fused_logarithms_are_exact_to_single_precision():
+    values = np.geomspace(1e-30, 1e30, 4001).astype(np.float32)
+    wanted = np.log(values.astype(np.float64))
+    fused._passes().take_logarithm(values, values.view(np.int32))
+    assert np.abs(values - wanted).max() < 1e-5  # of values up to 69: half a unit in the last place is 4e-6
+
+
+def test_fused_rounds_are_left_to_the_reference_where_they_cannot_serve():
+    spec = SPECS["speech"]
+    octave, signal = Octave(spec, LogMel(spec)(sound(spec))), sound(spec)[:, 0]
+    assert fused.is_fusable(octave, signal)
+    assert not fused.is_fusable(octave, signal.double())
+    assert not fused.is_fusable(octave, signal.requires_grad_())
+    with torch.no_grad():
+        assert fused.is_fusable(octave, signal)
+    other = Octave(MelSpec(16000, power=1.5), LogMel(MelSpec(16000, power=1.5))(sound(spec)))
+    assert not fused.is_fusable(other, sound(spec)[:, 0])
+    assert fused._found(np.eye(4, 3, dtype=np.float32), np.ones((4, 3), np.float32)) is None  # no triangles
+
+
+def test_gradients_through_a_projection_are_there():
+    spec = SPECS["speech"]
+    waveform = sound(spec, clips=1, frames=12).requires_grad_()
+    MelProjection(spec, LogMel(spec)(sound(spec, 1, 1, 12)), 2, momentum=0)(waveform).square().sum().backward()
+    assert waveform.grad.abs().max() > 0
+
+
+def test_fused_rounds_are_done_without_where_numba_cannot_be_imported(monkeypatch):
+    imported = builtins.__import__
+
+    def refuse(name, *given, **more):
+        if name.startswith("numba") or "passes" in (given[2] or () if len(given) > 2 else ()):
+            raise ImportError("no numba")
+        return imported(name, *given, **more)
+
+    spec = SPECS["speech"]
+    project = MelProjection(spec, LogMel(spec)(sound(spec)), 2)
+    wanted = project(sound(spec, 1))
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    fused._passes.cache_clear()
+    try:
+        assert not fused.is_fusable(project.octave, sound(spec, 1)[:, 0])
+        found = project(sound(spec, 1))
+    finally:
+        fused._passes.cache_clear()
+    assert torch.allclose(found, wanted, atol=1e-4)
