@@ -7,7 +7,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from audiodiff.denoisers import Denoiser
+from audiodiff.denoisers import Conditioned, Denoiser
 from audiodiff.priors import Prior
 from audiodiff.schedules import GRIDS, even_times, explicit
 from audiodiff.solvers import DDIM, Solver
@@ -32,6 +32,7 @@ class Model(nn.Module):
     """
 
     config: dict[str, Any]  # the section from which this object was built; `files.save` writes it
+    precision: str  # of the network's products while it makes sound; `files.load` chooses what suits the machine
     info: dict[str, Any]  # licence, data, level, training: what `audiodiff info` prints
 
     def __init__(
@@ -54,8 +55,13 @@ class Model(nn.Module):
         self.steps = steps
         self.solver = solver or DDIM()
         self.times = [explicit(grid) for grid in times or []]
+        self.precision = "float32"
         self.config = {}
         self.info = {}
+
+    def conditioned(self, condition: Any) -> Conditioned:
+        """Binds what the network's `encode` returned, or None, to the denoiser."""
+        return Conditioned(self.denoiser, condition, self.precision)
 
     @property
     def device(self) -> torch.device:

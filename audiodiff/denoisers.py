@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
+from audiodiff import devices
 from audiodiff.schedules.base import Schedule
 
 __all__ = [
@@ -211,16 +212,24 @@ def scales(schedule: Schedule, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]
 
 
 class Conditioned:
-    """Binds a condition, so that a solver need not know of it."""
+    """Binds a condition, so that a solver need not know of it.
 
-    def __init__(self, denoiser: Denoiser, condition: Any) -> None:
+    Args:
+        denoiser: Who is asked.
+        condition: What its network's `encode` returned, or None.
+        precision: Of the network's matrix products, as for `devices.arithmetic`.
+    """
+
+    def __init__(self, denoiser: Denoiser, condition: Any, precision: str = "float32") -> None:
         self.denoiser = denoiser
         self.condition = condition
+        self.precision = precision
         self.schedule = denoiser.schedule
 
     def __call__(self, x_t: Tensor, t: Tensor) -> Estimate:
         """Estimates x and eps under the bound condition."""
-        return self.denoiser(x_t, t, self.condition)
+        with devices.arithmetic(x_t.device, self.precision):
+            return self.denoiser(x_t, t, self.condition)
 
 
 class Refined:

@@ -6,9 +6,22 @@ from collections.abc import Iterator
 
 import torch
 
-__all__ = ["CHOICES", "cpu_threads", "peak_memory_mib", "precision_for", "release_memory", "resolve", "take_turn"]
+__all__ = [
+    "CHOICES",
+    "PRECISIONS",
+    "arithmetic",
+    "cpu_threads",
+    "free_memory",
+    "inference_precision",
+    "peak_memory_mib",
+    "precision_for",
+    "release_memory",
+    "resolve",
+    "take_turn",
+]
 
 CHOICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 def resolve(name: str = "auto") -> torch.device:
@@ -42,6 +55,32 @@ def precision_for(device: torch.device) -> str:
     A CPU without such instructions takes five times longer in bf16 than in 32 bit.
     """
     return "bf16-mixed" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "32-true"
+
+
+def inference_precision(device: torch.device, name: str = "auto") -> str:
+    """Turns a choice into the precision of a network that makes sound; "auto" is the fastest that is measured.
+
+    A CPU that multiplies bfloat16 takes a third to a half of the time, and the sound differs by -40 dB. Others emulate
+    it, several times slower; on cards it has not been measured.
+
+    Raises:
+        ValueError: There is no such precision.
+
+    >>> inference_precision(torch.device("cpu"), "float32")
+    'float32'
+    """
+    if name not in PRECISIONS:
+        raise ValueError(f"precision {name!r}: choose one of {', '.join(PRECISIONS)}")
+    multiplies = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    fast = "bfloat16" if device.type == "cpu" and multiplies() else "float32"
+    return fast if name == "auto" else name
+
+
+def arithmetic(device: torch.device, precision: str) -> contextlib.AbstractContextManager[object]:
+    """Lets matrix products be in bfloat16 inside a `with` block; "float32" leaves them as they are outside."""
+    if precision == "float32":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, torch.bfloat16)
 
 
 def peak_memory_mib(device: torch.device) -> float | None:

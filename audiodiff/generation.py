@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audiodiff import audio, devices
+from audiodiff import audio
 from audiodiff.denoisers import Denoise, Refined
 from audiodiff.generator import Generator
 from audiodiff.guidance import ReconstructionGuidance
@@ -154,7 +154,7 @@ def follow(generator: Generator, recipe: Generation, path: str | Path | None = N
         "solver": None if recipe.solver == OWN else solver_named(recipe.solver),
         "seed": recipe.seed,
     }
-    with devices.cpu_threads(recipe.threads):
+    with recipe.arithmetic(generator):
         if not recipe.needs_input:
             return generator.generate(recipe.n_samples, **settings)[0].cpu()
         recording = _recording(generator, recipe, path)

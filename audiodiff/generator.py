@@ -126,14 +126,14 @@ class Generator(Model):
         if not self.labels:
             if label is not None or guidance not in (None, 1.0):
                 raise ValueError("this model knows no labels: leave out label and guidance")
-            return Conditioned(self.denoiser, None)
+            return self.conditioned(None)
         scale = self.guidance if guidance is None else guidance
         if label is None and guidance not in (None, 0.0, 1.0):
             raise ValueError(f"guidance={guidance:g} strengthens a label: give one of {', '.join(self.labels)}")
         network = self.denoiser.network
 
         def bound(number: int) -> Conditioned:
-            return Conditioned(self.denoiser, network.encode_labels(torch.full((batch,), number, device=self.device)))
+            return self.conditioned(network.encode_labels(torch.full((batch,), number, device=self.device)))
 
         if label is None or scale == 0:
             return bound(-1)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from audiodiff.base_model import Model
 from audiodiff.consistency import MelProjection
-from audiodiff.denoisers import Conditioned, Denoise, Denoiser, Refined
+from audiodiff.denoisers import Denoise, Denoiser, Refined
 from audiodiff.mel import LogMel, MelSpec
 from audiodiff.noise import NoiseField
 from audiodiff.priors import Prior
@@ -178,7 +178,7 @@ class Vocoder(Model):
 
     def bind(self, mel: Tensor) -> Denoise:
         """Makes the denoiser of a mel: conditioned on it, and projected onto it."""
-        denoise = Conditioned(self.denoiser, self.denoiser.network.encode(mel))
+        denoise = self.conditioned(self.denoiser.network.encode(mel))
         if not self.projections:
             return denoise
         shape, project = self.prior.shape(mel), MelProjection(self.mel, mel, self.projections)

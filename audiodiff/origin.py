@@ -1,13 +1,15 @@
 """What every recipe holds: the command, the model, where, with which seed. The base of the three kinds of recipe."""
 
+import contextlib
 import dataclasses
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 
-from audiodiff import files
+from audiodiff import devices, files
 from audiodiff.model import Model
 
 __all__ = ["LARGEST_COUNT", "OWN", "Origin", "is_int", "is_interval", "is_number", "origin_of"]
@@ -27,6 +29,7 @@ class Origin:
         weights: "ema" or "raw".
         device: Type of the device on which the model runs.
         threads: CPU threads that share the arithmetic.
+        precision: "float32" or "bfloat16", in which the network multiplies.
         seed: Of the noise.
 
     Raises:
@@ -41,6 +44,7 @@ class Origin:
     weights: str
     device: str
     threads: int
+    precision: str
     seed: int
 
     def __post_init__(self) -> None:
@@ -57,8 +61,19 @@ class Origin:
             "weights": (self.weights in ("ema", "raw"), "ema or raw"),
             "device": (isinstance(self.device, str), "the name of a device"),
             "threads": (is_int(self.threads, 1), f"a whole number from 1 to {LARGEST_COUNT}"),
+            "precision": (self.precision in ("float32", "bfloat16"), "float32 or bfloat16"),
             "seed": (is_int(self.seed, 0, 2**63 - 1), "a whole number from 0 to 2^63 - 1"),
         }
+
+    @contextlib.contextmanager
+    def arithmetic(self, built: Model) -> Iterator[None]:
+        """Lets a model calculate as is written here inside a `with` block."""
+        before, built.precision = built.precision, self.precision
+        try:
+            with devices.cpu_threads(self.threads):
+                yield
+        finally:
+            built.precision = before
 
 
 def origin_of(command: str, built: Model, model: str | Path, weights: str, seed: int) -> dict[str, Any]:
@@ -71,6 +86,7 @@ def origin_of(command: str, built: Model, model: str | Path, weights: str, seed:
         "weights": weights,
         "device": built.device.type,
         "threads": torch.get_num_threads(),
+        "precision": built.precision,
         "seed": seed,
     }
 

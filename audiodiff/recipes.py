@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from audiodiff import audio, devices, mel_files
+from audiodiff import audio, mel_files
 from audiodiff.mel import MelSpec
 from audiodiff.mel_check import presets_with
 from audiodiff.model import Vocoder
@@ -132,7 +132,7 @@ def make(vocoder: Vocoder, recipe: Recipe, path: str | Path) -> Resynthesis:
         "seed": recipe.seed,
         "chunk_frames": recipe.chunk_frames,
     }
-    with devices.cpu_threads(recipe.threads):
+    with recipe.arithmetic(vocoder):
         if recipe.command == "resynth":
             return resynthesise(vocoder, audio.read(path, vocoder.sample_rate)[0], **settings)
         convention = vocoder.mel if recipe.mel is None else MelSpec.from_dict(recipe.mel)

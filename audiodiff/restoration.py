@@ -18,7 +18,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audiodiff import devices
 from audiodiff.autoregression import declipped, filled
 from audiodiff.consistency import MelProjection
 from audiodiff.denoisers import Denoise, Refined
@@ -108,7 +107,7 @@ def mend(vocoder: Vocoder, waveform: Tensor, how: Repair) -> Tensor:
     hop, length = vocoder.hop_length, waveform.shape[-1]
     whole = -(-max(length, vocoder.mel.min_samples) // hop) * hop
     padded = torch.nn.functional.pad(waveform, (0, whole - length))
-    with devices.cpu_threads(how.threads):
+    with how.arithmetic(vocoder):
         channels = [_mend_channel(vocoder, channel[None, None].to(vocoder.device), how, length) for channel in padded]
     return torch.cat(channels)[:, :length].cpu()
 

@@ -330,3 +330,20 @@ def test_denoiser_scales_are_shaped_for_signals_and_computed_where_the_time_is()
     # Rounded once, after float64: sigma of log-SNR 15 is 5.53e-4 to float32's last bit.
     assert float(sigma[0]) == float(SCHEDULE(t)[1][0].float())
     assert scales(SCHEDULE, t[0], draw())[0].shape == (1, 1, 1)
+
+
+def test_denoiser_multiplies_in_bfloat16_only_where_it_is_told_to():
+    class Products(torch.nn.Module):
+        def forward(self, x, log_snr, condition):
+            seen.append((x @ x.mT).dtype)
+            return x
+
+    seen: list[torch.dtype] = []
+    denoiser = Denoiser(Products(), Data(), CosineVP())
+    x_t, t = torch.randn(1, 1, 8), torch.tensor(0.5, dtype=torch.float64)
+    estimates = [Conditioned(denoiser, None, name)(x_t, t) for name in ("float32", "bfloat16")]
+    assert seen == [torch.float32, torch.bfloat16]
+    assert all(estimate.x.dtype == torch.float32 for estimate in estimates)
+    with torch.autocast("cpu", torch.bfloat16):  # as training has it
+        Conditioned(denoiser, None)(x_t, t)
+    assert seen[-1] == torch.bfloat16

@@ -49,6 +49,7 @@ def test_sidecar_holds_what_is_needed_and_nothing_else(place):
         "weights": "ema",
         "device": devices.resolve("auto").type,
         "threads": torch.get_num_threads(),
+        "precision": devices.inference_precision(torch.device("cpu")),
         "seed": 3,
         "solver": "midpoint",
         "times": [1.0, 0.75, 0.5, 0.25, 0.0],
@@ -135,6 +136,16 @@ def test_regenerate_takes_the_weights_that_were_taken(place):
     files.save(tiny_vocoder(), "both.safetensors", raw=tiny_vocoder(seed=1).state_dict())
     assert made("--model", "both.safetensors", "--weights", "raw")["weights"] == "raw"
     assert main(["regenerate", "out.wav.json", "again.wav"]) == 0
+    assert Path("again.wav").read_bytes() == Path("out.wav").read_bytes()
+
+
+def test_regenerate_multiplies_in_the_precision_of_then(place, monkeypatch):
+    assert made("--precision", "float32")["precision"] == "float32"
+    assert made("-f", "--precision", "bfloat16")["precision"] == "bfloat16"
+    used, make = [], Vocoder.generate
+    monkeypatch.setattr(Vocoder, "generate", lambda self, *a, **k: used.append(self.precision) or make(self, *a, **k))
+    assert main(["regenerate", "out.wav.json", "again.wav"]) == 0
+    assert set(used) == {"bfloat16"}
     assert Path("again.wav").read_bytes() == Path("out.wav").read_bytes()
 
 
@@ -253,6 +264,7 @@ BAD_FIELDS = [
     ({"weights": "best"}, "weights='best'"),
     ({"device": {}}, "device={}"),
     ({"device": "meta"}, "device 'meta'"),
+    ({"precision": "float16"}, "precision="),
     ({"threads": 0}, "threads=0"),
     ({"threads": 10**9}, "threads=1000000000"),
     ({"seed": -1}, "seed=-1"),

@@ -10,16 +10,19 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import Tensor
 
+    from audiodiff.base_model import Model
     from audiodiff.mel import MelSpec
     from audiodiff.model import Vocoder
     from audiodiff.recipes import Recipe
+
+M = TypeVar("M", bound="Model")
 
 LARGEST_SPEC = 1_000_000  # characters
 INTERRUPTED, BROKEN_PIPE = 130, 141  # 128 + the number of the signal, as a shell reports it
@@ -60,13 +63,19 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_model_options(parser: argparse.ArgumentParser, default: str = "speech-16k") -> None:
-    """Adds --model, --weights and --device."""
+    """Adds --model, --weights, --device and --precision."""
     group = parser.add_argument_group("model")
     group.add_argument(
         "--model", metavar="PATH|NAME", help=f"shipped name, file, run folder or .ckpt (default: {default})"
     )
     group.add_argument("--weights", default="ema", metavar="ema|raw", help="averaged or last weights (default: ema)")
     group.add_argument("--device", default="auto", metavar="auto|cpu|cuda|mps", help="where to run (default: auto)")
+    group.add_argument(
+        "--precision",
+        default="auto",
+        metavar="auto|float32|bfloat16",
+        help="in which the network multiplies (default: auto, what is fastest on this machine)",
+    )
 
 
 def add_mel_options(parser: argparse.ArgumentParser) -> None:
@@ -179,11 +188,22 @@ def convention_of(options: argparse.Namespace) -> "MelSpec | None":
 
 
 def load_vocoder(options: argparse.Namespace) -> "Vocoder":
-    """Loads the vocoder of --model with --weights onto --device."""
-    from audiodiff import devices, files
+    """Loads the vocoder of --model."""
+    from audiodiff import files
     from audiodiff.model import Vocoder
 
-    return Vocoder.load(options.model or files.DEFAULT_MODEL, devices.resolve(options.device), options.weights)
+    return load_model(Vocoder, options.model or files.DEFAULT_MODEL, options)
+
+
+def load_model(kind: type[M], model: str, options: argparse.Namespace) -> M:
+    """Loads a model with --weights onto --device, which multiplies in --precision."""
+    from audiodiff import devices
+
+    device = devices.resolve(options.device)
+    precision = devices.inference_precision(device, options.precision)
+    built = kind.load(model, device, options.weights)
+    built.precision = precision
+    return built
 
 
 def recipe_of(command: str, vocoder: "Vocoder", options: argparse.Namespace) -> "Recipe":

@@ -42,12 +42,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Checks, loads the model, makes the sounds and their picture."""
-    from audiodiff import devices
     from audiodiff.generator import Generator
 
     _check(options)
     model = options.model or "drums"
-    generator = Generator.load(model, devices.resolve(options.device), options.weights)
+    generator = common.load_model(Generator, model, options)
     if options.list:
         print("\n".join(generator.labels))
         return 0

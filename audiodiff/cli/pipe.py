@@ -22,7 +22,7 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         ValueError: The stream ends within a frame, or holds what is no mel; what came before is written.
     """
-    from audiodiff import audio, devices, recipes, resynthesis
+    from audiodiff import audio, recipes, resynthesis
     from audiodiff.schedules import explicit
     from audiodiff.solvers import solver_named
 
@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     begun, first, samples, clipped = time.monotonic(), None, 0, 0
     frames = Frames(sys.stdin.buffer, vocoder.mel.n_mels)
     arriving = resynthesis.watched(vocoder, frames)
-    with devices.cpu_threads(recipe.threads):
+    with recipe.arithmetic(vocoder):
         for piece in resynthesis.vocode_stream(vocoder, arriving, seed=recipe.seed, chunk_frames=chunk, **how):
             pcm, over = audio.to_pcm(piece)
             sys.stdout.buffer.write(pcm.astype("<i2").tobytes())
