@@ -71,7 +71,7 @@ def test_griffin_lim_is_faster_with_momentum(mel):
 @pytest.mark.parametrize("momentum", [0.0, 0.7])
 def test_griffin_lim_follows_its_recursion(mel, momentum):
     """Magnitudes fitted to the mel in each round, phases extrapolated by momentum / (1 + momentum), written out."""
-    spectrum = SPEC.stft(SPEC.istft(torch.polar(band_magnitudes(SPEC, mel, 10), SPEC.stft(draw()[:, 0]).angle())))
+    spectrum = SPEC.stft(SPEC.istft(torch.polar(band_magnitudes(SPEC, mel, 0), SPEC.stft(draw()[:, 0]).angle())))
     previous = None
     for _ in range(3):
         phase = spectrum / spectrum.abs()
@@ -85,7 +85,7 @@ def test_griffin_lim_follows_its_recursion(mel, momentum):
 
 
 def test_griffin_lim_without_iterations_keeps_the_phases_of_the_noise(mel):
-    first = SPEC.istft(torch.polar(band_magnitudes(SPEC, mel), SPEC.stft(draw()[:, 0]).angle()))[:, None]
+    first = SPEC.istft(torch.polar(band_magnitudes(SPEC, mel, 0), SPEC.stft(draw()[:, 0]).angle()))[:, None]
     assert torch.allclose(GriffinLim(SPEC, n_iter=0).waveform(mel, draw()), first, atol=1e-12)  # float64
 
 
