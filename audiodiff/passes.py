@@ -66,6 +66,8 @@ def fit(
 ) -> None:
     """Moves the magnitudes of frames towards a mel and extrapolates their phases, in place.
 
+    a + ib is a value, then its phase; c + id the phase ahead.
+
     Args:
         values: Real and imaginary parts in turn, [F, 2 K].
         previous: Phases of the round before, which those of this round replace, [F, 2 K]; [F, 0] for no extrapolation.
@@ -84,11 +86,11 @@ def fit(
     for first in range(0, len(values), TILE):
         frames = min(TILE, len(values) - first)
         for j in range(frames):
-            row, magnitude = values[first + j], magnitudes[j]
             for k in range(n_bins):
-                magnitude[k] = math.sqrt(max(row[2 * k] * row[2 * k] + row[2 * k + 1] * row[2 * k + 1], TINY))
+                a, b = values[first + j, 2 * k], values[first + j, 2 * k + 1]
+                magnitudes[j, k] = math.sqrt(max(a * a + b * b, TINY))
             for k in range(n_bins):
-                columns[k, j] = magnitude[k]
+                columns[k, j] = magnitudes[j, k]
         bands[:] = ZERO
         for k in range(n_bins):
             amount, low, high = columns[k], bands[band[k]], bands[band[k] + 1]
@@ -122,21 +124,21 @@ def fit(
                 gain[j] = y * y
         columns[0] = ZERO  # no band holds a constant offset
         for j in range(frames):
-            row, then, magnitude = values[first + j], previous[first + j], magnitudes[j]
             for k in range(n_bins):
                 gains[k] = columns[k, j]
-            if len(then) == 0:
+            if previous.shape[1] == 0:
                 for k in range(n_bins):
-                    row[2 * k] *= gains[k]
-                    row[2 * k + 1] *= gains[k]
+                    values[first + j, 2 * k] *= gains[k]
+                    values[first + j, 2 * k + 1] *= gains[k]
                 continue
             for k in range(n_bins):
-                unit = ONE / magnitude[k]
-                real, imaginary = row[2 * k] * unit, row[2 * k + 1] * unit
-                ahead, beside = real - weight * then[2 * k], imaginary - weight * then[2 * k + 1]
-                then[2 * k], then[2 * k + 1] = real, imaginary
-                scale = gains[k] * magnitude[k] / math.sqrt(max(ahead * ahead + beside * beside, TINY))
-                row[2 * k], row[2 * k + 1] = scale * ahead, scale * beside
+                unit = ONE / magnitudes[j, k]
+                a, b = values[first + j, 2 * k] * unit, values[first + j, 2 * k + 1] * unit
+                c = a - weight * previous[first + j, 2 * k]
+                d = b - weight * previous[first + j, 2 * k + 1]
+                previous[first + j, 2 * k], previous[first + j, 2 * k + 1] = a, b
+                scale = gains[k] * magnitudes[j, k] / math.sqrt(max(c * c + d * d, TINY))
+                values[first + j, 2 * k], values[first + j, 2 * k + 1] = scale * c, scale * d
 
 
 @compiled
