@@ -32,7 +32,7 @@ class Model(nn.Module):
     """
 
     config: dict[str, Any]  # the section from which this object was built; `files.save` writes it
-    precision: str  # of the network's products while it makes sound; `files.load` chooses what suits the machine
+    precision: str  # in which the network multiplies while it makes sound: "float32", or "bfloat16" for speed
     info: dict[str, Any]  # licence, data, level, training: what `audiodiff info` prints
 
     def __init__(

@@ -61,6 +61,7 @@ class System(NamedTuple):
         package: What it comes with, as name==version.
         seconds: Of the first clip alone, for one that is too slow for all of them, and is then not judged; None for
             all clips.
+        precision: In which its network multiplies.
     """
 
     name: str
@@ -71,11 +72,18 @@ class System(NamedTuple):
     trained: bool = True
     package: str = "audiodiff"
     seconds: float | None = None
+    precision: str = "float32"
 
 
-def systems_of(name: str, vocoder: Vocoder, calls: Sequence[int] = (1, 2, 4)) -> list[System]:
-    """Lists a model's own start alone and with calls of its network."""
-    return [_system(f"{name}, {row.name}", vocoder, row) for row in own_rows(vocoder, calls)]
+def systems_of(
+    name: str, vocoder: Vocoder, calls: Sequence[int] = (1, 2, 4), precisions: Sequence[str] = ("float32",)
+) -> list[System]:
+    """Lists a model's own start alone, and with calls of its network in each precision."""
+    rows = own_rows(vocoder, calls)
+    alone = [_system(f"{name}, {row.name}", vocoder, row) for row in rows if not row.calls]
+    return alone + [
+        _system(f"{name}, {row.name}", vocoder, row, precision) for precision in precisions for row in rows if row.calls
+    ]
 
 
 def floors_of(vocoder: Vocoder) -> list[System]:
@@ -83,9 +91,13 @@ def floors_of(vocoder: Vocoder) -> list[System]:
     return [_system(row.name, vocoder, row) for row in floors(vocoder)]
 
 
-def _system(name: str, vocoder: Vocoder, row: Row) -> System:
+def _system(name: str, vocoder: Vocoder, row: Row, precision: str = "float32") -> System:
+    def vocode(mel: Tensor) -> Tensor:
+        vocoder.precision = precision
+        return row.vocode(mel, mel)
+
     network = vocoder.denoiser.network if row.calls else None
-    return System(name, vocoder.mel, lambda mel: row.vocode(mel, mel), row.calls, network)
+    return System(name, vocoder.mel, vocode, row.calls, network, precision=precision)
 
 
 def measure(
@@ -138,38 +150,40 @@ def markdown(table: dict[str, Any]) -> str:
     """Formats what the command wrote: the systems, what is not there, and the machine."""
     rows = table["rows"]
     measures = [name for name in QUALITY if any(name in row["quality"] for row in rows)]
-    head = ["system", "calls", "weights", *measures, "× real time", "samples/s", "GFLOP/s", "of peak", "front"]
+    head = ["system", "calls", "in", "weights", *measures, "× real time", "samples/s", "GFLOP/s", "of peak", "front"]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     lines += [f"| {' | '.join(_cells(row, measures, table['peak_gflops']))} |" for row in rows]
     lines += ["", *(f"- {line}" for line in _notes(table))]
     return "\n".join(lines)
 
 
-def _cells(row: dict[str, Any], measures: Sequence[str], peak: float) -> list[str]:
+def _cells(row: dict[str, Any], measures: Sequence[str], peaks: dict[str, float]) -> list[str]:
     work, speed = row["work"], machine.Spread(*row["x_real_time"])
     million = "–" if row["weights"] is None else f"{row['weights'] / 1e6:.2f} M"
     return [
         row["name"] + ("" if row["trained"] else " (random weights)"),
         str(row["calls"]),
+        row["precision"] if row["calls"] else "–",
         million,
         *(f"{row['quality'][m]:.3g}" if m in row["quality"] else "–" for m in measures),
         f"{speed.median:.3g} ({speed.lower:.3g}–{speed.upper:.3g})",
         f"{row['samples_per_second'][0]:.3g}",
         f"{work['gflops']:.3g}" if work else "–",
-        f"{work['gflops'] / peak:.0%}" if work else "–",
+        f"{work['gflops'] / peaks[row['precision']]:.0%}" if work else "–",
         "●" if row["front"] else "",
     ]
 
 
 def _notes(table: dict[str, Any]) -> list[str]:
     told, load, sound = table["machine"], table["load_average"], table["first_sound"]
+    peaks = ", ".join(f"{name} {peak:.0f}" for name, peak in table["peak_gflops"].items())
     notes = [
         "weights, GFLOP/s and their share of the machine's peak are those of the network alone (products and "
         "convolutions); ● nothing here is at least as fast and as good, by the first measure",
         f"{table['clips']} clips, {table['seconds']:.1f} s in all, list {table['clips_sha256']}; {table['repeats']} "
         "repetitions, median (quartiles)",
         f"{told['processor']}, {told['cores']} cores, {told['threads']} threads; Python {told['python']}, torch "
-        f"{told['torch']}; peak of a matrix product in 32 bit: {table['peak_gflops']:.0f} GFLOP/s",
+        f"{told['torch']}; peak of a matrix product: {peaks} GFLOP/s",
         f"load average before and after: {load['before']}, {load['after']}; seed {table['seed']}",
     ]
     if sound:
@@ -239,6 +253,7 @@ def _row(
         "name": system.name,
         "package": system.package,
         "calls": system.calls,
+        "precision": system.precision,
         "weights": sum(p.numel() for p in system.network.parameters()) if system.network else None,
         "trained": system.trained,
         "on_seconds": system.seconds,

@@ -19,7 +19,6 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from audiodiff import devices
 from audiodiff.audio import atomic_file
 from audiodiff.config import build
 from audiodiff.model import Model
@@ -91,7 +90,6 @@ def load(model: str | Path, device: str | torch.device = "cpu", weights: str = "
         ) from None
     info = header.get("info")
     built.config, built.info = header["config"], info if isinstance(info, dict) else {}
-    built.precision = devices.inference_precision(torch.device(device))
     return built.eval().requires_grad_(False).to(device)
 
 

@@ -65,9 +65,15 @@ def load_average() -> list[float] | None:
     return [round(n, 2) for n in os.getloadavg()] if hasattr(os, "getloadavg") else None
 
 
-def peak_gflops(n: int = 2048, rounds: int = 8) -> float:
-    """Measures the fastest product of two n x n matrices of 32 bit at the current threads, in 10⁹ operations/s."""
-    matrix = torch.ones(n, n)
+def peak_gflops(precision: str = "float32", n: int = 2048, rounds: int = 8) -> float:
+    """Measures the fastest product of two n x n matrices at the current threads, in 10⁹ operations/s.
+
+    Args:
+        precision: "float32" or "bfloat16".
+        n: Rows and columns.
+        rounds: Products, after one that warms up.
+    """
+    matrix = torch.ones(n, n, dtype=getattr(torch, precision))
     times = []
     for _ in range(rounds + 1):
         began = time.perf_counter()

@@ -29,7 +29,7 @@ def folder(tmp_path, waveform):
 def cold(monkeypatch):
     """No process is started: how long one takes is measured elsewhere."""
     monkeypatch.setattr(machine, "first_sound", lambda *_: [1.0, 2.0, 4.0])
-    monkeypatch.setattr(machine, "peak_gflops", lambda: 100.0)
+    monkeypatch.setattr(machine, "peak_gflops", lambda precision: 100.0)
 
 
 def test_systems_take_turns_and_another_begins_each_repetition(waveform):
@@ -89,13 +89,14 @@ def test_operations_of_a_network_are_those_of_its_products():
 def test_command_writes_table_page_and_picture_of_a_model_and_floors(folder, tiny_model_path, tmp_path, cold, capsys):
     out = tmp_path / "out"
     line = ["bench", str(folder), "--models", str(tiny_model_path), "--calls", "1", "--seconds", "1", "--repeats", "2"]
-    line += ["--out", str(out)]
+    line += ["--out", str(out), "--precisions", "float32,bfloat16"]
     assert main(line) == 0
     shown = capsys.readouterr().out
     table = json.loads((out / "bench.json").read_text())
     assert bench.markdown(table) == shown.strip() == (out / "bench.md").read_text().strip()
     assert (out / "bench.png").read_bytes().startswith(b"\x89PNG")
-    assert [row["calls"] for row in table["rows"]] == [1, 0, 0, 0]
+    assert [row["calls"] for row in table["rows"]] == [1, 1, 0, 0, 0]
+    assert [row["precision"] for row in table["rows"][:2]] == ["float32", "bfloat16"] == [*table["peak_gflops"]]
     assert table["rows"][0]["work"]["gflops"] > 0
     assert table["clips"] == 2
     assert table["seconds"] == 2.0

@@ -49,7 +49,7 @@ def test_sidecar_holds_what_is_needed_and_nothing_else(place):
         "weights": "ema",
         "device": devices.resolve("auto").type,
         "threads": torch.get_num_threads(),
-        "precision": devices.inference_precision(torch.device("cpu")),
+        "precision": "float32",
         "seed": 3,
         "solver": "midpoint",
         "times": [1.0, 0.75, 0.5, 0.25, 0.0],

@@ -30,6 +30,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--models", default="speech-16k", metavar="NAME,NAME", help="vocoders (default: speech-16k)")
     parser.add_argument("--calls", default="1,2,4", metavar="N,N", help="network calls (default: 1,2,4)")
+    parser.add_argument(
+        "--precisions",
+        metavar="P,P",
+        help="in which the models' networks multiply (default: float32, and bfloat16 where the processor does)",
+    )
     parser.add_argument("--peers", action="store_true", help="other vocoders too, those that are installed")
     parser.add_argument("--clips", type=int, default=6, metavar="N", help="recordings, evenly from DATA (default: 6)")
     parser.add_argument("--seconds", type=float, default=10.0, metavar="S", help="taken of each at most (default: 10)")
@@ -53,7 +58,8 @@ def run(options: argparse.Namespace) -> int:
     _check_target(options)
     vocoders = {name: Vocoder.load(name) for name in options.models.split(",")}
     clips, names = _clips(options)
-    systems = [system for name, vocoder in vocoders.items() for system in bench.systems_of(name, vocoder, calls)]
+    precisions = _precisions(options.precisions)
+    systems = [one for name, vocoder in vocoders.items() for one in bench.systems_of(name, vocoder, calls, precisions)]
     systems += bench.floors_of(next(iter(vocoders.values())))
     with devices.cpu_threads(options.threads):
         peers, absent = _peers() if options.peers else ([], [])
@@ -74,9 +80,10 @@ def _table(
 ) -> dict[str, Any]:
     from audiodiff import bench, files, machine
 
-    before, peak = machine.load_average(), machine.peak_gflops()
+    before, kinds = machine.load_average(), {system.precision: None for system in systems}
+    peaks = {kind: machine.peak_gflops(kind) for kind in kinds}
     rows = bench.measure(systems, clips, options.repeats)
-    peak = max(peak, machine.peak_gflops())
+    peaks = {kind: round(max(peak, machine.peak_gflops(kind)), 1) for kind, peak in peaks.items()}
     first = next(name for name in bench.QUALITY if any(name in row["quality"] for row in rows))
     qualities = [bench.quality_of(row, first) for row in rows]
     points = [None if q is None else (row["x_real_time"][0], q) for row, q in zip(rows, qualities, strict=True)]
@@ -92,11 +99,23 @@ def _table(
         "judged_by": first,
         "measures_missing": bench.missing_measures(),
         "machine": machine.describe(),
-        "peak_gflops": round(peak, 1),
+        "peak_gflops": peaks,
         "first_sound": _first_sound(next(iter(vocoders)), clips[0], options),
         "load_average": {"before": before, "after": machine.load_average()},
         "rows": rows,
     }
+
+
+def _precisions(named: str | None) -> list[str]:
+    """Reads --precisions; what is not said is what the processor offers."""
+    import torch
+
+    from audiodiff import devices
+
+    cpu = torch.device("cpu")
+    fastest = devices.inference_precision(cpu)
+    names = named.split(",") if named else sorted({"float32", fastest}, reverse=True)
+    return [devices.inference_precision(cpu, name) for name in names]
 
 
 def _first_sound(model: str, clip: "Clip", options: argparse.Namespace) -> dict[str, Any]:
@@ -186,7 +205,12 @@ def _write(folder: Path, table: dict[str, Any], shown: str) -> None:
             file.write((text + "\n").encode())
     judged = table["judged_by"]
     points = [
-        (f"{row['name']}, {row['calls']} calls", row["x_real_time"][0], row["quality"][judged], row["front"])
+        (
+            f"{row['name']}, {row['calls']} calls{', bf16' * (row['precision'] == 'bfloat16')}",
+            row["x_real_time"][0],
+            row["quality"][judged],
+            row["front"],
+        )
         for row in table["rows"]
         if judged in row["quality"]
     ]

@@ -72,9 +72,9 @@ def add_model_options(parser: argparse.ArgumentParser, default: str = "speech-16
     group.add_argument("--device", default="auto", metavar="auto|cpu|cuda|mps", help="where to run (default: auto)")
     group.add_argument(
         "--precision",
-        default="auto",
-        metavar="auto|float32|bfloat16",
-        help="in which the network multiplies (default: auto, what is fastest on this machine)",
+        default="float32",
+        metavar="float32|bfloat16|auto",
+        help="in which the network multiplies; auto: what is fastest here (default: float32, exact in windows)",
     )
 
 
