@@ -10,13 +10,19 @@ import pytest
 import soundfile
 import torch
 from conftest import tiny_vocoder
+from test_exporting import CONVENTIONS, NETWORKS, hybrid
 
 from audiodiff import exporting, files, mel_files
 from audiodiff.cli import main
+from audiodiff.denoisers import Data, Denoiser
 from audiodiff.mel import LogMel, MelSpec
 from audiodiff.model import Vocoder
 from audiodiff.noise import NoiseField
-from audiodiff.starts import GriffinLim
+from audiodiff.priors import MelShaped
+from audiodiff.recipes import named_start
+from audiodiff.schedules import RectifiedFlow
+from audiodiff.solvers import solver_named
+from audiodiff.starts import GriffinLim, MelNoise
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
@@ -102,15 +108,9 @@ def test_step_walked_as_the_file_says_makes_the_sound_of_the_library(frames, ste
     end = torch.from_numpy(sum(weight * signals[int(key)] for key, weight in plan["end"].items())).float()
     vocoder = Vocoder.load(model_path)
     vocoder.finish = 0
-    wanted = vocoder.generate(mel, steps=3, start=exporting_start("noise", vocoder))
+    wanted = vocoder.generate(mel, steps=3, start=named_start("noise", vocoder))
     found = vocoder.prior.decode(end, vocoder.prior.shape(mel))
     torch.testing.assert_close(found, wanted, atol=1e-4, rtol=0)
-
-
-def exporting_start(name, vocoder):
-    from audiodiff.recipes import named_start
-
-    return named_start(name, vocoder)
 
 
 def test_rounds_are_a_loop_and_no_copies(sampler):
@@ -259,6 +259,41 @@ def test_model_that_torch_cannot_trace_is_refused_in_one_line(model_path, tmp_pa
     assert main(["export", str(model_path), str(tmp_path / "out.onnx")]) == 2
     assert "torch cannot make a graph of this model (an operator)\n" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_becomes_a_graph(name, tmp_path, waveform):
+    torch.manual_seed(0)
+    vocoder = tiny_vocoder()
+    vocoder.denoiser.network = NETWORKS[name]().eval()
+    for parameter in vocoder.denoiser.network.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    rule = solver_named("heun" if name == "causal" else "unipc")
+    sampling = vocoder.sampling(2, rule, None, MelNoise(MelSpec(16000)))
+    assert exporting.export(vocoder, tmp_path / "out.onnx", "sampler", sampling) < 1e-4
+    session, mel = onnxruntime.InferenceSession(tmp_path / "out.onnx"), mel_of(waveform, 50)
+    made = session.run(None, {"mel": mel.numpy(), "noise": drawn(50).numpy()})[0]
+    wanted = vocoder.generate(mel, times=sampling.times, solver=sampling.solver, start=sampling.start)
+    np.testing.assert_allclose(made, wanted.numpy(), atol=1e-4 * float(wanted.abs().max()), rtol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["hop does not divide", "centred", "powers"])
+def test_vocoders_of_other_conventions_become_graphs(name, tmp_path, waveform):
+    spec = CONVENTIONS[name]
+    network = {"hop_length": spec.hop_length // 2, "mel_hop_length": spec.hop_length}
+    vocoder = Vocoder(
+        spec,
+        Denoiser(hybrid(**network), Data(), RectifiedFlow()),
+        MelShaped(spec, block=spec.hop_length // 2),
+        GriffinLim(spec, 0.5, 3),
+        steps=2,
+        projections=2,
+        finish=1,
+    ).eval()
+    vocoder.config = {"_target_": "audiodiff.model.Vocoder"}
+    assert exporting.export(vocoder, tmp_path / "out.onnx") < 1e-4
 
 
 @pytest.mark.slow
