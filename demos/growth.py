@@ -71,6 +71,8 @@ def draw(rows: list[dict[str, str]], path: Path) -> None:
             xs, ys = ([float(row[name]) for row in own] for name in ("value", column))
             ax.loglog(xs, ys, "o-", label=axis)
         ax.set_ylabel(label)
+        ax.yaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_minor_formatter("{x:g}" if column == "mib" else "")
         ax.grid(alpha=0.3, which="both")
     figure.axes[0].legend()
     figure.axes[1].set_xlabel("length in seconds, clips of 1 s in a batch, or steps on 4 s")

@@ -25,7 +25,7 @@ FLOORS = {
     2: "solvers starts mel_check mel_conversion guidance losses",
     3: "base_model streaming model generator files adapters hub origin resynthesis recipes generation restoration "
     "sidecar figures eval tuning calibration baselines doctor machine bench",
-    4: "data training generation_eval searching",
+    4: "data training generation_eval searching exporting",
     5: "train tune compose cli __main__",
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}

@@ -27,6 +27,7 @@ COMMANDS = {
     "tune-times": "search the times at which a model sounds best",
     "doctor": "is a model better than what needs no training",
     "info": "what a model is: licence, data, mel, size",
+    "export": "an ONNX file, which runs without torch",
     "regenerate": "make a sound again from the sidecar beside it",
     "push": "put a model on the Hugging Face hub",
     "completion": "make the shell complete commands and options",

@@ -41,7 +41,7 @@ class WindowedAttention(nn.Module):
     def forward(self, h: Tensor) -> Tensor:
         """Maps [B, F, C] to [B, F, C]."""
         (batch, frames, width), reach = h.shape, self.reach
-        blocks = -(-frames // reach)
+        blocks = (frames + reach - 1) // reach  # not -(-frames // reach): exported graphs divide towards zero
         qkv = functional.pad(self.qkv(h), (0, 0, 0, blocks * reach - frames))
         q, k, v = qkv.view(batch, blocks * reach, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)
         k, v = (functional.pad(z, (0, 0, reach, reach)).unfold(2, 3 * reach, reach) for z in (k, v))

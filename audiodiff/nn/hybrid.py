@@ -132,8 +132,14 @@ class HybridNetwork(nn.Module):
         T is a multiple of hop_length.
         """
         frames = self.transform.analyse(x)
+        parts = self.answer(torch.view_as_real(frames), log_snr, condition)
+        mask, residual = (torch.view_as_complex(part) for part in parts)
+        return self.transform.synthesise(torch.addcmul(frames + residual, mask, frames))
+
+    def answer(self, frames: Tensor, log_snr: Tensor, condition: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Maps frames, [B, F, n_bins, 2], to their mask and residual, shaped like them: all that is learned."""
         embedding = self.log_snr(log_snr)
-        h = self.inward(torch.view_as_real(frames).flatten(-2))
+        h = self.inward(frames.flatten(-2))
         if self.positions is not None:
             last = len(self.positions) - 1
             h = h + self.positions[torch.arange(h.shape[1], device=h.device).clamp(max=last)]
@@ -149,11 +155,10 @@ class HybridNetwork(nn.Module):
                 h = h + features[:, :, i]
             for block in stage:
                 h = block(h, embedding)
-        out = self.outward(self.norm(h)).to(x.dtype).unflatten(-1, (2, -1, 2))
-        mask, residual = torch.view_as_complex(out).unbind(2)
+        mask, residual = self.outward(self.norm(h)).to(frames.dtype).unflatten(-1, (2, -1, 2)).unbind(2)
         if self.residual_scale is not None:
-            residual = residual * self.residual_scale(log_magnitudes)
-        return self.transform.synthesise(torch.addcmul(frames + residual, mask, frames))
+            residual = residual * self.residual_scale(log_magnitudes)[..., None]
+        return mask, residual
 
     def receptive_field(self) -> int:
         """Returns R: a sample of the output depends on no input sample further than R away."""

@@ -85,13 +85,16 @@ class SubBandNetwork(nn.Module):
     def forward(self, x: Tensor, log_snr: Tensor, condition: Tensor) -> Tensor:
         """Maps a signal [B, 1, T] of unit variance, log-SNR [B] and a condition to a signal [B, 1, T]."""
         frames = self.transform.analyse(x)
-        batch, n_frames, n_bins = frames.shape
-        banded = nn.functional.pad(frames, (0, self.n_bands * self.bins - n_bins)).unflatten(-1, (self.n_bands, -1))
-        h = (
-            self.inward(torch.view_as_real(banded).flatten(-2))
-            + self.band
-            + condition.unflatten(-1, (self.n_bands, -1))
-        )
+        parts = self.answer(torch.view_as_real(frames), log_snr, condition)
+        mask, residual = (torch.view_as_complex(part) for part in parts)
+        return self.transform.synthesise(torch.addcmul(frames + residual, mask, frames))
+
+    def answer(self, frames: Tensor, log_snr: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps frames, [B, F, n_bins, 2], to their mask and residual, shaped like them: all that is learned."""
+        batch, n_frames, n_bins, _ = frames.shape
+        filled = nn.functional.pad(frames, (0, 0, 0, self.n_bands * self.bins - n_bins))
+        banded = filled.unflatten(2, (self.n_bands, -1)).flatten(-2)
+        h = self.inward(banded) + self.band + condition.unflatten(-1, (self.n_bands, -1))
         embedding = self.log_snr(log_snr)
         of_bands = embedding.repeat_interleave(self.n_bands, 0)
         for convolutions, attention in zip(self.along_time, self.across_bands, strict=True):
@@ -100,9 +103,9 @@ class SubBandNetwork(nn.Module):
                 h = block(h, of_bands)
             h = h.unflatten(0, (batch, self.n_bands)).transpose(1, 2).flatten(1, 2)  # [B, F bands, C]
             h = attention(h, embedding).unflatten(1, (n_frames, self.n_bands))
-        out = self.outward(self.norm(h)).to(x.dtype).unflatten(-1, (2, self.bins, 2))
-        mask, residual = torch.view_as_complex(out).transpose(2, 3).flatten(3)[..., :n_bins].unbind(2)
-        return self.transform.synthesise(torch.addcmul(frames + residual, mask, frames))
+        out = self.outward(self.norm(h)).to(frames.dtype).unflatten(-1, (2, self.bins, 2))
+        mask, residual = out.transpose(2, 3).flatten(3, 4)[..., :n_bins, :].unbind(2)
+        return mask, residual
 
     def receptive_field(self) -> int:
         """Returns R: a sample of the output depends on no input sample further than R away."""

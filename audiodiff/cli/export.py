@@ -1,0 +1,70 @@
+"""Writes a vocoder as an ONNX file, which onnxruntime runs without torch.
+
+The file takes mels of any length, and says in its metadata which mel it wants, at which rate, under which licence, and
+what it was made of. --part sampler is the whole way from mel and noise to the waveform, demos/onnx_vocode.py runs it;
+--part step is one call of the denoiser. Exporting takes half a minute or more.
+"""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from audiodiff.cli import common
+
+if TYPE_CHECKING:
+    from audiodiff.model import Vocoder
+    from audiodiff.streaming import Sampling
+
+EXAMPLE = "audiodiff export speech-16k speech-16k.onnx --steps 1"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the model, the file and how it samples."""
+    parser.add_argument("model", metavar="MODEL", help="shipped name, file, run folder or .ckpt")
+    parser.add_argument("out", metavar="OUT.onnx", help="the file")
+    parser.add_argument("--part", default="sampler", metavar="sampler|step", help="what is exported (default: sampler)")
+    parser.add_argument("--weights", default="ema", metavar="ema|raw", help="averaged or last weights (default: ema)")
+    parser.add_argument("-f", "--force", action="store_true", help="overwrite a file that exists")
+    group = parser.add_argument_group("sampling")
+    group.add_argument("--steps", type=int, metavar="N", help="solver steps (default: the model's own)")
+    group.add_argument("--solver", metavar="NAME", help="a solver that draws no noise (default: the model's own)")
+    group.add_argument("--times", metavar="GRID", help="as for `audiodiff vocode` (default: the model's own)")
+    group.add_argument("--start", metavar="NAME", help="noise, mel, griffin-lim or coarse-to-fine (default: its own)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Checks, loads the model, and writes."""
+    from audiodiff import exporting, files
+
+    out = Path(options.out)
+    if out.suffix.lower() != ".onnx":
+        raise ValueError(f"{out}: an .onnx file is written; give a name that ends in .onnx")
+    if out.exists() and not options.force:
+        raise ValueError(f"{out}: exists; give -f to overwrite, or another name")
+    model = files.load(options.model, weights=options.weights)
+    exporting.check(model, options.part)
+    difference = exporting.export(model, out, options.part, _sampling(model, options))
+    size = out.stat().st_size / 1e6
+    common.say(f"{out}: {size:.1f} MB; onnxruntime differs from torch by {difference:.1g} of the loudest sample")
+    return 0
+
+
+def _sampling(vocoder: "Vocoder", options: argparse.Namespace) -> "Sampling":
+    """Reads the sampling options as `audiodiff vocode` does."""
+    from audiodiff import recipes
+    from audiodiff.schedules import explicit
+    from audiodiff.solvers import solver_named
+
+    recipe = recipes.recipe(
+        "vocode",
+        vocoder,
+        options.model,
+        weights=options.weights,
+        solver=options.solver,
+        steps=options.steps,
+        times=options.times,
+        start=options.start,
+    )
+    solver = None if recipe.solver == recipes.OWN else solver_named(recipe.solver)
+    start = recipes.build_start(recipe.start, vocoder.mel)
+    return vocoder.sampling(None, solver, explicit(recipe.times), start)

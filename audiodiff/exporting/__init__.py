@@ -1,0 +1,9 @@
+"""Exporting: a vocoder as an ONNX file, which runs without torch.
+
+What a graph cannot hold is written out in real numbers (`transforms`, `projection`, `networks`), solvers become lists
+of numbers (`plans`), and the parts that are exported (`parts`) are written and tried (`writing`).
+"""
+
+from audiodiff.exporting.writing import PARTS, check, export
+
+__all__ = ["PARTS", "check", "export"]
