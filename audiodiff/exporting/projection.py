@@ -140,7 +140,9 @@ class RealMelNoise(nn.Module):
         """Maps a mel, [B, M, F], and noise, [B, 1, F hop], to a waveform, [B, 1, F hop]."""
         transform = self.whole.transform
         spectrum = transform.analyse(hops(noise, mel.shape[-1]))
-        spectrum = spectrum * twice(band_magnitudes(self.spec, mel) / power_of(spectrum).sqrt())
+        rounds_follow = self.onward is not None or self.project is not None  # and fit magnitudes themselves
+        magnitudes = band_magnitudes(self.spec, mel, **({"n_iter": 0} if rounds_follow else {}))
+        spectrum = spectrum * twice(magnitudes / power_of(spectrum).sqrt())
         if self.onward is not None:
             return samples(self.onward(spectrum, mel))
         signal = transform.inverse(spectrum, transform.weights(spectrum))
