@@ -27,7 +27,8 @@ STAGE = [
     "experiment=speech-few",
     "stage.calls=[1]",
     "data.batch_size=4",
-    "start.time=0.3",
+    *("start.time=0.3", "start.full=2", "start.half=8", "start.quarter=32", "start.eighth=64"),
+    *("stage.denoising_weight=1", "ema_decay=0.998"),
     "augment=none",
     "previews=0",
 ]
