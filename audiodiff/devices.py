@@ -17,6 +17,7 @@ __all__ = [
     "precision_for",
     "release_memory",
     "resolve",
+    "small_pages",
     "take_turn",
 ]
 
@@ -129,3 +130,16 @@ def release_memory() -> None:
 
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def small_pages() -> None:
+    """Asks the kernel for no huge pages in this process; does nothing but on Linux.
+
+    NumPy asks for them, and the kernel then fills up, while nobody asks for anything, what `release_memory` gave back:
+    a server that held 600 MiB under twenty visitors went up to 730 in the three minutes after they had left.
+    """
+    import ctypes
+
+    disable_huge_pages = 41  # PR_SET_THP_DISABLE of prctl(2)
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").prctl(disable_huge_pages, 1, 0, 0, 0)

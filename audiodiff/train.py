@@ -209,7 +209,8 @@ def _trainer(
 ) -> lightning.Trainer:
     settings = plain(cfg.trainer)
     every = settings.pop("checkpoint_every")
-    check_whole(str(settings.get("strategy", "auto")))
+    settings["strategy"] = build(settings.get("strategy", "auto"))
+    check_whole(settings["strategy"])
     if settings["precision"] == "auto":
         settings["precision"] = devices.precision_for(devices.resolve(settings["accelerator"]))
     short = (r for r in validation if r.n_samples <= PREVIEW_SECONDS * r.sample_rate)
@@ -258,6 +259,7 @@ def main(cfg: DictConfig) -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # advertisements and repeated advice
     # The sampler starts where the run stopped, which Lightning cannot know.
     warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
+    warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
     warnings.filterwarnings("ignore", category=FutureWarning)
     job = HydraConfig.get()
     sweeps = job.mode == RunMode.MULTIRUN

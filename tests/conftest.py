@@ -1,6 +1,13 @@
-"""Fixtures that several test files share: a model small enough for a core, and something that sounds like speech."""
+"""Fixtures that several test files share: a model small enough for a core, and something that sounds like speech.
+
+The default tier is shared out among processes, a file to each (`-n 0` runs all in one). Each has one thread: on tensors
+this small a second one only waits, and two processes with two threads on two cores take five times as long.
+"""
 
 import copy
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, here and in what tests start
 
 import hypothesis
 import numpy as np
@@ -9,7 +16,7 @@ import soundfile
 import torch
 from torch.nn import functional
 
-from audiodiff import audio, files
+from audiodiff import audio, files, metrics
 from audiodiff.config import build
 
 # A busy machine must not fail a property by its slowness; 50 examples are enough for functions this smooth.
@@ -78,6 +85,22 @@ def tiny_vocoder(seed=0):
         "level": {"rms": 0.05, "peak": 0.3},
     }
     return model.eval()
+
+
+def pytest_xdist_auto_num_workers(config):
+    """As many processes as cores, up to four, for the whole default tier; one for what is chosen by hand."""
+    chosen = config.args_source != pytest.Config.ArgsSource.TESTPATHS
+    other_tier = config.option.markexpr not in config.getini("addopts")
+    if chosen or other_tier or config.option.keyword:
+        return 0
+    return min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+@pytest.fixture
+def quick_measures(monkeypatch):
+    """Leaves out the two measures that take seconds for a clip; tests of the measures themselves have them."""
+    for name in ("dnsmos_p808", "wer"):
+        monkeypatch.delitem(metrics.MEASURES, name)
 
 
 @pytest.fixture(scope="session")

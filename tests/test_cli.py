@@ -283,6 +283,7 @@ def test_vocode_takes_a_leading_axis_and_any_float(cli, tmp_path, speech, conver
     assert (tmp_path / "mel.wav").read_bytes() == (tmp_path / "other.wav").read_bytes()
 
 
+@pytest.mark.usefixtures("quick_measures")
 def test_score_of_a_file_with_itself_is_perfect_and_of_another_is_not(cli, tmp_path, speech):
     status, out, err = cli("score", speech, speech, "--json")
     same = json.loads(out)
@@ -295,6 +296,7 @@ def test_score_of_a_file_with_itself_is_perfect_and_of_another_is_not(cli, tmp_p
     assert float(table["lsd_db"]) == pytest.approx(other["lsd_db"], abs=5e-4)  # three decimals
 
 
+@pytest.mark.usefixtures("quick_measures")
 def test_score_compares_at_the_lower_rate_and_says_so(cli, tmp_path):
     high, low = recording(tmp_path / "high.wav", 0.5, 48000, 2), tmp_path / "low.wav"
     waveform, _ = audio.read(high, 16000)
@@ -463,6 +465,7 @@ def test_what_is_nearly_right_is_suggested(capsys, typed, meant):
     assert error.count("\n") == 1
 
 
+@pytest.mark.usefixtures("quick_measures")
 def test_score_draws_what_it_compares(tmp_path, speech, capsys):
     picture = tmp_path / "both.png"
     assert main(["score", str(speech), str(speech), "--plot", str(picture)]) == 0

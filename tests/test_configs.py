@@ -54,6 +54,16 @@ def test_every_choice_trains_for_two_steps(tmp_path, choice):
     assert saved > 0
 
 
+@pytest.mark.parametrize("experiment", sorted({*EXPERIMENTS} - {"speech-few"}))  # whose stage has AdamW's for two sides
+@pytest.mark.parametrize("name", ["sgd", "lion"])
+def test_optimiser_that_is_chosen_has_its_own_rate_in_every_experiment(experiment, name):
+    optim = [
+        cfg.optim.optimizer
+        for cfg in (composed(f"experiment={experiment}", f"optim={name}"), composed(f"optim={name}"))
+    ]
+    assert optim[0] == optim[1]
+
+
 def test_an_unknown_experiment_is_named():
     with pytest.raises(ConfigCompositionException, match="nonsense"):
         composed("experiment=nonsense")

@@ -171,6 +171,24 @@ def test_generated_sounds_are_those_of_the_command(app, drums, vary, tmp_path):
         assert Path(served.path).read_bytes() == path.read_bytes()
 
 
+def test_served_file_stays_whole_while_the_same_sound_is_made_again(app, monkeypatch, tmp_path):
+    player, samples, seen = app.gr.Audio(interactive=False), np.arange(800, dtype=np.int16), []
+    served = Path(player.postprocess((16000, samples)).path)
+    whole = served.read_bytes()
+    write = app.served.processing_utils.audio_to_file.__wrapped__
+
+    def slowly(rate, data, filename, **given):
+        Path(filename).write_bytes(whole[:100])
+        seen.append(served.read_bytes())
+        write(rate, data, filename, **given)
+
+    monkeypatch.setattr(app.served.processing_utils, "audio_to_file", app.served.beside(slowly))
+    assert player.postprocess((16000, samples)).path == str(served)
+    assert seen == [whole]
+    assert served.read_bytes() == whole
+    assert [path.name for path in served.parent.iterdir()] == [served.name]
+
+
 def test_mended_recording_is_that_of_the_command(app, vocoder, tiny_model_path, speech, tmp_path):
     call = ["restore", str(speech), str(tmp_path / "out.wav"), "--task", "gap", "--from", "0.2", "--to", "0.25"]
     assert main([*call, "--model", str(tiny_model_path), "--device", "cpu"]) == 0
@@ -189,7 +207,7 @@ def test_mel_of_a_file_sounds_as_the_command_makes_it(app, vocoder, tiny_model_p
 
 def test_page_names_the_convention_of_a_mel(app, speech, tmp_path):
     shipped, spec = Vocoder.load("speech-16k"), MelSpec.preset("whisper")
-    waveform, _ = audio.read(app.common.example(), spec.sample_rate)
+    waveform, _ = audio.read(app.common.examples()["Italian"], spec.sample_rate)
     np.save(tmp_path / "mel.npy", spectrogram(spec, waveform)[0].numpy().T)
     told, *_ = app.mels.speak(shipped, str(tmp_path / "mel.npy"), app.mels.DETECT, 0)
     assert "the mel is converted" in told
@@ -249,12 +267,29 @@ def test_page_sends_no_analytics_and_starts_from_the_models_own_choices(app, voc
 
 
 @pytest.mark.parametrize("shipped", [True, False])
-def test_example_button_appears_where_an_example_is_shipped(app, vocoder, shipped, monkeypatch, speech):
-    monkeypatch.setattr(app.common, "example", lambda: speech if shipped else None)
+def test_each_example_that_is_shipped_has_a_button(app, vocoder, shipped, monkeypatch, speech):
+    places = {"Klingon": "demos/speech.flac" if shipped else "nowhere.flac", "Elvish": "nowhere.flac"}
+    monkeypatch.setattr(app.common, "EXAMPLES", places)
     page = app.build(vocoder)
     buttons = [block.value for block in page.blocks.values() if isinstance(block, app.gr.Button)]
-    assert buttons.count("Take the example") == 2 * shipped
+    assert buttons.count("Example: Klingon") == 2 * shipped
+    assert "Example: Elvish" not in buttons
     assert "Resynthesise" in buttons
+
+
+def test_examples_are_three_voices_and_their_licences_are_shown(app, vocoder):
+    found = app.common.examples()
+    assert len({path.read_bytes() for path in found.values()}) == len(app.common.EXAMPLES) == 3
+    shown = "\n".join(str(b.value) for b in app.build(vocoder).blocks.values() if isinstance(b, app.gr.Markdown))
+    for path in found.values():
+        assert path.stem in shown
+    assert "CC-BY" in shown
+
+
+def test_button_of_an_example_hands_out_its_file(app, vocoder):
+    page = app.build(vocoder)
+    handed = {str(f.fn()) for f in page.fns.values() if getattr(f.fn, "func", None) is str}
+    assert handed == {str(path) for path in app.common.examples().values()}
 
 
 def test_page_of_no_model_is_refused(app, bad):

@@ -190,7 +190,7 @@ def test_text_file_is_turned_away_at_the_door(visit, tmp_path):
 @pytest.mark.browser
 def test_phone_shows_the_example_and_its_result_without_overflow(visit):
     here = visit(width=400)
-    here.page.get_by_role("button", name="Take the example").first.click()
+    here.page.get_by_role("button", name="Example: English").first.click()
     here.page.locator("#recording").get_by_label("Clear").wait_for()
     assert here.too_wide_by() <= 0
     here.press()

@@ -9,6 +9,8 @@ from audiodiff.cli import main
 from audiodiff.recordings import scan_folder
 from audiodiff.starts import CoarseToFine
 
+pytestmark = pytest.mark.usefixtures("quick_measures")
+
 
 @pytest.fixture
 def folder(tmp_path, waveform):

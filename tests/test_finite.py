@@ -1,6 +1,7 @@
 """What is not finite stays out of the weights, is counted, and has its files named."""
 
 import logging
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -98,3 +99,10 @@ def test_disk_that_is_full_at_the_end_leaves_the_last_good_checkpoint(tmp_path, 
     with pytest.raises(ValueError, match=r"step 5 could not be saved .* run the same command"):
         run(tmp_path, *steps(5, every=4))
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 4
+
+
+def test_disk_that_has_no_room_for_a_checkpoint_is_told_before_the_first_step(tmp_path, monkeypatch):
+    monkeypatch.setattr("audiodiff.training.callbacks.shutil.disk_usage", lambda folder: SimpleNamespace(free=10_000))
+    with pytest.raises(ValueError, match=r"a checkpoint takes 0\.\d MiB or more, and 0\.0 MiB are free"):
+        run(tmp_path, *steps(2))
+    assert not (tmp_path / "metrics.jsonl").exists()  # which has a line for each step

@@ -35,21 +35,22 @@ def statistics():
 
 
 def test_wrong_conventions_are_named_and_right_ones_pass(mels, statistics):
-    """The confusion matrix over all conventions that have as many bands; others differ in shape."""
+    """The confusion matrix over all conventions that have as many bands, each pair on a third of the recordings."""
     assert len(VOICES) == 15
     named, passed = [], []
-    for model, spec in SPECS.items():
+    for i, (model, spec) in enumerate(SPECS.items()):
         learnt = MelStatistics.from_dict(statistics[model], spec.n_mels)
-        for given, other in SPECS.items():
+        for k, (given, other) in enumerate(SPECS.items()):
             if other.n_mels == spec.n_mels:
-                verdicts = [doubt(mel, spec, learnt, spec) for mel in mels[given].values()]
+                heard = [mel for n, mel in enumerate(mels[given].values()) if (i + k + n) % 3 == 0]
+                verdicts = [doubt(mel, spec, learnt, spec) for mel in heard]
                 if alike(other, spec):
                     passed += [verdict is None for verdict in verdicts]
                 else:
                     suggested = [SPECS.get((v or "").partition("--mel-preset ")[2], spec) for v in verdicts]
                     named += [alike(suggestion, other) for suggestion in suggested]
-    assert len(named) > 900
-    assert len(passed) > 300
+    assert len(named) > 300
+    assert len(passed) > 100
     assert sum(named) / len(named) >= 0.95
     assert sum(passed) / len(passed) >= 0.99
 

@@ -1,5 +1,6 @@
 """The README's commands and code are the ones that run."""
 
+import csv
 import re
 
 from audiodiff.config import shipped_path
@@ -32,3 +33,20 @@ def test_readme_python_runs(tmp_path, monkeypatch, capsys):
 def test_files_named_in_the_readme_exist():
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
         assert (ROOT / target).exists(), target
+
+
+def test_measured_table_of_adaptation_is_that_of_the_csv_and_says_what_is_said_of_it():
+    with open(ROOT / "demos" / "adapt.csv", encoding="utf-8") as file:
+        rows = {row["variant"]: row for row in csv.DictReader(file)}
+    shown = README.partition("<!-- adapt -->")[2].partition("<!-- end of adapt -->")[0].strip().splitlines()[2:]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in shown]
+    measures = [f"{voice} {m}" for voice in ("new", "old") for m in ("pesq_wb", "log_mel_l1", "mr_stft")] + [
+        "old lsd_db"
+    ]
+    assert cells == [[name, *(f"{float(row[m]):.3f}" for m in measures)] for name, row in rows.items()]
+    for held in ("replay", "EWC", "L2-SP"):
+        for measure in ("old mr_stft", "old lsd_db", "old log_mel_l1"):
+            assert float(rows[f"too fast, {held}"][measure]) < float(rows["too fast"][measure])
+    assert float(rows["too fast"]["old mr_stft"]) > float(
+        rows["not adapted"]["old mr_stft"]
+    )  # there is a loss to avoid

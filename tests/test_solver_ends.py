@@ -10,6 +10,7 @@ from audiodiff.schedules import even_times
 from audiodiff.solvers import sample, solver_named, solver_names
 
 SEED = 3
+MANY = {torch.float32: (), torch.bfloat16: (50,)}  # where what is rounded off adds up
 
 
 class Smooth(nn.Module):
@@ -34,7 +35,7 @@ def test_solver_prediction_and_schedule_stay_finite_together(path, prediction, d
     noise = torch.randn(1, 1, 8, generator=torch.Generator().manual_seed(SEED)).to(dtype)
     x = scales(schedule, torch.tensor(1.0, dtype=torch.float64), noise)[1] * noise
     for name in solver_names():
-        for steps in (1, 2, 3, 5, 50):
+        for steps in (1, 2, 3, 5, *MANY[dtype]):
             generator = torch.Generator().manual_seed(SEED)
             end = sample(denoiser, solver_named(name), x, even_times(steps), generator=generator)
             assert bool(end.isfinite().all()), f"{name}, {steps} steps"

@@ -89,9 +89,22 @@ def literals(path):
 
 
 def every_source_but(*names):
-    """Runs a test on every file but those of some modules."""
+    """Runs a check on every file but those of some modules, and tells all that fail it."""
     chosen = [p for p in SOURCES if part_of(name_of(p)) not in names]
-    return pytest.mark.parametrize("path", chosen, ids=lambda p: str(p.relative_to(PACKAGE)))
+
+    def of_each(check):
+        def test():
+            failed = []
+            for path in chosen:
+                try:
+                    check(path)
+                except AssertionError as error:
+                    failed.append(f"{path.relative_to(PACKAGE)}: {error}")
+            assert not failed, "\n".join(failed)
+
+        return test
+
+    return of_each
 
 
 every_source = every_source_but()

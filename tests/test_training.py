@@ -133,6 +133,15 @@ def test_going_on_with_a_run_that_is_not_there_is_refused(tmp_path):
         run(tmp_path, *steps(1), "resume=yes-please")
 
 
+def test_going_on_with_another_optimiser_or_without_data_is_refused_before_the_first_step(tmp_path):
+    run(tmp_path, *steps(1))
+    with pytest.raises(ValueError, match=r"began with torch\.optim\.AdamW, .* than torch\.optim\.SGD"):
+        run(tmp_path, *steps(2), "optim=sgd")
+    run(tmp_path, *steps(2), "optim=adamw", "optim.optimizer.lr=1e-4")  # another rate is no other optimiser
+    with pytest.raises(ValueError, match=r"data\.path=FOLDER"):
+        run(tmp_path / "new", *steps(1), "data.path=???")
+
+
 @pytest.mark.parametrize("mel", sorted(path.stem for path in (conf_dir() / "mel").glob("*.yaml")))
 def test_any_sample_rate_and_hop_trains_by_configuration_alone(tmp_path, mel):
     run(tmp_path, *steps(1), f"mel={mel}", "start=griffin-lim", "start.n_iter=1", "data.n_samples=32768")

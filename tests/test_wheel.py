@@ -73,3 +73,6 @@ def test_wheel_has_the_demo_page(installed, tmp_path):
     script = "from audiodiff.cli.demo import page; print(len(page().build('speech-16k', 'cpu').blocks) > 50)"
     done = run(installed, tmp_path, "-c", script)
     assert done.stdout.strip() == "True", done.stderr
+    script = "from audiodiff.cli.demo import page; print(len(page().common.examples()), len(page().common.shipped("
+    done = run(installed, tmp_path, "-c", script + "page().common.LICENCES)))")
+    assert done.stdout.split() == ["3", "2"], done.stderr

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from audiodiff import audio
 from audiodiff.generator import Generator
 from audiodiff.model import Model, Vocoder
 from audiodiff.resynthesis import resynthesise
+from audiodiff.training.sharing import SharedOut
 
 __all__ = ["Checkpoints", "ClipsPerSecond", "Previews", "Throughput"]
 
@@ -35,6 +37,19 @@ class Checkpoints(Callback):
     def __init__(self, path: str | Path, every: int) -> None:
         self.path = Path(path)
         self.every = every
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Asks before the first step whether there is room for a checkpoint: the weights and an average, at least.
+
+        Raises:
+            ValueError: There is not.
+        """
+        least, free = (2 * sum(p.nbytes for p in pl_module.parameters()), shutil.disk_usage(self.path.parent).free)
+        if free < least:
+            raise ValueError(
+                f"{self.path}: a checkpoint takes {least / 2**20:.1f} MiB or more, and {free / 2**20:.1f} MiB are "
+                "free: free some space, or give run_dir= elsewhere"
+            )
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -89,12 +104,15 @@ class Previews(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Makes the previews before the first batch, when the average is in place."""
-        if batch_idx or trainer.sanity_checking or not trainer.is_global_zero:
+        shared = isinstance(trainer.strategy, SharedOut)  # then no process can run the network alone
+        if batch_idx or trainer.sanity_checking or not (trainer.is_global_zero or shared):
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         model = pl_module.model
         with torch.autocast(model.device.type, enabled=False):
             for name, waveform in self._sounds(model):
+                if not trainer.is_global_zero:
+                    continue
                 audio.write(self.folder / f"step{trainer.global_step:07d}-{name}.wav", waveform, model.sample_rate)
                 self._log(trainer, name, waveform, model)
 

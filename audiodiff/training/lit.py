@@ -16,6 +16,7 @@ from audiodiff.training.lr import scheduled
 from audiodiff.training.mel_augment import MelAugment
 from audiodiff.training.parameters import freeze, optimizer_of
 from audiodiff.training.regularise import Regulariser
+from audiodiff.training.sharing import SharedOut
 
 __all__ = ["LitModel"]
 
@@ -77,6 +78,11 @@ class LitModel(lightning.LightningModule):
         self.anchor = anchor
         self.guard = FiniteGuard()
         freeze(model, frozen)
+
+    def configure_model(self) -> None:
+        """Leaves to this process its piece of the weights, if the trainer shares them out."""
+        if isinstance(self.trainer.strategy, SharedOut):
+            self.trainer.strategy.share(self)
 
     def configure_optimizers(self) -> dict[str, Any]:
         """Returns the optimiser and the learning rate's schedule, which moves every step."""
@@ -179,6 +185,21 @@ class LitModel(lightning.LightningModule):
 
     def _place(self) -> tuple[int, int]:
         return (self.global_rank, self.trainer.world_size) if self._trainer else (0, 1)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuses what another optimiser remembers.
+
+        Raises:
+            ValueError: The run began with another one.
+        """
+        began, now = (
+            run.get("optim", {}).get("optimizer", {}).get("_target_")
+            for run in (checkpoint.get("audiodiff", {}).get("run", {}), self.resume_config)
+        )
+        if began != now and began and now:
+            raise ValueError(
+                f"the run began with {began}, which remembers other things than {now}; begin anew, or keep it"
+            )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the model's configuration and facts, as plain containers."""

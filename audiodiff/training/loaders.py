@@ -113,6 +113,10 @@ def recordings_for(
     if corpus is not None:
         own = read_manifest(data["valid_manifest"]) if data.get("valid_manifest") else corpus.validation()
         return corpus.unpacked(folder), own
+    if data["path"] in (None, "???"):
+        raise ValueError(
+            "there is nothing to learn from: give data.path=FOLDER with audio files, or data.manifest=FILE"
+        )
     recordings = scan_folder(data["path"], data["max_bad"])
     if data.get("valid_manifest"):
         return recordings, read_manifest(data["valid_manifest"])

@@ -3,8 +3,9 @@
 import html
 import logging
 import threading
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,12 @@ from audiodiff.figures import spectrogram_db
 
 MAX_SECONDS = 300
 FLOOR_DB = -100.0
+EXAMPLES = {
+    "Italian": "demos/speech.flac",
+    "English": "demos/voices/en-1.flac",
+    "Russian": "demos/voices/ru-1.flac",
+}
+LICENCES = ("demos/speech.LICENCE.md", "demos/voices/LICENCE.md")
 QUEUE = {"concurrency_limit": 1, "concurrency_id": "models"}  # one at a time: network calls are counted, threads set
 
 Sound = tuple[int, np.ndarray]  # sample rate in Hz and int16 samples: Gradio would normalise floats by their peak
@@ -137,7 +144,7 @@ def read(recording: str | None, sample_rate: int, most: float = MAX_SECONDS) -> 
         ValueError: There is none, it cannot be read, or it is longer than `most` seconds.
     """
     if not recording:
-        raise ValueError("no recording yet: drop a file, record something or take the example")
+        raise ValueError("no recording yet: drop a file, record something or take an example")
     _refuse_long(_seconds(recording), most)  # before anything is decoded
     waveform, _ = audio.read(recording, sample_rate)
     _refuse_long(waveform.shape[-1] / sample_rate, most)
@@ -182,23 +189,29 @@ def draw(waveform: Tensor, sample_rate: int, title: str) -> Picture:
     return figure
 
 
-def example() -> Path | None:
-    """Finds the recording that ships as an example."""
-    try:
-        return shipped_path("demos/speech.flac")
-    except FileNotFoundError:
-        return None
+def shipped(names: Iterable[str]) -> list[Path]:
+    """Finds those files that ship, in the checkout or in the wheel."""
+    found = []
+    for name in names:
+        with suppress(FileNotFoundError):
+            found.append(shipped_path(name))
+    return found
+
+
+def examples() -> dict[str, Path]:
+    """Finds the recordings that ship as examples, by the language that is spoken."""
+    return {name: path for name, place in EXAMPLES.items() for path in shipped([place])}
 
 
 def recording_input(label: str, elem_id: str) -> gr.Audio:
-    """Places an input for a recording, and the example where one is shipped."""
+    """Places an input for a recording, and the examples that ship, with their licences."""
     recording = gr.Audio(sources=["upload", "microphone"], type="filepath", label=label, buttons=[], elem_id=elem_id)
-    shipped = example()
-    if shipped:
-        gr.Button("Take the example", size="sm").click(lambda: str(shipped), None, recording, api_visibility="private")
-        licence = shipped.with_suffix(".LICENCE.md")
-        if licence.is_file():
-            gr.Markdown(licence.read_text(encoding="utf-8"), elem_classes="facts")
+    with gr.Row():
+        for name, path in examples().items():
+            button = gr.Button(f"Example: {name}", size="sm", min_width=80)
+            button.click(partial(str, path), None, recording, api_visibility="private")
+    with gr.Accordion("Licences of the examples", open=False, visible=bool(examples()), elem_classes="facts"):
+        gr.Markdown("\n\n".join(path.read_text(encoding="utf-8") for path in shipped(LICENCES)))
     return recording
 
 

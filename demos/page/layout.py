@@ -24,7 +24,7 @@ from audiodiff import devices, files
 from audiodiff.generator import Generator
 from audiodiff.model import Vocoder
 
-from . import common, generate, mels, models, restore, vocode
+from . import common, generate, mels, models, restore, served, vocode  # noqa: F401 — served changes how Gradio writes
 from .common import Stops
 
 __all__ = ["build", "launch", "main"]
@@ -84,7 +84,6 @@ def launch(
         ValueError: The port is taken, the host is not this machine's, or no link could be had.
     """
     _bypass_proxy(host)
-    example = common.example()
     try:
         _, local, shared = page.launch(
             server_name=host,
@@ -99,7 +98,7 @@ def launch(
             enable_monitoring=False,
             footer_links=[],
             max_file_size=LARGEST_UPLOAD,
-            allowed_paths=[str(example)] if example else None,
+            allowed_paths=[str(path) for path in common.examples().values()],
             theme=gr.themes.Soft(font=FONTS, font_mono=MONO_FONTS),
             css=CSS,
         )
@@ -122,6 +121,7 @@ def main(
 ) -> None:
     """Serves the page until Ctrl-C or a termination, and leaves no file behind."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    devices.small_pages()
     with tempfile.TemporaryDirectory(prefix="audiodiff-demo-", ignore_cleanup_errors=True) as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
         page = build(model, device, generator)
