@@ -8,9 +8,9 @@ Every client sends the example again and again, with another seed each time, and
 the server's memory ten times.
 
 Twenty clients on two virtual CPUs that were busy with other things: in nine minutes 365 right answers, none wrong, and
-605 620 586 586 588 579 592 585 614 604 MiB; then, idle, 750 MiB, since the kernel filled what had been given back with
+605 620 586 586 588 579 592 585 614 604 MiB; then, idle, 732 MiB, since the kernel filled what had been given back with
 huge pages, which `devices.small_pages` now forbids. With that, in ten minutes 491 right answers and 572 573 570 573 570
-611 601 621 619 562 MiB, then, idle, 584 and no more. One answer was a piece of a file that was being written for
+611 601 621 619 562 MiB, then, idle, 570 and no more. One answer was a piece of a file that was being written for
 another visitor, which `page/served.py` now prevents.
 """
 
