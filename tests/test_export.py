@@ -261,6 +261,16 @@ def test_model_that_torch_cannot_trace_is_refused_in_one_line(model_path, tmp_pa
     assert not list(tmp_path.iterdir())
 
 
+def test_graph_of_fixed_size_is_refused():
+    class Fixed(torch.nn.Module):
+        def forward(self, mel):
+            return mel.reshape(len(mel), -1)  # a length is a plain number
+
+    example = {"mel": torch.zeros(2, 80, 61)}
+    with pytest.raises(ValueError, match="axis 0 of mel would be fixed"):
+        exporting.writing._converted(Fixed(), example, ("out",), 256, {"min_frames": "2"})
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_becomes_a_graph(name, tmp_path, waveform):

@@ -11,7 +11,7 @@ from audiodiff.consistency import MelProjection
 from audiodiff.exporting.networks import real_network
 from audiodiff.exporting.parts import Sampler, Step
 from audiodiff.exporting.plans import Sum, plan_of
-from audiodiff.exporting.projection import RealProjection, hops, samples, start_of
+from audiodiff.exporting.projection import RealProjection, hops, repeated, samples, start_of
 from audiodiff.exporting.transforms import RealTransform, power_of
 from audiodiff.mel import LogMel, MelSpec
 from audiodiff.nn.hybrid import HybridNetwork
@@ -226,3 +226,14 @@ def test_ddim_in_a_plan_is_the_mix_that_its_paper_says():
     alpha, sigma = (float(scale) for scale in schedule(times[1]))
     assert plan.calls[0].weights == {0: 1.0}
     assert plan.end == pytest.approx({1: alpha, 2: sigma})
+
+
+def test_loop_is_one_loop_of_open_size_also_after_one_of_fixed_size():
+    class Loop(torch.nn.Module):
+        def forward(self, signal):
+            return repeated(lambda s, p: (0.5 * s + p, p), 3, signal, torch.ones_like(signal))
+
+    for shapes in (None, ({0: torch.export.Dim("batch")},)):
+        traced = torch.export.export(Loop(), (torch.zeros(2, 5),), dynamic_shapes=shapes).module()
+    assert "while_loop" in traced.code
+    torch.testing.assert_close(traced(torch.zeros(3, 5)), torch.full((3, 5), 1.75))

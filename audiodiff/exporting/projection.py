@@ -16,7 +16,7 @@ from audiodiff.mel import MelSpec
 from audiodiff.octaves import Octave, lowest_octave
 from audiodiff.starts import CoarseToFine, GriffinLim, MelNoise, PureNoise, Start, band_magnitudes
 
-__all__ = ["RealCoarseToFine", "RealMelNoise", "RealProjection", "hops", "samples", "start_of"]
+__all__ = ["RealCoarseToFine", "RealMelNoise", "RealProjection", "hops", "repeated", "samples", "start_of"]
 
 Round = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
@@ -193,6 +193,7 @@ def repeated(around: Round, count: int, signal: Tensor, previous: Tensor) -> Ten
         return n + 1, *(_own(z) for z in around(signal, previous))
 
     begin = torch.zeros((), dtype=torch.int64), _own(signal), _own(previous)
+    torch.compiler.reset()  # after a graph of fixed batch, those that the process made next were seen to be so too
     return while_loop(lambda n, signal, previous: n < count, once_more, begin)[1]
 
 

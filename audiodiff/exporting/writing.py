@@ -182,6 +182,7 @@ def _converted(
             optimize=False,
             verbose=False,
         )
+    _check_open(program, {name: tuple(axes) for name, axes in zip(inputs, shapes, strict=True)})
     onnxscript.optimizer.fold_constants(program.model)
     onnxscript.optimizer.remove_unused_nodes(program.model)
     ir.passes.common.DeduplicateInitializersPass(size_limit=2**31)(program.model)
@@ -189,6 +190,15 @@ def _converted(
     program.model.metadata_props.update(told)
     program.model.producer_name, program.model.producer_version = "audiodiff", ""
     return ir.to_proto(program.model).SerializeToString()
+
+
+def _check_open(program: "torch.onnx.ONNXProgram", axes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raises ValueError if an axis that must be open was fixed, which torch.onnx does where a model asks its size."""
+    for value in program.model.graph.inputs:
+        if fixed := [axis for axis in axes[value.name] if isinstance(value.shape[axis], int)]:
+            raise ValueError(
+                f"torch cannot make a graph of this model (axis {fixed[0]} of {value.name} would be fixed)"
+            )
 
 
 def _traced(module: nn.Module, inputs: tuple[Tensor, ...], **how: Any) -> "torch.onnx.ONNXProgram":

@@ -36,7 +36,7 @@ class ParallelNetwork(nn.Module):
         """Computes all conditions, [B, M, F] to [B, F mel_hop / hop, D]: finer frames share a row."""
         conditions = [branch.encode(mel) for branch in self.branches]
         rows = min(c.shape[1] for c in conditions)
-        return torch.cat([c.reshape(len(c), rows, -1) for c in conditions], dim=-1)
+        return torch.cat([c.reshape(c.shape[0], rows, -1) for c in conditions], dim=-1)
 
     def forward(self, x: Tensor, log_snr: Tensor, condition: Tensor) -> Tensor:
         """Maps a signal [B, 1, T], log-SNR [B] and a condition to a signal [B, 1, T]; T is a multiple of hop_length."""
@@ -44,7 +44,7 @@ class ParallelNetwork(nn.Module):
         widths = [n * sum(branch.widths) for n, branch in zip(finer, self.branches, strict=True)]
         parts = condition.split(widths, dim=-1)
         out = [
-            branch(x, log_snr, part.reshape(len(x), part.shape[1] * n, -1))
+            branch(x, log_snr, part.reshape(x.shape[0], part.shape[1] * n, -1))
             for branch, part, n in zip(self.branches, parts, finer, strict=True)
         ]
         return sum(out) / len(out)
