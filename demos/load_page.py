@@ -11,8 +11,8 @@ Twenty clients on two virtual CPUs that were busy with other things: in nine min
 605 620 586 586 588 579 592 585 614 604 MiB; then, idle, 732 MiB, since the kernel filled what had been given back with
 huge pages, which `devices.small_pages` now forbids. With that, in ten minutes 491 right answers and 572 573 570 573 570
 611 601 621 619 562 MiB, then, idle, 570 and no more. One answer was a piece of a file that was being written for
-another visitor, which `page/served.py` now prevents: 400 s on the same machine beside two trainings gave 66 right answers,
-none wrong, and 617 648 707 676 671 673 733 698 680 690 MiB (compiled loops, which have come since, take some 60).
+another visitor, which `page/served.py` now prevents: 400 s beside two trainings gave 66 right answers, none wrong, and
+617 648 707 676 671 673 733 698 680 690 MiB (the compiled loops of `passes` have come since).
 """
 
 import argparse
