@@ -19,7 +19,8 @@ __all__ = ["export", "load"]
 def export(ckpt: str | Path, path: str | Path) -> bool:
     """Writes the adapters of a trainer's checkpoint to PATH, safetensors; returns whether it has any."""
     state = torch.load(ckpt, map_location="cpu", weights_only=True)["state_dict"]
-    tensors = {name.removeprefix("model."): tensor.contiguous() for name, tensor in adapter_state(state).items()}
+    model = {name.removeprefix("model."): tensor for name, tensor in state.items() if name.startswith("model.")}
+    tensors = {name: tensor.contiguous() for name, tensor in adapter_state(model).items()}  # judges have such names too
     if tensors:
         with audio.atomic_file(path) as file:
             file.write(safetensors.torch.save(tensors))

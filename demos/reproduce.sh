@@ -6,4 +6,4 @@ cd "$(dirname "$0")/.."
 python3 -m venv .venv
 .venv/bin/pip install -q -c constraints.txt '.[datasets,eval]'
 [ -e data/debian_speech/test.jsonl ] || .venv/bin/python datasets/debian_speech/prepare.py data/debian_speech
-.venv/bin/audiodiff eval speech-16k data/debian_speech/test.jsonl --clips "${1:-10}"
+.venv/bin/audiodiff eval speech-16k data/debian_speech/test.jsonl --clips "${1:-16}"
