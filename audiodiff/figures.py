@@ -96,15 +96,18 @@ def pareto(points: Sequence[tuple[str, float, float, bool]], label: str, path: s
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 5), layout="constrained")
+    figure = Figure(figsize=(10, 5), layout="constrained")
     FigureCanvasAgg(figure)
     axis = figure.subplots()
     best = sorted((speed, quality) for _, speed, quality, front in points if front)
     axis.plot([speed for speed, _ in best], [quality for _, quality in best], color="0.7", zorder=1)
-    for name, speed, quality, front in points:
-        axis.scatter(speed, quality, color="C0" if front else "0.6", zorder=2)
-        axis.annotate(name, (speed, quality), xytext=(5, 4), textcoords="offset points", fontsize=7)
+    for number, (name, speed, quality, front) in enumerate(points, 1):
+        colour = "C0" if front else "0.6"
+        axis.scatter(speed, quality, color=colour, zorder=2, label=f"{number}  {name}")
+        above = 5 if number % 2 else -12  # neighbours on one height do not cover each other's numbers
+        axis.annotate(str(number), (speed, quality), xytext=(2, above), textcoords="offset points", fontsize=8)
+    figure.legend(loc="outside right upper", fontsize=7, handlelength=1)
     axis.set(xscale="log", xlabel="× real time", ylabel=label)
-    axis.margins(x=0.3)
+    axis.margins(x=0.1, y=0.1)
     with atomic_file(path) as file:
         figure.savefig(file, format="png", dpi=100)

@@ -191,7 +191,11 @@ def test_sum_of_signals_adds_as_signals_do():
 # --- parts -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("how", [{}, {"projections": 0, "finish": 3}, {"prior": Identity(0.1)}], ids=str)
+@pytest.mark.parametrize(
+    "how",
+    [{}, {"projections": 0, "finish": 3}, {"prior": Identity(0.1)}],
+    ids=["as it is", "no projections", "another prior"],
+)
 def test_sampler_makes_what_generate_makes(how, waveform):
     vocoder = tiny_vocoder()
     for name, value in how.items():
