@@ -18,7 +18,7 @@ from torch import Tensor
 from audiodiff.mel import MelSpec
 from audiodiff.octaves import Octave, restricted
 
-__all__ = ["fused_rounds", "is_fusable"]
+__all__ = ["fused_rounds", "is_fusable", "prepare"]
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +72,13 @@ def fused_rounds(octave: Octave, signal: Tensor, n_iter: int, extrapolation: flo
         torch.fft.irfft(spectrum, n=size, out=frames)
         passes.overlap_add(frames.numpy(), out.numpy(), window, weights, hop, left)
     return out
+
+
+def prepare() -> None:
+    """Compiles the passes, or takes them from the disk where they are already, so that no sound waits for it."""
+    if _passes() is not None:
+        spec = MelSpec(1024, 64, 64, 16, n_mels=4, f_max=512.0)
+        fused_rounds(Octave(spec, torch.full((1, 4, 8), -5.0)), torch.zeros(1, 128), 2, 0.5)
 
 
 @functools.cache

@@ -134,7 +134,7 @@ def vocode_stream(
 ) -> Iterator[Tensor]:
     """Turns log-mel frames into sound while they arrive; what is yielded, joined, is what `vocode` makes of them all.
 
-    The sound lags `vocoder.look_ahead(…)` frames behind the mel: 8.3 s for `speech-16k` as it is shipped, whose start
+    The sound lags `vocoder.look_ahead(…)` frames behind the mel: 16.4 s for `speech-16k` as it is shipped, whose start
     looks far ahead, and 1.2 s with `start=MelNoise(vocoder.mel)`.
 
     Args:

@@ -123,8 +123,8 @@ class CoarseToFine(MelNoise):
     """Starts from Griffin-Lim's principle applied octave by octave, noised to time `time`.
 
     Many cheap rounds on the lowest eighth of the bins, few on all: `consistency.coarse_to_fine`. Counted in operations
-    it comes to 22 rounds on all bins; PESQ-wb 3.17, and plain Griffin-Lim 3.04 after 32 and 3.29 after 64 (the table of
-    `demos/starts.py`). On clips of a few seconds small tensors cost more than they count.
+    it comes to 22 rounds on all bins; PESQ-wb 3.16, and plain Griffin-Lim 3.04 after 32 and 3.25 after 64 (the table of
+    `demos/starts.py`).
 
     Args:
         mel: The mel's contract.

@@ -138,3 +138,12 @@ def test_fused_rounds_are_done_without_where_numba_cannot_be_imported(monkeypatc
     finally:
         fused._passes.cache_clear()
     assert torch.allclose(found, wanted, atol=1e-4)
+
+
+def test_prepared_passes_are_those_that_a_sound_needs():
+    fused.prepare()
+    passes, spec = fused._passes(), SPECS["speech"]
+    before = [len(p.signatures) for p in (passes.cut, passes.fit, passes.overlap_add)]
+    assert min(before) >= 1
+    MelProjection(spec, LogMel(spec)(sound(spec)), 2)(sound(spec, 1))
+    assert [len(p.signatures) for p in (passes.cut, passes.fit, passes.overlap_add)] == before

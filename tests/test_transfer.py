@@ -211,3 +211,10 @@ def test_run_does_not_resume_as_what_it_did_not_begin_as(adapted, tmp_path, give
     with pytest.raises(ValueError, match=r"last.ckpt: (is of another model|began without).*resume=false"):
         run(tmp_path / "base", *steps(4), given)
     run(tmp_path / "base", *steps(1), given, "resume=false")
+
+
+def test_parametrizations_of_others_than_the_model_are_no_adapter(tmp_path):
+    judge = "discriminators.periods.0.parametrizations.weight.original0"
+    torch.save({"state_dict": {judge: torch.ones(2), "model.layer.weight": torch.ones(2)}}, tmp_path / "last.ckpt")
+    assert not adapters.export(tmp_path / "last.ckpt", tmp_path / "adapter.safetensors")
+    assert not (tmp_path / "adapter.safetensors").exists()

@@ -197,12 +197,14 @@ def load_vocoder(options: argparse.Namespace) -> "Vocoder":
 
 def load_model(kind: type[M], model: str, options: argparse.Namespace) -> M:
     """Loads a model with --weights onto --device, which multiplies in --precision."""
-    from audiodiff import devices
+    from audiodiff import devices, fused
 
     device = devices.resolve(options.device)
     precision = devices.inference_precision(device, options.precision)
     built = kind.load(model, device, options.weights)
     built.precision = precision
+    if device.type == "cpu":
+        fused.prepare()
     return built
 
 
