@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from audiodiff.compiling import librosa
 from audiodiff.consistency import with_phase
 from audiodiff.mel import MelSpec, mel_filters
 
@@ -22,15 +23,13 @@ def griffin_lim_nnls(spec: MelSpec, mel: Tensor, n_iter: int = 32, momentum: flo
     References: Lee & Seung, 2001; Griffin & Lim, 1984; Perraudin et al., 2013 (momentum). librosa frames around
     centres, so the waveform is shifted by what this mel's framing differs from that, and lengthened by silence.
     """
-    import librosa
-
     filters = mel_filters(spec, torch.empty(0, dtype=torch.float64)).numpy()
     bands = spec.expand(mel[0].T.double().cpu()).T.numpy() ** spec.power
     values = filters @ bands + 1e-12
     for _ in range(60):
         values *= filters @ bands / (filters @ (filters.T @ values) + 1e-12)
     magnitudes = values ** (1 / spec.power)
-    waveform = librosa.griffinlim(
+    waveform = librosa().griffinlim(
         magnitudes,
         n_iter=n_iter,
         hop_length=spec.hop_length,

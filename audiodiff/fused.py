@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from audiodiff.compiling import one_process_at_a_time
 from audiodiff.mel import MelSpec
 from audiodiff.octaves import Octave, restricted
 
@@ -85,7 +86,8 @@ def prepare() -> None:
 def _passes() -> Any:
     """Imports the compiled passes; None where Numba cannot be imported."""
     try:
-        from audiodiff import passes
+        with one_process_at_a_time():
+            from audiodiff import passes
     except ImportError as error:
         log.info("without Numba rounds take several times as long: %s", error)
         return None

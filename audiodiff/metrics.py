@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from audiodiff.audio import resample
+from audiodiff.compiling import librosa
 from audiodiff.mel import LogMel, MelSpec
 from audiodiff.stft import hann, stft
 from audiodiff.voicing import periodicity_rmse, voicing_f1
@@ -116,6 +117,7 @@ def stoi(reference: Tensor, test: Tensor, sample_rate: int) -> float:
 
 def dnsmos_p808(reference: Tensor, test: Tensor, sample_rate: int) -> float:
     """Returns the opinion score that DNSMOS (Reddy et al., 2021, P.808 model) predicts for the test alone, 1 to 5."""
+    librosa()  # which speechmos imports
     from speechmos import dnsmos
 
     heard = resample(test[None].clamp(-1, 1), sample_rate, 16000)[0].clamp(-1, 1)

@@ -5,12 +5,13 @@ of a tile that fits into a cache; nothing is called but square roots, logarithms
 """
 
 import contextlib
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import njit
+from numba import boolean, float32, float64, int32, int64, njit, void
 
 __all__ = ["cut", "fit", "overlap_add"]
 
@@ -22,17 +23,23 @@ ODD = tuple(np.float32(2 / n) for n in (1, 3, 5, 7, 9))
 TAYLOR = tuple(np.float32(1 / math.factorial(n)) for n in range(1, 6))
 PART = np.float32(1 / 32)
 TILE = 64  # frames
+VALUES, ROWS = float32[::1], float32[:, ::1]
 LAX = {"contract", "reassoc", "nsz", "arcp"}  # infinities and what is not a number keep their meaning
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compiles at the first call, and keeps the result on disk where some place can be written to."""
-    with contextlib.suppress(RuntimeError):  # no such place
-        return njit(cache=True, fastmath=LAX, nogil=True, error_model="numpy")(function)
-    return njit(fastmath=LAX, nogil=True, error_model="numpy")(function)
+def compiled(*takes: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Compiles for arguments of these types, and keeps the result on disk where some place can be written to."""
+    compiler = functools.partial(njit, void(*takes), fastmath=LAX, nogil=True, error_model="numpy")
+
+    def of(function: Callable[..., Any]) -> Callable[..., Any]:
+        with contextlib.suppress(RuntimeError):  # no such place
+            return compiler(cache=True)(function)
+        return compiler()(function)
+
+    return of
 
 
-@compiled
+@compiled(VALUES, int32[::1])
 def take_logarithm(values: np.ndarray, bits: np.ndarray) -> None:
     """Replaces positive float32 by their logarithms, to 1e-7; `bits` is the same memory as int32.
 
@@ -50,7 +57,7 @@ def take_logarithm(values: np.ndarray, bits: np.ndarray) -> None:
         values[i] = e * LN_2 + y * (ODD[0] + z * (ODD[1] + z * (ODD[2] + z * (ODD[3] + z * ODD[4]))))
 
 
-@compiled
+@compiled(ROWS, ROWS, ROWS, int64[::1], VALUES, VALUES, VALUES, VALUES, float64, float64, float64)
 def fit(
     values: np.ndarray,
     previous: np.ndarray,
@@ -141,7 +148,7 @@ def fit(
                 values[first + j, 2 * k], values[first + j, 2 * k + 1] = scale * c, scale * d
 
 
-@compiled
+@compiled(ROWS, ROWS, VALUES, VALUES, int64, int64)
 def overlap_add(
     frames: np.ndarray, out: np.ndarray, window: np.ndarray, weights: np.ndarray, hop: int, left: int
 ) -> None:
@@ -162,7 +169,7 @@ def overlap_add(
         made[known:] = ZERO
 
 
-@compiled
+@compiled(ROWS, ROWS, VALUES, int64, int64, boolean)
 def cut(frames: np.ndarray, out: np.ndarray, window: np.ndarray, hop: int, left: int, reflect: bool) -> None:
     """Cuts signals, [B, F hop], into windowed frames, [B F, N]; beyond the ends they are reflected or zero."""
     clips, length = out.shape

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from audiodiff.audio import resample
+from audiodiff.compiling import librosa
 
 __all__ = ["periodicity_rmse", "voicing_f1"]
 
@@ -37,8 +38,7 @@ def _track(waveform: Tensor, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
 
 @functools.lru_cache(maxsize=8)  # the same recording is asked for by two measures and every row of a table
 def _voiced(samples: bytes) -> tuple[np.ndarray, np.ndarray]:
-    import librosa
-
     waveform = np.frombuffer(samples, np.float32).astype(np.float64)
-    _, voiced, probability = librosa.pyin(waveform, fmin=F_MIN, fmax=F_MAX, sr=RATE, frame_length=FRAME, hop_length=HOP)
+    found = librosa().pyin(waveform, fmin=F_MIN, fmax=F_MAX, sr=RATE, frame_length=FRAME, hop_length=HOP)
+    _, voiced, probability = found
     return voiced, probability

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from audiodiff import audio
+from audiodiff import audio, compiling
 from audiodiff.compose import composed, plain
 from audiodiff.config import build, choices, choose
 from audiodiff.mel import LogMel, MelSpec
@@ -15,7 +15,7 @@ from audiodiff.metrics import log_mel_l1
 from audiodiff.recipes import named_start
 from audiodiff.resynthesis import resynthesise
 
-librosa = pytest.importorskip("librosa")
+librosa = compiling.librosa()
 
 
 def magnitudes(samples, n_fft, hop):

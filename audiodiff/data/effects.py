@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from audiodiff.compiling import librosa
 from audiodiff.data.filters import at_level_of, convolved, filtered, ordered
 
 __all__ = ["BandLimit", "Effect", "Equaliser", "Noise", "PitchShift", "Polarity", "Room", "Shift", "Tilt"]
@@ -81,10 +82,8 @@ class PitchShift(Effect):
 
     def change(self, clip: Tensor, sample_rate: int, rng: random.Random) -> Tensor:
         """Shifts by a fraction of semitones."""
-        import librosa
-
         steps = rng.uniform(*self.semitones)
-        moved = librosa.effects.pitch_shift(clip.numpy(), sr=sample_rate, n_steps=steps, n_fft=1024)
+        moved = librosa().effects.pitch_shift(clip.numpy(), sr=sample_rate, n_steps=steps, n_fft=1024)
         return torch.from_numpy(np.ascontiguousarray(moved[:, : clip.shape[-1]], dtype=np.float32))
 
 

@@ -1,0 +1,56 @@
+"""Compiled code on disk is made by one process at a time."""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from audiodiff import compiling
+
+ASKS = "from audiodiff.compiling import librosa; print('asks', flush=True); librosa(); print(open({!r}).read())"
+
+
+def test_librosa_is_not_imported_while_another_process_holds_the_lock(tmp_path):
+    released = tmp_path / "released"
+    with compiling.one_process_at_a_time():
+        asking = subprocess.Popen(
+            [sys.executable, "-c", ASKS.format(str(released))],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        assert asking.stdout.readline() == "asks\n"
+        time.sleep(2)  # longer than the import takes
+        released.write_text("released")
+    assert asking.communicate(timeout=120)[0] == "released\n"  # an earlier one would not have found the file
+    assert asking.returncode == 0
+
+
+def test_without_a_place_for_the_lock_nobody_waits_and_nothing_fails(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path / "file"))
+    with compiling.one_process_at_a_time():
+        pass
+
+
+def test_error_inside_is_not_swallowed_and_lets_the_lock_go():
+    with pytest.raises(OSError, match="mine"), compiling.one_process_at_a_time():
+        raise OSError("mine")
+    with compiling.one_process_at_a_time():
+        pass
+
+
+def test_all_of_librosa_that_compiles_when_imported_is_imported_under_the_lock():
+    package = Path(compiling.librosa().__file__).parent
+    found = {
+        ".".join(path.relative_to(package).with_suffix("").parts)
+        for path in package.rglob("*.py")
+        if re.search(r"^@(numba\.(gu)?|gu)vectorize\(", path.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert found == {*compiling.COMPILED, "beat"}  # which nothing here asks for
+    assert all(f"librosa.{name}" in sys.modules for name in compiling.COMPILED)
