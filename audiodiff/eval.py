@@ -26,7 +26,7 @@ from audiodiff.metrics import MEASURES, score
 from audiodiff.model import Vocoder
 from audiodiff.recipes import describe_start
 from audiodiff.recordings import Recording, recordings_of
-from audiodiff.starts import GriffinLim, PureNoise
+from audiodiff.starts import CoarseToFine, GriffinLim, PureNoise, Start
 
 __all__ = [
     "Row",
@@ -80,14 +80,22 @@ def floors(vocoder: Vocoder) -> list[Row]:
 
 def own_rows(vocoder: Vocoder, calls: Sequence[int]) -> list[Row]:
     """Lists the model's own start: alone, and at each number of calls."""
-    own = vocoder.start
-    if isinstance(own, PureNoise):
+    if isinstance(vocoder.start, PureNoise):
         return noise_rows(vocoder, calls)
-    name = f"{describe_start(own)['name']}, t = {own.time:g}"
+    starts = {_told(vocoder.start_of(n)): vocoder.start_of(n) for n in calls}
     return [
-        Row(f"{name}, alone", 0, lambda mel, _: own.waveform(mel, _noise_like(vocoder, mel))),
-        *(Row(name, n, lambda mel, _, n=n: vocoder.generate(mel, steps=n)) for n in calls),
+        *(
+            Row(f"{name}, alone", 0, lambda mel, _, s=s: s.waveform(mel, _noise_like(vocoder, mel)))
+            for name, s in starts.items()
+        ),
+        *(Row(_told(vocoder.start_of(n)), n, lambda mel, _, n=n: vocoder.generate(mel, steps=n)) for n in calls),
     ]
+
+
+def _told(start: Start) -> str:
+    """Names a start, and the rounds of one that goes from coarse to fine."""
+    rounds = f" {'/'.join(map(str, start.rounds))}" if isinstance(start, CoarseToFine) else ""
+    return f"{describe_start(start)['name']}{rounds}, t = {start.time:g}"
 
 
 def noise_rows(vocoder: Vocoder, calls: Sequence[int]) -> list[Row]:

@@ -34,11 +34,15 @@ class Vocoder(Model):
         denoiser: Network, prediction and schedule.
         prior: What is diffused.
         start: Where sampling starts unless told otherwise.
+        quick_start: Where it starts instead if there is only one step; it should cost little beside one call.
         steps: Solver steps unless told otherwise.
         projections: Rounds by which every estimate is projected onto the mel; 0 for none.
         solver: How to step unless told otherwise; DDIM by default.
         times: Grids of times that were searched for this model.
         finish: Rounds by which what comes out of the last step is projected onto the mel.
+
+    Raises:
+        ValueError: The two starts begin at different times.
     """
 
     def __init__(
@@ -52,12 +56,20 @@ class Vocoder(Model):
         solver: Solver | None = None,
         times: Sequence[Sequence[float]] | None = None,
         finish: int = 0,
+        quick_start: Start | None = None,
     ) -> None:
         super().__init__(denoiser, prior, mel.sample_rate, mel.hop_length, start or PureNoise(), steps, solver, times)
+        if quick_start is not None and quick_start.time != self.start.time:
+            raise ValueError(f"the starts begin at t = {self.start.time:g} and {quick_start.time:g}: make them equal")
+        self.quick_start = quick_start
         self.mel = mel
         self.log_mel = LogMel(mel)
         self.projections = projections
         self.finish = finish
+
+    def start_of(self, steps: int) -> Start:
+        """Returns where sampling of so many steps starts unless told otherwise."""
+        return self.quick_start if steps == 1 and self.quick_start is not None else self.start
 
     def spectrogram(self, waveform: Tensor) -> Tensor:
         """Computes the log-mel spectrogram of a waveform, [B, 1, T] to [B, M, F], at the model's sample rate."""
@@ -85,7 +97,7 @@ class Vocoder(Model):
             steps: Solver steps; the model's own by default.
             solver: How to step; the model's own by default.
             times: Grid of times from the start's time to 0, [steps + 1]; that of `grid` by default.
-            start: Where to start; the model's own by default.
+            start: Where to start; the model's own for so many steps by default.
             chunk_frames: Mel frames that are worked on at once; bounds memory, changes nothing else. By default a mel
                 of more than 60 s is cut into such of 30 s, unless something is known of the whole sound.
             known: Wraps the denoiser in what else is known of the sound, as `restoration` does.
@@ -165,8 +177,8 @@ class Vocoder(Model):
         Raises:
             ValueError: Steps or times make no grid, or it begins elsewhere than the start.
         """
-        start = start or self.start
-        times = self.grid(steps, start.time, solver) if times is None else times
+        times = self.grid(steps, (start or self.start).time, solver) if times is None else times
+        start = start or self.start_of(len(times) - 1)
         if float(times[0]) != start.time:
             raise ValueError(f"times begin at {float(times[0]):g}, the start at {start.time:g}: make them equal")
         return Sampling(start, solver or self.solver, explicit(times), seed, callback)

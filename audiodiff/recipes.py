@@ -99,20 +99,20 @@ def recipe(
         solver: A name; the model's own by default.
         steps: Solver steps; the model's own by default.
         times: One of `schedules.GRIDS`, or numbers with commas between; the model's own grid by default.
-        start: One of STARTS; the model's own by default.
+        start: One of STARTS; the model's own for so many steps by default.
         mel: The convention of the mels that are given; the model's own by default.
 
     Raises:
         ValueError: A value lies outside its range.
     """
-    begin = vocoder.start if start is None else named_start(start, vocoder)
+    named = None if start is None else named_start(start, vocoder)
     stepper = solver_named(solver) if solver and solver != OWN else vocoder.solver
-    grid = _grid(vocoder, times, steps, begin.time, stepper)
+    grid = _grid(vocoder, times, steps, (named or vocoder.start).time, stepper)
     return Recipe(
         **origin_of(command, vocoder, model, weights, seed),
         solver=solver or name_of(vocoder.solver) or OWN,
         times=grid.tolist(),
-        start=describe_start(begin),
+        start=describe_start(named or vocoder.start_of(len(grid) - 1)),
         chunk_frames=chunk_frames,
         mel=None if mel is None else dataclasses.asdict(mel),
     )

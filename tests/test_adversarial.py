@@ -13,6 +13,7 @@ from audiodiff.consistency import MelProjection
 from audiodiff.losses.adversarial import discriminator_loss, feature_distance, generator_loss
 from audiodiff.nn.discriminators import Discriminators, Judgement, Period, Resolution
 from audiodiff.noise import NoiseField
+from audiodiff.starts import GriffinLim
 from audiodiff.train import train
 from audiodiff.training.adversarial import LastCallLearns, LitAdversarial
 
@@ -98,9 +99,11 @@ def lit(tiny_vocoder, **changes):
 def test_unrolled_sampler_is_generate(tiny_vocoder):
     """The stage trains what `generate` does: same start, grid, solver and projection, given the same noise."""
     tiny_vocoder.projections, tiny_vocoder.finish = 0, 1
+    tiny_vocoder.start, tiny_vocoder.quick_start = (GriffinLim(tiny_vocoder.mel, 0.5, n_iter=n) for n in (2, 1))
     mel = torch.randn(1, tiny_vocoder.mel.n_mels, 24, generator=torch.Generator().manual_seed(1)) - 5
-    made = lit(tiny_vocoder, rounds=1).unrolled(mel, 3, NoiseField([7]))
-    assert torch.allclose(made, tiny_vocoder.generate(mel, steps=3, seed=7), atol=1e-6)
+    for calls in (1, 3):
+        made = lit(tiny_vocoder, rounds=1).unrolled(mel, calls, NoiseField([7]))
+        assert torch.allclose(made, tiny_vocoder.generate(mel, steps=calls, seed=7), atol=1e-6)
 
 
 def test_gradients_reach_the_last_call_alone(tiny_vocoder):

@@ -37,9 +37,9 @@ def test_table_of_a_model_with_a_start_has_it_alone_and_at_each_number_of_calls(
     vocoder.start = CoarseToFine(vocoder.mel, time=0.4, full=1, half=1, quarter=0, eighth=0)
     rows = eval.rows_of(vocoder, calls=(1, 2))
     assert [(row.name, row.calls) for row in rows[5:]] == [
-        ("coarse-to-fine, t = 0.4, alone", 0),
-        ("coarse-to-fine, t = 0.4", 1),
-        ("coarse-to-fine, t = 0.4", 2),
+        ("coarse-to-fine 1/1/0/0, t = 0.4, alone", 0),
+        ("coarse-to-fine 1/1/0/0, t = 0.4", 1),
+        ("coarse-to-fine 1/1/0/0, t = 0.4", 2),
         ("pure noise", 2),
     ]
     table = eval.evaluate(vocoder, rows[5:8], scan_folder(folder))

@@ -1,5 +1,6 @@
 """Vocoder and generator: one path to sound, that depends on nothing but mel, weights and seed."""
 
+import copy
 import dataclasses
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from audiodiff.model import Vocoder
 from audiodiff.nn import HybridNetwork
 from audiodiff.noise import NoiseField
 from audiodiff.priors import Identity, MelShaped
+from audiodiff.recipes import describe_start, recipe
 from audiodiff.resynthesis import CallCounter, analyse, resynthesise, vocode
 from audiodiff.schedules import GRIDS, CosineVP, ZeroTerminalSNR, even_times
 from audiodiff.solvers import DDIM, DPMSolver2M, solver_named, solver_names
@@ -196,6 +198,27 @@ def test_generate_begins_where_its_start_says(vocoder, mel):
 
     vocoder.generate(mel, start=start, steps=3, solver=Spy())
     assert times == pytest.approx([0.3, 0.2, 0.1])
+
+
+def test_one_step_starts_quickly_and_more_steps_start_well(vocoder, mel):
+    model = copy.deepcopy(vocoder)
+    model.start, model.quick_start = (GriffinLim(model.mel, time=0.3, n_iter=n) for n in (3, 1))
+    for steps, start in ((1, model.quick_start), (2, model.start)):
+        found = model.generate(mel, steps=steps)
+        assert torch.equal(found, vocoder.generate(mel, steps=steps, start=start))
+        assert torch.equal(found, model.generate(mel, times=model.grid(steps, 0.3)))
+        assert recipe("vocode", model, "speech-16k", steps=steps).start == describe_start(start)
+    assert torch.equal(
+        model.generate(mel, steps=1, start=model.start), vocoder.generate(mel, steps=1, start=model.start)
+    )
+    assert recipe("vocode", model, "speech-16k", steps=1, start="griffin-lim").start["n_iter"] == 3  # if asked for
+    assert model.look_ahead(steps=1) < model.look_ahead(steps=2)
+
+
+def test_two_starts_must_begin_at_one_time(vocoder):
+    starts = [GriffinLim(vocoder.mel, time=time) for time in (0.3, 0.4)]
+    with pytest.raises(ValueError, match=r"begin at t = 0\.3 and 0\.4: make them equal"):
+        Vocoder(vocoder.mel, vocoder.denoiser, vocoder.prior, starts[0], quick_start=starts[1])
 
 
 def test_generate_gives_the_sound_the_mel_it_was_asked_for(vocoder, mel, monkeypatch):

@@ -63,6 +63,7 @@ def facts(model: "Model", name: str) -> dict[str, Any]:
                 "steps": model.steps,
                 "solver": name_of(model.solver) or type(model.solver).__name__,
                 "start": describe_start(model.start),
+                "quick_start": describe_start(quick) if (quick := getattr(model, "quick_start", None)) else None,
                 "projections": getattr(model, "projections", 0),
                 "finish": getattr(model, "finish", 0),
                 "times": [[round(float(t), 4) for t in times] for times in model.times],

@@ -94,9 +94,9 @@ class LitAdversarial(LitModel):
         shape = vocoder.prior.shape(mel)
         condition = vocoder.denoiser.network.encode(mel)
         denoise = LastCallLearns(Conditioned(vocoder.denoiser, condition), calls * vocoder.solver.calls_per_step)
-        times = vocoder.grid(calls, vocoder.start.time)
+        start, times = vocoder.start_of(calls), vocoder.grid(calls, vocoder.start.time)
         with exactly(mel):
-            x = vocoder.start(mel, noise, lambda w: vocoder.prior.encode(w, shape), vocoder.denoiser.schedule)
+            x = start(mel, noise, lambda w: vocoder.prior.encode(w, shape), vocoder.denoiser.schedule)
         x = sample(denoise, vocoder.solver, x, times, generator=generator)
         with exactly(mel):
             return MelProjection(vocoder.mel, mel, self.finish, momentum=0)(vocoder.prior.decode(x, shape))
