@@ -23,6 +23,7 @@ from audiodiff.audio import atomic_file
 from audiodiff.config import build
 from audiodiff.model import Model
 from audiodiff.nn.adapters import merged
+from audiodiff.packing import packed, unpacked
 
 __all__ = ["DEFAULT_MODEL", "export", "load", "locate", "model_hash", "save", "shipped", "store_times"]
 
@@ -102,11 +103,12 @@ def save(
         model: Its state is saved as the averaged weights.
         path: With or without the suffix.
         raw: The last weights, if they are to be kept too.
-        dtype: Of storage.
+        dtype: Of storage; int8 keeps large tensors in eight bits, row by row.
     """
     path = Path(path).with_suffix(".safetensors")
-    tensors = {name: t.detach().cpu().to(dtype).contiguous() for name, t in model.state_dict().items()}
-    tensors |= {RAW + name: t.detach().cpu().to(dtype).contiguous() for name, t in (raw or {}).items()}
+    named = model.state_dict() | {RAW + name: t for name, t in (raw or {}).items()}
+    tensors = {name: t.detach().cpu().contiguous() for name, t in named.items()}
+    tensors = packed(tensors) if dtype == torch.int8 else {name: t.to(dtype) for name, t in tensors.items()}
     header = {"format": "audiodiff", "info": model.info, "config": model.config}
     with atomic_file(path) as file:
         file.write(safetensors.torch.save(tensors))
@@ -188,7 +190,7 @@ def _read_safetensors(path: Path, weights: str) -> tuple[dict[str, Any], dict[st
     if not sidecar.is_file() and (path.parent / "config.json").is_file():
         sidecar = path.parent / "config.json"  # as the hub calls it
     try:
-        tensors = safetensors.torch.load_file(path)
+        tensors = unpacked(safetensors.torch.load_file(path))
     except (safetensors.SafetensorError, OSError) as error:
         raise ValueError(f"{path}: is no safetensors file ({error}); give a model that audiodiff saved") from None
     if not sidecar.is_file():

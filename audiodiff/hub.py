@@ -13,9 +13,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from audiodiff import audio, files
+from audiodiff.packing import narrowest
 
 if TYPE_CHECKING:
     from audiodiff.model import Model
@@ -83,12 +82,11 @@ def push(model: "Model", name: str, private: bool = False) -> str:
 def write_layout(model: "Model", folder: str | Path, name: str) -> None:
     """Writes the three files of the hub into a folder.
 
-    Weights that 16 bits hold exactly, as those of shipped models, are stored in 16 bits, others in 32.
+    Weights that 8 or 16 bits hold exactly, as those of shipped models, are stored in as many, others in 32.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    exact = all(bool((t == t.half().float()).all()) for t in model.state_dict().values())
-    files.save(model, folder / FILES[0], dtype=torch.float16 if exact else torch.float32)
+    files.save(model, folder / FILES[0], dtype=narrowest(model.state_dict()))
     (folder / "model.json").replace(folder / FILES[1])
     with audio.atomic_file(folder / "README.md") as file:
         file.write(card(model, name).encode())

@@ -1,4 +1,4 @@
-"""Puts a trained run into the package: weights in half precision, facts, card, and the README's table.
+"""Puts a trained run into the package: weights in eight bits, facts, card, and the README's table.
 
     python demos/ship.py runs/speech-16k data/debian_speech/test.jsonl
     python demos/ship.py shipped data/debian_speech/test.jsonl      # keeps the weights, makes sampling and tables anew
@@ -37,7 +37,7 @@ CARD = """# {name}
 | level of the data | rms {rms}, peak {peak} (full scale 1) |
 | training | {steps} steps of {batch} clips of {seconds:.3g} s, {wall:.2f} h on {hardware} |
 | command | `{command}` |
-| size | {parameters:,} parameters, stored as 16-bit floats |
+| size | {parameters:,} parameters, stored in eight bits each |
 | mel | {mel} |
 | sampling by default | {sampling} |
 | receptive field | ± {receptive_field} samples |
@@ -71,7 +71,7 @@ def main() -> int:
     if str(args.run) == "shipped":
         model = files.load(target)
         described(model, facts)
-        files.save(model, target, dtype=torch.float16)
+        files.save(model, target, dtype=torch.int8)
     else:
         export(args.run, target, facts)
     if args.tuned:
@@ -97,7 +97,7 @@ def export(run: Path, target: Path, facts: dict) -> None:
     model.info["training_hours"] = round(wall_hours(run) + facts.get("earlier_hours", 0.0), 2)
     model.info["steps"] += facts.get("earlier_steps", 0)
     described(model, facts)
-    files.save(model, target, dtype=torch.float16)
+    files.save(model, target, dtype=torch.int8)
 
 
 def described(model: Model, facts: dict) -> None:
