@@ -3,6 +3,7 @@
 `train(cfg)` does everything and can be called from a test or a search; `main` only lets Hydra make `cfg`.
 """
 
+import atexit
 import contextlib
 import json
 import logging
@@ -16,6 +17,7 @@ from typing import Any
 
 import hydra
 import lightning
+import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
@@ -112,6 +114,8 @@ def train(cfg: DictConfig, callbacks: Sequence[Callback] = ()) -> dict[str, floa
     lit.guard.sources = lambda: loaders.sources(trainer)
     with _fitting(resumed):
         trainer.fit(lit, weights_only=True, datamodule=loaders, ckpt_path=None if resumed is None else str(resumed))
+    atexit.unregister(_leave_the_others)
+    atexit.register(_leave_the_others)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     if trainer.is_global_zero:
         files.export(run_dir / "last.ckpt", run_dir / "model.safetensors")
@@ -121,6 +125,12 @@ def train(cfg: DictConfig, callbacks: Sequence[Callback] = ()) -> dict[str, floa
         if cfg.forgetting:
             _forgetting(run_dir, cfg.forgetting, before)
     return metrics
+
+
+def _leave_the_others() -> None:
+    """Ends this process's part in a group of processes; with gloo it is left to the interpreter, which may abort."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 @contextlib.contextmanager

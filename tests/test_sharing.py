@@ -15,7 +15,9 @@ from audiodiff.training.lit import LitModel
 from audiodiff.training.sharing import SharedOut
 
 DRIVER = """
+import atexit
 import sys
+import torch
 from torch.distributed.tensor import DTensor
 from audiodiff.compose import composed
 from audiodiff.train import train
@@ -30,7 +32,11 @@ def told(self, trainer, module):
     all_of = (1 + len(self.averages)) * sum(w.numel() for w in module.parameters())
     open(sys.argv[1], "a").write(f"{sum(w.numel() for w in held) / all_of}\\n")
 
+def at_exit():
+    open(sys.argv[1] + "-exits", "a").write(f"{torch.distributed.is_initialized()}\\n")
+
 EMA.on_validation_epoch_end = told
+atexit.register(at_exit)  # what is registered last is called first
 train(composed(sys.argv[2:]))
 """
 SETTINGS = [
@@ -67,6 +73,8 @@ def test_shared_out_run_is_that_of_ddp_is_saved_whole_and_resumes_either_way(tmp
         counted = shares if strategy == "fsdp" else tmp_path / "other"
         done = together(tmp_path / name, [driver, counted], strategy, n, *both)
         assert done.returncode == 0, done.stderr
+    exits = [path.read_text() for path in tmp_path.glob("*-exits")]
+    assert "".join(exits) == 10 * "False\n"  # no process ends while it is in a group, which gloo may take ill
     assert all(0.45 < float(line) < 0.55 for line in shares.read_text().split())  # half of each weight and average
     whole = torch.load(tmp_path / "whole" / "last.ckpt", weights_only=True)
     for name in ("shared", "moved"):
