@@ -312,3 +312,41 @@ def test_table_counts_clips_minutes_and_splits(clips):
 def test_scripts_carry_no_address_of_a_host():
     for file in FOLDER.iterdir():
         assert not file.is_file() or "://" not in file.read_text(encoding="utf-8"), file
+
+
+def test_broad_set_and_unseen_voices_share_nobody_and_keep_the_licence(tmp_path, capsys, monkeypatch):
+    broad = load("broad")
+    (tmp_path / "audio").mkdir()
+    samples, rows = tone(seconds=2.5), []
+    for speaker, licence, offset, native in (
+        ("allison", "CC-BY-SA-3.0", 0.0, 16000),
+        ("fillets-m", "GPL-2.0-only", 0.0, 22050),
+        ("tuxpaint-fr", "GPL-2.0-or-later", 0.0, 44100),
+        ("tuxpaint-ro", "GPL-2.0-or-later", 0.0, 44100),
+        ("edward_liu", "GPL-3.0-only OR LGPL-3.0-only", 0.2, 44100),
+    ):
+        for n in range(9):
+            path = f"audio/{speaker}{n}.flac"
+            soundfile.write(tmp_path / path, samples + offset, SAMPLE_RATE)
+            facts = {"n_samples": len(samples), "sample_rate": SAMPLE_RATE, "native_rate": native}
+            rows.append({"path": path, "speaker": speaker, "package": "p", "licence": licence} | facts)
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def divided(*options):
+        monkeypatch.setattr(sys, "argv", ["broad.py", str(tmp_path), *options])
+        broad.main()
+        found = {}
+        for part in ("broad", "unseen"):
+            lines = (tmp_path / f"{part}.jsonl").read_text().splitlines()
+            found[part] = [json.loads(line)["speaker"] for line in lines]
+        return found
+
+    assert divided() == {
+        "broad": 9 * ["allison"] + 9 * ["tuxpaint-ro"],  # neither the GPL-2.0-only, the held out, nor the offset
+        "unseen": 4 * ["fillets-m"] + 4 * ["tuxpaint-fr"],
+    }
+    assert divided("--lowest-rate", "22050", "--each", "2") == {
+        "broad": 9 * ["tuxpaint-ro"],
+        "unseen": 2 * ["fillets-m"] + 2 * ["tuxpaint-fr"],
+    }
+    assert "broad: 9 recordings" in capsys.readouterr().out
