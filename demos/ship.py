@@ -44,7 +44,7 @@ CARD = """# {name}
 
 ## Measured
 
-On {clips_scored} recordings of a speaker who was never trained on (list {sha}), mean ± half the 95 % bootstrap
+On {clips_scored} recordings of {judged} (list {sha}), mean ± half the 95 % bootstrap
 interval, {threads} CPU thread(s) of a busy machine, so × real time is a lower bound; torch {torch}. Reproduce with
 `{evaluate}`
 
@@ -85,7 +85,9 @@ def main() -> int:
     table = json.loads(table_file.read_text(encoding="utf-8"))
     replace(target.with_suffix(".md"), card(target, facts, table, f"python -m audiodiff.eval {' '.join(call)}"))
     readme = ROOT / "README.md"
-    replace(readme, with_table(readme.read_text(encoding="utf-8"), name, evaluation.markdown(table)))
+    text = readme.read_text(encoding="utf-8")
+    if MARKS[0].format(name=name) in text:
+        replace(readme, with_table(text, name, evaluation.markdown(table)))
     return 0
 
 
@@ -103,8 +105,9 @@ def export(run: Path, target: Path, facts: dict) -> None:
 def described(model: Model, facts: dict) -> None:
     """Puts the sampling defaults of the facts into a model's configuration."""
     model.config |= facts.get("config", {})
-    if "mel" in model.config["start"]:
-        model.config["start"]["mel"] = model.config["mel"]
+    for start in ("start", "quick_start"):
+        if "mel" in (model.config.get(start) or {}):
+            model.config[start]["mel"] = model.config["mel"]
 
 
 def wall_hours(run: Path) -> float:
@@ -125,15 +128,17 @@ def batch_of(run: Path) -> int:
 def card(target: Path, facts: dict, table: dict, command: str) -> str:
     """Writes the model card."""
     model = Vocoder.load(target)
-    start = describe_start(model.start)
+    start, quick = describe_start(model.start), model.quick_start and describe_start(model.quick_start)
     return CARD.format(
         **{**facts, **model.info, **model.info["level"]},
         seconds=facts["n_samples"] / model.sample_rate,
         wall=model.info["training_hours"],
         parameters=sum(p.numel() for p in model.parameters()),
         mel=", ".join(f"{k} {v}" for k, v in dataclasses.asdict(model.mel).items()),
-        sampling=f"{model.steps} step(s) of DDIM from {start.pop('name')} {start}, "
-        f"{model.projections} rounds of projection onto the mel in every step and {model.finish} after the last"
+        sampling=f"{model.steps} step(s) of DDIM from {start.pop('name')} {start}"
+        + (f" (one step from {quick.pop('name')} {quick})" if quick else "")
+        + f", {model.projections} rounds"
+        f" of projection onto the mel in every step and {model.finish} after the last"
         + (f"; searched times for {', '.join(str(len(t) - 1) for t in model.times)} steps" if model.times else ""),
         receptive_field=model.denoiser.network.receptive_field(),
         clips_scored=table["clips"],
