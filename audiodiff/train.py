@@ -30,7 +30,6 @@ from omegaconf import DictConfig, OmegaConf
 from audiodiff import adapters, audio, devices, files
 from audiodiff.compose import check_overrides, plain
 from audiodiff.config import build, conf_dir
-from audiodiff.data import labels_of
 from audiodiff.mel_check import MelStatistics
 from audiodiff.model import Model, Vocoder
 from audiodiff.nn.adapters import adapt
@@ -39,7 +38,7 @@ from audiodiff.searching.sweep import tell
 from audiodiff.training.averaging import EMA, check_whole
 from audiodiff.training.callbacks import Checkpoints, ClipsPerSecond, Previews, Throughput
 from audiodiff.training.continual import anchor_of, forgetting, judged
-from audiodiff.training.loaders import ClipLoaders, recordings_for, shards_of
+from audiodiff.training.loaders import ClipLoaders, labels_for, recordings_for, shards_of
 from audiodiff.training.transfer import transfer
 from audiodiff.training.verdict import sound_of, untrained, verdict
 
@@ -74,6 +73,8 @@ def train(cfg: DictConfig, callbacks: Sequence[Callback] = ()) -> dict[str, floa
     corpus = shards_of(everything["data"])
     with tempfile.TemporaryDirectory() as folder:  # for a sample of a packed corpus
         training, validation = recordings_for(everything["data"], run_dir, corpus, Path(folder))
+        if cfg.data.get("one_shots"):
+            everything["data"]["labels"] = labels_for(everything["data"], training, corpus)
         model = _model(cfg, everything, training, resumed)
     if corpus is not None:
         model.info |= {"clips": corpus.facts["recordings"], "hours": round(corpus.facts["hours"], 2)}
@@ -193,7 +194,7 @@ def _model(cfg: DictConfig, everything: dict[str, Any], training: list[Recording
             raise ValueError("this stage goes on with a trained model: name it, as in init_from=speech-16k")
         everything["model"] = first.config | everything["init_model"]
     if cfg.data.get("one_shots"):
-        labels = everything["data"].get("labels") or labels_of(training)
+        labels = everything["data"]["labels"]
         everything["model"]["labels"] = labels
         everything["model"]["denoiser"]["network"]["n_labels"] = len(labels)
     model = build(everything["model"])

@@ -20,6 +20,7 @@ from audiodiff.training.adversarial import LastCallLearns, LitAdversarial
 FEW = [
     *(override for override in TINY if not override.startswith("model.")),
     "stage=adversarial",
+    "optim=adamw-few",  # quickstart brings its own
     "start=griffin-lim",
     "start.n_iter=1",
     "start.time=0.5",
@@ -80,6 +81,31 @@ def test_step_counts_the_models_steps_and_logs_both_sides(base, tmp_path):
     assert {"train/discriminators", "train/generator", "train/features", "train/mel"} <= lines[-1].keys()
     assert "train/generator" not in lines[0]  # judges warm up first
     assert {"valid/mel-1", "valid/mel-2", "valid/mel-4"} <= metrics.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "remembers"), [("sgd", "momentum_buffer"), ("rmsprop", "square_avg"), ("muon", "mean")]
+)
+def test_stage_uses_the_optimiser_that_is_chosen_for_both_sides(base, tmp_path, name, remembers):
+    few(base, tmp_path, *steps(2), f"optim={name}", "data.validation_clips=1")
+    checkpoint = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    rate = composed([f"optim={name}", "data.path=recordings"]).optim.optimizer.lr
+    for side, schedule in zip(checkpoint["optimizer_states"], checkpoint["lr_schedulers"], strict=True):
+        assert any(remembers in moments for moments in side["state"].values())
+        assert schedule["base_lrs"] == [rate] * len(side["param_groups"])
+    with pytest.raises(ValueError, match=r"remembers other things than torch\.optim\.Adam;"):
+        few(base, tmp_path, *steps(3), "optim=adam")
+
+
+def test_checkpoint_of_when_the_stage_wrote_its_rate_itself_is_resumed_bit_for_bit(base, tmp_path):
+    """As it was composed then: the rate and momentum laid over whatever optimiser there was."""
+    before = ["optim=adamw-fast", "optim.optimizer.lr=2e-4", "optim.optimizer.betas=[0.8,0.99]"]
+    few(base, tmp_path / "whole", *steps(4, every=2))
+    few(base, tmp_path / "parts", *steps(2, every=2), *before)
+    few(base, tmp_path / "parts", *steps(4, every=2))
+    for weights in ("raw", "ema"):
+        assert equal(states(tmp_path / "whole")[weights], states(tmp_path / "parts")[weights])
+    assert equal(judges(tmp_path / "whole"), judges(tmp_path / "parts"))
 
 
 def test_stage_asks_for_a_model_to_go_on_with(tmp_path):

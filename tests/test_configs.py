@@ -54,7 +54,7 @@ def test_every_choice_trains_for_two_steps(tmp_path, choice):
     assert saved > 0
 
 
-@pytest.mark.parametrize("experiment", sorted({*EXPERIMENTS} - {"speech-few"}))  # whose stage has AdamW's for two sides
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
 @pytest.mark.parametrize("name", ["sgd", "lion"])
 def test_optimiser_that_is_chosen_has_its_own_rate_in_every_experiment(experiment, name):
     optim = [
@@ -62,6 +62,17 @@ def test_optimiser_that_is_chosen_has_its_own_rate_in_every_experiment(experimen
         for cfg in (composed(f"experiment={experiment}", f"optim={name}"), composed(f"optim={name}"))
     ]
     assert optim[0] == optim[1]
+
+
+@pytest.mark.parametrize("chosen", [["experiment=speech-few"], ["stage=adversarial", "data.path=recordings"]])
+def test_adversarial_stage_has_the_numbers_of_the_shipped_weights_unless_another_optimiser_is_chosen(chosen):
+    optim = OmegaConf.to_container(composed(*chosen).optim, resolve=True)
+    shipped = {"_target_": "torch.optim.AdamW", "_partial_": True, "weight_decay": 0.01}
+    assert optim.pop("optimizer") == shipped | {"lr": 2e-4, "betas": [0.8, 0.99]}
+    assert optim == {"warmup_steps": 50, "total_steps": composed(*chosen).trainer.max_steps, "final_factor": 0.05}
+    own = composed("optim=sgd", "data.path=recordings").optim.optimizer
+    assert composed(*chosen, "optim=sgd").optim.optimizer == own
+    assert composed(*chosen, "optim.optimizer.lr=1e-5").optim.optimizer.betas == [0.8, 0.99]
 
 
 def test_an_unknown_experiment_is_named():

@@ -8,8 +8,13 @@ import sys
 import time
 
 import pytest
+import soundfile
 import torch
 from test_training import TINY, equal
+
+from audiodiff.data import ShardClips, Shards
+from audiodiff.data.packing import pack
+from audiodiff.recordings import held_out, scan_folder
 
 ALONE = ["trainer.devices=1"]
 TWO = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
@@ -20,16 +25,34 @@ import torch
 from audiodiff.compose import composed
 from audiodiff.train import train
 from audiodiff.training.callbacks import Checkpoints
+from audiodiff.training.lit import LitModel
 
-at_end = Checkpoints.on_train_end
+at_end, step, seen = Checkpoints.on_train_end, LitModel.training_step, []
 
 def told(self, trainer, module):
     at_end(self, trainer, module)
-    torch.save(module.state_dict(), f"{sys.argv[1]}/rank{trainer.global_rank}.pt")
+    found = {"weights": module.state_dict(), "clips": torch.cat(seen)}
+    torch.save(found, f"{sys.argv[1]}/rank{trainer.global_rank}.pt")
 
-Checkpoints.on_train_end = told
+def noted(self, batch, batch_idx):
+    seen.append(batch.clone())
+    return step(self, batch, batch_idx)
+
+Checkpoints.on_train_end, LitModel.training_step = told, noted
 train(composed(sys.argv[2:]))
 """
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    """Thirty-two pieces, each longer than a clip, in sixteen chunks; one recording is held out."""
+    place = tmp_path_factory.mktemp("recordings")
+    for n in range(33):
+        noise = 0.2 * torch.randn(9600, generator=torch.Generator().manual_seed(n)).clamp(-4, 4)
+        soundfile.write(place / f"{n:02d}.wav", noise.numpy(), 16000, subtype="PCM_16")
+    out = tmp_path_factory.mktemp("packed") / "shards"
+    pack(*held_out(scan_folder(place)), out, chunk_mb=0.021)
+    return out
 
 
 def command(folder, *overrides):
@@ -67,8 +90,11 @@ def killed(folder, *overrides):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("processes", [ALONE, TWO], ids=["alone", "two"])
-def test_run_that_is_killed_and_goes_on_equals_one_that_is_not(tmp_path, processes):
+@pytest.mark.parametrize(
+    ("processes", "packed"), [(ALONE, False), (TWO, False), (TWO, True)], ids=["alone", "two", "two-from-shards"]
+)
+def test_run_that_is_killed_and_goes_on_equals_one_that_is_not(tmp_path, shards, processes, packed):
+    processes = processes + (["data=shards", f"data.path={shards}", "data.n_workers=1"] if packed else [])
     straight, _ = finished(tmp_path / "straight", *steps(20), *processes)
     half = killed(tmp_path / "killed", *steps(20), *processes)
     assert 10 <= half["global_step"] < 20
@@ -81,25 +107,40 @@ def test_run_that_is_killed_and_goes_on_equals_one_that_is_not(tmp_path, process
     assert straight["lr_schedulers"] == resumed["lr_schedulers"]
 
 
+def two_ranks(folder, *overrides):
+    """Runs two processes under torchrun; returns what each ended with and saw."""
+    driver = folder / "driver.py"
+    driver.write_text(DRIVER)
+    call = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", driver, folder]
+    call += [*TINY, *TWO, f"run_dir={folder / 'run'}", *overrides]
+    done = subprocess.run(call, env=environment(), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
+
+
 @pytest.mark.slow
 def test_two_processes_share_one_run_and_end_with_equal_weights(tmp_path):
-    driver, folder = tmp_path / "driver.py", tmp_path / "run"
-    driver.write_text(DRIVER)
-    call = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", driver]
-    done = subprocess.run(
-        [*call, tmp_path, *TINY, *TWO, *steps(6), f"run_dir={folder}", "previews=1", "trainer.val_check_interval=6"],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    ranks = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
-    assert equal(*ranks)
+    ranks = two_ranks(tmp_path, *steps(6), "previews=1", "trainer.val_check_interval=6")
+    assert equal(*(rank["weights"] for rank in ranks))
+    folder = tmp_path / "run"
     assert len(list(folder.glob("previews/*.wav"))) == 1
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["run"]
     lines = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert lines == sorted(set(lines))  # one process writes
+
+
+@pytest.mark.slow
+def test_two_ddp_processes_on_shards_see_clips_apart_that_are_together_the_corpus(tmp_path, shards):
+    """Eight steps of two clips by two processes are one time around: clips 0 to 31, and each piece in one of them."""
+    ranks = two_ranks(tmp_path, *steps(8), "data=shards", f"data.path={shards}")
+    assert equal(*(rank["weights"] for rank in ranks))
+    data = ShardClips(Shards(str(shards)), 8192, 16000)
+    numbers = {hash(data[n].numpy().tobytes()): n for n in range(32)}
+    seen = [[numbers[hash(clip.numpy().tobytes())] for clip in rank["clips"]] for rank in ranks]
+    assert seen == [list(range(rank, 32, 2)) for rank in (0, 1)]
+    places = [[data.place(n) for n in own] for own in seen]
+    assert len(set(places[0] + places[1])) == 32 == len(data.shards)
+    assert not {chunk for chunk, _ in places[0]} & {chunk for chunk, _ in places[1]}
 
 
 @pytest.mark.slow

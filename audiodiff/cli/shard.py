@@ -2,7 +2,7 @@
 
 SOURCE is a folder of any layout, or a manifest. Recordings are cut into pieces, mixed to mono, shuffled, and written as
 FLAC of 16 bits; without --valid, the last 4 % of them by name are held out. OUT may then be copied to a bucket. Train
-with data=shards data.path=OUT.
+with data=shards data.path=OUT, or, where sub-folders or labels are classes, data=labelled-shards data.path=OUT.
 """
 
 import argparse

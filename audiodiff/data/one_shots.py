@@ -4,8 +4,10 @@ Clip n of a run is a pure function of (seed, n), as in `clips`; every class is d
 """
 
 import random
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,7 +18,7 @@ from audiodiff import audio
 from audiodiff.data.augment import Augment
 from audiodiff.recordings import BadFiles, Recording
 
-__all__ = ["OneShots", "labels_of"]
+__all__ = ["Classed", "OneShots", "beginning", "labels_of", "read_one_shot"]
 
 FADE = 0.02  # seconds, where a sound is longer than a clip
 
@@ -37,18 +39,91 @@ def labels_of(recordings: Sequence[Recording]) -> list[str]:
     return labels
 
 
-class OneShots(Dataset[tuple[Tensor, int]]):
-    """Provides sounds of equal length and their classes, by number.
+class Classed(Dataset[tuple[Tensor, int]], ABC):
+    """Provides sounds of equal length and their classes, by number, out of what `_sounds` and `_read` give.
 
     Args:
-        recordings: Each with a label.
-        labels: Classes, in the order by which they are numbered; recordings of others are left out.
+        n_sources: How many sounds there are.
+        found: Their classes.
+        labels: Classes, in the order by which they are numbered; sounds of others are left out.
         n_samples: Length of a clip; shorter sounds are followed by silence, longer ones faded out.
         sample_rate: Rate of the clips, Hz.
         seed: With the clip's number it determines everything about the clip.
         augment: Changes of speed and level, effects; no mixtures, for a sound has one class.
-        all_classes: Whether every class must have a recording.
-        max_bad: Share of the recordings that may be unreadable.
+        all_classes: Whether every class must have a sound.
+        max_bad: Share of the sounds that may be unreadable.
+
+    Raises:
+        ValueError: A class has no sound.
+    """
+
+    def __init__(
+        self,
+        n_sources: int,
+        found: Collection[str | None],
+        labels: Sequence[str],
+        n_samples: int,
+        sample_rate: int,
+        seed: int = 0,
+        augment: Augment | None = None,
+        all_classes: bool = True,
+        max_bad: float = 1.0,
+    ) -> None:
+        self.labels = list(labels)
+        empty = [label for label in self.labels if label not in found]
+        if len(empty) == len(self.labels) or (empty and all_classes):
+            raise ValueError(f"no recording has the label {empty[0]}: leave it out of labels, or add some")
+        self.present = [label for label in self.labels if label not in empty]
+        self.n_samples = n_samples
+        self.sample_rate = sample_rate
+        self.seed = seed
+        self.augment = augment or Augment()
+        self.bad = BadFiles(n_sources, max_bad)
+
+    @abstractmethod
+    def _sounds(self, rng: random.Random, number: int, label: str) -> list[Any]:
+        """Lists the sounds of a class of which clip `number` may be made."""
+
+    @abstractmethod
+    def _name(self, sound: Any) -> Path:
+        """Names a sound."""
+
+    @abstractmethod
+    def _read(self, sound: Any, speed: float) -> Tensor:
+        """Reads the beginning of a sound, [1, n_samples]; ValueError if it cannot be read."""
+
+    def __getitem__(self, number: int) -> tuple[Tensor, int]:
+        """Reads clip `number`: [1, n_samples] and the number of its class."""
+        label, _, clip, gain, rng = self._drawn(number)
+        clip = self.augment.apply(clip, self.sample_rate, rng) * gain
+        return clip / max(1.0, float(clip.abs().max())), self.labels.index(label)
+
+    def sources(self, number: int) -> list[Path]:
+        """Names the file of which clip `number` is made."""
+        return [self._drawn(number)[1]]
+
+    def _drawn(self, number: int) -> tuple[str, Path, Tensor, float, random.Random]:
+        """Reads the sound of a clip; where it cannot be read, draws another of its class."""
+        rng = random.Random(f"{self.seed}/{number}")
+        speed, gain = self.augment.draw(rng)
+        label = rng.choice(self.present)
+        left = self._sounds(rng, number, label)
+        while left:
+            sound = left.pop(rng.randrange(len(left)))
+            path = self._name(sound)
+            try:
+                return label, path, self._read(sound, speed), gain, rng
+            except ValueError as error:
+                self.bad.add(path, str(error))
+        raise ValueError(f"no recording of {label} can be read: look at them with `audiodiff scan`")
+
+
+class OneShots(Classed):
+    """Provides the beginnings of recordings and their classes, by number.
+
+    Args:
+        recordings: Each with a label.
+        labels, n_samples, sample_rate, seed, augment, all_classes, max_bad: As for `Classed`.
 
     Raises:
         ValueError: A class has no recording.
@@ -65,51 +140,34 @@ class OneShots(Dataset[tuple[Tensor, int]]):
         all_classes: bool = True,
         max_bad: float = 1.0,
     ) -> None:
-        self.labels = list(labels)
+        found = {r.label for r in recordings}
+        super().__init__(len(recordings), found, labels, n_samples, sample_rate, seed, augment, all_classes, max_bad)
         self.by_label = {label: [r for r in recordings if r.label == label] for label in self.labels}
-        empty = [label for label, found in self.by_label.items() if not found]
-        if len(empty) == len(self.labels) or (empty and all_classes):
-            raise ValueError(f"no recording has the label {empty[0]}: leave it out of labels, or add some")
-        self.present = [label for label in self.labels if label not in empty]
-        self.n_samples = n_samples
-        self.sample_rate = sample_rate
-        self.seed = seed
-        self.augment = augment or Augment()
-        self.bad = BadFiles(len(recordings), max_bad)
 
-    def __getitem__(self, number: int) -> tuple[Tensor, int]:
-        """Reads clip `number`: [1, n_samples] and the number of its class."""
-        label, _, clip, gain, rng = self._drawn(number)
-        clip = self.augment.apply(clip, self.sample_rate, rng) * gain
-        return clip / max(1.0, float(clip.abs().max())), self.labels.index(label)
+    def _sounds(self, rng: random.Random, number: int, label: str) -> list[Recording]:
+        return list(self.by_label[label])
 
-    def sources(self, number: int) -> list[Path]:
-        """Names the file of which clip `number` is made."""
-        return [self._drawn(number)[1].path]
+    def _name(self, sound: Recording) -> Path:
+        return sound.path
 
-    def _drawn(self, number: int) -> tuple[str, Recording, Tensor, float, random.Random]:
-        """Reads the sound of a clip; where it cannot be read, draws another of its class."""
-        rng = random.Random(f"{self.seed}/{number}")
-        speed, gain = self.augment.draw(rng)
-        label = rng.choice(self.present)
-        left = list(self.by_label[label])
-        while left:
-            recording = left.pop(rng.randrange(len(left)))
-            try:
-                clip = read_one_shot(recording, self.n_samples, self.sample_rate, speed)
-                return label, recording, clip, gain, rng
-            except ValueError as error:
-                self.bad.add(recording.path, str(error))
-        raise ValueError(f"no recording of {label} can be read: look at them with `audiodiff scan`")
+    def _read(self, sound: Recording, speed: float) -> Tensor:
+        return read_one_shot(sound, self.n_samples, self.sample_rate, speed)
 
 
 def read_one_shot(recording: Recording, n_samples: int, sample_rate: int, speed: float = 1.0) -> Tensor:
     """Reads the beginning of a recording, [1, n_samples]: then comes silence, or a fade where it is longer."""
-    rate = recording.sample_rate * speed
-    needed = min(recording.n_samples, int(n_samples * rate / sample_rate) + 2)
-    waveform, _ = audio.read(recording.path, frames=needed)
-    clip = audio.resample(waveform.mean(0, keepdim=True), rate, sample_rate)[:, :n_samples]
-    if needed < recording.n_samples:
+
+    def read(frames: int) -> Tensor:
+        return audio.read(recording.path, frames=frames)[0]
+
+    return beginning(read, recording.n_samples, recording.sample_rate * speed, n_samples, sample_rate)
+
+
+def beginning(read: Callable[[int], Tensor], available: int, rate: float, n_samples: int, sample_rate: int) -> Tensor:
+    """Makes a clip, [1, n_samples], of the first samples that `read` gives, [C, T], of so many that there are."""
+    needed = min(available, int(n_samples * rate / sample_rate) + 2)
+    clip = audio.resample(read(needed).mean(0, keepdim=True), rate, sample_rate)[:, :n_samples]
+    if needed < available:
         fade = min(int(FADE * sample_rate), clip.shape[-1])
         clip[:, -fade:] *= torch.linspace(1, 0, fade)
     return functional.pad(clip, (0, n_samples - clip.shape[-1]))

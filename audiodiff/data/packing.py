@@ -18,7 +18,7 @@ from torch import Tensor
 
 from audiodiff import audio
 from audiodiff.data.shard_clips import LANES
-from audiodiff.data.shards import FACTS, INDEX, VALID, chunk_of
+from audiodiff.data.shards import FACTS, INDEX, LABELS, VALID, chunk_of
 from audiodiff.recordings import BadFiles, Recording
 
 __all__ = ["Piece", "pack", "pieces_of"]
@@ -34,6 +34,11 @@ class Piece(NamedTuple):
     recording: Recording
     start: int
     n_samples: int
+
+    @property
+    def label(self) -> str | None:
+        """The class, of what a recording begins with: what follows has no onset."""
+        return None if self.start else self.recording.label
 
 
 def pieces_of(recordings: Iterable[Recording], seconds: float) -> list[Piece]:
@@ -85,7 +90,7 @@ def pack(
         raise ValueError(f"{out}: cannot be written ({error.strerror}); choose another place") from None
     try:
         bad = BadFiles(len(training), max_bad)
-        facts = _write(folder, pieces, chunk_mb * 1e6, bad, progress)
+        facts = _write(folder, pieces, chunk_mb * 1e6, bad, progress, {"seconds": seconds})
         _write_validation(folder, validation)
         folder.chmod(0o755)
         os.replace(folder, out)
@@ -96,33 +101,48 @@ def pack(
     return facts
 
 
-def _write(folder: Path, pieces: list[Piece], chunk_bytes: float, bad: BadFiles, progress: Callable) -> dict[str, Any]:
+def _write(
+    folder: Path,
+    pieces: list[Piece],
+    chunk_bytes: float,
+    bad: BadFiles,
+    progress: Callable[[Iterable[Any]], Iterable[Any]],
+    known: dict[str, Any],
+) -> dict[str, Any]:
     raw = 2 * sum(piece.n_samples for piece in pieces)
     n_chunks = min(len(pieces), LANES * max(1, round(SHRINKS * raw / chunk_bytes / LANES)))
-    chunks, facts = [], {"pieces": 0, "hours": 0.0, "recordings": 0}
+    chunks, classes, facts = [], [], {"pieces": 0, "hours": 0.0, "recordings": 0, **known}
     bounds = [i * len(pieces) // n_chunks for i in range(n_chunks + 1)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for first, last in progress(list(itertools.pairwise(bounds))):
             packed = list(_encoded(pieces[first:last], pool, bad, facts))
             if not packed:
                 continue
-            data, name = chunk_of(packed), f"chunk-0-{len(chunks)}.bin"
+            data, name = chunk_of([made for _, made in packed]), f"chunk-0-{len(chunks)}.bin"
+            classes.append([piece.label for piece, _ in packed])
             (folder / name).write_bytes(data)
             chunks.append({"filename": name, "chunk_size": len(packed), "chunk_bytes": len(data), "dim": None})
     facts["recordings"] = len({piece.recording.path for piece in pieces} - bad.paths)
+    if found := sorted({label for of_chunk in classes for label in of_chunk if label is not None}):
+        number = {None: None} | {label: n for n, label in enumerate(found)}
+        numbers = [[number[label] for label in of_chunk] for of_chunk in classes]
+        (folder / LABELS).write_text(json.dumps(numbers), encoding="utf-8")
+        facts["labels"] = found
     (folder / FACTS).write_text(json.dumps(facts), encoding="utf-8")
     (folder / INDEX).write_text(json.dumps({"chunks": chunks, "config": _config(chunk_bytes)}), encoding="utf-8")
     return {**facts, "chunks": len(chunks), "bytes": sum(chunk["chunk_bytes"] for chunk in chunks)}
 
 
-def _encoded(pieces: list[Piece], pool: ThreadPoolExecutor, bad: BadFiles, facts: dict[str, Any]) -> Iterator[bytes]:
+def _encoded(
+    pieces: list[Piece], pool: ThreadPoolExecutor, bad: BadFiles, facts: dict[str, Any]
+) -> Iterator[tuple[Piece, bytes]]:
     for piece, made in zip(pieces, pool.map(_flac_or_error, pieces), strict=True):
         if isinstance(made, ValueError):
             bad.add(piece.recording.path, str(made))
             continue
         facts["pieces"] += 1
         facts["hours"] += piece.n_samples / piece.recording.sample_rate / 3600
-        yield made
+        yield piece, made
 
 
 def _flac_or_error(piece: Piece) -> bytes | ValueError:
@@ -158,7 +178,8 @@ def _write_validation(folder: Path, validation: Sequence[Recording]) -> None:
             continue
         name = f"valid/{len(lines):04d}.flac"
         (folder / name).write_bytes(made)
-        lines.append(json.dumps({"path": name, "n_samples": n_samples, "sample_rate": recording.sample_rate}) + "\n")
+        line = {"path": name, "n_samples": n_samples, "sample_rate": recording.sample_rate}
+        lines.append(json.dumps(line | ({} if recording.label is None else {"label": recording.label})) + "\n")
     if not lines:
         raise ValueError("none of the recordings held out can be read: look at them with `audiodiff scan`")
     (folder / VALID).write_text("".join(lines), encoding="utf-8")

@@ -8,6 +8,7 @@ at any clip, with any number of workers; and where the number of processes divid
 
 import random
 from bisect import bisect_right
+from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
 
@@ -17,14 +18,49 @@ from torch import Tensor
 from audiodiff import audio
 from audiodiff.data.augment import Augment
 from audiodiff.data.clips import Clips
-from audiodiff.data.shards import Shards, opened
+from audiodiff.data.shards import Chunk, Shards, opened
 
-__all__ = ["LANES", "ShardClips"]
+__all__ = ["LANES", "Lanes", "ShardClips", "Source"]
 
 LANES = 8
 
 Source = tuple[int, int]
 """Number of a chunk, and of a piece in it."""
+
+
+class Lanes:
+    """Says in which piece a clip begins.
+
+    Args:
+        chunks: Of the corpus.
+        seed: Of the orders.
+    """
+
+    def __init__(self, chunks: Sequence[Chunk], seed: int = 0) -> None:
+        self.chunks, self.seed = chunks, seed
+        self.n_lanes = min(LANES, len(chunks))
+        self._orders: dict[int, tuple[int, list[int], list[int]]] = {}  # lane: time around, chunks, where they end
+        self._pieces: dict[int, tuple[int, int, list[int]]] = {}  # lane: time around, chunk, its pieces
+
+    def place(self, number: int) -> Source:
+        """Says where clip `number` begins: in which chunk, and in which piece of it."""
+        turn, lane = divmod(number, self.n_lanes)
+        chunks = range(lane, len(self.chunks), self.n_lanes)
+        around, turn = divmod(turn, sum(self.chunks[c].n_pieces for c in chunks))
+        if self._orders.get(lane, (None,))[0] != around:
+            order = random.Random(f"{self.seed}/lane {lane}/{around}").sample(chunks, len(chunks))
+            ends = list(accumulate(self.chunks[c].n_pieces for c in order))
+            self._orders[lane] = around, order, ends
+        _, order, ends = self._orders[lane]
+        at = bisect_right(ends, turn)
+        return order[at], self._shuffled(lane, around, order[at])[turn - (ends[at - 1] if at else 0)]
+
+    def _shuffled(self, lane: int, around: int, chunk: int) -> list[int]:
+        if self._pieces.get(lane, (None, None))[:2] != (around, chunk):
+            n_pieces = self.chunks[chunk].n_pieces
+            rng = random.Random(f"{self.seed}/chunk {chunk}/{around}")
+            self._pieces[lane] = around, chunk, rng.sample(range(n_pieces), n_pieces)
+        return self._pieces[lane][2]
 
 
 class ShardClips(Clips):
@@ -50,29 +86,11 @@ class ShardClips(Clips):
     ) -> None:
         super().__init__(len(shards), n_samples, sample_rate, seed, augment, max_bad)
         self.shards = shards
-        self.n_lanes = min(LANES, len(shards.chunks))
-        self._orders: dict[int, tuple[int, list[int], list[int]]] = {}  # lane: time around, chunks, where they end
-        self._pieces: dict[int, tuple[int, int, list[int]]] = {}  # lane: time around, chunk, its pieces
+        self.lanes = Lanes(shards.chunks, seed)
 
     def place(self, number: int) -> Source:
         """Says where clip `number` begins: in which chunk, and in which piece of it."""
-        turn, lane = divmod(number, self.n_lanes)
-        chunks = range(lane, len(self.shards.chunks), self.n_lanes)
-        around, turn = divmod(turn, sum(self.shards.chunks[c].n_pieces for c in chunks))
-        if self._orders.get(lane, (None,))[0] != around:
-            order = random.Random(f"{self.seed}/lane {lane}/{around}").sample(chunks, len(chunks))
-            ends = list(accumulate(self.shards.chunks[c].n_pieces for c in order))
-            self._orders[lane] = around, order, ends
-        _, order, ends = self._orders[lane]
-        at = bisect_right(ends, turn)
-        return order[at], self._shuffled(lane, around, order[at])[turn - (ends[at - 1] if at else 0)]
-
-    def _shuffled(self, lane: int, around: int, chunk: int) -> list[int]:
-        if self._pieces.get(lane, (None, None))[:2] != (around, chunk):
-            n_pieces = self.shards.chunks[chunk].n_pieces
-            rng = random.Random(f"{self.seed}/chunk {chunk}/{around}")
-            self._pieces[lane] = around, chunk, rng.sample(range(n_pieces), n_pieces)
-        return self._pieces[lane][2]
+        return self.lanes.place(number)
 
     def _draw(self, rng: random.Random, number: int, tried: int) -> tuple[Path, Source]:
         chunk, piece = self.place(number)

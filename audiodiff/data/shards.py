@@ -5,6 +5,7 @@ corpus. A chunk is laid out as litdata's (4-byte integers, little-endian), and s
 
     number of pieces n · n + 1 places, where pieces begin and the last one ends · for each piece its size, its bytes
 
+Where recordings have classes, `facts.json` names them and `labels.json` holds, chunk by chunk, each piece's number.
 Any piece is read by its number, and nothing is unpickled.
 """
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Chunk", "Shards", "chunk_of", "opened"]
 
-INDEX, FACTS, VALID = "index.json", "facts.json", "valid.jsonl"
+INDEX, FACTS, LABELS, VALID = "index.json", "facts.json", "labels.json", "valid.jsonl"
 SAMPLE = 200  # pieces that are measured
 
 
@@ -82,6 +83,23 @@ class Shards:
                 continue
             except (struct.error, EOFError):
                 raise ValueError(f"{path}: damaged at piece {piece}; copy the file again") from None
+
+    def classes(self) -> list[list[str | None]]:
+        """Tells the class of every piece, chunk by chunk; None for one that has none.
+
+        Raises:
+            ValueError: The corpus was packed without classes, or they are not those of its index.
+        """
+        address, names = self.place.address, self.facts.get("labels")
+        if not names:
+            raise ValueError(f"{address}: packed without classes; pack sub-folders, or a manifest with labels")
+        try:
+            numbers = json.loads(text_of(address, LABELS))
+            if [len(of_chunk) for of_chunk in numbers] != [chunk.n_pieces for chunk in self.chunks]:
+                raise ValueError("it is of another index")
+            return [[None if n is None else str(names[n]) for n in of_chunk] for of_chunk in numbers]
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise ValueError(f"{address}/{LABELS}: {error}; pack the corpus again, or copy all of it") from None
 
     def validation(self) -> list[Recording]:
         """Lists the recordings that were held out, as files."""

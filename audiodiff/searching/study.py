@@ -14,6 +14,7 @@ from typing import Any
 __all__ = ["Study"]
 
 BEAT = 5.0  # seconds between signs of life
+PAUSE = 0.5  # seconds between looks at trials of others, when none is left to begin
 PRUNERS = ("median", "hyperband", "none")
 
 
@@ -23,6 +24,10 @@ class Study:
     A process shows that it lives by the time of a file beside its trial. A trial whose process is gone is marked as
     failed; its values are queued anew and go on in its folder, where its checkpoint lies. (Optuna's own heartbeat is
     for databases only.)
+
+    As many trials end as are wanted, however many processes share them: one is begun only where those that have ended
+    and those that run leave room. Where two processes see the same room, both begin a trial, and the journal says which
+    has the lower number; the other one is marked as failed before it runs.
 
     Args:
         folder: Of the study.
@@ -70,11 +75,17 @@ class Study:
 
     def ended(self) -> int:
         """Counts the trials that came to an end: pruned ones, too, and those that could not be trained."""
-        return len(self._trials("COMPLETE", "PRUNED")) + len(self.failures())
+        return self._taken()
+
+    def _taken(self, *open_states: str, before: float = math.inf) -> int:
+        """Counts the trials that came to an end, and those in other states whose number is below one."""
+        trials = self.study.get_trials(deepcopy=False)  # at once: between two looks one could move from here to there
+        ended = sum(t.state.name in ("COMPLETE", "PRUNED") or _could_not(t) for t in trials)
+        return ended + sum(t.state.name in open_states and t.number < before for t in trials)
 
     def failures(self) -> list[str]:
         """Says why trials could not be trained; those of dead processes, which are done again, are not among them."""
-        return [t.user_attrs["error"] for t in self._trials("FAIL") if "error" in t.user_attrs]
+        return [t.user_attrs["error"] for t in self._trials("FAIL") if _could_not(t)]
 
     def run(
         self,
@@ -82,7 +93,7 @@ class Study:
         n_trials: int,
         question: Mapping[str, Any] | None = None,
     ) -> None:
-        """Works on trials until so many have ended, whoever ended them.
+        """Works on trials until so many have ended, whoever ended them; waits for those of others, who may die.
 
         Args:
             objective: Maps a trial (to report to), its values and its folder to what is minimised.
@@ -95,7 +106,10 @@ class Study:
         self._ask_the_same({"space": self.space} | dict(question or {}))
         while self.ended() < n_trials:
             self.revive()
-            trial = self.study.ask()
+            trial = self._begun(n_trials)
+            if trial is None:
+                time.sleep(PAUSE)
+                continue
             values = self._suggested(trial)
             folder = self.folder / "trials" / str(trial.user_attrs.get("goes_on", trial.number))
             folder.mkdir(parents=True, exist_ok=True)
@@ -103,6 +117,18 @@ class Study:
                 self._try(objective, trial, values, folder)
             if len(self.failures()) >= 3 and not self._trials("COMPLETE", "PRUNED"):
                 raise ValueError(f"the first trials could not be trained: {self.failures()[-1]}")
+
+    def _begun(self, n_trials: int) -> Any:
+        """Begins a trial if there is room for one; None if those that run will do."""
+        from optuna.trial import TrialState
+
+        if self._taken("RUNNING") >= n_trials:
+            return None
+        trial = self.study.ask()
+        if self._taken("RUNNING", "WAITING", before=trial.number) < n_trials:
+            return trial
+        self.study.tell(trial, state=TrialState.FAIL)  # another process saw the same room
+        return None
 
     def _try(
         self, objective: Callable[[Any, dict[str, Any], Path], float], trial: Any, values: dict[str, Any], folder: Path
@@ -230,6 +256,11 @@ def _pruner(name: str, startup_trials: int) -> Any:
     if name == "none":
         return pruners.NopPruner()
     return pruners.HyperbandPruner() if name == "hyperband" else pruners.MedianPruner(n_startup_trials=startup_trials)
+
+
+def _could_not(trial: Any) -> bool:
+    """Says whether a trial could not be trained; one that failed without an error was left behind or not needed."""
+    return trial.state.name == "FAIL" and "error" in trial.user_attrs
 
 
 def _exists(pid: int) -> bool:

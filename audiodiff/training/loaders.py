@@ -10,12 +10,13 @@ from torch.utils.data import DataLoader, Dataset
 from audiodiff.config import build
 from audiodiff.data.clips import ClipData, NumberSampler, clip_loader
 from audiodiff.data.growing import Replay, WatchedFolder
-from audiodiff.data.one_shots import OneShots
+from audiodiff.data.one_shots import OneShots, labels_of
 from audiodiff.data.shard_clips import ShardClips
+from audiodiff.data.shard_one_shots import ShardOneShots
 from audiodiff.data.shards import Shards
 from audiodiff.recordings import Recording, held_out, read_manifest, scan_folder
 
-__all__ = ["ClipLoaders", "recordings_for", "shards_of"]
+__all__ = ["ClipLoaders", "labels_for", "recordings_for", "shards_of"]
 
 
 class ClipLoaders(lightning.LightningDataModule):
@@ -50,7 +51,8 @@ class ClipLoaders(lightning.LightningDataModule):
         self.training: Dataset[Any]
         self.validation: Dataset[Any] = ClipData(validation, n, sample_rate, seed=0)
         if labels:
-            self.training = OneShots(training, labels, n, sample_rate, **given)
+            shots = ShardOneShots if isinstance(training, Shards) else OneShots
+            self.training = shots(training, labels, n, sample_rate, **given)
             self.validation = OneShots(validation, labels, n, sample_rate, seed=0, all_classes=False)
         elif data.get("watch"):
             self.training = WatchedFolder(data["path"], run_dir / "watch", n, sample_rate, **given, **data["watch"])
@@ -94,6 +96,19 @@ def shards_of(data: dict[str, Any]) -> Shards | None:
     return Shards(data["path"], data["cache"], data["cache_gb"]) if data.get("shards") else None
 
 
+def labels_for(data: dict[str, Any], training: list[Recording], corpus: Shards | None) -> list[str]:
+    """Names the classes of a section `data` in their order: its own, or what the recordings have, sorted.
+
+    Raises:
+        ValueError: The recordings have none, or only one.
+    """
+    if data.get("labels"):
+        return data["labels"]
+    if corpus is None:
+        return labels_of(training)
+    return labels_of([Recording(Path(data["path"]), 1, 1, label) for label in corpus.facts.get("labels") or [None]])
+
+
 def recordings_for(
     data: dict[str, Any], run_dir: Path, corpus: Shards | None, folder: Path
 ) -> tuple[list[Recording], list[Recording]]:
@@ -108,11 +123,11 @@ def recordings_for(
     if data.get("watch"):
         watched = WatchedFolder(data["path"], run_dir / "watch", data["n_samples"], 1, **data["watch"])
         return watched.files(0), read_manifest(data["valid_manifest"])
-    if data.get("manifest"):
-        return read_manifest(data["manifest"]), read_manifest(data.get("valid_manifest") or data["manifest"])
     if corpus is not None:
         own = read_manifest(data["valid_manifest"]) if data.get("valid_manifest") else corpus.validation()
         return corpus.unpacked(folder), own
+    if data.get("manifest"):
+        return read_manifest(data["manifest"]), read_manifest(data.get("valid_manifest") or data["manifest"])
     if data["path"] in (None, "???"):
         raise ValueError(
             "there is nothing to learn from: give data.path=FOLDER with audio files, or data.manifest=FILE"
