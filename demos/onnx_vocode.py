@@ -21,15 +21,20 @@ BLOCK = 4096  # samples of noise that are drawn together
 FULL = 0.99  # to which louder peaks are lowered, as audiodiff does
 
 
-def opened(path: str, threads: int) -> tuple[onnxruntime.InferenceSession, dict]:
-    """Opens a model, and reads what it says of itself."""
+def opened(path: str, threads: int, kind: str = "vocoder") -> tuple[onnxruntime.InferenceSession, dict]:
+    """Opens a model of a kind, and reads what it says of itself."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = threads, 3
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    try:
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its errors have no class in common
+        raise ValueError(f"{path}: onnxruntime cannot read it ({str(error).splitlines()[0]})") from None
     told = session.get_modelmeta().custom_metadata_map
-    if told.get("format") != "audiodiff-onnx-1" or told.get("part") != "sampler":
-        raise ValueError(f"{path}: is no sampler that `audiodiff export` wrote")
-    read = {key: json.loads(told[key]) for key in ("sample_rate", "hop_length", "min_frames", "reach_frames", "mel")}
+    said = (told.get("format"), told.get("part"), told.get("kind", "vocoder"))
+    if said != ("audiodiff-onnx-1", "sampler", kind):
+        raise ValueError(f"{path}: is no sampler that `audiodiff export` wrote of a {kind}")
+    of_kind = {"vocoder": ("reach_frames", "mel"), "generator": ("labels", "n_samples")}[kind]
+    read = {key: json.loads(told[key]) for key in ("sample_rate", "hop_length", "min_frames", *of_kind)}
     return session, read | {"licence": told["licence"]}
 
 

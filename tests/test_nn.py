@@ -171,6 +171,16 @@ def test_attention_equals_a_dense_masked_softmax(reach, frames):
     assert torch.allclose(attention(h), naive_attention(attention, h), atol=1e-5)
 
 
+def test_attention_goes_back_as_a_dense_masked_softmax_does():
+    attention, h = randomised(WindowedAttention(6, 2, 3), std=1.0), draw(2, 13, 6).requires_grad_()
+    found, wanted = (
+        torch.autograd.grad(made.square().sum(), (h, *attention.parameters()))
+        for made in (attention(h), naive_attention(attention, h))
+    )
+    for ours, theirs in zip(found, wanted, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5 * float(theirs.abs().max()), rtol=0)
+
+
 def test_attention_heads_must_divide_the_width():
     with pytest.raises(ValueError, match="n_heads=4 must divide width=6"):
         WindowedAttention(6, 4, 2)

@@ -1,8 +1,9 @@
-"""Writes a vocoder as an ONNX file, which onnxruntime runs without torch.
+"""Writes a model as an ONNX file, which onnxruntime runs without torch.
 
-The file takes mels of any length, and says in its metadata which mel it wants, at which rate, under which licence, and
-what it was made of. --part sampler is the whole way from mel and noise to the waveform, demos/onnx_vocode.py runs it;
---part step is one call of the denoiser. Exporting takes half a minute or more.
+That of a vocoder takes mels of any length, that of a generator a class by number and makes sounds of any length; it
+says in its metadata which mel or classes it wants, at which rate, under which licence, and what it was made of. --part
+sampler is the whole way from noise to the waveform, demos/onnx_vocode.py and demos/onnx_generate.py run it; --part step
+is one call of the denoiser. Exporting takes half a minute or more.
 """
 
 import argparse
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 from audiodiff.cli import common
 
 if TYPE_CHECKING:
-    from audiodiff.model import Vocoder
+    from audiodiff.base_model import Model
     from audiodiff.streaming import Sampling
 
 EXAMPLE = "audiodiff export speech-16k speech-16k.onnx --steps 1"
@@ -30,6 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--solver", metavar="NAME", help="a solver that draws no noise (default: the model's own)")
     group.add_argument("--times", metavar="GRID", help="as for `audiodiff vocode` (default: the model's own)")
     group.add_argument("--start", metavar="NAME", help="noise, mel, griffin-lim or coarse-to-fine (default: its own)")
+    group.add_argument("--guidance", type=float, metavar="G", help="of a generator's label (default: the model's own)")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -43,28 +45,28 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(f"{out}: exists; give -f to overwrite, or another name")
     model = files.load(options.model, weights=options.weights)
     exporting.check(model, options.part)
-    difference = exporting.export(model, out, options.part, _sampling(model, options))
+    difference = exporting.export(model, out, options.part, _sampling(model, options), options.guidance)
     size = out.stat().st_size / 1e6
     common.say(f"{out}: {size:.1f} MB; onnxruntime differs from torch by {difference:.1g} of the loudest sample")
     return 0
 
 
-def _sampling(vocoder: "Vocoder", options: argparse.Namespace) -> "Sampling":
-    """Reads the sampling options as `audiodiff vocode` does."""
-    from audiodiff import recipes
+def _sampling(model: "Model", options: argparse.Namespace) -> "Sampling":
+    """Reads the sampling options as `audiodiff vocode` and `audiodiff generate` do."""
+    from audiodiff import generation, recipes
+    from audiodiff.generator import Generator
     from audiodiff.schedules import explicit
     from audiodiff.solvers import solver_named
+    from audiodiff.starts import PureNoise
+    from audiodiff.streaming import Sampling
 
-    recipe = recipes.recipe(
-        "vocode",
-        vocoder,
-        options.model,
-        weights=options.weights,
-        solver=options.solver,
-        steps=options.steps,
-        times=options.times,
-        start=options.start,
-    )
-    solver = None if recipe.solver == recipes.OWN else solver_named(recipe.solver)
-    start = recipes.build_start(recipe.start, vocoder.mel)
-    return vocoder.sampling(None, solver, explicit(recipe.times), start)
+    told = {name: getattr(options, name) for name in ("weights", "solver", "steps", "times")}
+    if isinstance(model, Generator):
+        if options.start not in (None, "noise"):
+            raise ValueError(f"--start {options.start}: a generator starts from noise; leave it out")
+        recipe, start = generation.generation(model, options.model, **told), PureNoise()
+    else:
+        recipe = recipes.recipe("vocode", model, options.model, **told, start=options.start)
+        start = recipes.build_start(recipe.start, model.mel)
+    solver = model.solver if recipe.solver == recipes.OWN else solver_named(recipe.solver)
+    return Sampling(start, solver, explicit(recipe.times))

@@ -1,7 +1,8 @@
-"""Exporting: a vocoder as an ONNX file, which runs without torch.
+"""Exporting: a vocoder or a generator as an ONNX file, which runs without torch.
 
 What a graph cannot hold is written out in real numbers (`transforms`, `projection`, `networks`), solvers become lists
-of numbers (`plans`), and the parts that are exported (`parts`) are written and tried (`writing`).
+of numbers (`plans`), and the parts that are exported (`parts`, `generators`) are described (`targets`), written and
+tried (`writing`).
 """
 
 from audiodiff.exporting.writing import PARTS, check, export

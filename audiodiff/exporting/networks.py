@@ -35,6 +35,10 @@ class RealMasked(nn.Module):
         """Computes the condition, as the network does."""
         return self.network.encode(mel)
 
+    def encode_labels(self, labels: Tensor) -> Tensor:
+        """Looks up the condition of classes, as the network does."""
+        return self.network.encode_labels(labels)
+
     def forward(self, x: Tensor, log_snr: Tensor, condition: Tensor | None = None) -> Tensor:
         """Maps a signal [B, 1, T], log-SNR [B] and a condition to a signal [B, 1, T]."""
         spectrum = self.transform.analyse(x[:, 0].unflatten(1, (-1, self.hop_length))) * self.scale

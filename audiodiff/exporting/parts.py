@@ -1,4 +1,4 @@
-"""What is exported: the network's step, and the whole way from mel and noise to the waveform.
+"""What is exported of a vocoder: the network's step, and the whole way from mel and noise to the waveform.
 
 step:     x_t, alpha, sigma, mel → x̂, ε̂, and x̂ as a waveform      one call of the denoiser
 sampler:  mel, noise → start → calls → landing → waveform           all that `Vocoder.generate` does
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from audiodiff.denoisers import MOST_LOG_SNR, Estimate, noise_of
 from audiodiff.exporting.networks import real_network
-from audiodiff.exporting.plans import Plan
+from audiodiff.exporting.plans import Plan, table_of
 from audiodiff.exporting.projection import RealProjection, hops, samples, start_of
 from audiodiff.model import Vocoder
 from audiodiff.streaming import Sampling
@@ -77,7 +77,7 @@ class Sampler(nn.Module):
         self.begin = start_of(sampling.start)
         first = [float(scale) for scale in vocoder.denoiser.schedule(sampling.times[0])]
         self.register_buffer("first", torch.tensor(first), persistent=False)
-        self.register_buffer("scales", _table(plan), persistent=False)
+        self.register_buffer("scales", table_of(plan), persistent=False)
         self.finish = RealProjection(vocoder.mel, vocoder.finish)
 
     def forward(self, mel: Tensor, noise: Tensor) -> Tensor:
@@ -100,9 +100,3 @@ class Sampler(nn.Module):
 
 def _sum(signals: list[Tensor], weights: dict[int, float]) -> Tensor:
     return sum(weight * signals[key] for key, weight in weights.items())
-
-
-def _table(plan: Plan) -> Tensor:
-    """Returns alpha, sigma and log-SNR of each call, [calls, 3, 1, 1, 1]."""
-    known = [(c.alpha, c.sigma, max(-MOST_LOG_SNR, min(MOST_LOG_SNR, c.log_snr))) for c in plan.calls]
-    return torch.tensor(known, dtype=torch.float64).float()[..., None, None, None]

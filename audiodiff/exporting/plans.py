@@ -12,14 +12,15 @@ The list can be walked by anything that adds: a graph that knows no solvers, or 
 import dataclasses
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
-from audiodiff.denoisers import Estimate
+from audiodiff.denoisers import MOST_LOG_SNR, Estimate
 from audiodiff.schedules import Schedule
 from audiodiff.solvers import Solver, sample
 from audiodiff.solvers.base import at
 
-__all__ = ["Call", "Plan", "Sum", "plan_of"]
+__all__ = ["Call", "Plan", "Sum", "plan_of", "table_of", "weights_of"]
 
 
 class Sum:
@@ -96,6 +97,24 @@ def plan_of(solver: Solver, schedule: Schedule, times: Tensor) -> Plan:
             f"{name} does more with signals than to add them, and cannot be exported: choose ddim"
         ) from None
     return Plan(tuple(listener.calls), weights)
+
+
+def table_of(plan: Plan) -> Tensor:
+    """Returns alpha, sigma and log-SNR of each call, [calls, 3, 1, 1, 1]."""
+    known = [(c.alpha, c.sigma, max(-MOST_LOG_SNR, min(MOST_LOG_SNR, c.log_snr))) for c in plan.calls]
+    return torch.tensor(known, dtype=torch.float64).float()[..., None, None, None]
+
+
+def weights_of(plan: Plan) -> tuple[Tensor, Tensor]:
+    """Returns the weights of all signals in each call, [calls, signals], and in the end, [signals].
+
+    >>> weights_of(Plan((Call({0: 1.0}, 1.0, 0.0, 1.0, -9.0),), {1: 0.5, 2: 0.25}))[1].tolist()
+    [0.0, 0.5, 0.25]
+    """
+    table = torch.zeros(len(plan.calls) + 1, 1 + 2 * len(plan.calls), dtype=torch.float64)
+    for row, weights in zip(table, [*(call.weights for call in plan.calls), plan.end], strict=True):
+        row[list(weights)] = torch.tensor(list(weights.values()), dtype=torch.float64)
+    return table[:-1].float(), table[-1].float()
 
 
 class _Listener:

@@ -44,10 +44,11 @@ class WindowedAttention(nn.Module):
         blocks = (frames + reach - 1) // reach  # not -(-frames // reach): exported graphs divide towards zero
         qkv = functional.pad(self.qkv(h), (0, 0, 0, blocks * reach - frames))
         q, k, v = qkv.view(batch, blocks * reach, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)
-        k, v = (functional.pad(z, (0, 0, reach, reach)).unfold(2, 3 * reach, reach) for z in (k, v))
+        k, v = (functional.pad(z, (0, 0, reach, reach)).unflatten(2, (blocks + 2, reach)) for z in (k, v))
+        k, v = (torch.cat([z.narrow(2, side, blocks) for side in range(3)], dim=3) for z in (k, v))
         q = q.unflatten(2, (blocks, reach)) * q.shape[-1] ** -0.5
-        scores = (q @ k).float() + self._bias(blocks, frames)
-        mixed = scores.softmax(-1).to(v.dtype) @ v.transpose(-1, -2)
+        scores = (q @ k.transpose(-1, -2)).float() + self._bias(blocks, frames)
+        mixed = scores.softmax(-1).to(v.dtype) @ v
         return self.out(mixed.flatten(2, 3)[:, :, :frames].transpose(1, 2).reshape(batch, frames, width))
 
     def _bias(self, blocks: int, frames: int) -> Tensor:

@@ -79,6 +79,8 @@ def optimizer_of(
     optimizer = make(groups)
     for group, factor in zip(optimizer.param_groups, factors, strict=True):
         group["lr"] = group["lr"] * factor
+    # A fused optimiser would undo the scale of float16 by itself, and Lightning clips no gradient that is still scaled.
+    optimizer._step_supports_amp_scaling = False
     return optimizer
 
 

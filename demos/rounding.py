@@ -1,0 +1,54 @@
+"""Says how far float32 is from float64 behind the rounds of a start: torch's, and those that are exported.
+
+    python demos/rounding.py --frames 60 200 400 --seeds 1
+    python demos/rounding.py --frames 400 --seeds 3
+
+A row says by how much the loudest difference of samples is: of torch's float32 to its float64, of the exported rounds
+(float32) to the same, of the two to each other, and of float64 to itself where the noise was moved by one rounding of
+float32. What the last amplifies, every round adds of its own.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from audiodiff import audio
+from audiodiff.exporting.projection import start_of
+from audiodiff.model import Vocoder
+from audiodiff.noise import NoiseField
+
+SPEECH = Path(__file__).parent / "speech.flac"
+ROUNDING = torch.finfo(torch.float32).eps / 2
+
+
+def row(vocoder: Vocoder, mel: Tensor, seed: int) -> list[float]:
+    """Measures one mel with the noise of one seed."""
+    noise = NoiseField([seed]).draw(torch.empty(1, 1, mel.shape[-1] * vocoder.hop_length))
+    ours, theirs = vocoder.start.waveform(mel, noise), start_of(vocoder.start)(mel, noise)
+    signs = NoiseField([seed], step=1).draw(torch.empty_like(noise)).sign().double()
+    truth, moved = (vocoder.start.waveform(mel.double(), noise.double() * (1 + r * signs)) for r in (0.0, ROUNDING))
+    pairs = (ours, truth), (theirs, truth), (theirs, ours), (moved, truth)
+    return [float((a.double() - b.double()).abs().max()) for a, b in pairs]
+
+
+@torch.no_grad()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="speech-16k")
+    parser.add_argument("--frames", type=int, nargs="+", default=[60, 200, 400])
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="from 0 on")
+    args = parser.parse_args()
+    vocoder = Vocoder.load(args.model)
+    speech, _ = audio.read(SPEECH, vocoder.sample_rate)
+    mel = vocoder.spectrogram(speech.repeat(1, -(-max(args.frames) * vocoder.hop_length // speech.shape[-1]))[None])
+    print("| frames | seed | torch | exported | of the two | moved by a rounding |\n|---|---|---|---|---|---|")
+    for frames in args.frames:
+        for seed in range(args.seeds):
+            found = row(vocoder, mel[..., :frames].contiguous(), seed)
+            print(f"| {frames} | {seed} | " + " | ".join(f"{value:.1e}" for value in found) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
