@@ -109,9 +109,12 @@ def coarse_to_fine(spec: MelSpec, mel: Tensor, spectrum: Tensor, rounds: Sequenc
             continue
         project = MelProjection(spec, mel, rounds[octave], momentum, octave)
         part, rate = project.octave, project.octave.rate
-        low = project(part.istft(spectrum[..., : part.n_bins] / rate)[:, None])
+        first = spectrum[..., : part.n_bins]
+        low = project(part.istft(first / rate if octave else first)[:, None])
+        if not octave:
+            return low
         # The last bin of an octave holds what is aliased: it stays as it was.
-        kept = part.n_bins - (octave > 0)
+        kept = part.n_bins - 1
         spectrum = torch.cat([rate * part.stft(low[:, 0])[..., :kept], spectrum[..., kept:]], dim=-1)
     return Octave(spec, mel).istft(spectrum)[:, None]
 

@@ -1,14 +1,20 @@
-"""Rounds of the mel projection on a CPU, fused: what lies between two Fourier transforms is one pass over memory.
+"""Rounds of the mel projection on a CPU, fused: a tile of frames after the other, all that is done with it at once.
 
-    frames ─ rfft ─► spectrum ─ fit, extrapolate ─► spectrum ─ irfft ─► frames ─ overlap-add, cut again ─► frames …
+    signal ─ cut ─► frames ─ transform ─► spectrum ─ fit, extrapolate ─► spectrum ─ inverse ─► frames ─ add up ─► signal
 
 `consistency.MelProjection` says what a round is, and is what gradients and other devices use; the passes here are the
 same arithmetic, compiled by Numba and kept on disk. A filter bank's triangles overlap only with their neighbours, so a
 bin belongs to two bands at most, and the products with the filters are sums over bank of bins between two centres.
+Threads work on clips, or on parts of a long clip with as many neighbouring frames as a few rounds look at; then they
+exchange what they have found.
 """
 
 import functools
+import itertools
 import logging
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +28,9 @@ from audiodiff.octaves import Octave, restricted
 __all__ = ["fused_rounds", "is_fusable", "prepare"]
 
 log = logging.getLogger(__name__)
+
+EXCHANGE = 8  # rounds between two exchanges of threads that share a clip
+FEWEST = 64  # frames of a part that is worth a thread
 
 
 class Bank(NamedTuple):
@@ -42,13 +51,18 @@ def is_fusable(octave: Octave, signal: Tensor) -> bool:
     """Says whether the compiled passes can serve: single precision on a CPU, no gradients, a mel of triangles."""
     plain = signal.device.type == "cpu" and signal.dtype == torch.float32 == octave.wanted.dtype
     needs_gradients = torch.is_grad_enabled() and (signal.requires_grad or octave.wanted.requires_grad)
-    if not plain or needs_gradients or octave.spec.power not in (1, 2) or signal.shape[-1] <= max(octave.padding):
+    covered = (_laps(octave) - 1) * octave.hop_length >= octave.padding[0]
+    if not plain or needs_gradients or not covered or signal.shape[-1] <= max(octave.padding):
         return False
-    return _passes() is not None and _bank(octave.spec, octave.n_bins) is not None
+    if octave.spec.power not in (1, 2) or _passes() is None or _tables(len(octave.window)) is None:
+        return False
+    return _bank(octave.spec, octave.n_bins) is not None
 
 
 def fused_rounds(octave: Octave, signal: Tensor, n_iter: int, extrapolation: float) -> Tensor:
     """Does what the loop of `consistency.MelProjection` does, [B, F hop / r] to the same.
+
+    Clips, and parts of a long one, are shared out among as many threads as torch has.
 
     Args:
         octave: The transform and what is wanted.
@@ -56,30 +70,117 @@ def fused_rounds(octave: Octave, signal: Tensor, n_iter: int, extrapolation: flo
         n_iter: Rounds.
         extrapolation: Weight of the phases of the round before.
     """
-    passes = _passes()
-    bank = _bank(octave.spec, octave.n_bins)
-    size, hop, left = len(octave.window), octave.hop_length, octave.padding[0]
-    window, weights = octave.window.numpy(), octave.weights.numpy()
-    wanted = octave.wanted.expand(len(signal), -1, -1).flatten(0, 1).T.contiguous().numpy()
-    out = signal.detach().clone(memory_format=torch.contiguous_format)
-    frames = torch.empty(len(signal) * octave.n_frames, size)
-    phases = np.zeros((len(frames), 2 * octave.n_bins if n_iter > 1 and extrapolation else 0), np.float32)
-    for n in range(n_iter):
-        passes.cut(frames.numpy(), out.numpy(), window, hop, left, octave.spec.pad_mode == "reflect")
-        spectrum = torch.fft.rfft(frames)
-        values = torch.view_as_real(spectrum).flatten(1).numpy()
-        weight = extrapolation if n else 0.0
-        passes.fit(values, phases, wanted, *bank, octave.floor, float(octave.spec.power), weight)
-        torch.fft.irfft(spectrum, n=size, out=frames)
-        passes.overlap_add(frames.numpy(), out.numpy(), window, weights, hop, left)
-    return out
+    clips = [Clip(octave, signal, n, n_iter > 1 and extrapolation > 0) for n in range(len(signal))]
+    per_clip = max(1, min(torch.get_num_threads() // len(clips), octave.n_frames // FEWEST))
+    cuts = [n * octave.n_frames // per_clip for n in range(per_clip + 1)]
+    parts = [(clip, begin, end) for clip in clips for begin, end in itertools.pairwise(cuts)]
+    left = n_iter
+    while left:
+        n = left if per_clip == 1 else min(left, EXCHANGE)
+        work = functools.partial(Clip.rounds, n=n, is_first=left == n_iter, extrapolation=extrapolation)
+        for (clip, begin, end), made in zip(parts, _together(work, parts), strict=True):
+            clip.take(begin, end, *made)
+        left -= n
+    return torch.cat([clip.waveform() for clip in clips])
+
+
+class Clip:
+    """Holds a clip as the passes want it, frames side by side: its signal, with the padding, and its phases.
+
+    Args:
+        octave: The transform and what is wanted.
+        signal: Clips, [B, F hop / r].
+        number: Which of them.
+        has_memory: Whether a round uses the phases of the round before.
+    """
+
+    def __init__(self, octave: Octave, signal: Tensor, number: int, has_memory: bool) -> None:
+        self.octave = octave
+        self.inside = octave.padding[0], octave.padding[0] + signal.shape[-1] - 1  # first and last sample
+        self.wanted = np.ascontiguousarray(octave.wanted[number % len(octave.wanted)].T.numpy())
+        padded = np.zeros(len(octave.weights), np.float32)
+        padded[self.inside[0] : self.inside[1] + 1] = signal[number].detach().numpy()
+        self.signal, self.divisor = self._blocks(padded), self._blocks(1 / octave.weights.numpy())
+        self.phases = np.zeros((2, octave.n_bins if has_memory else 0, octave.n_frames), np.float32)
+        _passes().pad(self.signal, *self.inside, octave.spec.pad_mode == "reflect")
+
+    def rounds(
+        self, begin: int, end: int, n: int, is_first: bool, extrapolation: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Does rounds on some frames, and on so many neighbours that they come out as if all were worked on.
+
+        Returns:
+            The frames' blocks of the signal (the last frames have those that follow, too), and their phases.
+        """
+        octave, more = self.octave, _laps(self.octave) - 1
+        low, high = max(0, begin - n * more), min(octave.n_frames, end + n * more)
+        columns = slice(low, high + more)
+        signal, divisor = (np.ascontiguousarray(x[:, columns]) for x in (self.signal, self.divisor))
+        phases = np.ascontiguousarray(self.phases[..., low:high])
+        first, last = self.inside
+        first, last = first if low == 0 else 0, last if high == octave.n_frames else self.signal.size
+        plan = np.array([n, is_first, first, last - low * octave.hop_length, octave.spec.pad_mode == "reflect"])
+        wanted, spec = np.ascontiguousarray(self.wanted[:, low:high]), octave.spec
+        bank, tables = tuple(_bank(spec, octave.n_bins)), _tables(len(octave.window))
+        mel, window = (np.float32(octave.floor), np.float32(spec.power)), octave.window.numpy()
+        _passes().do_rounds(signal, divisor, *phases, wanted, bank, mel, window, tables, plan, extrapolation)
+        last_block = end + (more if end == octave.n_frames else 0)
+        return signal[:, begin - low : last_block - low], phases[..., begin - low : end - low]
+
+    def take(self, begin: int, end: int, signal: np.ndarray, phases: np.ndarray) -> None:
+        """Takes what `rounds` has made of some frames."""
+        self.signal[:, begin : begin + signal.shape[1]] = signal
+        self.phases[..., begin:end] = phases
+
+    def waveform(self) -> Tensor:
+        """Returns the clip, [1, F hop / r]."""
+        first, last = self.inside
+        return torch.from_numpy(self.signal.T.reshape(1, -1)[:, first : last + 1])
+
+    def _blocks(self, padded: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(padded.reshape(-1, self.octave.hop_length).T)
 
 
 def prepare() -> None:
     """Compiles the passes, or takes them from the disk where they are already, so that no sound waits for it."""
-    if _passes() is not None:
-        spec = MelSpec(1024, 64, 64, 16, n_mels=4, f_max=512.0)
-        fused_rounds(Octave(spec, torch.full((1, 4, 8), -5.0)), torch.zeros(1, 128), 2, 0.5)
+    _passes()
+
+
+def _together(work: Callable[..., Any], parts: Sequence[Any]) -> list[Any]:
+    """Calls work with every part, as many at a time as torch has threads; with the first one in this thread."""
+    if len(parts) == 1 or torch.get_num_threads() == 1:
+        return [work(*part) for part in parts]
+    others = [_pool(torch.get_num_threads() - 1).submit(work, *part) for part in parts[1:]]
+    return [work(*parts[0]), *(other.result() for other in others)]
+
+
+@functools.cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="audiodiff-rounds")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # a child has none of the threads
+
+
+def _laps(octave: Octave) -> int:
+    """Counts the blocks of a hop that a frame lies on."""
+    return -(-len(octave.window) // octave.hop_length)
+
+
+@functools.lru_cache(maxsize=16)
+def _tables(size: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Lists the roots of unity of a transform of so many samples; None where it has a prime factor above 5."""
+    half = rest = size // 2
+    for radix in (2, 3, 5):
+        while rest % radix == 0:
+            rest //= radix
+    if size % 2 or rest != 1:
+        return None
+    return tuple(
+        np.stack([np.cos(angle), -np.sin(angle)], 1).astype(np.float32)
+        for angle in (2 * np.pi * np.arange(half) / half, np.pi * np.arange(half + 1) / half)
+    )
 
 
 @functools.cache

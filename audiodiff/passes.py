@@ -1,50 +1,41 @@
-"""The compiled passes of `fused`: how frames are moved towards a mel, added up, and cut again.
+"""The compiled rounds of `fused`: a tile of frames after the other, all that is done with it at once.
 
-Loops are written so that a compiler turns each into vector instructions: over the bins of a frame, or over the frames
-of a tile that fits into a cache; nothing is called but square roots, logarithms and exponentials are polynomials.
+A signal is stored as [hop, blocks]: sample b hop + r is at row r, column b. Sample q hop + r of frame f is then at row
+r, column f + q, so a row of frames is a row of the signal, and cutting, transforms, the mel and adding up run along
+rows. Nothing is called but square roots; logarithms and exponentials are polynomials.
+
+Numba compiles a file anew when it has changed, and does not look at what it imports: after a change of `fourier` delete
+what it keeps, __pycache__/passes.*.nb?.
 """
 
-import contextlib
-import functools
 import math
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from numba import boolean, float32, float64, int32, int64, njit, void
+from numba import boolean, float32, int64
+from numba.types import Tuple, UniTuple
 
-__all__ = ["cut", "fit", "overlap_add"]
+from audiodiff.fourier import HALF, ONE, ROW, ROWS, ZERO, compiled, pack, transform, unpack
+
+__all__ = ["do_rounds", "pad", "take_logarithm"]
 
 TINY = np.float32(1e-24)  # as in consistency.power_of
 LIMIT = np.float32(3.0)  # as in octaves
 LN_2, ROOT_2 = np.float32(math.log(2)), np.float32(math.sqrt(2))
-ONE, HALF, ZERO = np.float32(1), np.float32(0.5), np.float32(0)
 ODD = tuple(np.float32(2 / n) for n in (1, 3, 5, 7, 9))
 TAYLOR = tuple(np.float32(1 / math.factorial(n)) for n in range(1, 6))
 PART = np.float32(1 / 32)
-TILE = 64  # frames
-VALUES, ROWS = float32[::1], float32[:, ::1]
-LAX = {"contract", "reassoc", "nsz", "arcp"}  # infinities and what is not a number keep their meaning
+TILE = 1 << 17  # samples at once: complex, twice, and their magnitudes lie in a second-level cache
+INDEX = int64[::1]
+BANK, MEL, TABLES = Tuple((INDEX, ROW, ROW, ROW, ROW)), UniTuple(float32, 2), UniTuple(ROWS, 2)
 
 
-def compiled(*takes: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Compiles for arguments of these types, and keeps the result on disk where some place can be written to."""
-    compiler = functools.partial(njit, void(*takes), fastmath=LAX, nogil=True, error_model="numpy")
-
-    def of(function: Callable[..., Any]) -> Callable[..., Any]:
-        with contextlib.suppress(RuntimeError):  # no such place
-            return compiler(cache=True)(function)
-        return compiler()(function)
-
-    return of
-
-
-@compiled(VALUES, int32[::1])
-def take_logarithm(values: np.ndarray, bits: np.ndarray) -> None:
-    """Replaces positive float32 by their logarithms, to 1e-7; `bits` is the same memory as int32.
+@compiled(ROW)
+def take_logarithm(values: np.ndarray) -> None:
+    """Replaces positive float32 by their logarithms, to 1e-7.
 
     log(2^e m) = e log 2 + 2 artanh((m - 1) / (m + 1)),    m in [√½, √2)
     """
+    bits = values.view(np.int32)
     for i in range(len(values)):
         exponent = (bits[i] >> 23) - 127
         bits[i] = (bits[i] & 0x7FFFFF) | 0x3F800000
@@ -57,132 +48,176 @@ def take_logarithm(values: np.ndarray, bits: np.ndarray) -> None:
         values[i] = e * LN_2 + y * (ODD[0] + z * (ODD[1] + z * (ODD[2] + z * (ODD[3] + z * ODD[4]))))
 
 
-@compiled(ROWS, ROWS, ROWS, int64[::1], VALUES, VALUES, VALUES, VALUES, float64, float64, float64)
-def fit(
-    values: np.ndarray,
-    previous: np.ndarray,
-    wanted: np.ndarray,
-    band: np.ndarray,
-    lower: np.ndarray,
-    upper: np.ndarray,
-    back_lower: np.ndarray,
-    back_upper: np.ndarray,
-    floor: float,
-    power: float,
-    extrapolation: float,
-) -> None:
-    """Moves the magnitudes of frames towards a mel and extrapolates their phases, in place.
+@compiled(float32, gives=float32)
+def exponential(x: float) -> float:
+    """Returns e^x = (e^(x / 32))^32: five terms give 1e-6 where |x| is below 1.7 LIMIT."""
+    z = PART * x
+    y = ONE + z * (TAYLOR[0] + z * (TAYLOR[1] + z * (TAYLOR[2] + z * (TAYLOR[3] + z * TAYLOR[4]))))
+    y = y * y
+    y = y * y
+    y = y * y
+    y = y * y
+    return y * y
 
-    a + ib is a value, then its phase; c + id the phase ahead.
+
+@compiled(ROW, ROW, ROWS, ROWS, int64, int64, ROWS, BANK, MEL, float32, ROW, ROW)
+def fit(
+    a: np.ndarray,
+    b: np.ndarray,
+    cosines: np.ndarray,
+    sines: np.ndarray,
+    first: int,
+    width: int,
+    wanted: np.ndarray,
+    bank: tuple[np.ndarray, ...],
+    mel: tuple[float, float],
+    extrapolation: float,
+    magnitudes: np.ndarray,
+    bands: np.ndarray,
+) -> None:
+    """Moves the magnitudes of a tile of frames towards a mel and extrapolates their phases, in place.
 
     Args:
-        values: Real and imaginary parts in turn, [F, 2 K].
-        previous: Phases of the round before, which those of this round replace, [F, 2 K]; [F, 0] for no extrapolation.
+        a, b: Real and imaginary parts, [K width].
+        cosines, sines: Phases of the round before, which those of this round replace, [K, F]; [0, F] for none.
+        first, width: Which of the frames.
         wanted: Log-magnitudes of the bands, [M, F].
-        band, lower, upper, back_lower, back_upper: `fused.Bank`.
-        floor, power: Of the mel.
+        bank: `fused.Bank`.
+        mel: Its floor and power.
         extrapolation: Weight of the previous phases.
+        magnitudes, bands: Space for [K width] and [(M + 2) width].
     """
-    n_bins, n_bands = values.shape[1] // 2, len(wanted)
-    magnitudes, gains = np.empty((TILE, n_bins), np.float32), np.empty(n_bins, np.float32)
-    columns = np.empty((n_bins, TILE), np.float32)  # of magnitudes, then of gains
-    bands = np.empty((n_bands + 2, TILE), np.float32)
-    flat = bands.reshape(-1)
-    bits = flat.view(np.int32)
-    least, per_power, weight = np.float32(floor), np.float32(1 / power), np.float32(extrapolation)
-    for first in range(0, len(values), TILE):
-        frames = min(TILE, len(values) - first)
-        for j in range(frames):
-            for k in range(n_bins):
-                a, b = values[first + j, 2 * k], values[first + j, 2 * k + 1]
-                magnitudes[j, k] = math.sqrt(max(a * a + b * b, TINY))
-            for k in range(n_bins):
-                columns[k, j] = magnitudes[j, k]
-        bands[:] = ZERO
-        for k in range(n_bins):
-            amount, low, high = columns[k], bands[band[k]], bands[band[k] + 1]
-            a, b = lower[k], upper[k]
-            if power == 1:
-                for j in range(frames):
-                    low[j] += a * amount[j]
-                    high[j] += b * amount[j]
-            else:
-                for j in range(frames):
-                    low[j] += a * (amount[j] * amount[j])
-                    high[j] += b * (amount[j] * amount[j])
-        for i in range(len(flat)):
-            flat[i] = max(flat[i], least)
-        take_logarithm(flat, bits)
-        bands[0], bands[n_bands + 1] = ZERO, ZERO
-        for m in range(n_bands):
-            has, want = bands[m + 1], wanted[m, first : first + frames]
-            for j in range(frames):
-                has[j] = min(max(want[j] - per_power * has[j], -LIMIT), LIMIT)
-        for k in range(n_bins):  # at most 1.7 LIMIT: e^x = (e^(x / 32))^32, and five terms give 1e-6
-            gain, low, high = columns[k], bands[band[k]], bands[band[k] + 1]
-            a, b = PART * back_lower[k], PART * back_upper[k]
-            for j in range(frames):
-                x = a * low[j] + b * high[j]
-                y = ONE + x * (TAYLOR[0] + x * (TAYLOR[1] + x * (TAYLOR[2] + x * (TAYLOR[3] + x * TAYLOR[4]))))
-                y = y * y
-                y = y * y
-                y = y * y
-                y = y * y
-                gain[j] = y * y
-        columns[0] = ZERO  # no band holds a constant offset
-        for j in range(frames):
-            for k in range(n_bins):
-                gains[k] = columns[k, j]
-            if previous.shape[1] == 0:
-                for k in range(n_bins):
-                    values[first + j, 2 * k] *= gains[k]
-                    values[first + j, 2 * k + 1] *= gains[k]
-                continue
-            for k in range(n_bins):
-                unit = ONE / magnitudes[j, k]
-                a, b = values[first + j, 2 * k] * unit, values[first + j, 2 * k + 1] * unit
-                c = a - weight * previous[first + j, 2 * k]
-                d = b - weight * previous[first + j, 2 * k + 1]
-                previous[first + j, 2 * k], previous[first + j, 2 * k + 1] = a, b
-                scale = gains[k] * magnitudes[j, k] / math.sqrt(max(c * c + d * d, TINY))
-                values[first + j, 2 * k], values[first + j, 2 * k + 1] = scale * c, scale * d
+    (band, lower, upper, back_lower, back_upper), (floor, power) = bank, mel
+    n_bins, n_bands, per_power = len(band), len(wanted), ONE / power
+    for i in range(n_bins * width):
+        magnitudes[i] = math.sqrt(max(a[i] * a[i] + b[i] * b[i], TINY))
+    bands[:] = ZERO
+    for k in range(n_bins):
+        m, u, v = band[k] * width, lower[k], upper[k]
+        amount, low = magnitudes[k * width : k * width + width], bands[m : m + width]
+        high = bands[m + width : m + 2 * width]
+        if power == ONE:
+            for j in range(width):
+                low[j] += u * amount[j]
+                high[j] += v * amount[j]
+        else:
+            for j in range(width):
+                low[j] += u * (amount[j] * amount[j])
+                high[j] += v * (amount[j] * amount[j])
+    for i in range(len(bands)):
+        bands[i] = max(bands[i], floor)
+    take_logarithm(bands)
+    bands[:width], bands[(n_bands + 1) * width :] = ZERO, ZERO
+    for m in range(n_bands):
+        has, want = bands[(m + 1) * width : (m + 2) * width], wanted[m, first : first + width]
+        for j in range(width):
+            has[j] = min(max(want[j] - per_power * has[j], -LIMIT), LIMIT)
+    a[:width], b[:width] = ZERO, ZERO  # no band holds a constant offset
+    for k in range(1, n_bins):
+        m, u, v = band[k] * width, back_lower[k], back_upper[k]
+        low, high, of = bands[m : m + width], bands[m + width : m + 2 * width], slice(k * width, k * width + width)
+        re, im, amount = a[of], b[of], magnitudes[of]
+        if len(cosines) == 0:
+            for j in range(width):
+                gain = exponential(u * low[j] + v * high[j])
+                re[j], im[j] = gain * re[j], gain * im[j]
+            continue
+        last_re, last_im = cosines[k, first : first + width], sines[k, first : first + width]
+        for j in range(width):
+            unit = ONE / amount[j]
+            p, q = re[j] * unit, im[j] * unit
+            c, d = p - extrapolation * last_re[j], q - extrapolation * last_im[j]
+            last_re[j], last_im[j] = p, q
+            gain = exponential(u * low[j] + v * high[j])
+            scale = gain * amount[j] / math.sqrt(max(c * c + d * d, TINY))
+            re[j], im[j] = scale * c, scale * d
 
 
-@compiled(ROWS, ROWS, VALUES, VALUES, int64, int64)
-def overlap_add(
-    frames: np.ndarray, out: np.ndarray, window: np.ndarray, weights: np.ndarray, hop: int, left: int
+@compiled(ROWS, ROW, int64, int64, ROW, ROW)
+def cut(signal: np.ndarray, window: np.ndarray, first: int, width: int, even: np.ndarray, odd: np.ndarray) -> None:
+    """Cuts windowed frames out of a signal, [hop, blocks]: their even and odd samples, [N / 2 width] each."""
+    hop = len(signal)
+    for n in range(len(window)):
+        begin, at, w = first + n // hop, n // 2 * width, window[n]
+        row, to = signal[n % hop, begin : begin + width], (odd if n % 2 else even)[at : at + width]
+        for j in range(width):
+            to[j] = w * row[j]
+
+
+@compiled(ROWS, ROW, int64, int64, ROW, ROW)
+def add_up(signal: np.ndarray, window: np.ndarray, first: int, width: int, even: np.ndarray, odd: np.ndarray) -> None:
+    """Adds frames, windowed, to a signal: the transpose of `cut`."""
+    hop = len(signal)
+    for n in range(len(window)):
+        begin, at, w = first + n // hop, n // 2 * width, window[n]
+        row, made = signal[n % hop, begin : begin + width], (odd if n % 2 else even)[at : at + width]
+        for j in range(width):
+            row[j] += w * made[j]
+
+
+@compiled(ROWS, int64, int64, boolean)
+def pad(signal: np.ndarray, first: int, last: int, reflect: bool) -> None:
+    """Writes the padding before the first and behind the last sample of a signal, [hop, blocks]."""
+    hop, n_blocks = signal.shape
+    for n in range(first):
+        m = 2 * first - n
+        signal[n % hop, n // hop] = signal[m % hop, m // hop] if reflect else ZERO
+    for n in range(last + 1, hop * n_blocks):
+        m = 2 * last - n
+        signal[n % hop, n // hop] = signal[m % hop, m // hop] if reflect else ZERO
+
+
+@compiled(ROWS, ROWS, ROWS, ROWS, ROWS, BANK, MEL, ROW, TABLES, INDEX, float32)
+def do_rounds(
+    signal: np.ndarray,
+    divisor: np.ndarray,
+    cosines: np.ndarray,
+    sines: np.ndarray,
+    wanted: np.ndarray,
+    bank: tuple[np.ndarray, ...],
+    mel: tuple[float, float],
+    window: np.ndarray,
+    tables: tuple[np.ndarray, np.ndarray],
+    plan: np.ndarray,
+    extrapolation: float,
 ) -> None:
-    """Adds up windowed frames, [B F, N], to signals, [B, F hop]; `weights` is the divisor, over the padded signal."""
-    clips, length = out.shape
-    per_clip, size = len(frames) // clips, frames.shape[1]
-    signal = np.empty(max(left + length, (per_clip - 1) * hop + size), np.float32)
-    known = min(length, len(weights) - left)
-    for clip in range(clips):
-        signal[:] = ZERO
-        for f in range(per_clip):
-            row, part = frames[clip * per_clip + f], signal[f * hop : f * hop + size]
-            for n in range(size):
-                part[n] += row[n] * window[n]
-        made, part, by = out[clip], signal[left:], weights[left:]
-        for n in range(known):
-            made[n] = part[n] / by[n]
-        made[known:] = ZERO
+    """Does rounds of the projection on one clip, or on a part of its frames, in place.
 
-
-@compiled(ROWS, ROWS, VALUES, int64, int64, boolean)
-def cut(frames: np.ndarray, out: np.ndarray, window: np.ndarray, hop: int, left: int, reflect: bool) -> None:
-    """Cuts signals, [B, F hop], into windowed frames, [B F, N]; beyond the ends they are reflected or zero."""
-    clips, length = out.shape
-    per_clip, size = len(frames) // clips, frames.shape[1]
-    signal = np.zeros(max(left + length, (per_clip - 1) * hop + size), np.float32)
-    for clip in range(clips):
-        signal[left : left + length] = out[clip]
-        if reflect:
-            for n in range(left):
-                signal[n] = out[clip, left - n]
-            for n in range(left + length, len(signal)):
-                signal[n] = out[clip, length - 2 - (n - left - length)]
-        for f in range(per_clip):
-            row, part = frames[clip * per_clip + f], signal[f * hop : f * hop + size]
-            for n in range(size):
-                row[n] = part[n] * window[n]
+    Args:
+        signal: [hop, F + laps - 1], with the padding.
+        divisor: 1 / sum of squared windows, in the same places.
+        cosines, sines, wanted, bank, mel: As for `fit`.
+        window: [N].
+        tables: Cosine and sine of -2 pi k / (N / 2), [N / 2, 2], and of -2 pi k / N, [N / 2 + 1, 2].
+        plan: Rounds; 1 if no round was before; first and last sample that are not padding; 1 to reflect, 0 for zeros
+            (beyond what is not padding; of a part of the frames all is).
+        extrapolation: Weight of the phases of the round before.
+    """
+    hop, n_blocks = signal.shape
+    size, n_frames, (roots, turns) = len(window) // 2, wanted.shape[1], tables
+    tiles = (n_frames * len(window) + TILE - 1) // TILE
+    most = (n_frames + tiles - 1) // tiles
+    a, b = np.empty((size + 1) * most, np.float32), np.empty((size + 1) * most, np.float32)
+    x, y = np.empty((size + 1) * most, np.float32), np.empty((size + 1) * most, np.float32)
+    magnitudes, bands = np.empty((size + 1) * most, np.float32), np.empty((len(wanted) + 2) * most, np.float32)
+    out = np.empty_like(signal)
+    for n in range(plan[0]):
+        weight = ZERO if n == 0 and plan[1] == 1 else extrapolation
+        out[:] = ZERO
+        for first in range(0, n_frames, most):
+            width = min(most, n_frames - first)
+            cut(signal, window, first, width, a, b)
+            if transform(a, b, x, y, size, width, roots, ONE):
+                a, b, x, y = x, y, a, b
+            unpack(a, b, x, y, size, width, turns)
+            spectrum, held = slice(0, (size + 1) * width), bands[: (len(wanted) + 2) * width]
+            fit(x[spectrum], y[spectrum], cosines, sines, first, width, wanted, bank, mel, weight, magnitudes, held)
+            pack(x, y, a, b, size, width, turns)
+            if transform(a, b, x, y, size, width, roots, -ONE):
+                a, b, x, y = x, y, a, b
+            add_up(out, window, first, width, a, b)
+        for r in range(hop):
+            row, made, by = signal[r], out[r], divisor[r]
+            for j in range(n_blocks):
+                row[j] = made[j] * by[j]
+        pad(signal, plan[2], plan[3], plan[4] == 1)

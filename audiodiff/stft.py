@@ -60,7 +60,11 @@ def envelope(window: Tensor, n_frames: int, hop_length: int) -> Tensor:
 
     The first sample of a periodic Hann window is 0: where nothing else overlaps, 0 / 0 shall become 0.
     """
-    return overlap_add((window**2).expand(n_frames, -1), hop_length).clamp(min=1e-5)
+    laps = -(-len(window) // hop_length)
+    few = min(n_frames, laps)  # where all laps lie on each other every hop is like the next
+    blocks = overlap_add((window**2).expand(few, -1), hop_length).view(-1, hop_length)
+    inner = blocks[few - 1 : few].expand(n_frames - few, -1)
+    return torch.cat([blocks[: few - 1], inner, blocks[few - 1 :]]).flatten().clamp(min=1e-5)
 
 
 def overlap_add(frames: Tensor, hop_length: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 import builtins
 import math
+import threading
 
 import numpy as np
 import pytest
@@ -75,27 +76,79 @@ def test_fused_rounds_of_silence_are_finite_and_quiet():
 
 
 def test_fused_frames_do_not_depend_on_which_others_are_worked_on_beside_them():
-    spec, passes = SPECS["speech"], fused._passes()
-    octave = Octave(spec, LogMel(spec)(sound(spec, clips=1, frames=200)))
-    values = torch.view_as_real(octave.stft(sound(spec, 1, 1, 200)[:, 0]))[0].flatten(1).numpy()
-    wanted, bank = octave.wanted[0].T.contiguous().numpy(), fused._bank(octave.spec, octave.n_bins)
-    phases = np.random.default_rng(0).standard_normal(values.shape, np.float32)
+    """A clip among others, and a long clip whose tiles end elsewhere, come out with the same bits but for rounding."""
+    spec = SPECS["speech"]
+    mel, waveform = LogMel(spec)(sound(spec, clips=3, frames=300)), sound(spec, 1, 3, 300)
+    together = MelProjection(spec, mel, 4)(waveform)
+    for n in range(3):
+        alone = MelProjection(spec, mel[n : n + 1], 4)(waveform[n : n + 1])
+        assert torch.equal(alone[0], together[n])
+    shorter = MelProjection(spec, mel[:1, :, :217], 4)(waveform[:1, :, : 217 * spec.hop_length])
+    same = (217 - 16) * spec.hop_length  # what the end cannot reach in four rounds
+    assert (shorter[0, :, :same] - together[0, :, :same]).abs().max() < 2e-6 * together.abs().max()
 
-    def fitted(begin: int, end: int) -> np.ndarray:
-        out = values[begin:end].copy()
-        part = np.ascontiguousarray(wanted[:, begin:end])
-        passes.fit(out, phases[begin:end].copy(), part, *bank, octave.floor, 1.0, 0.4)
-        return out
 
-    whole = fitted(0, 200)
-    for begin, end in ((0, 1), (3, 70), (63, 66), (150, 200)):
-        assert np.abs(fitted(begin, end) - whole[begin:end]).max() < 1e-5 * np.abs(whole).max()
+@pytest.mark.parametrize("clips", [1, 3])
+@pytest.mark.parametrize("name", ["speech", "centred", "hop that does not divide", "zeros beyond the ends"])
+def test_threads_that_share_clips_or_parts_of_one_make_the_same_sound(name, clips, monkeypatch):
+    spec = SPECS[name]
+    mel, waveform = LogMel(spec)(sound(spec, clips=clips, frames=270))[..., :270], sound(spec, 1, clips, 270)
+    project = MelProjection(spec, mel, 21)
+    alone = project(waveform)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    shared = project(waveform)
+    assert (shared - alone).abs().max() < 1e-4 * alone.abs().max()  # rounding, through 21 rounds
+    monkeypatch.setattr(fused, "EXCHANGE", 5)
+    assert torch.allclose(project(waveform), shared, atol=1e-4)
+
+
+def test_error_in_a_thread_is_not_lost(monkeypatch):
+    spec = SPECS["speech"]
+    project = MelProjection(spec, LogMel(spec)(sound(spec, frames=40)), 2)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    rounds = fused.Clip.rounds
+
+    def failing(*given, **more):
+        if threading.current_thread() is not threading.main_thread():
+            raise RuntimeError("in a thread")
+        return rounds(*given, **more)
+
+    monkeypatch.setattr(fused.Clip, "rounds", failing)
+    with pytest.raises(RuntimeError, match="in a thread"):
+        project(sound(spec, 1, frames=40))
+
+
+@pytest.mark.parametrize("size", [2, 4, 6, 10, 64, 90, 512, 600])
+def test_compiled_transform_is_that_of_numpy_and_its_inverse_leads_back(size):
+    fused.prepare()
+    from audiodiff import fourier
+
+    rng = np.random.default_rng(size)
+    values = (rng.standard_normal((size, 7)) + 1j * rng.standard_normal((size, 7))).astype(np.complex64)
+    roots, _ = fused._tables(2 * size)
+
+    def transformed(z, sign):
+        parts = [np.ascontiguousarray(part).ravel() for part in (z.real, z.imag)]
+        spare = [np.empty_like(part) for part in parts]
+        there = fourier.transform(*parts, *spare, size, 7, roots, sign)
+        re, im = spare if there else parts
+        return (re + 1j * im).reshape(size, 7)
+
+    wanted = np.fft.fft(values, axis=0)
+    found = transformed(values, 1.0)
+    assert np.abs(found - wanted).max() < 3e-7 * np.sqrt(size) * np.abs(wanted).max()
+    assert np.abs(transformed(found, -1.0) / size - values).max() < 1e-5
+
+
+def test_transform_with_another_prime_factor_is_left_to_the_reference():
+    assert fused._tables(1024) is not None and fused._tables(1200) is not None
+    assert fused._tables(2 * 7 * 16) is None and fused._tables(15) is None
 
 
 def test_fused_logarithms_are_exact_to_single_precision():
     values = np.geomspace(1e-30, 1e30, 4001).astype(np.float32)
     wanted = np.log(values.astype(np.float64))
-    fused._passes().take_logarithm(values, values.view(np.int32))
+    fused._passes().take_logarithm(values)
     assert np.abs(values - wanted).max() < 1e-5  # of values up to 69: half a unit in the last place is 4e-6
 
 
@@ -140,10 +193,11 @@ def test_fused_rounds_are_done_without_where_numba_cannot_be_imported(monkeypatc
     assert torch.allclose(found, wanted, atol=1e-4)
 
 
-def test_prepared_passes_are_those_that_a_sound_needs():
+def test_passes_are_compiled_when_imported_for_one_kind_of_arguments():
     fused.prepare()
-    passes, spec = fused._passes(), SPECS["speech"]
-    before = [len(p.signatures) for p in (passes.cut, passes.fit, passes.overlap_add)]
-    assert min(before) >= 1
-    MelProjection(spec, LogMel(spec)(sound(spec)), 2)(sound(spec, 1))
-    assert [len(p.signatures) for p in (passes.cut, passes.fit, passes.overlap_add)] == before
+    from audiodiff import fourier, passes
+
+    for function in (passes.do_rounds, fourier.transform):
+        assert len(function.signatures) == 1
+        with pytest.raises(TypeError):
+            function()
