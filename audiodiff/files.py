@@ -21,11 +21,12 @@ from torch import Tensor
 
 from audiodiff.audio import atomic_file
 from audiodiff.config import build
+from audiodiff.mel import MelSpec
 from audiodiff.model import Model
 from audiodiff.nn.adapters import merged
 from audiodiff.packing import packed, unpacked
 
-__all__ = ["DEFAULT_MODEL", "export", "load", "locate", "model_hash", "save", "shipped", "store_times"]
+__all__ = ["DEFAULT_MODEL", "export", "load", "locate", "model_hash", "save", "shipped", "shipped_mels", "store_times"]
 
 DEFAULT_MODEL = "speech-16k"
 RAW = "raw."
@@ -37,6 +38,16 @@ def shipped() -> list[str]:
     if not _weights().is_dir():
         return []
     return sorted(p.name[: -len(".safetensors")] for p in _weights().iterdir() if p.name.endswith(".safetensors"))
+
+
+def shipped_mels() -> dict[str, MelSpec]:
+    """Reads the mels of the vocoders inside the package, without loading them."""
+    found = {}
+    for name in shipped():
+        config = json.loads((_weights() / f"{name}.json").read_text(encoding="utf-8"))["config"]
+        if "mel" in config:
+            found[name] = MelSpec.from_dict({key: value for key, value in config["mel"].items() if key != "_target_"})
+    return found
 
 
 def locate(model: str | Path) -> Path:

@@ -115,14 +115,15 @@ class Clip:
         octave, more = self.octave, _laps(self.octave) - 1
         low, high = max(0, begin - n * more), min(octave.n_frames, end + n * more)
         columns = slice(low, high + more)
-        signal, divisor = (np.ascontiguousarray(x[:, columns]) for x in (self.signal, self.divisor))
-        phases = np.ascontiguousarray(self.phases[..., low:high])
+        divisor, wanted = (np.ascontiguousarray(x) for x in (self.divisor[:, columns], self.wanted[:, low:high]))
+        signal, phases = (
+            np.array(x, order="C") for x in (self.signal[:, columns], self.phases[..., low:high])
+        )  # copies
         first, last = self.inside
         first, last = first if low == 0 else 0, last if high == octave.n_frames else self.signal.size
         plan = np.array([n, is_first, first, last - low * octave.hop_length, octave.spec.pad_mode == "reflect"])
-        wanted, spec = np.ascontiguousarray(self.wanted[:, low:high]), octave.spec
-        bank, tables = tuple(_bank(spec, octave.n_bins)), _tables(len(octave.window))
-        mel, window = (np.float32(octave.floor), np.float32(spec.power)), octave.window.numpy()
+        bank, tables = tuple(_bank(octave.spec, octave.n_bins)), _tables(len(octave.window))
+        mel, window = (np.float32(octave.floor), np.float32(octave.spec.power)), octave.window.numpy()
         _passes().do_rounds(signal, divisor, *phases, wanted, bank, mel, window, tables, plan, extrapolation)
         last_block = end + (more if end == octave.n_frames else 0)
         return signal[:, begin - low : last_block - low], phases[..., begin - low : end - low]
@@ -147,11 +148,9 @@ def prepare() -> None:
 
 
 def _together(work: Callable[..., Any], parts: Sequence[Any]) -> list[Any]:
-    """Calls work with every part, as many at a time as torch has threads; with the first one in this thread."""
-    if len(parts) == 1 or torch.get_num_threads() == 1:
-        return [work(*part) for part in parts]
-    others = [_pool(torch.get_num_threads() - 1).submit(work, *part) for part in parts[1:]]
-    return [work(*parts[0]), *(other.result() for other in others)]
+    """Calls work with every part, with as many at a time as torch has threads."""
+    threads = min(len(parts), torch.get_num_threads())
+    return list((_pool(threads).map if threads > 1 else map)(work, *zip(*parts, strict=True)))
 
 
 @functools.cache

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from audiodiff import devices, streaming
+from audiodiff import devices, files, streaming
 from audiodiff.mel import LogMel, MelSpec
 from audiodiff.mel_check import MelStatistics, doubt
 from audiodiff.mel_conversion import Conversion
@@ -134,8 +134,8 @@ def vocode_stream(
 ) -> Iterator[Tensor]:
     """Turns log-mel frames into sound while they arrive; what is yielded, joined, is what `vocode` makes of them all.
 
-    The sound lags `vocoder.look_ahead(…)` frames behind the mel: 16.4 s for `speech-16k` as it is shipped, whose start
-    looks far ahead, and 1.2 s with `start=MelNoise(vocoder.mel)`.
+    The sound lags `vocoder.look_ahead(…)` frames behind the mel: many seconds for `speech-16k` as it is shipped, whose
+    start looks far ahead, and 1.2 s with `start=MelNoise(vocoder.mel)`.
 
     Args:
         vocoder: The model; runs on its device.
@@ -245,6 +245,11 @@ def _converted(mel: Tensor, conversion: Conversion, seed: int) -> Tensor:
     if not conversion.exact:
         loss = DECIBELS * sum(f.residual for f in found) / len(found)
         told.append(f"the sound behind the converted mel has the given one to {loss:.1f} dB on average")
+        told += [
+            f"the shipped {name} takes such a mel as it is"
+            for name, spec in files.shipped_mels().items()
+            if Conversion(conversion.source, spec).exact
+        ]
     if told:
         log.warning("the mel is converted to the model's: %s", "; ".join(told))
     return torch.cat([f.mel for f in found])
