@@ -67,7 +67,7 @@ def test_optimiser_that_is_chosen_has_its_own_rate_in_every_experiment(experimen
 @pytest.mark.parametrize("chosen", [["experiment=speech-few"], ["stage=adversarial", "data.path=recordings"]])
 def test_adversarial_stage_has_the_numbers_of_the_shipped_weights_unless_another_optimiser_is_chosen(chosen):
     optim = OmegaConf.to_container(composed(*chosen).optim, resolve=True)
-    shipped = {"_target_": "torch.optim.AdamW", "_partial_": True, "weight_decay": 0.01}
+    shipped = {"_target_": "torch.optim.AdamW", "_partial_": True, "weight_decay": 0.01, "fused": True}
     assert optim.pop("optimizer") == shipped | {"lr": 2e-4, "betas": [0.8, 0.99]}
     assert optim == {"warmup_steps": 50, "total_steps": composed(*chosen).trainer.max_steps, "final_factor": 0.05}
     own = composed("optim=sgd", "data.path=recordings").optim.optimizer
