@@ -23,12 +23,13 @@ SPEECH = Path(__file__).parent / "speech.flac"
 ROUNDING = torch.finfo(torch.float32).eps / 2
 
 
-def row(vocoder: Vocoder, mel: Tensor, seed: int) -> list[float]:
-    """Measures one mel with the noise of one seed."""
+def row(vocoder: Vocoder, steps: int, mel: Tensor, seed: int) -> list[float]:
+    """Measures one mel with the noise of one seed, and with the start of so many steps."""
+    start = vocoder.start_of(steps)
     noise = NoiseField([seed]).draw(torch.empty(1, 1, mel.shape[-1] * vocoder.hop_length))
-    ours, theirs = vocoder.start.waveform(mel, noise), start_of(vocoder.start)(mel, noise)
+    ours, theirs = start.waveform(mel, noise), start_of(start)(mel, noise)
     signs = NoiseField([seed], step=1).draw(torch.empty_like(noise)).sign().double()
-    truth, moved = (vocoder.start.waveform(mel.double(), noise.double() * (1 + r * signs)) for r in (0.0, ROUNDING))
+    truth, moved = (start.waveform(mel.double(), noise.double() * (1 + r * signs)) for r in (0.0, ROUNDING))
     pairs = (ours, truth), (theirs, truth), (theirs, ours), (moved, truth)
     return [float((a.double() - b.double()).abs().max()) for a, b in pairs]
 
@@ -37,6 +38,7 @@ def row(vocoder: Vocoder, mel: Tensor, seed: int) -> list[float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="speech-16k")
+    parser.add_argument("--steps", type=int, default=1, help="whose start (1)")
     parser.add_argument("--frames", type=int, nargs="+", default=[60, 200, 400])
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="from 0 on")
     args = parser.parse_args()
@@ -46,7 +48,7 @@ def main() -> None:
     print("| frames | seed | torch | exported | of the two | moved by a rounding |\n|---|---|---|---|---|---|")
     for frames in args.frames:
         for seed in range(args.seeds):
-            found = row(vocoder, mel[..., :frames].contiguous(), seed)
+            found = row(vocoder, args.steps, mel[..., :frames].contiguous(), seed)
             print(f"| {frames} | {seed} | " + " | ".join(f"{value:.1e}" for value in found) + " |", flush=True)
 
 
