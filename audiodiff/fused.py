@@ -5,16 +5,11 @@
 `consistency.MelProjection` says what a round is, and is what gradients and other devices use; the passes here are the
 same arithmetic, compiled by Numba and kept on disk. A filter bank's triangles overlap only with their neighbours, so a
 bin belongs to two bands at most, and the products with the filters are sums over bank of bins between two centres.
-Threads work on clips, or on parts of a long clip with as many neighbouring frames as a few rounds look at; then they
-exchange what they have found.
+All of it is one thread's work: two that shared a clip of 4 s, with an exchange after every eight rounds, took longer.
 """
 
 import functools
-import itertools
 import logging
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,9 +23,6 @@ from audiodiff.octaves import Octave, restricted
 __all__ = ["fused_rounds", "is_fusable", "prepare"]
 
 log = logging.getLogger(__name__)
-
-EXCHANGE = 8  # rounds between two exchanges of threads that share a clip
-FEWEST = 64  # frames of a part that is worth a thread
 
 
 class Bank(NamedTuple):
@@ -62,84 +54,30 @@ def is_fusable(octave: Octave, signal: Tensor) -> bool:
 def fused_rounds(octave: Octave, signal: Tensor, n_iter: int, extrapolation: float) -> Tensor:
     """Does what the loop of `consistency.MelProjection` does, [B, F hop / r] to the same.
 
-    Clips, and parts of a long one, are shared out among as many threads as torch has.
-
     Args:
         octave: The transform and what is wanted.
         signal: Where the rounds begin; it is not changed.
         n_iter: Rounds.
         extrapolation: Weight of the phases of the round before.
     """
-    clips = [Clip(octave, signal, n, n_iter > 1 and extrapolation > 0) for n in range(len(signal))]
-    per_clip = max(1, min(torch.get_num_threads() // len(clips), octave.n_frames // FEWEST))
-    cuts = [n * octave.n_frames // per_clip for n in range(per_clip + 1)]
-    parts = [(clip, begin, end) for clip in clips for begin, end in itertools.pairwise(cuts)]
-    left = n_iter
-    while left:
-        n = left if per_clip == 1 else min(left, EXCHANGE)
-        work = functools.partial(Clip.rounds, n=n, is_first=left == n_iter, extrapolation=extrapolation)
-        for (clip, begin, end), made in zip(parts, _together(work, parts), strict=True):
-            clip.take(begin, end, *made)
-        left -= n
-    return torch.cat([clip.waveform() for clip in clips])
-
-
-class Clip:
-    """Holds a clip as the passes want it, frames side by side: its signal, with the padding, and its phases.
-
-    Args:
-        octave: The transform and what is wanted.
-        signal: Clips, [B, F hop / r].
-        number: Which of them.
-        has_memory: Whether a round uses the phases of the round before.
-    """
-
-    def __init__(self, octave: Octave, signal: Tensor, number: int, has_memory: bool) -> None:
-        self.octave = octave
-        self.inside = octave.padding[0], octave.padding[0] + signal.shape[-1] - 1  # first and last sample
-        self.wanted = np.ascontiguousarray(octave.wanted[number % len(octave.wanted)].T.numpy())
+    passes, spec, (left, _) = _passes(), octave.spec, octave.padding
+    length, reflect = signal.shape[-1], spec.pad_mode == "reflect"
+    bank, tables = tuple(_bank(spec, octave.n_bins)), _tables(len(octave.window))
+    mel, window = (np.float32(octave.floor), np.float32(spec.power)), octave.window.numpy()
+    divisor, n_phases = (
+        _in_blocks(octave, 1 / octave.weights.numpy()),
+        octave.n_bins if n_iter > 1 and extrapolation else 0,
+    )
+    out = torch.empty_like(signal, memory_format=torch.contiguous_format).detach()
+    for n in range(len(signal)):
         padded = np.zeros(len(octave.weights), np.float32)
-        padded[self.inside[0] : self.inside[1] + 1] = signal[number].detach().numpy()
-        self.signal, self.divisor = self._blocks(padded), self._blocks(1 / octave.weights.numpy())
-        self.phases = np.zeros((2, octave.n_bins if has_memory else 0, octave.n_frames), np.float32)
-        _passes().pad(self.signal, *self.inside, octave.spec.pad_mode == "reflect")
-
-    def rounds(
-        self, begin: int, end: int, n: int, is_first: bool, extrapolation: float
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Does rounds on some frames, and on so many neighbours that they come out as if all were worked on.
-
-        Returns:
-            The frames' blocks of the signal (the last frames have those that follow, too), and their phases.
-        """
-        octave, more = self.octave, _laps(self.octave) - 1
-        low, high = max(0, begin - n * more), min(octave.n_frames, end + n * more)
-        columns = slice(low, high + more)
-        divisor, wanted = (np.ascontiguousarray(x) for x in (self.divisor[:, columns], self.wanted[:, low:high]))
-        signal, phases = (
-            np.array(x, order="C") for x in (self.signal[:, columns], self.phases[..., low:high])
-        )  # copies
-        first, last = self.inside
-        first, last = first if low == 0 else 0, last if high == octave.n_frames else self.signal.size
-        plan = np.array([n, is_first, first, last - low * octave.hop_length, octave.spec.pad_mode == "reflect"])
-        bank, tables = tuple(_bank(octave.spec, octave.n_bins)), _tables(len(octave.window))
-        mel, window = (np.float32(octave.floor), np.float32(octave.spec.power)), octave.window.numpy()
-        _passes().do_rounds(signal, divisor, *phases, wanted, bank, mel, window, tables, plan, extrapolation)
-        last_block = end + (more if end == octave.n_frames else 0)
-        return signal[:, begin - low : last_block - low], phases[..., begin - low : end - low]
-
-    def take(self, begin: int, end: int, signal: np.ndarray, phases: np.ndarray) -> None:
-        """Takes what `rounds` has made of some frames."""
-        self.signal[:, begin : begin + signal.shape[1]] = signal
-        self.phases[..., begin:end] = phases
-
-    def waveform(self) -> Tensor:
-        """Returns the clip, [1, F hop / r]."""
-        first, last = self.inside
-        return torch.from_numpy(self.signal.T.reshape(1, -1)[:, first : last + 1])
-
-    def _blocks(self, padded: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(padded.reshape(-1, self.octave.hop_length).T)
+        padded[left : left + length] = signal[n].detach().numpy()
+        blocks, wanted = _in_blocks(octave, padded), octave.wanted[n % len(octave.wanted)].T.contiguous().numpy()
+        phases = np.zeros((2, n_phases, octave.n_frames), np.float32)
+        plan = np.array([n_iter, left, left + length - 1, reflect])
+        passes.do_rounds(blocks, divisor, *phases, wanted, bank, mel, window, tables, plan, extrapolation)
+        out[n] = torch.from_numpy(blocks.T.reshape(-1)[left : left + length])
+    return out
 
 
 def prepare() -> None:
@@ -147,19 +85,9 @@ def prepare() -> None:
     _passes()
 
 
-def _together(work: Callable[..., Any], parts: Sequence[Any]) -> list[Any]:
-    """Calls work with every part, with as many at a time as torch has threads."""
-    threads = min(len(parts), torch.get_num_threads())
-    return list((_pool(threads).map if threads > 1 else map)(work, *zip(*parts, strict=True)))
-
-
-@functools.cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="audiodiff-rounds")
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.cache_clear)  # a child has none of the threads
+def _in_blocks(octave: Octave, padded: np.ndarray) -> np.ndarray:
+    """Writes a padded signal as the passes want it, [hop, blocks]."""
+    return np.ascontiguousarray(padded.reshape(-1, octave.hop_length).T)
 
 
 def _laps(octave: Octave) -> int:

@@ -16,7 +16,7 @@ from numba.types import Tuple, UniTuple
 
 from audiodiff.fourier import HALF, ONE, ROW, ROWS, ZERO, compiled, pack, transform, unpack
 
-__all__ = ["do_rounds", "pad", "take_logarithm"]
+__all__ = ["do_rounds", "take_logarithm"]
 
 TINY = np.float32(1e-24)  # as in consistency.power_of
 LIMIT = np.float32(3.0)  # as in octaves
@@ -181,16 +181,15 @@ def do_rounds(
     plan: np.ndarray,
     extrapolation: float,
 ) -> None:
-    """Does rounds of the projection on one clip, or on a part of its frames, in place.
+    """Does rounds of the projection on one clip, in place.
 
     Args:
-        signal: [hop, F + laps - 1], with the padding.
+        signal: [hop, F + laps - 1], with room for the padding.
         divisor: 1 / sum of squared windows, in the same places.
         cosines, sines, wanted, bank, mel: As for `fit`.
         window: [N].
         tables: Cosine and sine of -2 pi k / (N / 2), [N / 2, 2], and of -2 pi k / N, [N / 2 + 1, 2].
-        plan: Rounds; 1 if no round was before; first and last sample that are not padding; 1 to reflect, 0 for zeros
-            (beyond what is not padding; of a part of the frames all is).
+        plan: Rounds; first and last sample that are not padding; 1 to reflect beyond them, 0 for zeros.
         extrapolation: Weight of the phases of the round before.
     """
     hop, n_blocks = signal.shape
@@ -202,7 +201,8 @@ def do_rounds(
     magnitudes, bands = np.empty((size + 1) * most, np.float32), np.empty((len(wanted) + 2) * most, np.float32)
     out = np.empty_like(signal)
     for n in range(plan[0]):
-        weight = ZERO if n == 0 and plan[1] == 1 else extrapolation
+        weight = extrapolation if n else ZERO
+        pad(signal, plan[1], plan[2], plan[3] == 1)
         out[:] = ZERO
         for first in range(0, n_frames, most):
             width = min(most, n_frames - first)
@@ -220,4 +220,3 @@ def do_rounds(
             row, made, by = signal[r], out[r], divisor[r]
             for j in range(n_blocks):
                 row[j] = made[j] * by[j]
-        pad(signal, plan[2], plan[3], plan[4] == 1)

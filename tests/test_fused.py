@@ -2,7 +2,6 @@
 
 import builtins
 import math
-import threading
 
 import numpy as np
 import pytest
@@ -86,36 +85,6 @@ def test_fused_frames_do_not_depend_on_which_others_are_worked_on_beside_them():
     shorter = MelProjection(spec, mel[:1, :, :217], 4)(waveform[:1, :, : 217 * spec.hop_length])
     same = (217 - 16) * spec.hop_length  # what the end cannot reach in four rounds
     assert (shorter[0, :, :same] - together[0, :, :same]).abs().max() < 2e-6 * together.abs().max()
-
-
-@pytest.mark.parametrize("clips", [1, 3])
-@pytest.mark.parametrize("name", ["speech", "centred", "hop that does not divide", "zeros beyond the ends"])
-def test_threads_that_share_clips_or_parts_of_one_make_the_same_sound(name, clips, monkeypatch):
-    spec = SPECS[name]
-    mel, waveform = LogMel(spec)(sound(spec, clips=clips, frames=270))[..., :270], sound(spec, 1, clips, 270)
-    project = MelProjection(spec, mel, 21)
-    alone = project(waveform)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
-    shared = project(waveform)
-    assert (shared - alone).abs().max() < 1e-4 * alone.abs().max()  # rounding, through 21 rounds
-    monkeypatch.setattr(fused, "EXCHANGE", 5)
-    assert torch.allclose(project(waveform), shared, atol=1e-4)
-
-
-def test_error_in_a_thread_is_not_lost(monkeypatch):
-    spec = SPECS["speech"]
-    project = MelProjection(spec, LogMel(spec)(sound(spec, frames=40)), 2)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    rounds = fused.Clip.rounds
-
-    def failing(*given, **more):
-        if threading.current_thread() is not threading.main_thread():
-            raise RuntimeError("in a thread")
-        return rounds(*given, **more)
-
-    monkeypatch.setattr(fused.Clip, "rounds", failing)
-    with pytest.raises(RuntimeError, match="in a thread"):
-        project(sound(spec, 1, frames=40))
 
 
 @pytest.mark.parametrize("size", [2, 4, 6, 10, 64, 90, 512, 600])

@@ -12,8 +12,9 @@ from audiodiff.config import build, choices, choose
 from audiodiff.mel import LogMel, MelSpec
 from audiodiff.mel_check import presets
 from audiodiff.metrics import log_mel_l1
+from audiodiff.model import Vocoder
 from audiodiff.recipes import named_start
-from audiodiff.resynthesis import resynthesise
+from audiodiff.resynthesis import resynthesise, vocode
 
 librosa = compiling.librosa()
 
@@ -178,3 +179,12 @@ def test_every_convention_can_be_that_of_a_vocoder(name):
     sound = resynthesise(vocoder, waveform, steps=1, start=named_start("mel", vocoder)).waveform
     assert sound.shape == waveform.shape
     assert log_mel_l1(waveform[0], sound[0], vocoder.sample_rate) < 0.25  # measured: 0.08 to 0.19; silence has 5
+
+
+def test_shipped_model_that_takes_a_mel_as_it_is_is_named(caplog):
+    vocoder, mel = Vocoder.load("speech-16k"), torch.full((1, 80, 40), -6.0)
+    hint = "the shipped speech-22k takes such a mel as it is"
+    for name, hinted in (("matcha", True), ("tacotron2", True), ("speecht5", False)):
+        caplog.clear()
+        vocode(vocoder, mel, convention=MelSpec.preset(name))
+        assert (hint in caplog.text) is hinted, name
