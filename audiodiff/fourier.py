@@ -19,7 +19,7 @@ __all__ = ["ROW", "ROWS", "compiled", "pack", "transform", "unpack"]
 
 ROW, ROWS = float32[::1], float32[:, ::1]
 ONE, HALF, ZERO = np.float32(1), np.float32(0.5), np.float32(0)
-LAX = {"contract", "reassoc", "nsz", "arcp"}  # infinities and what is not a number keep their meaning
+LAX = {"contract", "reassoc", "nsz"}  # division stays exact, so that bits do not depend on what is beside a frame
 
 
 def compiled(*takes: Any, gives: Any = void) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

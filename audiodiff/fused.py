@@ -4,8 +4,8 @@
 
 `consistency.MelProjection` says what a round is, and is what gradients and other devices use; the passes here are the
 same arithmetic, compiled by Numba and kept on disk. A filter bank's triangles overlap only with their neighbours, so a
-bin belongs to two bands at most, and the products with the filters are sums over bank of bins between two centres.
-All of it is one thread's work: two that shared a clip of 4 s, with an exchange after every eight rounds, took longer.
+bin belongs to two bands at most, and the products with the filters are sums over the bins between two centres.
+Threads share a clip's frames (`crew`), as many as torch may use.
 """
 
 import functools
@@ -22,6 +22,7 @@ from audiodiff.octaves import Octave, restricted
 
 __all__ = ["fused_rounds", "is_fusable", "prepare"]
 
+FEWEST = 48  # frames of a thread: with fewer it waits as long as it works
 log = logging.getLogger(__name__)
 
 
@@ -46,7 +47,7 @@ def is_fusable(octave: Octave, signal: Tensor) -> bool:
     covered = (_laps(octave) - 1) * octave.hop_length >= octave.padding[0]
     if not plain or needs_gradients or not covered or signal.shape[-1] <= max(octave.padding):
         return False
-    if octave.spec.power not in (1, 2) or _passes() is None or _tables(len(octave.window)) is None:
+    if octave.spec.power not in (1, 2) or _rounds() is None or _tables(len(octave.window)) is None:
         return False
     return _bank(octave.spec, octave.n_bins) is not None
 
@@ -60,29 +61,56 @@ def fused_rounds(octave: Octave, signal: Tensor, n_iter: int, extrapolation: flo
         n_iter: Rounds.
         extrapolation: Weight of the phases of the round before.
     """
-    passes, spec, (left, _) = _passes(), octave.spec, octave.padding
-    length, reflect = signal.shape[-1], spec.pad_mode == "reflect"
-    bank, tables = tuple(_bank(spec, octave.n_bins)), _tables(len(octave.window))
-    mel, window = (np.float32(octave.floor), np.float32(spec.power)), octave.window.numpy()
-    divisor, n_phases = (
-        _in_blocks(octave, 1 / octave.weights.numpy()),
-        octave.n_bins if n_iter > 1 and extrapolation else 0,
-    )
+    rounds, left, length = _rounds(), octave.padding[0], signal.shape[-1]
+    wanted, divisor = octave.wanted.transpose(1, 2).numpy(), _in_blocks(octave, 1 / octave.weights.numpy())
     out = torch.empty_like(signal, memory_format=torch.contiguous_format).detach()
+    size, more = rounds.crew_size(octave.n_frames // max(FEWEST, 2 * _laps(octave))), _laps(octave) - 1
     for n in range(len(signal)):
         padded = np.zeros(len(octave.weights), np.float32)
         padded[left : left + length] = signal[n].detach().numpy()
-        blocks, wanted = _in_blocks(octave, padded), octave.wanted[n % len(octave.wanted)].T.contiguous().numpy()
-        phases = np.zeros((2, n_phases, octave.n_frames), np.float32)
-        plan = np.array([n_iter, left, left + length - 1, reflect])
-        passes.do_rounds(blocks, divisor, *phases, wanted, bank, mel, window, tables, plan, extrapolation)
+        blocks, given = _in_blocks(octave, padded), (divisor, wanted[n % len(wanted)], (left, left + length))
+        shares = _shares(octave, blocks, *given, n_iter, extrapolation, size)
+        if not rounds.work_together(rounds.do_rounds, shares, shares[0][-1]):
+            shares, size = _shares(octave, blocks, *given, n_iter, extrapolation, 1), 1
+            rounds.work_together(rounds.do_rounds, shares, shares[0][-1])
+        begin = 0
+        for made, *_ in shares:
+            blocks[:, begin + more * (begin > 0) : begin + made.shape[1]] = made[:, more * (begin > 0) :]
+            begin += made.shape[1] - 2 * more
         out[n] = torch.from_numpy(blocks.T.reshape(-1)[left : left + length])
     return out
 
 
+def _shares(
+    octave: Octave,
+    blocks: np.ndarray,
+    divisor: np.ndarray,
+    wanted: np.ndarray,
+    sound: tuple[int, int],
+    n_iter: int,
+    extrapolation: float,
+    size: int,
+) -> list[tuple[Any, ...]]:
+    """Lists what `rounds.do_rounds` takes for each of so many parts of a clip."""
+    hop, more, n_frames = octave.hop_length, _laps(octave) - 1, octave.n_frames
+    mel, window = (np.float32(octave.floor), np.float32(octave.spec.power)), octave.window.numpy()
+    given = (tuple(_bank(octave.spec, octave.n_bins)), mel, window, _tables(len(window)))
+    halos, counter = np.empty((2, size, 2, hop, more), np.float32), np.zeros(1, np.int64)
+    n_phases, shares = octave.n_bins if n_iter > 1 and extrapolation else 0, []
+    for part in range(size):
+        begin, end = max(0, part * n_frames // size - more), (part + 1) * n_frames // size
+        signal, weights = (np.ascontiguousarray(a[:, begin : end + more]) for a in (blocks, divisor))
+        phases = np.zeros((2, n_phases, end - begin), np.float32)
+        within = np.clip(np.array(sound) - begin * hop, 0, signal.size) - (0, 1)
+        plan = np.array([n_iter, *within, octave.spec.pad_mode == "reflect", part])
+        own = (signal, weights, *phases, np.ascontiguousarray(wanted[:, begin:end]))
+        shares.append((*own, *given, plan, extrapolation, halos, counter))
+    return shares
+
+
 def prepare() -> None:
     """Compiles the passes, or takes them from the disk where they are already, so that no sound waits for it."""
-    _passes()
+    _rounds()
 
 
 def _in_blocks(octave: Octave, padded: np.ndarray) -> np.ndarray:
@@ -111,15 +139,15 @@ def _tables(size: int) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 @functools.cache
-def _passes() -> Any:
+def _rounds() -> Any:
     """Imports the compiled passes; None where Numba cannot be imported."""
     try:
         with one_process_at_a_time():
-            from audiodiff import passes
+            from audiodiff import rounds
     except ImportError as error:
         log.info("without Numba rounds take several times as long: %s", error)
         return None
-    return passes
+    return rounds
 
 
 @functools.lru_cache(maxsize=64)

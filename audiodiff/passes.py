@@ -1,22 +1,22 @@
-"""The compiled rounds of `fused`: a tile of frames after the other, all that is done with it at once.
+"""What a round of `rounds` does with a tile of frames: cut them out, fit them to a mel, add them up; compiled.
 
 A signal is stored as [hop, blocks]: sample b hop + r is at row r, column b. Sample q hop + r of frame f is then at row
 r, column f + q, so a row of frames is a row of the signal, and cutting, transforms, the mel and adding up run along
 rows. Nothing is called but square roots; logarithms and exponentials are polynomials.
 
-Numba compiles a file anew when it has changed, and does not look at what it imports: after a change of `fourier` delete
-what it keeps, __pycache__/passes.*.nb?.
+Numba compiles a file anew when it has changed, and does not look at what it imports: after a change here or in
+`fourier` delete what it keeps, __pycache__/*.nb?.
 """
 
 import math
 
 import numpy as np
-from numba import boolean, float32, int64
+from numba import float32, int64
 from numba.types import Tuple, UniTuple
 
-from audiodiff.fourier import HALF, ONE, ROW, ROWS, ZERO, compiled, pack, transform, unpack
+from audiodiff.fourier import HALF, ONE, ROW, ROWS, ZERO, compiled
 
-__all__ = ["do_rounds", "take_logarithm"]
+__all__ = ["BANK", "INDEX", "MEL", "TABLES", "add_up", "cut", "fit", "take_logarithm"]
 
 TINY = np.float32(1e-24)  # as in consistency.power_of
 LIMIT = np.float32(3.0)  # as in octaves
@@ -24,7 +24,6 @@ LN_2, ROOT_2 = np.float32(math.log(2)), np.float32(math.sqrt(2))
 ODD = tuple(np.float32(2 / n) for n in (1, 3, 5, 7, 9))
 TAYLOR = tuple(np.float32(1 / math.factorial(n)) for n in range(1, 6))
 PART = np.float32(1 / 32)
-TILE = 1 << 17  # samples at once: complex, twice, and their magnitudes lie in a second-level cache
 INDEX = int64[::1]
 BANK, MEL, TABLES = Tuple((INDEX, ROW, ROW, ROW, ROW)), UniTuple(float32, 2), UniTuple(ROWS, 2)
 
@@ -146,77 +145,13 @@ def cut(signal: np.ndarray, window: np.ndarray, first: int, width: int, even: np
 
 @compiled(ROWS, ROW, int64, int64, ROW, ROW)
 def add_up(signal: np.ndarray, window: np.ndarray, first: int, width: int, even: np.ndarray, odd: np.ndarray) -> None:
-    """Adds frames, windowed, to a signal: the transpose of `cut`."""
+    """Adds frames, windowed, to a signal: the transpose of `cut`; to every sample the earliest frame first."""
     hop = len(signal)
-    for n in range(len(window)):
+    for m in range(-(-len(window) // hop) * hop):
+        n = (-(-len(window) // hop) - 1 - m // hop) * hop + m % hop
+        if n >= len(window):
+            continue
         begin, at, w = first + n // hop, n // 2 * width, window[n]
         row, made = signal[n % hop, begin : begin + width], (odd if n % 2 else even)[at : at + width]
         for j in range(width):
             row[j] += w * made[j]
-
-
-@compiled(ROWS, int64, int64, boolean)
-def pad(signal: np.ndarray, first: int, last: int, reflect: bool) -> None:
-    """Writes the padding before the first and behind the last sample of a signal, [hop, blocks]."""
-    hop, n_blocks = signal.shape
-    for n in range(first):
-        m = 2 * first - n
-        signal[n % hop, n // hop] = signal[m % hop, m // hop] if reflect else ZERO
-    for n in range(last + 1, hop * n_blocks):
-        m = 2 * last - n
-        signal[n % hop, n // hop] = signal[m % hop, m // hop] if reflect else ZERO
-
-
-@compiled(ROWS, ROWS, ROWS, ROWS, ROWS, BANK, MEL, ROW, TABLES, INDEX, float32)
-def do_rounds(
-    signal: np.ndarray,
-    divisor: np.ndarray,
-    cosines: np.ndarray,
-    sines: np.ndarray,
-    wanted: np.ndarray,
-    bank: tuple[np.ndarray, ...],
-    mel: tuple[float, float],
-    window: np.ndarray,
-    tables: tuple[np.ndarray, np.ndarray],
-    plan: np.ndarray,
-    extrapolation: float,
-) -> None:
-    """Does rounds of the projection on one clip, in place.
-
-    Args:
-        signal: [hop, F + laps - 1], with room for the padding.
-        divisor: 1 / sum of squared windows, in the same places.
-        cosines, sines, wanted, bank, mel: As for `fit`.
-        window: [N].
-        tables: Cosine and sine of -2 pi k / (N / 2), [N / 2, 2], and of -2 pi k / N, [N / 2 + 1, 2].
-        plan: Rounds; first and last sample that are not padding; 1 to reflect beyond them, 0 for zeros.
-        extrapolation: Weight of the phases of the round before.
-    """
-    hop, n_blocks = signal.shape
-    size, n_frames, (roots, turns) = len(window) // 2, wanted.shape[1], tables
-    tiles = (n_frames * len(window) + TILE - 1) // TILE
-    most = (n_frames + tiles - 1) // tiles
-    a, b = np.empty((size + 1) * most, np.float32), np.empty((size + 1) * most, np.float32)
-    x, y = np.empty((size + 1) * most, np.float32), np.empty((size + 1) * most, np.float32)
-    magnitudes, bands = np.empty((size + 1) * most, np.float32), np.empty((len(wanted) + 2) * most, np.float32)
-    out = np.empty_like(signal)
-    for n in range(plan[0]):
-        weight = extrapolation if n else ZERO
-        pad(signal, plan[1], plan[2], plan[3] == 1)
-        out[:] = ZERO
-        for first in range(0, n_frames, most):
-            width = min(most, n_frames - first)
-            cut(signal, window, first, width, a, b)
-            if transform(a, b, x, y, size, width, roots, ONE):
-                a, b, x, y = x, y, a, b
-            unpack(a, b, x, y, size, width, turns)
-            spectrum, held = slice(0, (size + 1) * width), bands[: (len(wanted) + 2) * width]
-            fit(x[spectrum], y[spectrum], cosines, sines, first, width, wanted, bank, mel, weight, magnitudes, held)
-            pack(x, y, a, b, size, width, turns)
-            if transform(a, b, x, y, size, width, roots, -ONE):
-                a, b, x, y = x, y, a, b
-            add_up(out, window, first, width, a, b)
-        for r in range(hop):
-            row, made, by = signal[r], out[r], divisor[r]
-            for j in range(n_blocks):
-                row[j] = made[j] * by[j]

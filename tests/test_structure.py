@@ -20,8 +20,8 @@ SOURCES = sorted(
 
 # CONTRIBUTING.md: a module imports only from its own floor or a lower one.
 FLOORS = {
-    0: "schedules compiling fourier passes stft mdct mel filterbank audio mel_files recordings config devices nn noise "
-    "streams",
+    0: "schedules compiling fourier crew passes rounds stft mdct mel filterbank audio mel_files recordings config "
+    "devices nn noise streams",
     1: "denoisers priors octaves fused consistency metrics measurements autoregression voicing words scanning packing",
     2: "solvers starts mel_check mel_conversion guidance losses",
     3: "base_model streaming model generator files adapters hub origin resynthesis recipes generation restoration "
