@@ -8,6 +8,7 @@ diffused space, and auxiliary *terms* on waveforms. Each is a config group.
 
 from audiodiff.losses.denoising import DenoisingLoss, LossTerms
 from audiodiff.losses.distances import EnergyBalanced, SquaredError
+from audiodiff.losses.loudness import Loudness
 from audiodiff.losses.terms import LogSpectral, MelL1, MultiResolutionSTFT, MultiScaleMel, Phase, Term
 from audiodiff.losses.times import LogitNormalTimes, LogNormalTimes, PowerTimes, Times
 from audiodiff.losses.weightings import DataWeight, MinSNR, NoiseWeight, SigmoidWeight, VelocityWeight, Weighting
@@ -20,6 +21,7 @@ __all__ = [
     "LogSpectral",
     "LogitNormalTimes",
     "LossTerms",
+    "Loudness",
     "MelL1",
     "MinSNR",
     "MultiResolutionSTFT",
