@@ -28,6 +28,7 @@ VARIANTS = {
     "terms=stft": ["terms=stft"],
     "terms=mel": ["terms=mel"],
     "terms=phase": ["terms=phase"],
+    "terms=loudness": ["terms=loudness"],
     "distance=balanced": ["distance=balanced"],
     "weighting=data": ["weighting=data"],
     "weighting=eps": ["weighting=eps"],
