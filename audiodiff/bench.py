@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from audiodiff import audio, machine
-from audiodiff.eval import Row, floors, own_rows
+from audiodiff.eval import Row, floors, in_precision, own_rows
 from audiodiff.mel import MelSpec
 from audiodiff.metrics import MEASURES, score
 from audiodiff.model import Vocoder
@@ -92,12 +92,9 @@ def floors_of(vocoder: Vocoder) -> list[System]:
 
 
 def _system(name: str, vocoder: Vocoder, row: Row, precision: str = "float32") -> System:
-    def vocode(mel: Tensor) -> Tensor:
-        vocoder.precision = precision
-        return row.vocode(mel, mel)
-
+    asked = in_precision(vocoder, row, precision)
     network = vocoder.denoiser.network if row.calls else None
-    return System(name, vocoder.mel, vocode, row.calls, network, precision=precision)
+    return System(name, vocoder.mel, lambda mel: asked.vocode(mel, mel), row.calls, network, precision=precision)
 
 
 def measure(

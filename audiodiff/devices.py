@@ -13,6 +13,7 @@ __all__ = [
     "cpu_threads",
     "free_memory",
     "inference_precision",
+    "inference_precisions",
     "peak_memory_mib",
     "precision_for",
     "release_memory",
@@ -76,6 +77,19 @@ def inference_precision(device: torch.device, name: str = "auto") -> str:
     multiplies = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     fast = "bfloat16" if device.type == "cpu" and multiplies() else "float32"
     return fast if name == "auto" else name
+
+
+def inference_precisions(device: torch.device, named: str | None = None) -> list[str]:
+    """Reads a list of precisions, by commas; by default float32, and what is faster here if anything is.
+
+    Raises:
+        ValueError: There is no such precision.
+
+    >>> inference_precisions(torch.device("cpu"), "float32,bfloat16")
+    ['float32', 'bfloat16']
+    """
+    names = named.split(",") if named else dict.fromkeys(("float32", inference_precision(device)))
+    return [inference_precision(device, name) for name in names]
 
 
 def arithmetic(device: torch.device, precision: str) -> contextlib.AbstractContextManager[object]:

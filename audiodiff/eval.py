@@ -32,6 +32,7 @@ __all__ = [
     "Row",
     "evaluate",
     "floors",
+    "in_precision",
     "interval",
     "list_hash",
     "main",
@@ -56,15 +57,34 @@ class Row(NamedTuple):
 RECORDINGS = Row("the recordings", 0, lambda mel, waveform: waveform)
 
 
-def rows_of(vocoder: Vocoder, calls: Sequence[int] = (1, 2, 4)) -> list[Row]:
-    """Lists the ways to be compared: no network at all, the model's own start at 0 and more calls, and pure noise."""
+def rows_of(vocoder: Vocoder, calls: Sequence[int] = (1, 2, 4), precisions: Sequence[str] = ("float32",)) -> list[Row]:
+    """Lists the ways to be compared: no network at all, the model's own start at 0 and more calls, and pure noise.
+
+    The calls are listed in each precision, those from pure noise in the first.
+    """
     spec = vocoder.mel
     ceiling = Row(
         "pseudo-inverse mel, true phase", 0, lambda mel, waveform: pseudo_inverse_true_phase(spec, mel, waveform)
     )
-    if isinstance(vocoder.start, PureNoise):
-        return [RECORDINGS, ceiling, *floors(vocoder), *noise_rows(vocoder, calls)]
-    return [RECORDINGS, ceiling, *floors(vocoder), *own_rows(vocoder, calls), *noise_rows(vocoder, calls[-1:])]
+    own = own_rows(vocoder, calls)
+    alone, called = ([row for row in own if bool(row.calls) == wanted] for wanted in (False, True))
+    called = [in_precision(vocoder, row, precision) for precision in precisions for row in called]
+    if not isinstance(vocoder.start, PureNoise):
+        called += [in_precision(vocoder, row, precisions[0]) for row in noise_rows(vocoder, calls[-1:])]
+    return [RECORDINGS, ceiling, *floors(vocoder), *alone, *called]
+
+
+def in_precision(vocoder: Vocoder, row: Row, precision: str) -> Row:
+    """Lets a row's network multiply in a precision, and says so where it is not float32."""
+
+    def vocode(mel: Tensor, waveform: Tensor) -> Tensor:
+        before, vocoder.precision = vocoder.precision, precision
+        try:
+            return row.vocode(mel, waveform)
+        finally:
+            vocoder.precision = before
+
+    return Row(row.name + (f", {precision}" if precision != "float32" else ""), row.calls, vocode)
 
 
 def floors(vocoder: Vocoder) -> list[Row]:
@@ -180,12 +200,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--clips", type=int, default=24, help="recordings, taken evenly from the list (24)")
     parser.add_argument("--seconds", type=float, default=2.0, help="shortest recording that counts (2)")
     parser.add_argument("--device", default="auto", choices=devices.CHOICES)
+    parser.add_argument("--precisions", help="float32,bfloat16 (float32, and what is faster here)")
     parser.add_argument("--json", type=Path, help="also write the table here")
     args = parser.parse_args(argv)
     try:
         vocoder = Vocoder.load(args.model, devices.resolve(args.device))
         chosen = recordings_of(args.recordings, args.seconds, args.clips)
-        table = evaluate(vocoder, rows_of(vocoder), chosen)
+        precisions = devices.inference_precisions(vocoder.device, args.precisions)
+        table = evaluate(vocoder, rows_of(vocoder, precisions=precisions), chosen)
         if args.json:
             with audio.atomic_file(args.json) as file:
                 file.write((json.dumps(table, indent=1) + "\n").encode())

@@ -7,7 +7,7 @@ import pytest
 from audiodiff import audio, eval, files
 from audiodiff.cli import main
 from audiodiff.recordings import scan_folder
-from audiodiff.starts import CoarseToFine
+from audiodiff.starts import CoarseToFine, PureNoise
 
 pytestmark = pytest.mark.usefixtures("quick_measures")
 
@@ -46,9 +46,39 @@ def test_table_of_a_model_with_a_start_has_it_alone_and_at_each_number_of_calls(
     assert all(row["log_mel_l1"][0] > 0 for row in table["rows"])
 
 
+def test_rows_in_another_precision_are_named_and_sound_nearly_the_same(tiny_model_path, waveform):
+    vocoder = files.load(tiny_model_path)
+    vocoder.start = CoarseToFine(vocoder.mel, time=0.4, full=1, half=1, quarter=0, eighth=0)
+    rows = eval.rows_of(vocoder, (1,), ["float32", "bfloat16"])
+    assert [row.name for row in rows[5:]] == [
+        "coarse-to-fine 1/1/0/0, t = 0.4, alone",
+        "coarse-to-fine 1/1/0/0, t = 0.4",
+        "coarse-to-fine 1/1/0/0, t = 0.4, bfloat16",
+        "pure noise",
+    ]
+    sound = waveform[None, :, : 64 * vocoder.hop_length]
+    exact, rough = (row.vocode(vocoder.spectrogram(sound), sound) for row in rows[6:8])
+    assert 0 < (exact - rough).norm() < 0.05 * exact.norm()
+    assert vocoder.precision == "float32"
+    vocoder.start = PureNoise()
+    assert [row.name for row in eval.rows_of(vocoder, (1, 2), ["bfloat16"])[5:]] == ["pure noise, bfloat16"] * 2
+
+
 def test_command_of_the_command_line_prints_the_same_table(folder, tiny_model_path, tmp_path, capsys):
     out = tmp_path / "table.json"
-    line = ["eval", str(tiny_model_path), str(folder), "--seconds", "1", "--calls", "2", "--out", str(out)]
+    line = [
+        "eval",
+        str(tiny_model_path),
+        str(folder),
+        "--seconds",
+        "1",
+        "--calls",
+        "2",
+        "--out",
+        str(out),
+        "--precisions",
+        "float32",
+    ]
     assert main(line) == 0
     shown = capsys.readouterr().out
     assert eval.markdown(json.loads(out.read_text())) in shown

@@ -46,6 +46,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Measures, prints the table, writes it."""
+    import torch
+
     from audiodiff import bench, devices
     from audiodiff.model import Vocoder
 
@@ -58,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
     _check_target(options)
     vocoders = {name: Vocoder.load(name) for name in options.models.split(",")}
     clips, names = _clips(options)
-    precisions = _precisions(options.precisions)
+    precisions = devices.inference_precisions(torch.device("cpu"), options.precisions)
     systems = [one for name, vocoder in vocoders.items() for one in bench.systems_of(name, vocoder, calls, precisions)]
     systems += bench.floors_of(next(iter(vocoders.values())))
     with devices.cpu_threads(options.threads):
@@ -104,18 +106,6 @@ def _table(
         "load_average": {"before": before, "after": machine.load_average()},
         "rows": rows,
     }
-
-
-def _precisions(named: str | None) -> list[str]:
-    """Reads --precisions; what is not said is what the processor offers."""
-    import torch
-
-    from audiodiff import devices
-
-    cpu = torch.device("cpu")
-    fastest = devices.inference_precision(cpu)
-    names = named.split(",") if named else sorted({"float32", fastest}, reverse=True)
-    return [devices.inference_precision(cpu, name) for name in names]
 
 
 def _first_sound(model: str, clip: "Clip", options: argparse.Namespace) -> dict[str, Any]:

@@ -26,6 +26,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--per-label", type=int, default=16, metavar="N", help="of a generator: sounds (default: 16)")
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="of a generator: sets of them (default: 3)")
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda|mps", help="where to run (default: auto)")
+    parser.add_argument(
+        "--precisions", metavar="P,P", help="of a vocoder: float32,bfloat16 (default: float32, and what is faster here)"
+    )
     parser.add_argument("--out", metavar="TABLE.json", help="also write the table there")
     common.add_output_options(parser)
 
@@ -47,7 +50,9 @@ def run(options: argparse.Namespace) -> int:
     model = files.load(options.model, devices.resolve(options.device))
     if isinstance(model, Vocoder):
         chosen = recordings_of(options.data, options.seconds, options.clips)
-        table = eval.evaluate(model, eval.rows_of(model, common.counts("--calls", options.calls)), chosen)
+        precisions = devices.inference_precisions(model.device, options.precisions)
+        rows = eval.rows_of(model, common.counts("--calls", options.calls), precisions)
+        table = eval.evaluate(model, rows, chosen)
         shown = eval.markdown(table)
     else:
         if not options.train:
