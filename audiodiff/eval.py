@@ -24,9 +24,9 @@ from audiodiff import audio, devices, files
 from audiodiff.baselines import griffin_lim_nnls, pseudo_inverse_true_phase
 from audiodiff.metrics import MEASURES, score
 from audiodiff.model import Vocoder
-from audiodiff.recipes import describe_start
+from audiodiff.recipes import name_start
 from audiodiff.recordings import Recording, recordings_of
-from audiodiff.starts import CoarseToFine, GriffinLim, PureNoise, Start
+from audiodiff.starts import GriffinLim, PureNoise
 
 __all__ = [
     "Row",
@@ -102,20 +102,14 @@ def own_rows(vocoder: Vocoder, calls: Sequence[int]) -> list[Row]:
     """Lists the model's own start: alone, and at each number of calls."""
     if isinstance(vocoder.start, PureNoise):
         return noise_rows(vocoder, calls)
-    starts = {_told(vocoder.start_of(n)): vocoder.start_of(n) for n in calls}
+    starts = {name_start(vocoder.start_of(n)): vocoder.start_of(n) for n in calls}
     return [
         *(
             Row(f"{name}, alone", 0, lambda mel, _, s=s: s.waveform(mel, _noise_like(vocoder, mel)))
             for name, s in starts.items()
         ),
-        *(Row(_told(vocoder.start_of(n)), n, lambda mel, _, n=n: vocoder.generate(mel, steps=n)) for n in calls),
+        *(Row(name_start(vocoder.start_of(n)), n, lambda mel, _, n=n: vocoder.generate(mel, steps=n)) for n in calls),
     ]
-
-
-def _told(start: Start) -> str:
-    """Names a start, and the rounds of one that goes from coarse to fine."""
-    rounds = f" {'/'.join(map(str, start.rounds))}" if isinstance(start, CoarseToFine) else ""
-    return f"{describe_start(start)['name']}{rounds}, t = {start.time:g}"
 
 
 def noise_rows(vocoder: Vocoder, calls: Sequence[int]) -> list[Row]:

@@ -22,7 +22,7 @@ from audiodiff.schedules import GRIDS, explicit
 from audiodiff.solvers import Solver, name_of, solver_named
 from audiodiff.starts import CoarseToFine, GriffinLim, MelNoise, PureNoise, Start
 
-__all__ = ["STARTS", "Recipe", "build_start", "describe_start", "make", "named_start", "recipe"]
+__all__ = ["STARTS", "Recipe", "build_start", "describe_start", "make", "name_start", "named_start", "recipe"]
 
 STARTS: dict[str, type[Start]] = {
     "noise": PureNoise,
@@ -190,6 +190,16 @@ def describe_start(start: Start) -> dict[str, Any]:
     if type(start) not in names:
         raise ValueError(f"the start {type(start).__name__} has no name; add it to audiodiff.recipes.STARTS")
     return {"name": names[type(start)]} | {name: getattr(start, name) for name in _parameters(type(start))}
+
+
+def name_start(start: Start) -> str:
+    """Names a start, the rounds of one that goes from coarse to fine, and its time.
+
+    >>> name_start(PureNoise())
+    'noise, t = 1'
+    """
+    rounds = f" {'/'.join(map(str, start.rounds))}" if isinstance(start, CoarseToFine) else ""
+    return f"{describe_start(start)['name']}{rounds}, t = {start.time:g}"
 
 
 def build_start(described: dict[str, Any], mel: MelSpec) -> Start:

@@ -13,7 +13,7 @@ from torch import Tensor
 from audiodiff.denoisers import Estimate
 from audiodiff.metrics import log_mel_l1, multi_resolution_stft
 from audiodiff.model import Vocoder
-from audiodiff.recipes import describe_start
+from audiodiff.recipes import name_start
 from audiodiff.resynthesis import analyse, resynthesise
 from audiodiff.solvers import solver_named, solver_names
 from audiodiff.starts import GriffinLim, PureNoise, Start
@@ -237,7 +237,8 @@ def _facts(vocoder: Vocoder) -> str:
 
 
 def _controls(vocoder: Vocoder) -> list[gr.components.Component]:
-    own = describe_start(vocoder.start)["name"]
+    once, more = (name_start(vocoder.start_of(steps)) for steps in (1, 2))
+    own = once if once == more else f"{once}, for one step; {more}, for more"
     steps = gr.Slider(1, max(MAX_STEPS, vocoder.steps), vocoder.steps, step=1, label="Solver steps")
     with gr.Row():
         solver = gr.Dropdown(solver_names(), value="ddim", label="Solver")
