@@ -30,7 +30,7 @@ def rows(mel: object) -> list[tuple[str, Start, int, int, int]]:
     def fine(*rounds: int, time: float = 0.3) -> CoarseToFine:
         return CoarseToFine(mel, time, *rounds)
 
-    few, some, many = (2, 8, 32, 64), (4, 16, 48, 96), (8, 32, 64, 128)
+    few, some, many, most = (2, 8, 32, 64), (4, 16, 48, 96), (8, 32, 64, 128), (16, 64, 128, 256)
     return [
         ("Griffin-Lim 32", GriffinLim(mel, n_iter=32), 0, 0, 0),
         ("Griffin-Lim 64", GriffinLim(mel, n_iter=64), 0, 0, 0),
@@ -38,19 +38,21 @@ def rows(mel: object) -> list[tuple[str, Start, int, int, int]]:
         ("coarse to fine 2, 8, 32, 64 (costs 22)", fine(*few), 0, 0, 0),
         ("coarse to fine 4, 16, 48, 96 (costs 36)", fine(*some), 0, 0, 0),
         ("coarse to fine 8, 32, 64, 128 (costs 56)", fine(*many), 0, 0, 0),
+        ("coarse to fine 16, 64, 128, 256 (costs 112)", fine(*most), 0, 0, 0),
         ("noise", PureNoise(), 4, 0, 2),
         ("noise", PureNoise(), 4, 16, 0),
         ("mel", MelNoise(mel), 4, 0, 2),
         ("Griffin-Lim 32, t = 0.3", GriffinLim(mel, 0.3, 32), 1, 0, 2),
         ("coarse to fine 2, 8, 32, 64, t = 0.3", fine(*few), 1, 0, 2),
+        ("coarse to fine 4, 16, 48, 96, t = 0.2", fine(*some, time=0.2), 1, 0, 2),
+        ("coarse to fine 4, 16, 48, 96, t = 0.3", fine(*some), 1, 0, 0),
         ("coarse to fine 4, 16, 48, 96, t = 0.3", fine(*some), 1, 0, 2),
-        ("coarse to fine 8, 32, 64, 128, t = 0.2", fine(*many, time=0.2), 1, 0, 2),
-        ("coarse to fine 8, 32, 64, 128, t = 0.3", fine(*many), 1, 0, 0),
+        ("coarse to fine 4, 16, 48, 96, t = 0.3", fine(*some), 1, 0, 8),
+        ("coarse to fine 4, 16, 48, 96, t = 0.4", fine(*some, time=0.4), 1, 0, 2),
         ("coarse to fine 8, 32, 64, 128, t = 0.3", fine(*many), 1, 0, 2),
-        ("coarse to fine 8, 32, 64, 128, t = 0.3", fine(*many), 1, 0, 8),
-        ("coarse to fine 8, 32, 64, 128, t = 0.4", fine(*many, time=0.4), 1, 0, 2),
-        ("coarse to fine 8, 32, 64, 128, t = 0.3", fine(*many), 4, 0, 2),
-        ("coarse to fine 8, 32, 64, 128, t = 0.3", fine(*many), 4, 4, 2),
+        ("coarse to fine 16, 64, 128, 256, t = 0.3", fine(*most), 1, 0, 2),
+        ("coarse to fine 16, 64, 128, 256, t = 0.3", fine(*most), 4, 0, 2),
+        ("coarse to fine 16, 64, 128, 256, t = 0.3", fine(*most), 4, 4, 2),
     ]
 
 
