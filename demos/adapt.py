@@ -6,8 +6,8 @@
 New is one speaker of the recordings under GPL-2-or-later, whom the shipped weights never heard: three minutes train,
 other sentences of hers test. Old are held-out sentences of speakers whom the shipped weights know. Every row goes
 through the same few-step stage for the same steps, one network call behind the same start, and is scored as it is
-shipped; `from scratch` begins with a fresh network of the same shape, and `too fast` is fine-tuned at a rate at which the old voices suffer.
-Rows that the CSV has are skipped.
+shipped; `from scratch` begins with a fresh network of the same shape, and `too fast` is fine-tuned at a rate at which
+the old voices suffer. Rows that the CSV has are skipped.
 """
 
 import argparse
@@ -96,7 +96,11 @@ def made(
             "optim.warmup_steps=20",
         ]
         begin = [] if any(override.startswith("init_from=") for override in given) else ["init_from=speech-16k"]
-        train(composed([*STAGE, *listed(lists), *budget, "ema_decay=0.99", *begin, *given, f"run_dir={model}"]))
+        train(
+            composed(
+                [*STAGE, *listed(lists), *budget, "ema_decay=0.99", f"seed={seed}", *begin, *given, f"run_dir={model}"]
+            )
+        )
     vocoder, row = files.load(model), {"variant": name, "seed": seed, "steps": 0 if given is None else steps}
     for whose in ("new", "old"):
         found = judged(vocoder, read_manifest(lists[f"{whose}-test"]), limit=24)
