@@ -1,17 +1,22 @@
-"""Every YAML file is composed and built."""
+"""Every YAML file is composed and built; what trains is trained for two steps."""
+
+import json
 
 import pytest
 import test_training as training
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.errors import ConfigCompositionException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-import audiodiff.compose  # noqa: F401 — registers the resolvers that the files use
+import audiodiff.compose  # which registers the resolvers that the files use
+from audiodiff import audio, files
 from audiodiff.compose import check_overrides
 from audiodiff.config import build, conf_dir
 from audiodiff.losses import DenoisingLoss
 from audiodiff.model import Model
+from audiodiff.train import train
 
 EXPERIMENTS = sorted(path.stem for path in (conf_dir() / "experiment").glob("*.yaml"))
 GROUPS = {
@@ -52,6 +57,45 @@ def test_every_choice_trains_for_two_steps(tmp_path, choice):
     training.run(tmp_path, *training.steps(2), choice, *NOISE_ALONE.get(choice, []))
     saved = (tmp_path / "model.safetensors").stat().st_size
     assert saved > 0
+
+
+SHORT = [
+    *("data.batch_size=2", "data.validation_clips=2", "data.n_workers=0", "data.valid_manifest=null", "previews=0"),
+    *("trainer.max_steps=2", "trainer.val_check_interval=2", "trainer.checkpoint_every=2", "trainer.accelerator=cpu"),
+]
+VOICES = ["data.path=${shipped:datasets/clips/speech}", "data.manifest=null"]
+BEGUN = {"speech-few": ["init_from=speech-16k"], "speech-22k": ["init_from=speech-16k", "init_strict=false"]}
+
+
+def trained(folder, *overrides):
+    return train(audiodiff.compose.composed([*SHORT, f"run_dir={folder}", *overrides]))
+
+
+def sounds(folder, labels):
+    """Writes half a second of noise for each class, and the manifest."""
+    lines = []
+    for n, label in enumerate(labels):
+        noise = 0.1 * torch.randn(1, 8000, generator=torch.Generator().manual_seed(n))
+        audio.write(folder / f"{label}.wav", noise, 16000)
+        lines.append({"path": f"{label}.wav", "n_samples": 8000, "sample_rate": 16000, "label": label})
+    (folder / "sounds.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return f"data.manifest={folder / 'sounds.jsonl'}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_trains_for_two_steps_as_it_is(tmp_path, experiment):
+    cfg = composed(f"experiment={experiment}")
+    data = [sounds(tmp_path, cfg.data.labels)] if cfg.data.get("one_shots") else VOICES
+    trained(tmp_path / "run", f"experiment={experiment}", "verdict=false", *data, *BEGUN.get(experiment, []))
+    assert files.load(tmp_path / "run").info["steps"] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["causal", "generator", "resolutions", "samples", "subbands", "vocoder"])
+def test_every_model_trains_for_two_steps_as_it_is(tmp_path, model):
+    trained(tmp_path, f"model={model}", "data.path=${shipped:datasets/clips/speech}", "data.n_samples=4096")
+    assert files.load(tmp_path).info["steps"] == 2
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)

@@ -83,8 +83,9 @@ def test_values_that_cannot_be_trained_are_failures_and_a_study_of_nothing_else_
     def never(trial, values, folder):
         raise ValueError("width must divide")
 
-    with pytest.raises(ValueError, match="first trials could not be trained: width must divide"):
-        Study(tmp_path / "none", "bowl", SPACE).run(never, 3)
+    for n_trials in (1, 3, 20):
+        with pytest.raises(ValueError, match="first trials could not be trained: width must divide"):
+            Study(tmp_path / f"none of {n_trials}", "bowl", SPACE).run(never, n_trials)
 
 
 def test_what_exceeds_memory_or_is_not_finite_is_a_result_and_ends_no_study(tmp_path):

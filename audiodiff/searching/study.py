@@ -115,7 +115,7 @@ class Study:
             folder.mkdir(parents=True, exist_ok=True)
             with _Alive(folder, trial.number):
                 self._try(objective, trial, values, folder)
-            if len(self.failures()) >= 3 and not self._trials("COMPLETE", "PRUNED"):
+            if len(self.failures()) >= min(3, n_trials) and not self._trials("COMPLETE", "PRUNED"):
                 raise ValueError(f"the first trials could not be trained: {self.failures()[-1]}")
 
     def _begun(self, n_trials: int) -> Any:
