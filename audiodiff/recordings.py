@@ -124,7 +124,7 @@ def read_manifest(path: str | Path) -> list[Recording]:
                 f"{path}, line {number}: {error!r}; each line is a JSON object with path, n_samples, sample_rate"
             ) from None
     if not found:
-        raise ValueError(f"{path}: the manifest is empty")
+        raise ValueError(f"{path}: the manifest is empty; a line for each recording is wanted, as prepare.py writes it")
     return found
 
 
@@ -190,6 +190,8 @@ def recordings_of(source: str | Path, at_least: float = 0.0, count: int | None =
         ValueError: There is no such source, or nothing long enough in it.
     """
     source = Path(source)
+    if not source.exists():
+        raise ValueError(f"{source}: no such folder or manifest; give one that holds recordings")
     everything = scan_folder(source) if source.is_dir() else read_manifest(source)
     chosen = [r for r in everything if r.n_samples >= at_least * r.sample_rate]
     if not chosen:

@@ -198,7 +198,7 @@ def test_manifest_names_the_line_that_is_wrong(tmp_path, line):
 def test_manifest_must_be_there_and_hold_something(tmp_path):
     with pytest.raises(ValueError, match=r"no such manifest; run the data set's prepare\.py"):
         read_manifest(tmp_path / "train.jsonl")
-    with pytest.raises(ValueError, match="the manifest is empty"):
+    with pytest.raises(ValueError, match="the manifest is empty; a line for each recording is wanted"):
         read_manifest(manifest(tmp_path))
 
 

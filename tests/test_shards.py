@@ -322,6 +322,7 @@ def test_shard_command_packs_and_tells_how_fast_it_reads(folder, tmp_path, capsy
         (["{folder}", "{out}/new", "--seconds", "nan"], "600 s and 4000 MB are the most"),
         (["{folder}", "{out}/new", "--chunk-mb", "9999"], "600 s and 4000 MB are the most"),
         (["{out}", "{out}/new"], "holds no readable audio"),
+        (["{out}/nowhere", "{out}/new"], "no such folder or manifest; give one that holds recordings"),
     ],
 )
 def test_shard_command_refuses_in_one_line(folder, tmp_path, capsys, arguments, words):
