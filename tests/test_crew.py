@@ -1,5 +1,7 @@
 """Threads that work together: all at once, each once, or not at all."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -60,6 +62,16 @@ def test_a_crew_that_is_not_whole_does_nothing(openmp):
     openmp.GOMP_parallel(crew.MEMBER(outer), None, 2, 0)
     openmp.omp_set_max_active_levels(levels)
     assert results == [False, False] and sorted(calls) == [0, 1]
+
+
+def test_crews_of_several_python_threads_do_not_wait_for_each_other(openmp):
+    def work(_):
+        seen, counter = np.zeros(6, np.int64), np.zeros(1, np.int64)
+        whole = crew.work_together(leave_and_look, [(seen, counter, part, 2) for part in range(2)], counter)
+        return whole and int(seen[4]) == int(seen[5]) == sum(2 * n + 1 for n in range(1000))
+
+    with ThreadPoolExecutor(3) as pool:
+        assert all(pool.map(work, range(12), timeout=60))
 
 
 def test_an_interrupt_of_one_member_reaches_the_caller_and_nobody_waits(openmp):
