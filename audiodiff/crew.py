@@ -8,6 +8,7 @@ again, and after a while lets other threads go first.
 
 import ctypes
 import functools
+import itertools
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -24,7 +25,6 @@ from audiodiff.fourier import compiled
 __all__ = ["crew_size", "meet", "work_together"]
 
 PATIENCE = 4096  # looks at the counter, some microseconds
-EVERYBODY = 1 << 40  # more than any goal
 MEMBER = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ def _openmp() -> Any:
     library = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
     try:
         openmp = ctypes.CDLL(str(library))  # is there already: this only opens it again
-        if all((openmp.GOMP_parallel, openmp.omp_get_thread_num, openmp.omp_get_num_threads)):
+        if all((openmp.GOMP_parallel, openmp.omp_get_level, openmp.omp_get_dynamic, openmp.omp_get_thread_limit)):
             return openmp
     except (OSError, AttributeError) as error:
         log.info("one thread does the rounds of a sound: %s", error)
@@ -96,32 +96,22 @@ def crew_size(most: int) -> int:
     return max(1, min(most, torch.get_num_threads(), cores)) if _openmp() else 1
 
 
-def work_together(function: Callable[..., None], parts: Sequence[Sequence[Any]], counter: np.ndarray) -> bool:
+def work_together(function: Callable[..., None], parts: Sequence[Sequence[Any]]) -> bool:
     """Calls a function once for each part, all at the same time, or not at all; returns whether it did.
 
-    Args:
-        function: It releases the interpreter, and meets the others as often as they do.
-        parts: Its arguments.
-        counter: By which they meet.
+    No line of Python runs in a member: an interrupt that was raised there would leave the others waiting. It is raised
+    when all are done.
 
-    Raises:
-        BaseException: What a member raised, an interrupt for one; then nobody waits for it any longer.
+    Args:
+        function: A compiled one; it releases the interpreter, and meets the others as often as they do.
+        parts: Its arguments.
     """
     if len(parts) == 1:
         function(*parts[0])
         return True
-    openmp, done, errors = _openmp(), [], []
-
-    def member(_: Any) -> None:
-        try:
-            if openmp.omp_get_num_threads() == len(parts):  # within another team there are no more threads
-                function(*parts[openmp.omp_get_thread_num()])
-                done.append(True)
-        except BaseException as error:  # ctypes would print it and go on
-            errors.append(error)
-            counter[0] = EVERYBODY
-
-    openmp.GOMP_parallel(MEMBER(member), None, len(parts), 0)
-    if errors:
-        raise errors[0]
-    return len(done) == len(parts)
+    openmp = _openmp()
+    if openmp.omp_get_level() or openmp.omp_get_dynamic() or openmp.omp_get_thread_limit() < len(parts):
+        return False  # within another team, for one, there are no more threads
+    shares = itertools.starmap(function, parts)
+    openmp.GOMP_parallel(MEMBER(functools.partial(next, shares)), None, len(parts), 0)
+    return True

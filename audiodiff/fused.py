@@ -70,9 +70,9 @@ def fused_rounds(octave: Octave, signal: Tensor, n_iter: int, extrapolation: flo
         padded[left : left + length] = signal[n].detach().numpy()
         blocks, given = _in_blocks(octave, padded), (divisor, wanted[n % len(wanted)], (left, left + length))
         shares = _shares(octave, blocks, *given, n_iter, extrapolation, size)
-        if not rounds.work_together(rounds.do_rounds, shares, shares[0][-1]):
+        if not rounds.work_together(rounds.do_rounds, shares):
             shares, size = _shares(octave, blocks, *given, n_iter, extrapolation, 1), 1
-            rounds.work_together(rounds.do_rounds, shares, shares[0][-1])
+            rounds.work_together(rounds.do_rounds, shares)
         begin = 0
         for made, *_ in shares:
             blocks[:, begin + more * (begin > 0) : begin + made.shape[1]] = made[:, more * (begin > 0) :]

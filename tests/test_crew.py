@@ -1,6 +1,9 @@
 """Threads that work together: all at once, each once, or not at all."""
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -33,7 +36,7 @@ def openmp():
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_members_see_what_the_others_wrote_before_they_met(size, openmp):
     seen, counter = np.zeros(3 * size, np.int64), np.zeros(1, np.int64)
-    assert crew.work_together(leave_and_look, [(seen, counter, part, size) for part in range(size)], counter)
+    assert crew.work_together(leave_and_look, [(seen, counter, part, size) for part in range(size)])
     wanted = sum(n + other for n in range(1000) for other in range(size))
     assert (seen[2 * size :] == wanted).all()
     assert counter[0] == 1000 * size
@@ -50,12 +53,12 @@ def test_a_crew_is_no_larger_than_torch_may_be_or_than_there_are_cores(openmp, m
 
 
 def test_a_crew_that_is_not_whole_does_nothing(openmp):
-    calls, counter = [], np.zeros(1, np.int64)
-    assert crew.work_together(calls.append, [(0,), (1,)], counter) and sorted(calls) == [0, 1]
+    calls = []
+    assert crew.work_together(calls.append, [(0,), (1,)]) and sorted(calls) == [0, 1]
     results = []
 
     def outer(_):
-        results.append(crew.work_together(calls.append, [(2,), (3,)], counter))
+        results.append(crew.work_together(calls.append, [(2,), (3,)]))
 
     levels = openmp.omp_get_max_active_levels()
     openmp.omp_set_max_active_levels(1)
@@ -67,20 +70,15 @@ def test_a_crew_that_is_not_whole_does_nothing(openmp):
 def test_crews_of_several_python_threads_do_not_wait_for_each_other(openmp):
     def work(_):
         seen, counter = np.zeros(6, np.int64), np.zeros(1, np.int64)
-        whole = crew.work_together(leave_and_look, [(seen, counter, part, 2) for part in range(2)], counter)
+        whole = crew.work_together(leave_and_look, [(seen, counter, part, 2) for part in range(2)])
         return whole and int(seen[4]) == int(seen[5]) == sum(2 * n + 1 for n in range(1000))
 
     with ThreadPoolExecutor(3) as pool:
         assert all(pool.map(work, range(12), timeout=60))
 
 
-def test_an_interrupt_of_one_member_reaches_the_caller_and_nobody_waits(openmp):
-    seen, counter = np.zeros(6, np.int64), np.zeros(1, np.int64)
-
-    def one_is_interrupted(part):
-        if part:
-            raise KeyboardInterrupt
-        leave_and_look(seen, counter, part, 2)
-
-    with pytest.raises(KeyboardInterrupt):
-        crew.work_together(one_is_interrupted, [(0,), (1,)], counter)
+def test_interrupts_at_any_moment_reach_the_caller_and_nobody_waits():
+    program = Path(__file__).with_name("interrupted.py")
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 20 and "ignored" not in done.stderr

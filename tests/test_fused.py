@@ -106,9 +106,7 @@ def test_threads_that_share_a_clip_make_the_same_bits_as_one_alone(name, threads
     called = []
     monkeypatch.setattr(rounds, "crew_size", lambda most: min(most, 3))
     together = rounds.work_together
-    monkeypatch.setattr(
-        rounds, "work_together", lambda f, parts, counter: called.append(len(parts)) or together(f, parts, counter)
-    )
+    monkeypatch.setattr(rounds, "work_together", lambda f, parts: called.append(len(parts)) or together(f, parts))
     threads(3)
     assert torch.equal(project(waveform), alone)
     assert called == [3, 3] or called == [3, 1, 1]  # two clips, by three threads where this torch has them
@@ -122,7 +120,7 @@ def test_rounds_within_another_team_of_threads_are_done_by_one(monkeypatch):
     monkeypatch.setattr(rounds, "crew_size", lambda most: 2)
     refused = []
 
-    def refuse(function, parts, counter):
+    def refuse(function, parts):
         refused.append(len(parts))
         return function(*parts[0]) is None if len(parts) == 1 else False
 
