@@ -15,15 +15,21 @@ def interrupt(*_):
     raise KeyboardInterrupt
 
 
-torch.set_num_threads(2)
-signal.signal(signal.SIGALRM, interrupt)
-end, caught = time.monotonic() + 2, 0
-while time.monotonic() < end:
-    try:
-        signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-4, 5e-3))
-        while True:
-            seen, counter = np.zeros(6, np.int64), np.zeros(1, np.int64)
-            crew.work_together(leave_and_look, [(seen, counter, part, 2) for part in range(2)])
-    except KeyboardInterrupt:
-        caught += 1
-print(caught)
+def caught_in(seconds):
+    """Returns how many interrupts came through."""
+    torch.set_num_threads(2)
+    signal.signal(signal.SIGALRM, interrupt)
+    end, caught = time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        try:
+            signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-4, 5e-3))
+            while True:
+                seen, counter = np.zeros(6, np.int64), np.zeros(1, np.int64)
+                crew.work_together(leave_and_look, [(seen, counter, part, 2) for part in range(2)])
+        except KeyboardInterrupt:
+            caught += 1
+    return caught
+
+
+if __name__ == "__main__":
+    print(caught_in(2))
