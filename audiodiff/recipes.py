@@ -161,7 +161,7 @@ def _grid(vocoder: Vocoder, times: str | None, steps: int | None, start: float, 
     try:
         grid = explicit([float(part) for part in times.split(",")])
     except ValueError as error:
-        hint = f"choose one of {', '.join(GRIDS)}, or give numbers such as {start:g},0.3,0"
+        hint = f"choose one of {', '.join(GRIDS)}, or give numbers such as {start:g},{start / 2:g},0"
         raise ValueError(f"times {times!r}: {hint} ({error})") from None
     if steps is not None and len(grid) != steps + 1:
         raise ValueError(f"{len(grid)} times make {len(grid) - 1} steps, and {steps} are asked for: leave one out")
