@@ -37,6 +37,7 @@ from audiodiff.recordings import Recording, measure_level, read_manifest, usable
 from audiodiff.searching.sweep import tell
 from audiodiff.training.averaging import EMA, check_whole
 from audiodiff.training.callbacks import Checkpoints, ClipsPerSecond, Previews, Throughput
+from audiodiff.training.compiling import Compiled
 from audiodiff.training.continual import anchor_of, forgetting, judged
 from audiodiff.training.loaders import ClipLoaders, labels_for, recordings_for, shards_of
 from audiodiff.training.transfer import transfer
@@ -233,6 +234,8 @@ def _trainer(
         Checkpoints(run_dir / "last.ckpt", every),
         *further,
     ]
+    if cfg.compile:
+        callbacks.append(Compiled())
     if sys.stderr.isatty():
         callbacks.append(ClipsPerSecond())
     return lightning.Trainer(

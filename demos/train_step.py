@@ -2,6 +2,7 @@
 
     OMP_NUM_THREADS=1 python demos/train_step.py experiment=speech
     OMP_NUM_THREADS=1 python demos/train_step.py experiment=speech trainer.precision=bf16-mixed --top 12
+    OMP_NUM_THREADS=1 python demos/train_step.py experiment=speech compile=true
 
 Every product that forward and backward make is made again by itself, at its shape, memory layout and precision: their
 sum is what a step would take if nothing else were in it. Times are of the processor, so that who waits for a busy
@@ -24,6 +25,7 @@ from torch.utils.flop_counter import flop_registry
 from audiodiff.compose import composed, plain
 from audiodiff.config import build
 from audiodiff.training.averaging import EMA
+from audiodiff.training.compiling import compile_blocks
 from audiodiff.training.lit import LitModel
 from audiodiff.training.parameters import optimizer_of
 
@@ -112,6 +114,8 @@ def built(overrides: list[str]) -> tuple[LitModel, Tensor, Callable]:
     )
     torch.nn.init.normal_(model.denoiser.network.outward.weight, std=0.01)  # zero at first, which hides what is behind
     batch = 0.05 * torch.randn(cfg.data.batch_size, 1, cfg.data.n_samples, generator=torch.Generator().manual_seed(0))
+    if cfg.compile:
+        compile_blocks(model.denoiser.network)
     half = cfg.trainer.precision == "bf16-mixed"
     return lit.train(), batch, lambda: torch.autocast("cpu", torch.bfloat16, enabled=half)
 
@@ -126,7 +130,7 @@ def main() -> None:
     lit, batch, autocast = built(args.overrides)
     optimizer, ema, products = optimizer_of(lit.optimizer, lit.model, None), EMA(), Products()
     step(lit, batch, optimizer, ema, autocast)
-    with products:
+    with products, torch.compiler.set_stance("force_eager"):  # compiled code makes them out of sight
         step(lit, batch, optimizer, ema, autocast)
     least = dict.fromkeys(("products", *PARTS), float("inf"))
     for _ in range(args.rounds):

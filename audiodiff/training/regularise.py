@@ -6,7 +6,12 @@ from torch import Tensor, nn
 from audiodiff.nn.attention import AttentionBlock
 from audiodiff.nn.conv import ConvBlock
 
-__all__ = ["Regulariser"]
+__all__ = ["Regulariser", "blocks_of"]
+
+
+def blocks_of(network: nn.Module) -> list[nn.Module]:
+    """Lists the blocks of a network in the order of their depth; empty for a network that is made of others."""
+    return [m for m in network.modules() if isinstance(m, ConvBlock | AttentionBlock)]
 
 
 class Regulariser:
@@ -37,7 +42,7 @@ class Regulariser:
         self._seed = 0
         if not self.active:
             return
-        blocks = [m for m in network.modules() if isinstance(m, ConvBlock | AttentionBlock)]
+        blocks = blocks_of(network)
         if not blocks:
             raise ValueError(f"dropout and drop_path know no block of a {type(network).__name__}: leave them at 0")
         for i, block in enumerate(blocks):
