@@ -18,6 +18,7 @@ from torch import Tensor
 __all__ = ["AUDIO_SUFFIXES", "atomic_file", "lowered", "openable", "read", "resample", "to_pcm", "write"]
 
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".w64", ".caf"})
+MOST_CHANNELS = 1024  # of a WAV file, as libsndfile writes it
 FULL = 0.99  # of full scale, to which louder peaks are lowered
 log = logging.getLogger(__name__)
 
@@ -128,10 +129,17 @@ def write(path: str | Path, waveform: Tensor, sample_rate: int) -> int:
         The number of samples that were clamped.
 
     Raises:
-        ValueError: A value is not finite, or the file cannot be written.
+        ValueError: A value is not finite, the waveform is not [C, T], the sample rate is no whole number, the name ends
+            otherwise than in .wav, or the file cannot be written.
     """
     import soundfile
 
+    if Path(path).suffix.lower() != ".wav":
+        raise ValueError(f"{path}: a WAV file is written; give a name that ends in .wav")
+    if waveform.ndim != 2 or not 1 <= len(waveform) <= MOST_CHANNELS:
+        raise ValueError(f"the waveform is {list(waveform.shape)}: give [channels, samples], of 1 to {MOST_CHANNELS}")
+    if not isinstance(sample_rate, int) or not 1 <= sample_rate < 2**31:
+        raise ValueError(f"sample_rate={sample_rate}: a whole number of Hz is wanted")
     samples, clipped = to_pcm(waveform)
     encoded = io.BytesIO()  # libsndfile hides the cause when a disk is full; Python's own write tells it
     soundfile.write(encoded, samples, sample_rate, subtype="PCM_16", format="WAV")

@@ -15,6 +15,8 @@ from audiodiff.starts import Start
 
 __all__ = ["Model"]
 
+ROUNDING = 1e-6  # of times that come in float32
+
 
 class Model(nn.Module):
     """Holds what a vocoder and a generator share: a denoiser, where and how to sample, and how to be saved.
@@ -108,6 +110,24 @@ class Model(nn.Module):
         from audiodiff import hub
 
         return hub.push(self, name, private)
+
+    def walked(self, steps: int | None, solver: Solver | None, times: Tensor | None, start: Start) -> Tensor:
+        """Returns the times that are walked: those that are given, or `grid`'s.
+
+        Raises:
+            TypeError: The solver or the start is something else, such as a name.
+            ValueError: Steps or times make no grid, or it begins elsewhere than the start.
+        """
+        for kind, given, example in ((Solver, solver, "solver_named('ddim')"), (Start, start, "PureNoise()")):
+            if not isinstance(given, kind | None):
+                raise TypeError(f"{given!r} is no {kind.__name__}: give one, such as {example}")
+        if times is None:
+            return explicit(self.grid(steps, start.time, solver))
+        times = explicit(times).clone()
+        if abs(float(times[0]) - start.time) > ROUNDING:
+            raise ValueError(f"times begin at {float(times[0]):g}, the start at {start.time:g}: make them equal")
+        times[0] = start.time
+        return times
 
     def grid(self, steps: int | None = None, start: float = 1.0, solver: Solver | None = None) -> Tensor:
         """Returns the times that `generate` walks by default, [steps + 1]: searched ones, else the solver's."""

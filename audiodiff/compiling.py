@@ -1,4 +1,4 @@
-"""Compiled code on disk, which one process at a time may make.
+"""Compiled code on disk, which one process at a time may make; who waits for it is told.
 
 Numba keeps what it compiled beside the sources. Two processes that compile a generalised ufunc at once leave files that
 call functions of each other's; from then on every process that uses them dies of a segmentation fault (its issues 4807
@@ -8,8 +8,10 @@ and 10128). librosa compiles such functions when it is first imported: two first
 import contextlib
 import functools
 import importlib
+import logging
 import os
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -19,7 +21,21 @@ from filelock import FileLock
 __all__ = ["librosa", "one_process_at_a_time"]
 
 SECONDS = 600  # for which another process is waited for
+PATIENCE = 4.0  # seconds after which it is said what takes so long; what is compiled already takes one or two
+log = logging.getLogger(__name__)
 COMPILED = ("util.utils", "core.audio", "core.pitch")  # parts of librosa that compile when imported, save `beat`
+
+
+@contextlib.contextmanager
+def told_if_slow(message: str) -> Iterator[None]:
+    """Logs a warning when a `with` block takes longer than a moment."""
+    timer = threading.Timer(PATIENCE, log.warning, [message])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @contextlib.contextmanager
@@ -28,9 +44,10 @@ def one_process_at_a_time() -> Iterator[None]:
     user = os.getuid() if hasattr(os, "getuid") else "user"
     lock = FileLock(Path(tempfile.gettempdir()) / f"audiodiff-{user}.lock", timeout=SECONDS)
     with contextlib.ExitStack() as held:
-        with contextlib.suppress(OSError):  # a time-out is one
-            held.enter_context(lock)
-        yield
+        with contextlib.suppress(OSError), told_if_slow("waiting for another process, which compiles"):
+            held.enter_context(lock)  # a time-out is an OSError
+        with told_if_slow("compiling for this machine, once: it takes up to a minute"):
+            yield
 
 
 @functools.cache

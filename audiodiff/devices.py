@@ -26,8 +26,10 @@ CHOICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bfloat16")
 
 
-def resolve(name: str = "auto") -> torch.device:
-    """Turns a choice into a device; "auto" takes CUDA, else Apple's MPS, else the CPU.
+def resolve(name: str | torch.device = "auto") -> torch.device:
+    """Turns a choice, or a device such as "cuda:1", into a device that is there.
+
+    "auto" takes CUDA, else Apple's MPS, else the CPU.
 
     Raises:
         ValueError: The device is unknown or not present.
@@ -36,12 +38,12 @@ def resolve(name: str = "auto") -> torch.device:
     'cpu'
     """
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name == "auto":
-        name = next(device for device, there in present.items() if there)
-    if name not in present:
+    name = next(device for device, there in present.items() if there) if name == "auto" else str(name)
+    kind, _, number = name.partition(":")
+    if kind not in present or not (number or "0").isdecimal():
         raise ValueError(f"unknown device {name!r}: choose one of {', '.join(CHOICES)}")
-    if not present[name]:
-        raise ValueError(f"device {name} is not present on this machine: use --device auto or --device cpu")
+    if not present[kind] or (kind == "cuda" and number and int(number) >= torch.cuda.device_count()):
+        raise ValueError(f"device {name} is not present on this machine: take auto or cpu")
     return torch.device(name)
 
 

@@ -19,6 +19,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from audiodiff import devices
 from audiodiff.audio import atomic_file
 from audiodiff.config import build
 from audiodiff.mel import MelSpec
@@ -80,11 +81,12 @@ def load(model: str | Path, device: str | torch.device = "cpu", weights: str = "
 
     Args:
         model: Shipped name, .safetensors, run folder, .ckpt, or hf://owner/name.
-        device: Where to put it.
+        device: Where to put it; any choice of `devices.resolve`.
         weights: "ema" for the averaged weights, "raw" for the last ones.
 
     Raises:
-        ValueError: The file is missing, of another kind, damaged, unsafe, or lacks these weights.
+        ValueError: The file is missing, of another kind, damaged, unsafe, or lacks these weights; or the device is not
+            there.
     """
     path = locate(model)
     if weights not in ("ema", "raw"):
@@ -102,7 +104,7 @@ def load(model: str | Path, device: str | torch.device = "cpu", weights: str = "
         ) from None
     info = header.get("info")
     built.config, built.info = header["config"], info if isinstance(info, dict) else {}
-    return built.eval().requires_grad_(False).to(device)
+    return built.eval().requires_grad_(False).to(devices.resolve(device))
 
 
 def save(

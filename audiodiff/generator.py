@@ -93,15 +93,15 @@ class Generator(Model):
             callback: Called after each step with its index and the diffused signal.
 
         Raises:
+            TypeError: The solver or the start is something else.
             ValueError: A number is below 1, the label is unknown, or the times make no grid.
         """
-        n_samples, start = self.n_samples if n_samples is None else n_samples, start or self.start
+        n_samples = self.n_samples if n_samples is None else n_samples
+        start = self.start if start is None else start
         if n_samples < 1 or batch < 1:
             raise ValueError(f"n_samples={n_samples}, batch={batch}: both must be at least 1")
         whole = -(-n_samples // self.hop_length) * self.hop_length
-        times = self.grid(steps, start.time, solver) if times is None else times
-        if float(times[0]) != start.time:
-            raise ValueError(f"times begin at {float(times[0]):g}, the start at {start.time:g}: make them equal")
+        times = self.walked(steps, solver, times, start)
         denoise = self.denoise(batch, label, guidance)
         field = NoiseField(range(seed, seed + batch))
         noise = field.draw(torch.empty(batch, 1, whole, device=self.device))

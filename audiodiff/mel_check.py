@@ -25,6 +25,7 @@ LEVEL = 1.75  # nepers, 15 dB: how far recordings lie from the training data in 
 LEAST = 0.25  # nepers: a band's own deviation from clip to clip is at least this
 STRANGE = 6.0  # D beyond which another convention is asked for; recordings of other speakers and rooms lie below 4
 CLEARER = 0.4  # by which the other's D must be smaller
+UNLIKE = 30.0  # D beyond which there is a doubt without another convention; sines, drums and noise lie below 22
 BEYOND_HZ = 60.0, 200.0  # how far below and above the outermost bands they still speak for others
 OUT_OF_RANGE = 200.0  # added to D in proportion to the share of values that the convention cannot give
 
@@ -111,11 +112,14 @@ class MelStatistics:
         out[:, ~known] = guessed
         return out
 
+    def level(self, logs: Tensor, known: Tensor) -> float:
+        """Returns how far natural-log band magnitudes, [F, M], lie above those of training on average, in nepers."""
+        return float((logs.mean(0) - self.mean)[known].mean())
+
     def distance(self, logs: Tensor, known: Tensor) -> float:
         """Returns D of natural-log band magnitudes, [F, M], over the bands that are known, [M] of bool."""
         mean, spread = _features(logs)
-        off = mean - self.mean
-        level = off[known].mean()
+        off, level = mean - self.mean, self.level(logs, known)
         shape = (off - level) / self.mean_std.clamp(min=LEAST)
         width = (spread - self.spread) / self.spread_std.clamp(min=LEAST)
         return float((shape[known].square().mean() + width[known].square().mean()) + (level / LEVEL) ** 2)
@@ -183,11 +187,29 @@ def doubt(mel: Tensor, claimed: MelSpec, statistics: MelStatistics, spec: MelSpe
         name = others[0][1]
         remedy = f"{name}: try --mel-preset {name}" if name else "the model's own: try without --mel-preset"
         return f"it looks like {remedy}"
-    return None
+    logs, known, _ = _read(mel, claimed, spec)
+    if distance < UNLIKE or not float(logs.std()):  # silence is like nothing else
+        return None
+    decibels = statistics.level(logs, known) * 20 / math.log(10)
+    return (
+        f"it looks like no convention that is known here, and lies {decibels:+.0f} dB from them: check the unit of its "
+        "logarithm and the scale of the samples behind it (full scale is 1), or describe it by --mel-spec"
+    )
 
 
 def _distance(mel: Tensor, convention: MelSpec, statistics: MelStatistics, spec: MelSpec) -> float:
     """D of a log-mel, [M, F], read as a convention."""
+    logs, known, impossible = _read(mel, convention, spec)
+    return statistics.distance(logs, known) + OUT_OF_RANGE * impossible
+
+
+def _read(mel: Tensor, convention: MelSpec, spec: MelSpec) -> tuple[Tensor, Tensor, float]:
+    """Reads a log-mel, [M, F], as a convention.
+
+    Returns:
+        Natural-log magnitudes of the model's bands, [F, M']; which of them are known, [M'] of bool; and the share of
+        values that the convention cannot give.
+    """
     values = mel.mT
     low, high = (
         convention.compress(torch.full((len(mel),), limit)) for limit in (convention.floor, convention.ceiling or 1e6)
@@ -201,7 +223,7 @@ def _distance(mel: Tensor, convention: MelSpec, statistics: MelStatistics, spec:
     known = heard if heard.sum() >= across.known.sum() / 4 else across.known
     logs = convention.log_magnitudes(values).clamp(-30.0, 30.0)  # a wrong reading gives any power of ten
     logs = (across.between(logs - across.weights[0]) + across.weights[1]).clamp(min=math.log(spec.floor) / spec.power)
-    return statistics.distance(logs, known) + OUT_OF_RANGE * impossible
+    return logs, known, impossible
 
 
 class _Bands:

@@ -101,7 +101,8 @@ class Conversion:
         source, target, told = self.source, self.target, []
         if not self.exact:
             changed = [name for name in ANALYSIS if getattr(source, name) != getattr(target, name)]
-            told.append(f"{', '.join(changed)} differ: converted by way of a waveform")
+            differ = "differs" if len(changed) == 1 else "differ"
+            told.append(f"{', '.join(changed)} {differ}: converted by way of a waveform")
             if source.f_max < target.f_max:
                 told.append(f"nothing is known from {source.f_max:g} to {target.f_max:g} Hz")
             if source.f_max > target.f_max:

@@ -17,7 +17,7 @@ from audiodiff.stft import hann, stft
 from audiodiff.voicing import periodicity_rmse, voicing_f1
 from audiodiff.words import word_error_rate
 
-__all__ = ["MEASURES", "log_mel_l1", "log_spectral_distance_db", "multi_resolution_stft", "score"]
+__all__ = ["MEASURES", "UNITS", "log_mel_l1", "log_spectral_distance_db", "multi_resolution_stft", "score"]
 
 SILENCE_DB = -120.0
 
@@ -139,6 +139,22 @@ MEASURES: dict[str, tuple[Callable[[Tensor, Tensor, int], float], str]] = {
     "wer": (word_error_rate, "pocketsphinx"),
 }
 """Names, measures, and the package that each needs."""
+
+UNITS = {
+    "log_mel_l1": "nepers; equal: 0",
+    "lsd_db": "dB; equal: 0",
+    "mr_stft": "equal: 0",
+    "mcd_db": "dB; equal: 0",
+    "periodicity_rmse": "of 0 to 1; equal: 0",
+    "voicing_f1": "of 0 to 1; equal: 1",
+    "tonal_db": "dB of tones that were not there; equal: 0",
+    "silence_dbfs": "dB of full scale, where the recording is silent",
+    "pesq_wb": "of 1 to 4.64; equal: 4.64",
+    "stoi": "of 0 to 1; equal: 1",
+    "dnsmos_p808": "of 1 to 5, of the test alone; more is better",
+    "wer": "share of words misheard; equal: 0",
+}
+"""What the numbers are, and those of equal sounds."""
 
 
 def score(reference: Tensor, test: Tensor, sample_rate: int, names: Collection[str] | None = None) -> dict[str, float]:

@@ -17,7 +17,6 @@ from audiodiff.denoisers import Denoise, Denoiser, Refined
 from audiodiff.mel import LogMel, MelSpec
 from audiodiff.noise import NoiseField
 from audiodiff.priors import Prior
-from audiodiff.schedules import explicit
 from audiodiff.solvers import Solver, sample
 from audiodiff.solvers.base import Callback
 from audiodiff.starts import PureNoise, Start
@@ -104,6 +103,7 @@ class Vocoder(Model):
             callback: Called after each step with its index and the diffused signal; of a chunk, if there are chunks.
 
         Raises:
+            TypeError: The mel, the solver or the start is something else.
             ValueError: The mel has the wrong shape or is not finite, steps or times make no grid, or what is known
                 concerns the whole sound, and chunks are asked for.
         """
@@ -172,16 +172,10 @@ class Vocoder(Model):
         seed: int = 0,
         callback: Callback | None = None,
     ) -> Sampling:
-        """Fills in what is left open.
-
-        Raises:
-            ValueError: Steps or times make no grid, or it begins elsewhere than the start.
-        """
-        times = self.grid(steps, (start or self.start).time, solver) if times is None else times
-        start = start or self.start_of(len(times) - 1)
-        if float(times[0]) != start.time:
-            raise ValueError(f"times begin at {float(times[0]):g}, the start at {start.time:g}: make them equal")
-        return Sampling(start, solver or self.solver, explicit(times), seed, callback)
+        """Fills in what is left open; raises what `walked` raises."""
+        times = self.walked(steps, solver, times, self.start if start is None else start)
+        start = self.start_of(len(times) - 1) if start is None else start
+        return Sampling(start, solver or self.solver, times, seed, callback)
 
     def begin(self, mel: Tensor, start: Start, noise: NoiseField) -> Tensor:
         """Makes the signal from which sampling starts, [B, 1, F hop], in the diffused space."""
@@ -209,9 +203,12 @@ class Vocoder(Model):
             whole: Whether it must be long enough to be a sound of its own.
 
         Raises:
-            ValueError: The mel has the wrong shape, is too short, or is not finite.
+            TypeError: The mel is no tensor.
+            ValueError: It has the wrong shape, is too short, or is not finite.
         """
         spec = convention or self.mel
+        if not isinstance(mel, Tensor):
+            raise TypeError(f"the mel is a {type(mel).__name__}: give a tensor, as by torch.from_numpy")
         if mel.ndim != 3 or mel.shape[1] != spec.n_mels:
             shape = list(mel.shape[1:] if mel.ndim == 3 else mel.shape)
             swapped = mel.ndim == 3 and mel.shape[2] == spec.n_mels

@@ -11,11 +11,12 @@ import torch
 
 from audiodiff import devices, files
 from audiodiff.model import Model
+from audiodiff.schedules.grids import MOST_STEPS
 
 __all__ = ["LARGEST_COUNT", "OWN", "Origin", "is_int", "is_interval", "is_number", "origin_of"]
 
 OWN = "own"  # the solver that a model brings along and no name is known of
-LARGEST_COUNT = 10_000  # of steps, iterations, threads: more is a typing error or an attempt to keep the machine busy
+LARGEST_COUNT = MOST_STEPS  # of iterations and threads, too
 
 
 @dataclasses.dataclass(frozen=True)

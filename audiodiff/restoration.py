@@ -168,6 +168,10 @@ def _beyond_cutoff(vocoder: Vocoder, x: Tensor, cutoff: float) -> tuple[Measurem
     statistics = MelStatistics.from_dict(vocoder.info.get("mel_statistics"), spec.n_mels)
     if statistics is None or statistics.covariance is None:
         raise ValueError("this model does not know how its bands belong together: train it anew, or take speech-16k")
+    if cutoff >= spec.sample_rate / 2:
+        raise ValueError(
+            f"cutoff={cutoff:g} Hz: a recording at {spec.sample_rate} Hz ends at {spec.sample_rate // 2} Hz"
+        )
     known = BandLimited(x, SLOPE * cutoff, spec.sample_rate)
     mel = vocoder.spectrogram(x)[..., : x.shape[-1] // spec.hop_length]
     lower = band_centres(spec) < SLOPE * cutoff

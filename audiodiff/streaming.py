@@ -2,7 +2,8 @@
 
     mel ─► start ─► step ─► … ─► step ─► landing ─► waveform
 
-Each stage is what `Vocoder.generate` does to a whole mel, done to overlapping windows (`streams.overlapped`). Noise
+Each stage is what `Vocoder.generate` does to a whole mel, done to overlapping windows (`streams.overlapped`): what
+`solvers.sample` takes one after the other, step by step, is here a row of stages, each of which may be ahead. Noise
 depends on its position (`noise.NoiseField`), so nothing tells where the windows fall.
 """
 

@@ -129,8 +129,9 @@ def test_write_says_when_the_folder_cannot_be_written(tmp_path, monkeypatch):
 def test_write_refuses_a_missing_folder_and_a_folder_in_place_of_a_file(tmp_path):
     with pytest.raises(ValueError, match=r"the folder .*missing does not exist; create it first"):
         audio.write(tmp_path / "missing" / "a.wav", ramp(), 16000)
+    (tmp_path / "folder.wav").mkdir()
     with pytest.raises(ValueError, match="is a folder; give a file name"):
-        audio.write(tmp_path, ramp(), 16000)
+        audio.write(tmp_path / "folder.wav", ramp(), 16000)
 
 
 def test_read_takes_every_pcm_depth_to_the_same_values(tmp_path):
@@ -143,6 +144,22 @@ def test_read_takes_every_pcm_depth_to_the_same_values(tmp_path):
     assert torch.allclose(read["PCM_24"], read["FLOAT"], atol=2**-23)
     assert torch.allclose(read["PCM_32"], read["FLOAT"], atol=2**-24)
     assert not torch.equal(read["PCM_16"], read["PCM_24"])
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "rate", "message"),
+    [
+        ("out.mp3", (1, 9), 16000, "ends in .wav"),
+        ("out.wav", (9,), 16000, r"\[channels, samples\]"),
+        ("out.wav", (2000, 9), 16000, "of 1 to 1024"),
+        ("out.wav", (1, 9), 0, "whole number of Hz"),
+        ("out.wav", (1, 9), 16000.5, "whole number of Hz"),
+    ],
+)
+def test_write_refuses_what_is_no_wav_file(tmp_path, name, shape, rate, message):
+    with pytest.raises(ValueError, match=message):
+        audio.write(tmp_path / name, torch.zeros(shape), rate)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(("suffix", "tolerance"), [("flac", 2**-15), ("aiff", 2**-15), ("ogg", 0.05), ("mp3", 0.05)])

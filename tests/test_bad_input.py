@@ -74,9 +74,10 @@ def refused(place, capsys):
         ("resynth speech.wav new.wav --solver euler", ["'euler'", "ddim", "dpmpp-2m"]),
         ("resynth speech.wav new.wav --start silence", ["'silence'", "noise", "griffin-lim"]),
         ("resynth speech.wav new.wav --seed -1", ["seed=-1", "from 0"]),
-        ("resynth speech.wav new.wav --chunk-seconds 0", ["--chunk-seconds 0", "positive"]),
-        ("resynth speech.wav new.wav --chunk-seconds inf", ["--chunk-seconds inf", "positive"]),
-        ("resynth speech.wav new.wav --chunk-seconds nan", ["--chunk-seconds nan", "positive"]),
+        ("resynth speech.wav new.wav --chunk-seconds 0", ["--chunk-seconds 0", "above 0"]),
+        ("resynth speech.wav new.wav --chunk-seconds inf", ["--chunk-seconds inf", "above 0"]),
+        ("resynth speech.wav new.wav --chunk-seconds nan", ["--chunk-seconds nan", "above 0"]),
+        ("resynth speech.wav new.wav --chunk-seconds 1e300", ["--chunk-seconds 1e+300", "up to 86400"]),
         ("resynth speech.wav new.wav --device tpu", ["'tpu'", "auto", "cpu"]),
         ("resynth speech.wav new.wav --weights best", ["'best'", "ema", "raw"]),
         ("resynth speech.wav new.wav --weights raw", ["averaged", "--weights raw"]),
@@ -91,7 +92,7 @@ def test_wrong_options_are_refused(refused, line, words):
 
 def test_device_that_is_absent_is_refused(refused, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    refused("resynth speech.wav new.wav --device cuda", "cuda", "not present", "--device cpu")
+    refused("resynth speech.wav new.wav --device cuda", "cuda", "not present", "take auto or cpu")
 
 
 @pytest.mark.parametrize(

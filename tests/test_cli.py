@@ -15,7 +15,7 @@ import torch
 from conftest import tiny_vocoder, voiced
 
 import audiodiff
-from audiodiff import audio, devices, files, recipes
+from audiodiff import audio, devices, files, metrics, recipes
 from audiodiff.cli import COMMANDS, main
 from audiodiff.model import Vocoder
 from audiodiff.resynthesis import resynthesise
@@ -292,7 +292,9 @@ def test_score_of_a_file_with_itself_is_perfect_and_of_another_is_not(cli, tmp_p
     cli("resynth", speech, tmp_path / "out.wav")
     other = json.loads(cli("score", speech, tmp_path / "out.wav", "--json")[1])
     assert other["lsd_db"] > 1
-    table = dict(line.split() for line in cli("score", speech, tmp_path / "out.wav")[1].splitlines())
+    lines = cli("score", speech, tmp_path / "out.wav")[1].splitlines()
+    table = dict(line.split()[:2] for line in lines)
+    assert all(line.endswith(metrics.UNITS[line.split()[0]]) for line in lines)
     assert float(table["lsd_db"]) == pytest.approx(other["lsd_db"], abs=5e-4)  # three decimals
 
 

@@ -5,10 +5,12 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from audiodiff import compiling
 
@@ -29,6 +31,25 @@ def test_librosa_is_not_imported_while_another_process_holds_the_lock(tmp_path):
         released.write_text("released")
     assert asking.communicate(timeout=120)[0] == "released\n"  # an earlier one would not have found the file
     assert asking.returncode == 0
+
+
+def test_who_waits_is_told_what_for(monkeypatch, caplog):
+    monkeypatch.setattr(compiling, "PATIENCE", 0.05)
+    with compiling.one_process_at_a_time():
+        time.sleep(0.3)
+    assert caplog.messages == ["compiling for this machine, once: it takes up to a minute"]
+    caplog.clear()
+    lock = FileLock(Path(tempfile.gettempdir()) / f"audiodiff-{os.getuid()}.lock", thread_local=False)
+    lock.acquire()
+    threading.Timer(0.3, lock.release).start()
+    with compiling.one_process_at_a_time():
+        pass
+    assert caplog.messages == ["waiting for another process, which compiles"]
+    caplog.clear()
+    monkeypatch.setattr(compiling, "PATIENCE", 30.0)
+    with compiling.one_process_at_a_time():
+        pass
+    assert not caplog.messages
 
 
 def test_without_a_place_for_the_lock_nobody_waits_and_nothing_fails(monkeypatch, tmp_path):

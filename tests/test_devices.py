@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from audiodiff import devices
+from audiodiff.model import Vocoder
 
 
 def machine(monkeypatch, cuda=False, mps=False):
@@ -20,16 +21,23 @@ def test_auto_takes_the_best_device_there_is(monkeypatch, cuda, mps, best):
     assert devices.resolve("cpu").type == "cpu"
 
 
+@pytest.mark.parametrize("name", ["cuda", "mps", "cuda:1", torch.device("cuda")])
+def test_model_is_not_loaded_onto_what_is_not_there(monkeypatch, name):
+    machine(monkeypatch)
+    with pytest.raises(ValueError, match="is not present on this machine"):
+        Vocoder.load("speech-16k", name)
+
+
 @pytest.mark.parametrize("name", ["cuda", "mps"])
 def test_device_must_be_present(monkeypatch, name):
     machine(monkeypatch)
-    with pytest.raises(ValueError, match=f"device {name} is not present on this machine: use --device auto"):
+    with pytest.raises(ValueError, match=f"device {name} is not present on this machine: take auto or cpu"):
         devices.resolve(name)
     machine(monkeypatch, cuda=True, mps=True)
     assert devices.resolve(name).type == name
 
 
-@pytest.mark.parametrize("name", ["tpu", "", "CPU", "cuda:0"])
+@pytest.mark.parametrize("name", ["tpu", "", "CPU", "cuda:x", "cpu:0:1"])
 def test_device_must_be_known(name):
     with pytest.raises(ValueError, match="choose one of auto, cpu, cuda, mps"):
         devices.resolve(name)

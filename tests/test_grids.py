@@ -94,9 +94,9 @@ def test_schedule_grids_refuse_explicit_times_that_are_no_grid(times):
 
 
 @every_grid
-@pytest.mark.parametrize("steps", [0, -3])
-def test_schedule_grids_refuse_no_steps(grid, steps):
-    with pytest.raises(ValueError, match=rf"steps={steps}.*at least 1"):
+@pytest.mark.parametrize("steps", [0, -3, 1.5, 10**6])
+def test_schedule_grids_refuse_no_steps_parts_of_one_and_too_many(grid, steps):
+    with pytest.raises(ValueError, match=rf"steps={steps}.*whole number from 1 to"):
         GRIDS[grid](CosineVP(), steps, 1.0)
 
 

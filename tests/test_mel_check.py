@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import math
+import re
 from pathlib import Path
 
 import pytest
@@ -88,6 +90,24 @@ def test_quiet_and_loud_recordings_pass():
     for path, gain in itertools.product(VOICES, (0.05, 0.3, 2.0)):
         waveform, _ = audio.read(path, 16000)
         assert doubt(LogMel(vocoder.mel)(gain * waveform[None])[0], vocoder.mel, statistics, vocoder.mel) is None
+
+
+def test_mel_in_other_units_is_doubted_and_music_is_not():
+    vocoder = Vocoder.load("speech-16k")
+    statistics = MelStatistics.from_dict(vocoder.info["mel_statistics"], 80)
+    waveform, _ = audio.read(VOICES[0], 16000)
+    own = LogMel(vocoder.mel)(waveform[None])[0]
+    told = {name: doubt(m, vocoder.mel, statistics, vocoder.mel) for name, m in unlike(own).items()}
+    assert all("no convention that is known here" in verdict for verdict in told.values()), told
+    assert re.search(r"lies \+(9|10)\d dB", told["samples of 16 bits"])
+    time = torch.arange(48000) / 16000
+    for sound in (torch.zeros(48000), (2 * torch.pi * 440 * time).sin(), 0.1 * torch.randn(48000)):
+        assert doubt(LogMel(vocoder.mel)(sound[None, None])[0], vocoder.mel, statistics, vocoder.mel) is None
+
+
+def unlike(mel):
+    """Log-mels in units that no convention has."""
+    return {"decibels": mel * 20 / math.log(10), "squares": 2 * mel, "samples of 16 bits": mel + math.log(32768)}
 
 
 def test_square_mel_with_swapped_axes_is_noticed(mels):

@@ -195,3 +195,7 @@ def test_word_error_rate_hears_no_difference_between_equals(waveform):
 
     found = word_error_rate(waveform[0], waveform[0], RATE)
     assert found == 0 or math.isnan(found)  # it may not understand a word of it
+
+
+def test_every_measure_says_what_its_number_is():
+    assert metrics.UNITS.keys() == metrics.MEASURES.keys()

@@ -399,9 +399,42 @@ def test_generator_scales_what_it_makes_by_its_prior(generator, monkeypatch):
     assert torch.allclose(generator.generate(640), 3 * plain, rtol=1e-4, atol=1e-6)  # float32
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"solver": "ddim"}, "is no Solver: give one"),
+        ({"start": "mel"}, "is no Start: give one"),
+        ({"steps": 1.5}, "whole number from 1 to"),
+        ({"steps": 10**6}, "whole number from 1 to"),
+        ({"times": torch.linspace(1, 0, 20_000)}, "up to 10000 steps"),
+    ],
+)
+def test_both_models_tell_what_they_want_instead_of_another_kind_of_value(vocoder, generator, mel, wrong, message):
+    for make in (lambda: vocoder.generate(mel, **wrong), lambda: generator.generate(64, **wrong)):
+        with pytest.raises((TypeError, ValueError), match=message):
+            make()
+
+
+@pytest.mark.parametrize("wrong", [None, [[0.0]]])
+def test_generate_wants_a_tensor_for_a_mel(vocoder, mel, wrong):
+    with pytest.raises(TypeError, match="give a tensor"):
+        vocoder.generate(wrong)
+    with pytest.raises(TypeError, match="the mel is a ndarray"):
+        vocoder.generate(mel.numpy())
+
+
+def test_times_in_single_precision_are_those_in_double(vocoder, mel):
+    start = GriffinLim(vocoder.mel, time=0.3, n_iter=1)
+    times = torch.tensor([0.3, 0.1, 0.0], dtype=torch.float64)
+    sounds = [vocoder.generate(mel, times=grid, start=start) for grid in (times, times.float())]
+    assert torch.allclose(*sounds, atol=1e-4)
+    with pytest.raises(ValueError, match="make them equal"):
+        vocoder.generate(mel, times=times + 1e-3 * (times > 0), start=start)
+
+
 @pytest.mark.parametrize("wrong", [{"n_samples": 0}, {"n_samples": 64, "batch": 0}, {"n_samples": 64, "steps": 0}])
 def test_generator_refuses_nothing(generator, wrong):
-    with pytest.raises(ValueError, match="at least 1"):
+    with pytest.raises(ValueError, match=r"at least 1|from 1 to"):
         generator.generate(**wrong)
 
 

@@ -85,6 +85,13 @@ def test_pipe_warns_of_a_mel_of_another_width(piped, mel, vocoder):
     assert piped(b"")[0] == 2
 
 
+@pytest.mark.parametrize("header", [b"\x93NUMPY\x01\x00", b"PK\x03\x04", b"RIFF"])
+def test_pipe_knows_a_file_by_its_header(piped, mel, header):
+    status, samples, said = piped(header + raw(mel))
+    assert (status, len(samples)) == (2, 0)
+    assert "is a file with a header" in said
+
+
 @pytest.mark.parametrize(
     "arguments",
     [["-", "out.wav"], ["--raw", "-", "out.wav"], ["--raw", "mel.npy", "-"], ["-", "-"]],

@@ -163,6 +163,7 @@ BAD = {
     "no such task": (["--task", "gab"], "did you mean gap?"),
     "limit below 0": (["--task", "declip", "--limit", "-1"], "above 0"),
     "nothing left": (["--task", "bandwidth", "--cutoff", "0"], "above 0"),
+    "nothing above": (["--task", "bandwidth", "--cutoff", "1e9"], "ends at 8000 Hz"),
 }
 
 

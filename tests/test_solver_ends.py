@@ -1,10 +1,12 @@
 """Every path with every prediction and every solver, from one step to fifty, in the dtypes of networks."""
 
+import re
+
 import pytest
 import torch
 from torch import nn
 
-from audiodiff.config import choices, choose
+from audiodiff.config import choices, choose, shipped_path
 from audiodiff.denoisers import Data, Denoiser, Flow, Noise, Velocity, scales
 from audiodiff.schedules import even_times
 from audiodiff.solvers import sample, solver_named, solver_names
@@ -45,3 +47,12 @@ def test_solver_prediction_and_schedule_stay_finite_together(path, prediction, d
 def test_prediction_of_eps_is_refused_on_a_path_that_ends_in_noise_alone():
     with pytest.raises(ValueError, match=r"zero SNR.*predict Data, Velocity or Flow"):
         Denoiser(Smooth(), Noise(), choose("schedule", "zero-terminal"))
+
+
+def test_solver_of_the_guide_stays_finite_from_zero_snr():
+    page = (shipped_path("demos/app.py").parent / "docs/pages/guides/solver.md").read_text(encoding="utf-8")
+    made = {}
+    exec(re.findall(r"^```python\n(.*?)^```", page, flags=re.DOTALL | re.MULTILINE)[0], made)
+    schedule, noise = choose("schedule", "zero-terminal"), torch.randn(1, 1, 8)
+    end = sample(Denoiser(Smooth(), Velocity(), schedule), made["AdamsBashforth"](), noise, even_times(5))
+    assert bool(end.isfinite().all())

@@ -5,7 +5,6 @@ import contextlib
 import difflib
 import json
 import logging
-import math
 import os
 import re
 import sys
@@ -15,8 +14,6 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from torch import Tensor
-
     from audiodiff.base_model import Model
     from audiodiff.mel import MelSpec
     from audiodiff.model import Vocoder
@@ -25,6 +22,7 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound="Model")
 
 LARGEST_SPEC = 1_000_000  # characters
+LONGEST_CHUNK = 86_400  # seconds
 INTERRUPTED, BROKEN_PIPE = 130, 141  # 128 + the number of the signal, as a shell reports it
 
 
@@ -214,8 +212,8 @@ def recipe_of(command: str, vocoder: "Vocoder", options: argparse.Namespace) -> 
 
     seconds, frames = options.chunk_seconds, None
     if seconds is not None:
-        if not 0 < seconds < math.inf:
-            raise ValueError(f"--chunk-seconds {seconds:g}: a positive number of seconds is wanted")
+        if not 0 < seconds <= LONGEST_CHUNK:
+            raise ValueError(f"--chunk-seconds {seconds:g}: a number above 0 and up to {LONGEST_CHUNK} is wanted")
         frames = max(1, round(seconds * vocoder.sample_rate / vocoder.hop_length))
     return recipes.recipe(
         command,
@@ -240,16 +238,6 @@ def check_picture(path: "Path | str", force: bool) -> None:
         raise ValueError(f"{path}: a .png file is written; give a name that ends in .png")
     if Path(path).exists() and not force:
         raise ValueError(f"{path}: exists; give -f to overwrite, or another name")
-
-
-def lowered(waveform: "Tensor", path: "Path") -> "Tensor":
-    """Lowers a sound whose peaks lie above full scale, so that nothing is clipped, and says so."""
-    from audiodiff import audio
-
-    waveform, down = audio.lowered(waveform)
-    if down:
-        say(f"{path}: lowered by {down:.1f} dB, so that its peaks fit")
-    return waveform
 
 
 def signature(trouble: bool = False) -> str:

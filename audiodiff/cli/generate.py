@@ -63,7 +63,7 @@ def make_sounds(
     jobs: Sequence[tuple["Generation", Path]], generator: "Generator", source: str | None, as_json: bool
 ) -> int:
     """Follows recipes, writes sounds with their sidecars, and tells how it went."""
-    from audiodiff import generation, sidecar
+    from audiodiff import audio, generation, sidecar
     from audiodiff.cli.paths import Job, Plan
     from audiodiff.cli.report import Made, work
     from audiodiff.resynthesis import CallCounter, Resynthesis
@@ -74,9 +74,10 @@ def make_sounds(
         recipe = recipes[job.output]
         with CallCounter(generator.denoiser.network) as calls:
             waveform = generation.follow(generator, recipe, source)
-        sound = Resynthesis(common.lowered(waveform, job.output), calls.count)
+        waveform, down = audio.lowered(waveform)
+        sound = Resynthesis(waveform, calls.count)
         clipped = sidecar.write(job.output, sound, recipe, source, generator.sample_rate)
-        return Made(waveform.shape[-1] / generator.sample_rate, calls.count, clipped)
+        return Made(waveform.shape[-1] / generator.sample_rate, calls.count, clipped, down)
 
     made = Plan([Job(Path(source or path), path) for _, path in jobs], None, len(jobs) > 1)
     return work(made, do, generator.device, as_json)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 AT_ONCE = 2**16  # bytes
+FILES = (b"\x93NUMPY", b"PK\x03\x04", b"RIFF")  # how .npy, .pt and .wav begin
 
 
 def run(options: argparse.Namespace) -> int:
@@ -71,13 +72,20 @@ class Frames:
         self.left = b""
 
     def __iter__(self) -> "Iterator[Tensor]":
-        """Yields what arrives, [1, n_mels, any], as soon as whole frames have."""
+        """Yields what arrives, [1, n_mels, any], as soon as whole frames have.
+
+        Raises:
+            ValueError: It begins as a file does.
+        """
         import numpy as np
         import torch
 
-        size = 4 * self.n_mels
+        size, begun = 4 * self.n_mels, False
         while arrived := self.stream.read1(AT_ONCE):  # type: ignore[attr-defined]
             held = self.left + arrived
+            if not begun and held.startswith(FILES):
+                raise ValueError("standard input is a file with a header, and raw frames are wanted: give it by name")
+            begun = True
             whole = len(held) // size * size
             self.left = held[whole:]
             if whole:

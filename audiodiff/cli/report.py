@@ -29,11 +29,13 @@ class Made:
         seconds: Of audio.
         network_calls: Per channel.
         clipped: Samples that were clamped.
+        lowered: dB by which the sound was lowered, so that its peaks fit.
     """
 
     seconds: float
     network_calls: int = 0
     clipped: int = 0
+    lowered: float = 0.0
 
 
 def work(plan: Plan, do: Callable[[Job], Made], device: "torch.device", as_json: bool) -> int:
@@ -108,6 +110,7 @@ def attempt(do: Callable[[Job], Made], job: Job, go_on: bool) -> dict[str, Any]:
         "times_real_time": made.seconds / elapsed,
         "network_calls": made.network_calls,
         "clipped_samples": made.clipped,
+        "lowered_db": made.lowered,
     }
 
 
@@ -118,6 +121,9 @@ def _tell(results: list[dict[str, Any]], memory: float | None) -> int:
         say(result["error"])
     if bad:
         say(f"{len(bad)} of {len(results)} files failed")
+    if down := [r["lowered_db"] for r in good if r["lowered_db"]]:
+        many = f"{len(down)} of {len(good)} sounds were " if len(good) > 1 else ""
+        say(f"{many}lowered by {'up to ' if len(down) > 1 else ''}{max(down):.1f} dB, so that all peaks fit")
     if good:
         print(summary(good, memory), file=sys.stderr)
     return len(bad)

@@ -65,9 +65,8 @@ def make_mended(how: "Repair", jobs: Plan, vocoder: "Vocoder", as_json: bool) ->
 
     def do(job: Job) -> Made:
         waveform, _ = audio.read(job.input, vocoder.sample_rate)
-        mended = mend(vocoder, waveform, how)
-        sound = Resynthesis(common.lowered(mended, job.output), 1)
-        clipped = sidecar.write(job.output, sound, how, job.input, vocoder.sample_rate)
-        return Made(waveform.shape[-1] / vocoder.sample_rate, 1, clipped)
+        mended, down = audio.lowered(mend(vocoder, waveform, how))
+        clipped = sidecar.write(job.output, Resynthesis(mended, 1), how, job.input, vocoder.sample_rate)
+        return Made(waveform.shape[-1] / vocoder.sample_rate, 1, clipped, down)
 
     return work(jobs, do, vocoder.device, as_json)

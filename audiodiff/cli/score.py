@@ -29,7 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Reads both, measures, and prints a table or JSON."""
-    from audiodiff import audio
+    from audiodiff import audio, metrics
 
     if options.plot:
         common.check_picture(options.plot, options.force)
@@ -53,7 +53,8 @@ def run(options: argparse.Namespace) -> int:
         files = {"reference": options.reference, "test": options.test, "sample_rate": lower}
         print(json.dumps(files | measures, indent=2))
     else:
-        print("\n".join(f"{name:<14}{'-' if value is None else f'{value:.3f}':>9}" for name, value in measures.items()))
+        for name, value in measures.items():
+            print(f"{name:<18}{'-' if value is None else f'{value:.3f}':>8}  {metrics.UNITS[name]}")
     return 0
 
 

@@ -8,7 +8,8 @@ Beside each OUT.wav lies OUT.wav.json, which says how it was made.
 With --workers N a large folder is shared out, on one machine or several; run again, it goes on from what is whole.
 
 With --raw - - mel frames come from standard input as 32-bit little-endian floats, band after band and frame after
-frame, and their sound goes to standard output as 16-bit little-endian samples while more are coming.
+frame, and their sound goes to standard output as 16-bit little-endian samples while more are coming. An array of
+[bands, frames] is such a stream once transposed: mel.T.astype("<f4").tobytes().
 """
 
 import argparse
@@ -17,7 +18,8 @@ from audiodiff.cli import common, pipe
 from audiodiff.cli.paths import Kinds
 from audiodiff.cli.resynth import make_sounds
 
-EXAMPLE = "audiodiff vocode mel.npy out.wav --mel-preset hifigan"
+EXAMPLE = """audiodiff vocode mel.npy out.wav --mel-preset hifigan
+  my-tts | audiodiff vocode --raw - - | aplay -f S16_LE -r 16000"""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
