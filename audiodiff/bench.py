@@ -30,6 +30,7 @@ __all__ = [
     "System",
     "floors_of",
     "front",
+    "fronts_of",
     "markdown",
     "measure",
     "missing_measures",
@@ -37,8 +38,9 @@ __all__ = [
     "systems_of",
 ]
 
-QUALITY = ("pesq_wb", "stoi", "log_mel_l1", "mr_stft")
-HIGHER = ("pesq_wb", "stoi")  # of which more is better
+QUALITY = ("pesq_wb", "stoi", "dnsmos_p808", "log_mel_l1", "mr_stft")
+HIGHER = ("pesq_wb", "stoi", "dnsmos_p808")  # of which more is better
+JUDGES = ("pesq_wb", "dnsmos_p808")  # nearness to the recording, and naturalness: they do not agree
 
 
 class Clip(NamedTuple):
@@ -143,6 +145,17 @@ def quality_of(row: dict[str, Any], measure: str) -> float | None:
     return None if value is None else value if measure in HIGHER else -value
 
 
+def fronts_of(rows: Sequence[dict[str, Any]]) -> dict[str, list[bool]]:
+    """Says for each judge of quality which rows nothing beats; where no judge is at hand, for the first measure."""
+    known = [name for name in QUALITY if any(name in row["quality"] for row in rows)]
+    found = {}
+    for judge in [name for name in known if name in JUDGES] or known[:1]:
+        qualities = [quality_of(row, judge) for row in rows]
+        points = [None if q is None else (row["x_real_time"][0], q) for row, q in zip(rows, qualities, strict=True)]
+        found[judge] = front(points)
+    return found
+
+
 def markdown(table: dict[str, Any]) -> str:
     """Formats what the command wrote: the systems, what is not there, and the machine."""
     rows = table["rows"]
@@ -167,7 +180,7 @@ def _cells(row: dict[str, Any], measures: Sequence[str], peaks: dict[str, float]
         f"{row['samples_per_second'][0]:.3g}",
         f"{work['gflops']:.3g}" if work else "–",
         f"{work['gflops'] / peaks[row['precision']]:.0%}" if work else "–",
-        "●" if row["front"] else "",
+        ", ".join(row["front"]),
     ]
 
 
@@ -176,7 +189,7 @@ def _notes(table: dict[str, Any]) -> list[str]:
     peaks = ", ".join(f"{name} {peak:.0f}" for name, peak in table["peak_gflops"].items())
     notes = [
         "weights, GFLOP/s and their share of the machine's peak are those of the network alone (products and "
-        "convolutions); ● nothing here is at least as fast and as good, by the first measure",
+        "convolutions); front: by this measure nothing here is at least as fast and as good",
         f"{table['clips']} clips, {table['seconds']:.1f} s in all, list {table['clips_sha256']}; {table['repeats']} "
         "repetitions, median (quartiles)",
         f"{told['processor']}, {told['cores']} cores, {told['threads']} threads; Python {told['python']}, torch "

@@ -91,23 +91,37 @@ def comparison(sounds: Sequence[tuple[str, Tensor, int]], path: str | Path) -> N
         figure.savefig(file, format="png", dpi=100)
 
 
-def pareto(points: Sequence[tuple[str, float, float, bool]], label: str, path: str | Path) -> None:
-    """Draws name, × real time, quality, and whether nothing beats it in both; those that nothing beats are joined."""
+def pareto(
+    names: Sequence[str],
+    speeds: Sequence[float],
+    panels: Mapping[str, Sequence[tuple[float | None, bool]]],
+    path: str | Path,
+) -> None:
+    """Draws quality against × real time, a panel for each measure; what nothing beats in both is joined.
+
+    Args:
+        names, speeds: Of the systems.
+        panels: By measure, each system's quality, none where it was not judged, and whether nothing beats it.
+        path: The picture.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 5), layout="constrained")
+    figure = Figure(figsize=(10, 0.5 + 4.5 * len(panels)), layout="constrained")
     FigureCanvasAgg(figure)
-    axis = figure.subplots()
-    best = sorted((speed, quality) for _, speed, quality, front in points if front)
-    axis.plot([speed for speed, _ in best], [quality for _, quality in best], color="0.7", zorder=1)
-    for number, (name, speed, quality, front) in enumerate(points, 1):
-        colour = "C0" if front else "0.6"
-        axis.scatter(speed, quality, color=colour, zorder=2, label=f"{number}  {name}")
-        above = 5 if number % 2 else -12  # neighbours on one height do not cover each other's numbers
-        axis.annotate(str(number), (speed, quality), xytext=(2, above), textcoords="offset points", fontsize=8)
+    axes = figure.subplots(len(panels), squeeze=False)[:, 0]
+    for axis, (measure, judged) in zip(axes, panels.items(), strict=True):
+        best = sorted((s, q) for s, (q, front) in zip(speeds, judged, strict=True) if front)
+        axis.plot([speed for speed, _ in best], [quality for _, quality in best], color="0.7", zorder=1)
+        for number, (name, speed, (quality, front)) in enumerate(zip(names, speeds, judged, strict=True), 1):
+            if quality is None:
+                continue
+            label = f"{number}  {name}" if axis is axes[0] else None
+            axis.scatter(speed, quality, color="C0" if front else "0.6", zorder=2, label=label)
+            above = 5 if number % 2 else -12  # neighbours on one height do not cover each other's numbers
+            axis.annotate(str(number), (speed, quality), xytext=(2, above), textcoords="offset points", fontsize=8)
+        axis.set(xscale="log", xlabel="× real time", ylabel=measure)
+        axis.margins(x=0.1, y=0.1)
     figure.legend(loc="outside right upper", fontsize=7, handlelength=1)
-    axis.set(xscale="log", xlabel="× real time", ylabel=label)
-    axis.margins(x=0.1, y=0.1)
     with atomic_file(path) as file:
         figure.savefig(file, format="png", dpi=100)

@@ -86,11 +86,9 @@ def _table(
     peaks = {kind: machine.peak_gflops(kind) for kind in kinds}
     rows = bench.measure(systems, clips, options.repeats)
     peaks = {kind: round(max(peak, machine.peak_gflops(kind)), 1) for kind, peak in peaks.items()}
-    first = next(name for name in bench.QUALITY if any(name in row["quality"] for row in rows))
-    qualities = [bench.quality_of(row, first) for row in rows]
-    points = [None if q is None else (row["x_real_time"][0], q) for row, q in zip(rows, qualities, strict=True)]
-    for row, in_front in zip(rows, bench.front(points), strict=True):
-        row["front"] = in_front
+    fronts = bench.fronts_of(rows)
+    for i, row in enumerate(rows):
+        row["front"] = [judge for judge, ahead in fronts.items() if ahead[i]]
     return {
         "models": {name: files.model_hash(vocoder) for name, vocoder in vocoders.items()},
         "clips": len(clips),
@@ -98,7 +96,7 @@ def _table(
         "clips_sha256": names,
         "repeats": options.repeats,
         "seed": 0,
-        "judged_by": first,
+        "judged_by": [*fronts],
         "measures_missing": bench.missing_measures(),
         "machine": machine.describe(),
         "peak_gflops": peaks,
@@ -193,15 +191,9 @@ def _write(folder: Path, table: dict[str, Any], shown: str) -> None:
     for path, text in ((table_file, json.dumps(table, indent=1)), (page, shown)):
         with audio.atomic_file(path) as file:
             file.write((text + "\n").encode())
-    judged = table["judged_by"]
-    points = [
-        (
-            f"{row['name']}, {row['calls']} calls{', bf16' * (row['precision'] == 'bfloat16')}",
-            row["x_real_time"][0],
-            row["quality"][judged],
-            row["front"],
-        )
-        for row in table["rows"]
-        if judged in row["quality"]
-    ]
-    pareto(points, judged, picture)
+    rows = [row for row in table["rows"] if any(judge in row["quality"] for judge in table["judged_by"])]
+    names = [f"{row['name']}, {row['calls']} calls{', bf16' * (row['precision'] == 'bfloat16')}" for row in rows]
+    panels = {
+        judge: [(row["quality"].get(judge), judge in row["front"]) for row in rows] for judge in table["judged_by"]
+    }
+    pareto(names, [row["x_real_time"][0] for row in rows], panels, picture)
