@@ -98,7 +98,7 @@ def coarse_to_fine(spec: MelSpec, mel: Tensor, spectrum: Tensor, rounds: Sequenc
     there is the next octave's first estimate. Where the frames do not divide, rounds are done at the octave above.
 
     Args:
-        spectrum: First estimate, [B, F, n_fft // 2 + 1].
+        spectrum: First estimate, [B, F, n_fft // 2 + 1]; its lower bins are overwritten.
         rounds: Of all bins, of the lower half, of the lowest quarter, and so on.
         momentum: As for `MelProjection`.
     """
@@ -115,7 +115,7 @@ def coarse_to_fine(spec: MelSpec, mel: Tensor, spectrum: Tensor, rounds: Sequenc
             return low
         # The last bin of an octave holds what is aliased: it stays as it was.
         kept = part.n_bins - 1
-        spectrum = torch.cat([rate * part.stft(low[:, 0])[..., :kept], spectrum[..., kept:]], dim=-1)
+        spectrum[..., :kept] = part.stft(low[:, 0])[..., :kept].mul_(rate)
     return Octave(spec, mel).istft(spectrum)[:, None]
 
 
