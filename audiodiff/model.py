@@ -98,7 +98,7 @@ class Vocoder(Model):
             times: Grid of times from the start's time to 0, [steps + 1]; that of `grid` by default.
             start: Where to start; the model's own for so many steps by default.
             chunk_frames: Mel frames that are worked on at once; bounds memory, changes nothing else. By default a mel
-                of more than 60 s is cut into such of 30 s, unless something is known of the whole sound.
+                of more than 60 s is cut into such of about 30 s, unless something is known of the whole sound.
             known: Wraps the denoiser in what else is known of the sound, as `restoration` does.
             callback: Called after each step with its index and the diffused signal; of a chunk, if there are chunks.
 

@@ -8,6 +8,7 @@ depends on its position (`noise.NoiseField`), so nothing tells where the windows
 """
 
 import dataclasses
+import math
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -105,7 +106,9 @@ def chunk_of(vocoder: "Vocoder", frames: int) -> int | None:
     """Returns into how many frames a mel is cut where nothing else is asked for; None leaves it whole."""
     rate, network = vocoder.sample_rate / vocoder.hop_length, vocoder.denoiser.network
     cuttable = hasattr(network, "reach") and getattr(network, "positions", None) is None
-    return round(CHUNK_SECONDS * rate) if cuttable and frames > LONG_SECONDS * rate else None
+    if not cuttable or frames <= LONG_SECONDS * rate:
+        return None
+    return math.ceil(frames / round(frames / (CHUNK_SECONDS * rate)))  # equal ones: a short one looks as far as a long
 
 
 def look_ahead(vocoder: "Vocoder", sampling: Sampling) -> int:
