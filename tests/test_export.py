@@ -1,5 +1,6 @@
 """`audiodiff export` and what onnxruntime makes of it, without torch: the sound of the library, to 1e-4."""
 
+import functools
 import json
 import subprocess
 import sys
@@ -334,3 +335,26 @@ def test_example_of_the_script_reads_a_mel_as_audiodiff_does(sampler, tmp_path, 
     np.testing.assert_array_equal(ours, mel_files.read_mel(tmp_path / "mel.npy", 80).numpy())
     field = NoiseField([2**63 + 5], begin=5000).draw(torch.empty(1, 1, 9000))[0, 0]
     np.testing.assert_array_equal(script["noise"](2**63 + 5, 5000, 9000), field.numpy())
+
+
+def test_comparison_of_an_exported_vocoder_with_torch_prints_a_row_for_each_length(
+    sampler, model_path, monkeypatch, capsys
+):
+    monkeypatch.syspath_prepend(str(ROOT / "demos"))
+    import onnx_times
+
+    monkeypatch.setattr(Vocoder, "generate", functools.partialmethod(Vocoder.generate, steps=2))  # as exported
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        ["onnx_times", str(sampler), "--model", str(model_path), "--seconds", "0.3", "0.5", "--rounds", "2"],
+    )
+    onnx_times.main()
+    head, _, *rows = [
+        line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("|")
+    ]
+    assert head == ["seconds", "torch, float32", "tiny", "apart: torch, float32", "apart: tiny"]
+    assert [row[0] for row in rows] == ["0.3", "0.5"]
+    for row in rows:
+        assert all(float(cell.split(" ")[0]) > 0 for cell in row[1:3])
+        assert float(row[3]) == 0 < float(row[4]) < 1e-4
