@@ -13,9 +13,10 @@ from audiodiff.schedules import GRIDS, even_times, explicit
 from audiodiff.solvers import DDIM, Solver
 from audiodiff.starts import Start
 
-__all__ = ["Model"]
+__all__ = ["MOST_STEPS", "Model"]
 
 ROUNDING = 1e-6  # of times that come in float32
+MOST_STEPS = 10_000  # more is a typing error, or an attempt to keep the machine busy
 
 
 class Model(nn.Module):
@@ -121,6 +122,9 @@ class Model(nn.Module):
         for kind, given, example in ((Solver, solver, "solver_named('ddim')"), (Start, start, "PureNoise()")):
             if not isinstance(given, kind | None):
                 raise TypeError(f"{given!r} is no {kind.__name__}: give one, such as {example}")
+        asked = steps if times is None else len(times) - 1
+        if asked is not None and asked > MOST_STEPS:
+            raise ValueError(f"steps={asked}: a whole number from 1 to {MOST_STEPS} is wanted")
         if times is None:
             return explicit(self.grid(steps, start.time, solver))
         times = explicit(times).clone()

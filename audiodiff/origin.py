@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import torch
 
 from audiodiff import devices, files
+from audiodiff.base_model import MOST_STEPS
 from audiodiff.model import Model
-from audiodiff.schedules.grids import MOST_STEPS
 
 __all__ = ["LARGEST_COUNT", "OWN", "Origin", "is_int", "is_interval", "is_number", "origin_of"]
 

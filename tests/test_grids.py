@@ -94,9 +94,9 @@ def test_schedule_grids_refuse_explicit_times_that_are_no_grid(times):
 
 
 @every_grid
-@pytest.mark.parametrize("steps", [0, -3, 1.5, 10**6])
-def test_schedule_grids_refuse_no_steps_parts_of_one_and_too_many(grid, steps):
-    with pytest.raises(ValueError, match=rf"steps={steps}.*whole number from 1 to"):
+@pytest.mark.parametrize("steps", [0, -3, 1.5])
+def test_schedule_grids_refuse_no_steps_and_parts_of_one(grid, steps):
+    with pytest.raises(ValueError, match=rf"steps={steps}.*at least 1"):
         GRIDS[grid](CosineVP(), steps, 1.0)
 
 
