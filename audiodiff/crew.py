@@ -96,15 +96,16 @@ def crew_size(most: int) -> int:
     return max(1, min(most, torch.get_num_threads(), cores)) if _openmp() else 1
 
 
-def work_together(function: Callable[..., None], parts: Sequence[Sequence[Any]]) -> bool:
+def work_together(function: Callable[..., None], parts: Sequence[Sequence[Any]], idle: Sequence[Any]) -> bool:
     """Calls a function once for each part, all at the same time, or not at all; returns whether it did.
 
     No line of Python runs in a member: an interrupt that was raised there would leave the others waiting. It is raised
-    when all are done.
+    when all are done. Numba looks up a new kind of argument in Python, so the caller shows them to it before.
 
     Args:
         function: A compiled one; it releases the interpreter, and meets the others as often as they do.
         parts: Its arguments.
+        idle: Arguments of the same kinds, with which it meets nobody.
     """
     if len(parts) == 1:
         function(*parts[0])
@@ -112,6 +113,7 @@ def work_together(function: Callable[..., None], parts: Sequence[Sequence[Any]])
     openmp = _openmp()
     if openmp.omp_get_level() or openmp.omp_get_dynamic() or openmp.omp_get_thread_limit() < len(parts):
         return False  # within another team, for one, there are no more threads
+    function(*idle)
     shares = itertools.starmap(function, parts)
     openmp.GOMP_parallel(MEMBER(functools.partial(next, shares)), None, len(parts), 0)
     return True

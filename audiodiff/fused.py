@@ -70,9 +70,9 @@ def fused_rounds(octave: Octave, signal: Tensor, n_iter: int, extrapolation: flo
         padded[left : left + length] = signal[n].detach().numpy()
         blocks, given = _in_blocks(octave, padded), (divisor, wanted[n % len(wanted)], (left, left + length))
         shares = _shares(octave, blocks, *given, n_iter, extrapolation, size)
-        if not rounds.work_together(rounds.do_rounds, shares):
+        if not rounds.work_together(rounds.do_rounds, shares, _idle(shares[0])):
             shares, size = _shares(octave, blocks, *given, n_iter, extrapolation, 1), 1
-            rounds.work_together(rounds.do_rounds, shares)
+            rounds.do_rounds(*shares[0])
         begin = 0
         for made, *_ in shares:
             blocks[:, begin + more * (begin > 0) : begin + made.shape[1]] = made[:, more * (begin > 0) :]
@@ -92,7 +92,7 @@ def _shares(
     size: int,
 ) -> list[tuple[Any, ...]]:
     """Lists what `rounds.do_rounds` takes for each of so many parts of a clip."""
-    hop, more, n_frames = octave.hop_length, _laps(octave) - 1, octave.n_frames
+    hop, more, n_frames, rooms = octave.hop_length, _laps(octave) - 1, octave.n_frames, _rounds().rooms
     mel, window = (np.float32(octave.floor), np.float32(octave.spec.power)), octave.window.numpy()
     given = (tuple(_bank(octave.spec, octave.n_bins)), mel, window, _tables(len(window)))
     halos, counter = np.empty((2, size, 2, hop, more), np.float32), np.zeros(1, np.int64)
@@ -103,9 +103,16 @@ def _shares(
         phases = np.zeros((2, n_phases, end - begin), np.float32)
         within = np.clip(np.array(sound) - begin * hop, 0, signal.size) - (0, 1)
         plan = np.array([n_iter, *within, octave.spec.pad_mode == "reflect", part])
-        own = (signal, weights, *phases, np.ascontiguousarray(wanted[:, begin:end]))
-        shares.append((*own, *given, plan, extrapolation, halos, counter))
+        own = (signal, weights, *phases, np.ascontiguousarray(wanted[:, begin:end]), np.empty_like(signal))
+        space = rooms(end - begin, len(window), len(wanted))
+        shares.append((*own, space, *given, plan, extrapolation, halos, counter))
     return shares
+
+
+def _idle(share: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Makes a share of no rounds."""
+    *before, plan, extrapolation, halos, counter = share
+    return (*before, np.zeros_like(plan), extrapolation, halos, counter)
 
 
 def prepare() -> None:

@@ -7,15 +7,24 @@ threads tell each other the samples next to their borders, in one meeting.
 
 import numpy as np
 from numba import boolean, float32, int64
+from numba.types import UniTuple
 
 from audiodiff.crew import crew_size, meet, work_together
 from audiodiff.fourier import ONE, ROW, ROWS, ZERO, compiled, pack, transform, unpack
 from audiodiff.passes import BANK, INDEX, MEL, TABLES, add_up, cut, fit
 
-__all__ = ["crew_size", "do_rounds", "work_together"]
+__all__ = ["crew_size", "do_rounds", "rooms", "work_together"]
 
 TILE = 1 << 17  # samples at once: complex, twice, and their magnitudes lie in a second-level cache
-HALOS = float32[:, :, :, :, ::1]
+HALOS, ROOMS = float32[:, :, :, :, ::1], UniTuple(ROW, 6)
+
+
+def rooms(n_frames: int, size: int, n_bands: int) -> tuple[np.ndarray, ...]:
+    """Makes the arrays in which `do_rounds` works on frames of `size` samples, before anybody waits for it to meet."""
+    tiles = -(-n_frames * size // TILE)
+    most = -(-n_frames // tiles)
+    lengths = [(size // 2 + 1) * most] * 5 + [(n_bands + 2) * most]
+    return tuple(np.empty(length, np.float32) for length in lengths)
 
 
 @compiled(ROWS, int64, int64, boolean)
@@ -55,13 +64,15 @@ def exchange(signal: np.ndarray, halos: np.ndarray, counter: np.ndarray, n: int,
         signal[:, after:] = here[part + 1, 0]
 
 
-@compiled(ROWS, ROWS, ROWS, ROWS, ROWS, BANK, MEL, ROW, TABLES, INDEX, float32, HALOS, INDEX)
+@compiled(ROWS, ROWS, ROWS, ROWS, ROWS, ROWS, ROOMS, BANK, MEL, ROW, TABLES, INDEX, float32, HALOS, INDEX)
 def do_rounds(
     signal: np.ndarray,
     divisor: np.ndarray,
     cosines: np.ndarray,
     sines: np.ndarray,
     wanted: np.ndarray,
+    out: np.ndarray,
+    space: tuple[np.ndarray, ...],
     bank: tuple[np.ndarray, ...],
     mel: tuple[float, float],
     window: np.ndarray,
@@ -71,12 +82,14 @@ def do_rounds(
     halos: np.ndarray,
     counter: np.ndarray,
 ) -> None:
-    """Does rounds of the projection on one part of a clip, in place.
+    """Does rounds of the projection on one part of a clip, in place; asks for no memory.
 
     Args:
         signal: [hop, F + laps - 1], with room for the padding.
         divisor: 1 / sum of squared windows, in the same places.
         cosines, sines, wanted, bank, mel: As for `fit`.
+        out: Space like the signal.
+        space: Space for a tile, from `rooms`.
         window: [N].
         tables: Cosine and sine of -2 pi k / (N / 2), [N / 2, 2], and of -2 pi k / N, [N / 2 + 1, 2].
         plan: Rounds; first and last sample that are not padding; 1 to reflect beyond them, 0 for zeros;
@@ -86,12 +99,8 @@ def do_rounds(
     """
     hop, n_blocks = signal.shape
     size, n_frames, (roots, turns) = len(window) // 2, wanted.shape[1], tables
-    tiles = (n_frames * len(window) + TILE - 1) // TILE
-    most = (n_frames + tiles - 1) // tiles
-    a, b = np.empty((size + 1) * most, np.float32), np.empty((size + 1) * most, np.float32)
-    x, y = np.empty((size + 1) * most, np.float32), np.empty((size + 1) * most, np.float32)
-    magnitudes, bands = np.empty((size + 1) * most, np.float32), np.empty((len(wanted) + 2) * most, np.float32)
-    out = np.empty_like(signal)
+    a, b, x, y, magnitudes, bands = space
+    most = len(magnitudes) // (size + 1)
     for n in range(plan[0]):
         weight = extrapolation if n else ZERO
         pad(signal, plan[1], plan[2], plan[3] == 1)

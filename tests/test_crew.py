@@ -24,6 +24,9 @@ def leave_and_look(seen, counter, part, size):
             seen[2 * size + part] += seen[size * (n % 2) + other]
 
 
+IDLE = (np.zeros(1, np.int64), np.zeros(1, np.int64), 0, 0)
+
+
 @pytest.fixture
 def openmp():
     if crew._openmp() is None:
@@ -36,7 +39,7 @@ def openmp():
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_members_see_what_the_others_wrote_before_they_met(size, openmp):
     seen, counter = np.zeros(3 * size, np.int64), np.zeros(1, np.int64)
-    assert crew.work_together(leave_and_look, [(seen, counter, part, size) for part in range(size)])
+    assert crew.work_together(leave_and_look, [(seen, counter, part, size) for part in range(size)], IDLE)
     wanted = sum(n + other for n in range(1000) for other in range(size))
     assert (seen[2 * size :] == wanted).all()
     assert counter[0] == 1000 * size
@@ -54,23 +57,23 @@ def test_a_crew_is_no_larger_than_torch_may_be_or_than_there_are_cores(openmp, m
 
 def test_a_crew_that_is_not_whole_does_nothing(openmp):
     calls = []
-    assert crew.work_together(calls.append, [(0,), (1,)]) and sorted(calls) == [0, 1]
+    assert crew.work_together(calls.append, [(0,), (1,)], (9,)) and sorted(calls) == [0, 1, 9]
     results = []
 
     def outer(_):
-        results.append(crew.work_together(calls.append, [(2,), (3,)]))
+        results.append(crew.work_together(calls.append, [(2,), (3,)], (9,)))
 
     levels = openmp.omp_get_max_active_levels()
     openmp.omp_set_max_active_levels(1)
     openmp.GOMP_parallel(crew.MEMBER(outer), None, 2, 0)
     openmp.omp_set_max_active_levels(levels)
-    assert results == [False, False] and sorted(calls) == [0, 1]
+    assert results == [False, False] and sorted(calls) == [0, 1, 9]
 
 
 def test_crews_of_several_python_threads_do_not_wait_for_each_other(openmp):
     def work(_):
         seen, counter = np.zeros(6, np.int64), np.zeros(1, np.int64)
-        whole = crew.work_together(leave_and_look, [(seen, counter, part, 2) for part in range(2)])
+        whole = crew.work_together(leave_and_look, [(seen, counter, part, 2) for part in range(2)], IDLE)
         return whole and int(seen[4]) == int(seen[5]) == sum(2 * n + 1 for n in range(1000))
 
     with ThreadPoolExecutor(3) as pool:

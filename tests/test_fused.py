@@ -106,10 +106,31 @@ def test_threads_that_share_a_clip_make_the_same_bits_as_one_alone(name, threads
     called = []
     monkeypatch.setattr(rounds, "crew_size", lambda most: min(most, 3))
     together = rounds.work_together
-    monkeypatch.setattr(rounds, "work_together", lambda f, parts: called.append(len(parts)) or together(f, parts))
+    monkeypatch.setattr(
+        rounds, "work_together", lambda f, parts, idle: called.append(len(parts)) or together(f, parts, idle)
+    )
     threads(3)
     assert torch.equal(project(waveform), alone)
     assert called == [3, 3] or called == [3, 1, 1]  # two clips, by three threads where this torch has them
+
+
+def test_lack_of_memory_is_told_before_threads_wait_for_each_other(threads, monkeypatch):
+    rounds, spec = fused._rounds(), SPECS["speech"]
+    project, waveform = MelProjection(spec, LogMel(spec)(sound(spec, frames=120)), 3), sound(spec, 1, frames=120)
+    wanted, rooms, asked = project(waveform), rounds.rooms, []
+
+    def scarce(*given):
+        asked.append(given)
+        if len(asked) == 2:
+            raise MemoryError
+        return rooms(*given)
+
+    monkeypatch.setattr(rounds, "crew_size", lambda most: 2)
+    monkeypatch.setattr(rounds, "rooms", scarce)
+    threads(2)
+    with pytest.raises(MemoryError):
+        project(waveform)
+    assert torch.equal(project(waveform), wanted)
 
 
 def test_rounds_within_another_team_of_threads_are_done_by_one(monkeypatch):
@@ -120,13 +141,13 @@ def test_rounds_within_another_team_of_threads_are_done_by_one(monkeypatch):
     monkeypatch.setattr(rounds, "crew_size", lambda most: 2)
     refused = []
 
-    def refuse(function, parts):
+    def refuse(function, parts, idle):
         refused.append(len(parts))
-        return function(*parts[0]) is None if len(parts) == 1 else False
+        return False
 
     monkeypatch.setattr(rounds, "work_together", refuse)
     assert torch.equal(project(sound(spec, 1, frames=120)), wanted)
-    assert refused == [2, 1, 1]
+    assert refused == [2, 1]
 
 
 @pytest.mark.parametrize("size", [2, 4, 6, 10, 64, 90, 512, 600])
