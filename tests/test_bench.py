@@ -3,6 +3,8 @@
 import importlib.util
 import json
 import re
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -122,6 +124,21 @@ def test_command_without_the_extra_measures_what_it_can_and_says_so(folder, tiny
     assert "not measured: pesq_wb, stoi, dnsmos_p808: pip install 'audiodiff[eval]'" in shown
     assert "| log_mel_l1 | mr_stft |" in shown
     assert re.search(r"\| log_mel_l1 \|$", shown, re.MULTILINE)  # what is left to judge by
+
+
+def test_share_of_the_peak_is_told_of_every_shipped_model(tiny_model_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "demos"))
+    import peak
+
+    monkeypatch.setattr(peak.files, "shipped", lambda: [str(tiny_model_path), "drums"])
+    monkeypatch.setattr(peak.machine, "peak_gflops", lambda precision: 100.0)
+    monkeypatch.setattr(sys, "argv", ["peak", "--seconds", "0.5", "--batch", "1", "--repeats", "1"])
+    peak.main()
+    rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines() if " float32 " in line]
+    assert [row[0] for row in rows] == [str(tiny_model_path), "drums", "a product"]
+    for _, _, _, gflop, ms, rate, share in rows[:2]:
+        assert float(gflop) / float(ms) * 1000 == pytest.approx(float(rate), abs=0.6, rel=0.02)
+        assert float(share.rstrip("%")) == pytest.approx(float(rate), abs=1)
 
 
 def test_first_sound_counts_the_start_of_the_process(tiny_model_path, waveform):
