@@ -171,13 +171,28 @@ def _grid(vocoder: Vocoder, times: str | None, steps: int | None, start: float, 
 def named_start(name: str, vocoder: Vocoder) -> Start:
     """Returns the start of a name: the model's own where it is of this kind, else with default parameters.
 
+    A name may go on with rounds, as in coarse-to-fine=1/2/4/8 or griffin-lim=32: those and the model's time are taken.
+
     Raises:
-        ValueError: No start is called so.
+        ValueError: No start is called so, or it does not take so many numbers.
     """
+    name, _, rounds = name.partition("=")
     kind = _start_kind(name)
+    if rounds:
+        return _with_rounds(name, kind, rounds, vocoder)
     if type(vocoder.start) is kind:
         return vocoder.start
     return build_start({"name": name, **_parameters(kind)}, vocoder.mel)
+
+
+def _with_rounds(name: str, kind: type[Start], rounds: str, vocoder: Vocoder) -> Start:
+    counted = [key for key, default in _parameters(kind).items() if isinstance(default, int)]
+    given = rounds.split("/")
+    if not counted or len(given) != len(counted) or not all(g.isdecimal() and is_int(int(g)) for g in given):
+        takes = f"{name}={'/'.join(counted)}, whole numbers up to {LARGEST_COUNT}" if counted else f"{name} alone"
+        raise ValueError(f"start {name}={rounds}: it takes {takes}")
+    described = {"name": name, **_parameters(kind), **dict(zip(counted, map(int, given), strict=True))}
+    return build_start(described | {"time": vocoder.start.time}, vocoder.mel)
 
 
 def describe_start(start: Start) -> dict[str, Any]:

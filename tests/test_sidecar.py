@@ -353,6 +353,33 @@ def test_start_survives_being_written_down():
     assert type(recipes.build_start(recipes.describe_start(PureNoise()), mel)) is PureNoise
 
 
+def test_start_with_rounds_is_the_models_own_but_for_them():
+    vocoder = Vocoder.load("speech-16k")
+    start = recipes.named_start("coarse-to-fine=1/4/8/16", vocoder)
+    assert (start.rounds, start.time, start.mel) == ((1, 4, 8, 16), vocoder.start.time, vocoder.mel)
+    assert vocoder.look_ahead(steps=1, start=start) < vocoder.look_ahead(steps=1) / 3
+    assert recipes.named_start("griffin-lim=7", vocoder).n_iter == 7
+    assert recipes.build_start(recipes.describe_start(start), vocoder.mel).rounds == start.rounds
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "coarse-to-fine=1/2",
+        "coarse-to-fine=1/2/4/-8",
+        "coarse-to-fine=1/2/4/99999",
+        "griffin-lim=a",
+        "mel=1",
+        "noise=1",
+    ],
+)
+def test_start_with_other_rounds_than_it_takes_is_refused(name):
+    with pytest.raises(
+        ValueError, match=r"it takes (coarse-to-fine=full/half/quarter/eighth|griffin-lim=n_iter|.* alone)"
+    ):
+        recipes.named_start(name, Vocoder.load("speech-16k"))
+
+
 def test_named_start_takes_defaults_where_the_model_has_another_kind():
     vocoder = tiny_vocoder()
     assert vars(recipes.named_start("griffin-lim", vocoder)) == vars(GriffinLim(vocoder.mel))

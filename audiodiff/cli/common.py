@@ -92,7 +92,10 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
     """Adds --steps, --solver, --times, --seed, --start and --chunk-seconds."""
     group = add_solver_options(parser)
     group.add_argument(
-        "--start", metavar="NAME", help="noise, mel, griffin-lim or coarse-to-fine (default: the model's own)"
+        "--start",
+        metavar="NAME",
+        help="noise, mel, griffin-lim or coarse-to-fine, or with rounds: griffin-lim=32, coarse-to-fine=1/4/8/16 (of "
+        "all bins, half, a quarter, an eighth); fewer look less far ahead (default: the model's own)",
     )
     group.add_argument(
         "--chunk-seconds",
