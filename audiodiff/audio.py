@@ -8,6 +8,7 @@ import struct
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Integral
 from pathlib import Path
 from typing import BinaryIO
 
@@ -138,11 +139,11 @@ def write(path: str | Path, waveform: Tensor, sample_rate: int) -> int:
         raise ValueError(f"{path}: a WAV file is written; give a name that ends in .wav")
     if waveform.ndim != 2 or not 1 <= len(waveform) <= MOST_CHANNELS:
         raise ValueError(f"the waveform is {list(waveform.shape)}: give [channels, samples], of 1 to {MOST_CHANNELS}")
-    if not isinstance(sample_rate, int) or not 1 <= sample_rate < 2**31:
+    if not isinstance(sample_rate, Integral) or not 1 <= sample_rate < 2**31:
         raise ValueError(f"sample_rate={sample_rate}: a whole number of Hz is wanted")
     samples, clipped = to_pcm(waveform)
     encoded = io.BytesIO()  # libsndfile hides the cause when a disk is full; Python's own write tells it
-    soundfile.write(encoded, samples, sample_rate, subtype="PCM_16", format="WAV")
+    soundfile.write(encoded, samples, int(sample_rate), subtype="PCM_16", format="WAV")
     with atomic_file(path) as file:
         file.write(encoded.getbuffer())
     if clipped:

@@ -122,12 +122,12 @@ class Model(nn.Module):
         for kind, given, example in ((Solver, solver, "solver_named('ddim')"), (Start, start, "PureNoise()")):
             if not isinstance(given, kind | None):
                 raise TypeError(f"{given!r} is no {kind.__name__}: give one, such as {example}")
+        times = None if times is None else explicit(times).clone()
         asked = steps if times is None else len(times) - 1
         if asked is not None and asked > MOST_STEPS:
             raise ValueError(f"steps={asked}: a whole number from 1 to {MOST_STEPS} is wanted")
         if times is None:
             return explicit(self.grid(steps, start.time, solver))
-        times = explicit(times).clone()
         if abs(float(times[0]) - start.time) > ROUNDING:
             raise ValueError(f"times begin at {float(times[0]):g}, the start at {start.time:g}: make them equal")
         times[0] = start.time

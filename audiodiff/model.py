@@ -98,7 +98,7 @@ class Vocoder(Model):
             times: Grid of times from the start's time to 0, [steps + 1]; that of `grid` by default.
             start: Where to start; the model's own for so many steps by default.
             chunk_frames: Mel frames that are worked on at once; bounds memory, changes nothing else. By default a mel
-                of more than 60 s is cut into such of about 30 s, unless something is known of the whole sound.
+                of more than 60 s is cut into such of 20 to 40 s, unless something is known of the whole sound.
             known: Wraps the denoiser in what else is known of the sound, as `restoration` does.
             callback: Called after each step with its index and the diffused signal; of a chunk, if there are chunks.
 
@@ -110,7 +110,7 @@ class Vocoder(Model):
         self.check_mel(mel)
         sampling = self.sampling(steps, solver, times, start, seed, callback)
         if chunk_frames is None and known is None:
-            chunk_frames = chunk_of(self, mel.shape[-1])
+            chunk_frames = chunk_of(self, sampling, mel.shape[-1])
         if chunk_frames is not None:
             if known is not None:
                 raise ValueError("what is known of a whole sound cannot be cut: leave out chunk_frames")

@@ -42,7 +42,7 @@ class Recipe(Origin):
         solver: Its name, or "own" for one that the model has and no name is known of.
         times: The grid of times, one more than steps, from the start's time to 0.
         start: `name`, one of STARTS, and the start's parameters.
-        chunk_frames: Mel frames that are worked on at once; None for about 30 s of what lasts more than 60 s, else all.
+        chunk_frames: Mel frames that are worked on at once; None for 20 to 40 s of what lasts more than 60 s, else all.
         mel: Fields of the convention of the mels that are given; None for the model's own.
 
     Raises:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Sampling", "chunk_of", "look_ahead", "streamed"]
 
 CHUNK_SECONDS = 30.0  # that are worked on at once where nothing else is asked for
+BESIDE_A_WIDE_START = 20.0  # likewise, where the start looks further than that and its windows are long anyway
 LONG_SECONDS = 60.0  # from which on a mel is worked on in chunks
 
 
@@ -102,13 +103,15 @@ def stages(vocoder: "Vocoder", sampling: Sampling) -> tuple[Reach, Reach, Reach]
     return tuple(reach.in_frames(spec.hop_length) for reach in found)
 
 
-def chunk_of(vocoder: "Vocoder", frames: int) -> int | None:
+def chunk_of(vocoder: "Vocoder", sampling: Sampling, frames: int) -> int | None:
     """Returns into how many frames a mel is cut where nothing else is asked for; None leaves it whole."""
     rate, network = vocoder.sample_rate / vocoder.hop_length, vocoder.denoiser.network
     cuttable = hasattr(network, "reach") and getattr(network, "positions", None) is None
     if not cuttable or frames <= LONG_SECONDS * rate:
         return None
-    return math.ceil(frames / round(frames / (CHUNK_SECONDS * rate)))  # equal ones: a short one looks as far as a long
+    wide = stages(vocoder, sampling)[0].future > CHUNK_SECONDS * rate
+    seconds = BESIDE_A_WIDE_START if wide else CHUNK_SECONDS
+    return math.ceil(frames / round(frames / (seconds * rate)))  # equal ones: a short one looks as far as a long
 
 
 def look_ahead(vocoder: "Vocoder", sampling: Sampling) -> int:

@@ -282,3 +282,8 @@ def test_resample_to_the_same_rate_changes_nothing():
 @pytest.mark.parametrize("n", [1000, 1001, 1002])
 def test_resample_rounds_the_length(n):
     assert audio.resample(torch.zeros(1, n), 48000, 16000).shape[-1] == round(n / 3)
+
+
+def test_write_takes_the_integers_of_numpy(tmp_path):
+    assert audio.write(tmp_path / "a.wav", ramp(), np.int64(16000)) == 0
+    assert audio.read(tmp_path / "a.wav")[1] == 16000

@@ -188,6 +188,7 @@ def test_long_mels_are_cut_without_being_asked(mel, monkeypatch):
     assert len(calls) == 1
     monkeypatch.setattr(streaming, "LONG_SECONDS", 0.1)
     monkeypatch.setattr(streaming, "CHUNK_SECONDS", 0.05)
+    monkeypatch.setattr(streaming, "BESIDE_A_WIDE_START", 0.05)
     vocoder.generate(mel, steps=1)
     assert len(calls) - 1 == -(-FRAMES // 25)
     vocoder_of(n_positions=4).generate(mel, steps=1)  # cannot be cut, so is not
@@ -214,3 +215,12 @@ def test_an_hour_fits_into_two_gibibytes_and_a_thousand_do_not(mel, monkeypatch)
     resynthesis._check_memory(vocoder, hour, vocoder.mel)
     with pytest.raises(ValueError, match=r"1000\.0 h, which takes about 858\.6 GiB .* and 2\.0 are free: cut it"):
         resynthesis._check_memory(vocoder, torch.zeros(1, 1, 1).expand(1, 80, 225_000_000), vocoder.mel)
+
+
+def test_chunks_are_equal_and_shorter_beside_a_start_that_looks_further_than_they_are_long():
+    vocoder = Vocoder.load("speech-16k")
+    rate = vocoder.sample_rate / vocoder.hop_length
+    cut = {n: streaming.chunk_of(vocoder, vocoder.sampling(n), round(600 * rate)) for n in (1, 4)}
+    assert {n: frames / rate for n, frames in cut.items()} == pytest.approx({1: 30, 4: 20})
+    assert streaming.chunk_of(vocoder, vocoder.sampling(1), round(64 * rate)) == 32 * rate
+    assert streaming.chunk_of(vocoder, vocoder.sampling(1), round(60 * rate)) is None

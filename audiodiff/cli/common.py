@@ -101,7 +101,7 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
         "--chunk-seconds",
         type=float,
         metavar="S",
-        help="seconds that are worked on at once; bounds memory (default: about 30 of a sound of more than 60)",
+        help="seconds that are worked on at once; bounds memory (default: 20 to 40 of a sound of more than 60)",
     )
 
 

@@ -5,6 +5,7 @@ ones where they are even in log-SNR; with one to eight steps, search (`audiodiff
 """
 
 from collections.abc import Callable, Sequence
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -102,7 +103,7 @@ def _ends(schedule: Schedule, steps: int, start: float) -> tuple[float, float]:
 
 
 def _check(steps: int, start: float) -> None:
-    if not isinstance(steps, int) or steps < 1:
+    if not isinstance(steps, Integral) or steps < 1:
         raise ValueError(f"steps={steps}: a whole number, at least 1, is wanted")
     if not 0 < start <= 1:
         raise ValueError(f"start={start}: sampling starts at a time in (0, 1]")
