@@ -16,14 +16,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from audiodiff.audio import read, write
-    from audiodiff.denoisers import Data, Denoiser, Estimate, Flow, Noise, Velocity
-    from audiodiff.generator import Generator
+    from audiodiff.diffusion.denoiser import Denoiser
+    from audiodiff.diffusion.predictions import Data, Estimate, Flow, Noise, Velocity
+    from audiodiff.diffusion.sampling import sample
+    from audiodiff.diffusion.schedules import CosineVP, Schedule
+    from audiodiff.diffusion.solvers import DDIM, DPMSolver2M, Solver
+    from audiodiff.diffusion.timesteps import even_log_snr, even_times
+    from audiodiff.griffin_lim.mel_conversion import convert_mel
     from audiodiff.mel import LogMel, MelSpec
-    from audiodiff.mel_conversion import convert_mel
-    from audiodiff.model import Vocoder
-    from audiodiff.resynthesis import resynthesise, vocode
-    from audiodiff.schedules import CosineVP, Schedule, even_log_snr, even_times
-    from audiodiff.solvers import DDIM, DPMSolver2M, Solver, sample
+    from audiodiff.models.generator import Generator
+    from audiodiff.models.vocoder import Vocoder
+    from audiodiff.pipelines.resynthesis import resynthesise, vocode
 
 __version__ = "0.1.0"
 
@@ -57,14 +60,16 @@ _HOMES = {
     name: module
     for module, names in {
         "audio": ("read", "write"),
-        "denoisers": ("Data", "Denoiser", "Estimate", "Flow", "Noise", "Velocity"),
+        "diffusion": ("Data", "Denoiser", "Estimate", "Flow", "Noise", "Velocity"),
         "mel": ("LogMel", "MelSpec"),
-        "mel_conversion": ("convert_mel",),
-        "generator": ("Generator",),
-        "model": ("Vocoder",),
-        "resynthesis": ("resynthesise", "vocode"),
-        "schedules": ("CosineVP", "Schedule", "even_log_snr", "even_times"),
-        "solvers": ("DDIM", "DPMSolver2M", "Solver", "sample"),
+        "griffin_lim.mel_conversion": ("convert_mel",),
+        "models.generator": ("Generator",),
+        "models.vocoder": ("Vocoder",),
+        "pipelines.resynthesis": ("resynthesise", "vocode"),
+        "diffusion.schedules": ("CosineVP", "Schedule"),
+        "diffusion.timesteps": ("even_log_snr", "even_times"),
+        "diffusion.solvers": ("DDIM", "DPMSolver2M", "Solver"),
+        "diffusion.sampling": ("sample",),
     }.items()
     for name in names
 }

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import torch
 
-from audiodiff import audio, files
-from audiodiff.compose import composed
-from audiodiff.config import shipped_path
-from audiodiff.metrics import score
-from audiodiff.resynthesis import resynthesise
-from audiodiff.train import train
+from audiodiff import audio
+from audiodiff.evaluation.metrics import score
+from audiodiff.models import checkpoint
+from audiodiff.pipelines.resynthesis import resynthesise
+from audiodiff.training.hydra_config import composed
+from audiodiff.training.run import train
+from audiodiff.utils.config import shipped_path
 
 VARIANTS = {
     "base": [],
@@ -63,7 +64,7 @@ MEASURES = ("log_mel_l1", "lsd_db", "mr_stft", "pesq_wb", "stoi")
 
 def measure(run_dir: Path) -> dict[str, float]:
     """Scores a run's averaged weights on the clips of the quickstart."""
-    model = files.load(run_dir)
+    model = checkpoint.load(run_dir)
     scores = []
     for path in sorted(shipped_path("datasets/clips/speech").glob("*.flac")):
         waveform, rate = audio.read(path, model.sample_rate)

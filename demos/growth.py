@@ -28,8 +28,8 @@ def measure(axis: str, value: int, model: str, repeats: int) -> dict[str, float]
     """Makes a sound and returns seconds and MiB of peak memory; runs in a process of its own."""
     import torch
 
-    from audiodiff import devices
-    from audiodiff.model import Vocoder
+    from audiodiff.models.vocoder import Vocoder
+    from audiodiff.utils import devices
 
     vocoder = Vocoder.load(model)
     seconds = value if axis == "length (s)" else 1 if axis == "batch" else 4

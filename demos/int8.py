@@ -20,10 +20,10 @@ from torch import Tensor
 
 from audiodiff import audio
 from audiodiff.data import read_manifest
-from audiodiff.exporting.writing import session_of
+from audiodiff.diffusion.noise import NoiseField
+from audiodiff.evaluation.metrics import score
+from audiodiff.export.writing import session_of
 from audiodiff.mel import LogMel, MelSpec
-from audiodiff.metrics import score
-from audiodiff.noise import NoiseField
 
 MEASURES = ("pesq_wb", "stoi", "log_mel_l1")
 

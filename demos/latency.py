@@ -16,10 +16,10 @@ from pathlib import Path
 import torch
 
 from audiodiff import audio
-from audiodiff.metrics import MEASURES
-from audiodiff.model import Vocoder
-from audiodiff.recipes import name_start, named_start
-from audiodiff.recordings import Recording, recordings_of
+from audiodiff.data.manifest import Recording, recordings_of
+from audiodiff.evaluation.metrics import MEASURES
+from audiodiff.models.vocoder import Vocoder
+from audiodiff.pipelines.vocoding import name_start, named_start
 
 SHOWN = ("pesq_wb", "stoi", "dnsmos_p808")
 STARTS = (

@@ -12,9 +12,9 @@ import matplotlib
 import torch
 
 from audiodiff import audio
-from audiodiff.figures import spectrogram_db
-from audiodiff.model import Vocoder
-from audiodiff.resynthesis import analyse, vocode
+from audiodiff.evaluation.plots import spectrogram_db
+from audiodiff.models.vocoder import Vocoder
+from audiodiff.pipelines.resynthesis import analyse, vocode
 
 matplotlib.use("Agg")
 

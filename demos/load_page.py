@@ -26,8 +26,9 @@ from pathlib import Path
 
 from gradio_client import Client, handle_file
 
-from audiodiff import audio, resynthesis
-from audiodiff.model import Vocoder
+from audiodiff import audio
+from audiodiff.models.vocoder import Vocoder
+from audiodiff.pipelines import resynthesis
 
 EXAMPLE = Path(__file__).parent / "speech.flac"
 SEEDS = 8

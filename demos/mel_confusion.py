@@ -14,9 +14,9 @@ from pathlib import Path
 from torch import Tensor
 
 from audiodiff import audio
+from audiodiff.data.manifest import Recording, read_manifest
 from audiodiff.mel import LogMel, MelSpec
-from audiodiff.mel_check import MelStatistics, alike, doubt, presets
-from audiodiff.recordings import Recording, read_manifest
+from audiodiff.mel.detection import MelStatistics, alike, doubt, presets
 
 CONVENTIONS = {name: MelSpec.preset(name) for name in (*presets(), "16k-hop256")}
 

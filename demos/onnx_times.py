@@ -18,11 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from audiodiff import audio, machine
-from audiodiff.config import shipped_path
-from audiodiff.exporting.writing import session_of
-from audiodiff.model import Vocoder
-from audiodiff.noise import NoiseField
+from audiodiff import audio
+from audiodiff.diffusion.noise import NoiseField
+from audiodiff.evaluation import hardware
+from audiodiff.export.writing import session_of
+from audiodiff.models.vocoder import Vocoder
+from audiodiff.utils.config import shipped_path
 
 
 def speech(vocoder: Vocoder, seconds: float) -> Tensor:
@@ -75,7 +76,7 @@ def main() -> None:
                 make()
                 taken[name].append(1000 * (time.perf_counter() - began))
         first = sounds["torch, float32"]
-        spreads = [machine.spread(times) for times in taken.values()]
+        spreads = [hardware.spread(times) for times in taken.values()]
         cells = [f"{s.median:.3g} ({s.lower:.3g}–{s.upper:.3g})" for s in spreads]
         apart = [f"{float((sound - first).abs().max()):.1e}" for sound in sounds.values()]
         print(f"| {seconds:g} | {' | '.join(cells + apart)} |", flush=True)

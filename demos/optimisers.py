@@ -19,9 +19,9 @@ from pathlib import Path
 
 from ablate import measure
 
-from audiodiff.compose import composed
-from audiodiff.config import choices
-from audiodiff.train import train
+from audiodiff.training.hydra_config import composed
+from audiodiff.training.run import train
+from audiodiff.utils.config import choices
 
 SPREAD = 3.0  # from one rate to the next
 MOST = 7  # rates of an optimiser

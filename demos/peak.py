@@ -11,10 +11,13 @@ import argparse
 
 import torch
 
-from audiodiff import audio, devices, files, machine
-from audiodiff.base_model import Model
-from audiodiff.config import shipped_path
-from audiodiff.model import Vocoder
+from audiodiff import audio
+from audiodiff.evaluation import hardware
+from audiodiff.models import checkpoint
+from audiodiff.models.base import Model
+from audiodiff.models.vocoder import Vocoder
+from audiodiff.utils import devices
+from audiodiff.utils.config import shipped_path
 
 
 def run_of(model: Model, seconds: float, batch: int) -> tuple[str, object]:
@@ -39,19 +42,19 @@ def main() -> None:
     print("| model | makes | in | GFLOP | ms | GFLOP/s | of peak |\n|---|---|---|---|---|---|---|")
     with devices.cpu_threads(args.threads), torch.no_grad():
         for precision in devices.inference_precisions(torch.device("cpu")):
-            peak = machine.peak_gflops(precision)
-            for name in files.shipped():
-                model = files.load(name)
+            peak = hardware.peak_gflops(precision)
+            for name in checkpoint.shipped():
+                model = checkpoint.load(name)
                 model.precision = precision
                 for batch in [0] if isinstance(model, Vocoder) else args.batch:
                     what, make = run_of(model, args.seconds, batch)
                     make()
-                    work = machine.work_of(model.denoiser.network, make, args.repeats)
+                    work = hardware.work_of(model.denoiser.network, make, args.repeats)
                     rate = work.operations / work.seconds / 1e9
                     cells = [f"{work.operations / 1e9:.3g}", f"{1000 * work.seconds:.3g}", f"{rate:.0f}"]
                     print(f"| {name} | {what} | {precision} | {' | '.join(cells)} | {rate / peak:.0%} |", flush=True)
             print(f"| a product | 2048 × 2048 | {precision} | {2 * 2.048**3:.3g} | | {peak:.0f} | 100% |", flush=True)
-    told = machine.describe()
+    told = hardware.describe()
     print(f"\n{told['processor']}, {args.threads} threads, torch {told['torch']}; medians of {args.repeats}")
 
 

@@ -14,10 +14,12 @@ import torch
 from scipy import signal
 from torch import Tensor
 
-from audiodiff import audio, metrics, restoration
-from audiodiff.autoregression import declipped, filled
-from audiodiff.model import Vocoder
-from audiodiff.recordings import recordings_of
+from audiodiff import audio
+from audiodiff.audio.linear_prediction import declipped, filled
+from audiodiff.data.manifest import recordings_of
+from audiodiff.evaluation import metrics
+from audiodiff.models.vocoder import Vocoder
+from audiodiff.pipelines import restoration
 
 COLUMNS = ("pesq_wb", "log_mel_l1", "lsd_db", "sdr_db")
 

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from audiodiff import audio
-from audiodiff.exporting.projection import start_of
-from audiodiff.model import Vocoder
-from audiodiff.noise import NoiseField
+from audiodiff.diffusion.noise import NoiseField
+from audiodiff.export.projection import start_of
+from audiodiff.models.vocoder import Vocoder
 
 SPEECH = Path(__file__).parent / "speech.flac"
 ROUNDING = torch.finfo(torch.float32).eps / 2

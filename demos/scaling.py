@@ -25,11 +25,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 from audiodiff import audio
-from audiodiff.data.clips import ClipData, NumberSampler, clip_loader
-from audiodiff.data.packing import pack
-from audiodiff.data.shard_clips import ShardClips
-from audiodiff.data.shards import Shards
-from audiodiff.recordings import Recording, recordings_of, scan_folder
+from audiodiff.data.crops import ClipData, NumberSampler, clip_loader
+from audiodiff.data.manifest import Recording, recordings_of, scan_folder
+from audiodiff.data.shards.crops import ShardClips
+from audiodiff.data.shards.index import Shards
+from audiodiff.data.shards.writing import pack
+from audiodiff.utils import files as utils_files
 
 RATE, BATCH = 16000, 16
 CLIP, ASSUMED = 1.024, 1000  # seconds of a training clip; clips a second of one GPU, which was not measured
@@ -143,7 +144,7 @@ def main() -> None:
         rates: dict[Setting, list[float]] = {setting: [] for setting in own}
         for _, setting in tqdm([(r, s) for r in range(args.rounds) for s in own], disable=None):
             rates[setting].append(own[setting]())
-    with audio.atomic_file(args.csv) as file:
+    with utils_files.atomic_file(args.csv) as file:
         lines = [["measure", "source", "processes", "per_second", "lowest", "highest", "mb_per_second", "rounds"]]
         for (measure, source, n), found in rates.items():
             middle = statistics.median(found)

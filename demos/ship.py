@@ -16,11 +16,12 @@ from pathlib import Path
 
 import torch
 
-from audiodiff import eval as evaluation
-from audiodiff import files
-from audiodiff.audio import atomic_file
-from audiodiff.model import Model, Vocoder
-from audiodiff.recipes import describe_start
+from audiodiff.evaluation import vocoder_table as evaluation
+from audiodiff.models import checkpoint
+from audiodiff.models.base import Model
+from audiodiff.models.vocoder import Vocoder
+from audiodiff.pipelines.vocoding import describe_start
+from audiodiff.utils.files import atomic_file
 
 ROOT = Path(__file__).resolve().parent.parent
 MARKS = "<!-- table of {name} -->", "<!-- end of table -->"
@@ -69,13 +70,13 @@ def main() -> int:
     name = facts["name"]
     target = ROOT / "audiodiff" / "weights" / f"{name}.safetensors"
     if str(args.run) == "shipped":
-        model = files.load(target)
+        model = checkpoint.load(target)
         described(model, facts)
-        files.save(model, target, dtype=torch.int8)
+        checkpoint.save(model, target, dtype=torch.int8)
     else:
         export(args.run, target, facts)
     if args.tuned:
-        files.store_times(target, files.load(args.tuned).times)
+        checkpoint.store_times(target, checkpoint.load(args.tuned).times)
     table_file = target.with_suffix(".eval.json")
     # Written as the reader will type it: the manifest as given, the shipped name as the model.
     call = [name, str(args.manifest), "--clips", str(args.clips)]
@@ -83,7 +84,10 @@ def main() -> int:
     if status:
         return status
     table = json.loads(table_file.read_text(encoding="utf-8"))
-    replace(target.with_suffix(".md"), card(target, facts, table, f"python -m audiodiff.eval {' '.join(call)}"))
+    replace(
+        target.with_suffix(".md"),
+        card(target, facts, table, f"python -m audiodiff.evaluation.vocoder_table {' '.join(call)}"),
+    )
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
     if MARKS[0].format(name=name) in text:
@@ -93,13 +97,13 @@ def main() -> int:
 
 def export(run: Path, target: Path, facts: dict) -> None:
     """Writes the averaged weights of a run's last checkpoint, with the facts, and the sampling defaults among them."""
-    model = files.load(run / "last.ckpt")
+    model = checkpoint.load(run / "last.ckpt")
     model.info |= {key: facts[key] for key in ("name", "licence", "data", "command", "hardware", "attribution")}
     # What the run began with was trained too.
     model.info["training_hours"] = round(wall_hours(run) + facts.get("earlier_hours", 0.0), 2)
     model.info["steps"] += facts.get("earlier_steps", 0)
     described(model, facts)
-    files.save(model, target, dtype=torch.int8)
+    checkpoint.save(model, target, dtype=torch.int8)
 
 
 def described(model: Model, facts: dict) -> None:

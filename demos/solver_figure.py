@@ -14,10 +14,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from audiodiff.audio import atomic_file
-from audiodiff.denoisers import Estimate, scales
-from audiodiff.schedules import CosineVP, even_log_snr, even_times
-from audiodiff.solvers import Solver, UniPC, sample, solver_named, solver_names
+from audiodiff.diffusion.denoiser import scales
+from audiodiff.diffusion.predictions import Estimate
+from audiodiff.diffusion.sampling import sample
+from audiodiff.diffusion.schedules import CosineVP
+from audiodiff.diffusion.solvers import Solver, UniPC, solver_named, solver_names
+from audiodiff.diffusion.timesteps import even_log_snr, even_times
+from audiodiff.utils.files import atomic_file
 
 CALLS = (2, 4, 8, 16, 32, 64, 128)
 WEIGHTS, MEANS, STDS = (0.35, 0.65), (-0.8, 0.5), (0.15, 0.3)

@@ -16,10 +16,10 @@ from pathlib import Path
 import torch
 
 from audiodiff import audio
-from audiodiff.metrics import MEASURES
-from audiodiff.model import Vocoder
-from audiodiff.recordings import recordings_of
-from audiodiff.starts import CoarseToFine, GriffinLim, MelNoise, PureNoise, Start
+from audiodiff.data.manifest import recordings_of
+from audiodiff.evaluation.metrics import MEASURES
+from audiodiff.models.starts import CoarseToFine, GriffinLim, MelNoise, PureNoise, Start
+from audiodiff.models.vocoder import Vocoder
 
 SHOWN = ("pesq_wb", "stoi", "log_mel_l1", "dnsmos_p808")
 

@@ -22,12 +22,12 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from audiodiff.compose import composed, plain
-from audiodiff.config import build
-from audiodiff.training.averaging import EMA
-from audiodiff.training.compiling import compile_blocks
-from audiodiff.training.lit import LitModel
-from audiodiff.training.parameters import optimizer_of
+from audiodiff.training.compile import compile_blocks
+from audiodiff.training.ema import EMA
+from audiodiff.training.hydra_config import composed, plain
+from audiodiff.training.module import LitModel
+from audiodiff.training.param_groups import optimizer_of
+from audiodiff.utils.config import build
 
 PARTS = ("forward", "backward", "gradients", "optimiser", "average")
 Seconds = collections.Counter

@@ -19,11 +19,11 @@ from torch import Tensor
 
 import audiodiff
 from audiodiff.audio import resample
+from audiodiff.evaluation.metrics import log_mel_l1
+from audiodiff.griffin_lim.mel_conversion import Conversion
 from audiodiff.mel import MelSpec
-from audiodiff.mel_check import presets
-from audiodiff.mel_conversion import Conversion
-from audiodiff.metrics import log_mel_l1
-from audiodiff.resynthesis import spectrogram, vocode
+from audiodiff.mel.detection import presets
+from audiodiff.pipelines.resynthesis import spectrogram, vocode
 
 ENGINES = {
     "espeak-ng": lambda text, out: ["espeak-ng", "-w", out, "--stdin"],

@@ -16,8 +16,10 @@ import soundfile
 import torch
 from torch.nn import functional
 
-from audiodiff import audio, files, metrics
-from audiodiff.config import build
+from audiodiff import audio
+from audiodiff.evaluation import metrics
+from audiodiff.models import checkpoint
+from audiodiff.utils.config import build
 
 # A busy machine must not fail a property by its slowness; 50 examples are enough for functions this smooth.
 hypothesis.settings.register_profile("audiodiff", deadline=None, max_examples=50)
@@ -26,16 +28,16 @@ hypothesis.settings.load_profile("audiodiff")
 MEL = {"_target_": "audiodiff.mel.MelSpec", "sample_rate": 16000, "n_fft": 1024, "hop_length": 256, "n_mels": 80}
 
 TINY = {
-    "_target_": "audiodiff.model.Vocoder",
+    "_target_": "audiodiff.models.Vocoder",
     "mel": MEL,
     "steps": 2,
     "projections": 1,
     "denoiser": {
-        "_target_": "audiodiff.denoisers.Denoiser",
-        "schedule": {"_target_": "audiodiff.schedules.CosineVP"},
-        "prediction": {"_target_": "audiodiff.denoisers.Velocity"},
+        "_target_": "audiodiff.diffusion.Denoiser",
+        "schedule": {"_target_": "audiodiff.diffusion.schedules.CosineVP"},
+        "prediction": {"_target_": "audiodiff.diffusion.Velocity"},
         "network": {
-            "_target_": "audiodiff.nn.hybrid.HybridNetwork",
+            "_target_": "audiodiff.nn.HybridNetwork",
             "hop_length": 128,
             "n_fft": 512,
             "width": 16,
@@ -48,7 +50,7 @@ TINY = {
             "mel_hop_length": 256,
         },
     },
-    "prior": {"_target_": "audiodiff.priors.MelShaped", "mel": MEL, "exponent": 0.5, "block": 128},
+    "prior": {"_target_": "audiodiff.models.MelShaped", "mel": MEL, "exponent": 0.5, "block": 128},
 }
 
 
@@ -107,7 +109,7 @@ def quick_measures(monkeypatch):
 def tiny_model_path(tmp_path_factory):
     """A saved tiny model (averaged weights only): PATH.safetensors with PATH.json beside it."""
     path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    files.save(tiny_vocoder(), path)
+    checkpoint.save(tiny_vocoder(), path)
     return path
 
 

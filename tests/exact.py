@@ -2,8 +2,9 @@
 
 import torch
 
-from audiodiff.denoisers import Estimate, scales
-from audiodiff.schedules import CosineVP
+from audiodiff.diffusion.denoiser import scales
+from audiodiff.diffusion.predictions import Estimate
+from audiodiff.diffusion.schedules import CosineVP
 
 
 class ExactGaussian:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from test_crew import IDLE, leave_and_look
 
-from audiodiff import crew
+from audiodiff.griffin_lim.kernels import threads
 
 
 def interrupt(*_):
@@ -25,7 +25,7 @@ def caught_in(seconds):
             signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-4, 5e-3))
             while True:
                 seen, counter = np.zeros(6, np.int64), np.zeros(1, np.int64)
-                crew.work_together(leave_and_look, [(seen, counter, part, 2) for part in range(2)], IDLE)
+                threads.work_together(leave_and_look, [(seen, counter, part, 2) for part in range(2)], IDLE)
         except KeyboardInterrupt:
             caught += 1
     return caught

@@ -7,15 +7,15 @@ import torch
 from conftest import tiny_vocoder as make_tiny_vocoder
 from test_training import TINY, equal, states, steps
 
-from audiodiff import files
-from audiodiff.compose import composed
-from audiodiff.consistency import MelProjection
+from audiodiff.diffusion.noise import NoiseField
+from audiodiff.griffin_lim.projection import MelProjection
 from audiodiff.losses.adversarial import discriminator_loss, feature_distance, generator_loss
+from audiodiff.models import checkpoint as models_checkpoint
+from audiodiff.models.starts import GriffinLim
 from audiodiff.nn.discriminators import Discriminators, Judgement, Period, Resolution
-from audiodiff.noise import NoiseField
-from audiodiff.starts import GriffinLim
-from audiodiff.train import train
 from audiodiff.training.adversarial import LastCallLearns, LitAdversarial
+from audiodiff.training.hydra_config import composed
+from audiodiff.training.run import train
 
 FEW = [
     *(override for override in TINY if not override.startswith("model.")),
@@ -68,7 +68,7 @@ def test_resumed_stage_repeats_an_uninterrupted_one_bit_for_bit(base, tmp_path):
 
 def test_stage_keeps_the_model_but_for_what_it_names(base, tmp_path):
     few(base, tmp_path, *steps(1), "optim.optimizer.lr=0.0")
-    model, before = files.load(tmp_path), files.load(base)
+    model, before = models_checkpoint.load(tmp_path), models_checkpoint.load(base)
     assert equal(model.state_dict(), before.state_dict())
     assert (model.finish, model.projections, model.start.time) == (2, 0, 0.5)
     assert model.config["denoiser"] == before.config["denoiser"]
@@ -155,7 +155,7 @@ def test_gradients_reach_the_last_call_alone(tiny_vocoder):
 
 
 def test_stage_refuses_generators_and_no_calls(tiny_vocoder):
-    from audiodiff.generator import Generator
+    from audiodiff.models.generator import Generator
 
     with pytest.raises(ValueError, match="at least one number of network calls"):
         lit(tiny_vocoder, calls=[])

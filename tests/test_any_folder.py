@@ -11,7 +11,7 @@ from test_training import run, steps
 
 from audiodiff import audio
 from audiodiff.cli import main
-from audiodiff.recordings import held_out, read_manifest, scan_folder, usable
+from audiodiff.data.manifest import held_out, read_manifest, scan_folder, usable
 
 RATE = 16000
 

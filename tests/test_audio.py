@@ -12,6 +12,8 @@ import soundfile
 import torch
 
 from audiodiff import audio
+from audiodiff.audio import io as audio_io
+from audiodiff.utils import files
 
 
 def ramp(n=2000):
@@ -85,7 +87,7 @@ def test_write_replaces_a_file_at_once(tmp_path):
 def test_atomic_file_leaves_nothing_behind_when_its_block_fails(tmp_path, error):
     (tmp_path / "old").write_text("old")
     for name in ("old", "new"):
-        with pytest.raises(type(error)), audio.atomic_file(tmp_path / name) as file:
+        with pytest.raises(type(error)), files.atomic_file(tmp_path / name) as file:
             file.write(b"half")
             raise error
     assert [p.name for p in tmp_path.iterdir()] == ["old"]
@@ -93,7 +95,7 @@ def test_atomic_file_leaves_nothing_behind_when_its_block_fails(tmp_path, error)
 
 
 def test_atomic_file_is_invisible_until_it_is_whole(tmp_path):
-    with audio.atomic_file(tmp_path / "a") as file:
+    with files.atomic_file(tmp_path / "a") as file:
         file.write(b"half")
         file.flush()
         assert not (tmp_path / "a").exists()
@@ -102,7 +104,7 @@ def test_atomic_file_is_invisible_until_it_is_whole(tmp_path):
 
 def test_atomic_file_gives_the_usual_permissions(tmp_path):
     (tmp_path / "plain").write_bytes(b"")
-    with audio.atomic_file(tmp_path / "a") as file:
+    with files.atomic_file(tmp_path / "a") as file:
         file.write(b"x")
     assert (tmp_path / "a").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
@@ -121,7 +123,7 @@ def test_write_says_when_the_folder_cannot_be_written(tmp_path, monkeypatch):
     def refuse(**_):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
-    monkeypatch.setattr(audio.tempfile, "mkstemp", refuse)  # root, who runs these tests, may write everywhere
+    monkeypatch.setattr(audio_io.tempfile, "mkstemp", refuse)  # root, who runs these tests, may write everywhere
     with pytest.raises(ValueError, match=r"a\.wav: cannot be written \(Permission denied\)"):
         audio.write(tmp_path / "a.wav", ramp(), 16000)
 

@@ -18,8 +18,11 @@ import torch
 from conftest import TINY, tiny_vocoder, voiced
 
 import audiodiff
-from audiodiff import audio, devices, files
+from audiodiff import audio
+from audiodiff.audio import io as audio_io
 from audiodiff.cli import common, main
+from audiodiff.models import checkpoint
+from audiodiff.utils import devices
 
 
 @pytest.fixture
@@ -359,7 +362,7 @@ def full_disk(monkeypatch):
         os.close(handle)
         return fdopen(os.open("/dev/full", os.O_RDWR), mode)
 
-    monkeypatch.setattr(audio.os, "fdopen", on_full_disk)
+    monkeypatch.setattr(audio_io.os, "fdopen", on_full_disk)
 
 
 @pytest.mark.parametrize("line", ["resynth speech.wav new.wav", "vocode mel.npy new.wav", "mel speech.wav new.npy"])
@@ -384,7 +387,7 @@ def test_sound_without_its_sidecar_is_not_left(refused, monkeypatch):
             raise OSError(28, "No space left on device")
         replace(source, target)
 
-    monkeypatch.setattr(audio.os, "replace", only_sidecars)
+    monkeypatch.setattr(audio_io.os, "replace", only_sidecars)
     refused("resynth speech.wav new.wav", "new.wav", "No space left")
 
 
@@ -392,7 +395,7 @@ def test_sound_without_its_sidecar_is_not_left(refused, monkeypatch):
 def interrupt(monkeypatch):
     """Sends Ctrl-C when a finished temporary file is about to be renamed."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
-    monkeypatch.setattr(audio.os, "replace", lambda *_: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(audio_io.os, "replace", lambda *_: signal.raise_signal(signal.SIGINT))
     yield
     signal.signal(signal.SIGINT, before)
 
@@ -446,5 +449,5 @@ def test_every_device_choice_is_known_or_refused(monkeypatch):
 
 
 def test_default_model_is_asked_for_by_name(refused, monkeypatch):
-    monkeypatch.setattr(files, "shipped", list)
-    refused("info", files.DEFAULT_MODEL, "no such model")
+    monkeypatch.setattr(checkpoint, "shipped", list)
+    refused("info", checkpoint.DEFAULT_MODEL, "no such model")

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from audiodiff.baselines import griffin_lim_nnls, pseudo_inverse_true_phase
+from audiodiff.evaluation.baselines import griffin_lim_nnls, pseudo_inverse_true_phase
+from audiodiff.evaluation.metrics import log_mel_l1, multi_resolution_stft
 from audiodiff.mel import LogMel, MelSpec
-from audiodiff.metrics import log_mel_l1, multi_resolution_stft
 
 SPECS = [
     MelSpec(16000, n_fft=1024, hop_length=256, n_mels=80),

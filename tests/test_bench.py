@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from audiodiff import audio, bench, machine
+from audiodiff import audio
 from audiodiff.cli import bench as command
 from audiodiff.cli import main
-from audiodiff.config import shipped_path
+from audiodiff.evaluation import benchmark, hardware
 from audiodiff.mel import MelSpec
+from audiodiff.utils.config import shipped_path
 
 ROOT = shipped_path("demos/app.py").parent.parent
 SPEC = MelSpec(16000)
@@ -31,8 +32,8 @@ def folder(tmp_path, waveform):
 @pytest.fixture
 def cold(monkeypatch):
     """No process is started: how long one takes is measured elsewhere."""
-    monkeypatch.setattr(machine, "first_sound", lambda *_: [1.0, 2.0, 4.0])
-    monkeypatch.setattr(machine, "peak_gflops", lambda precision: 100.0)
+    monkeypatch.setattr(hardware, "first_sound", lambda *_: [1.0, 2.0, 4.0])
+    monkeypatch.setattr(hardware, "peak_gflops", lambda precision: 100.0)
 
 
 def test_systems_take_turns_and_another_begins_each_repetition(waveform):
@@ -45,10 +46,10 @@ def test_systems_take_turns_and_another_begins_each_repetition(waveform):
             now[0] += cost[name]
             return torch.zeros(mel.shape[-1] * 256)
 
-        return bench.System(name, SPEC, vocode, trained=False)
+        return benchmark.System(name, SPEC, vocode, trained=False)
 
-    clips = [bench.Clip(waveform, 16000)] * 2
-    rows = bench.measure([system(n) for n in cost], clips, 2, clock=lambda: now[0])
+    clips = [benchmark.Clip(waveform, 16000)] * 2
+    rows = benchmark.measure([system(n) for n in cost], clips, 2, clock=lambda: now[0])
     assert "".join(order) == "aabbcc" + "aabbcc" + "bbccaa"  # the warm-up first
     seconds = 2 * (waveform.shape[-1] // 256 * 256) / 16000
     assert [row["x_real_time"][0] for row in rows] == [
@@ -64,29 +65,29 @@ def test_a_slow_system_gets_a_part_of_the_first_clip_and_random_weights_are_not_
         lengths.append(mel.shape[-1])
         return torch.zeros(mel.shape[-1] * 256)
 
-    slow = bench.System("slow", SPEC, vocode, trained=False, seconds=0.5)
-    (row,) = bench.measure([slow], [bench.Clip(waveform, 16000)] * 3, 1)
+    slow = benchmark.System("slow", SPEC, vocode, trained=False, seconds=0.5)
+    (row,) = benchmark.measure([slow], [benchmark.Clip(waveform, 16000)] * 3, 1)
     assert lengths == [31, 31]
     assert row["quality"] == {}
     assert row["on_seconds"] == 0.5
 
 
 def test_spread_is_median_and_quartiles():
-    assert machine.spread([5.0]) == (5.0, 5.0, 5.0)
-    assert machine.spread([9.0, 1.0, 3.0, 7.0, 5.0]) == (5.0, 3.0, 7.0)
+    assert hardware.spread([5.0]) == (5.0, 5.0, 5.0)
+    assert hardware.spread([9.0, 1.0, 3.0, 7.0, 5.0]) == (5.0, 3.0, 7.0)
 
 
 def test_front_holds_what_nothing_beats_and_ties():
     points = [(1.0, 4.0), (1.0, 4.0), (2.0, 3.0), (2.0, 2.9), (0.9, 4.0), None, (8.0, 1.0)]
-    assert bench.front(points) == [True, True, True, False, False, False, True]
+    assert benchmark.front(points) == [True, True, True, False, False, False, True]
 
 
 def test_operations_of_a_network_are_those_of_its_products():
     network = torch.nn.Linear(30, 50)
-    work = machine.work_of(network, lambda: [network(torch.ones(7, 30)) for _ in range(2)], repeats=1)
+    work = hardware.work_of(network, lambda: [network(torch.ones(7, 30)) for _ in range(2)], repeats=1)
     assert work.operations == 2 * (2 * 7 * 30 * 50)
     assert work.seconds > 0
-    assert machine.work_of(network, lambda: None) is None
+    assert hardware.work_of(network, lambda: None) is None
 
 
 def test_command_writes_table_page_and_picture_of_a_model_and_floors(folder, tiny_model_path, tmp_path, cold, capsys):
@@ -96,7 +97,7 @@ def test_command_writes_table_page_and_picture_of_a_model_and_floors(folder, tin
     assert main(line) == 0
     shown = capsys.readouterr().out
     table = json.loads((out / "bench.json").read_text())
-    assert bench.markdown(table) == shown.strip() == (out / "bench.md").read_text().strip()
+    assert benchmark.markdown(table) == shown.strip() == (out / "bench.md").read_text().strip()
     assert (out / "bench.png").read_bytes().startswith(b"\x89PNG")
     assert [row["calls"] for row in table["rows"]] == [1, 1, 0, 0, 0]
     assert [row["precision"] for row in table["rows"][:2]] == ["float32", "bfloat16"] == [*table["peak_gflops"]]
@@ -105,7 +106,7 @@ def test_command_writes_table_page_and_picture_of_a_model_and_floors(folder, tin
     assert table["seconds"] == 2.0
     assert table["machine"]["threads"] == 1
     assert table["first_sound"]["seconds"] == [2.0, 1.5, 3.0]
-    there = [name for name in bench.JUDGES if name not in bench.missing_measures()]
+    there = [name for name in benchmark.JUDGES if name not in benchmark.missing_measures()]
     assert table["judged_by"] == (there or ["log_mel_l1"])
     for judge in table["judged_by"]:
         assert any(judge in row["front"] for row in table["rows"])
@@ -142,10 +143,10 @@ def test_share_of_the_peak_is_told_of_every_shipped_model(tiny_model_path, monke
 
 
 def test_first_sound_counts_the_start_of_the_process(tiny_model_path, waveform):
-    (taken,) = machine.first_sound(str(tiny_model_path), waveform[:, :16000], 16000, 1, 1)
+    (taken,) = hardware.first_sound(str(tiny_model_path), waveform[:, :16000], 16000, 1, 1)
     assert taken > 0.2
     with pytest.raises(ValueError, match="nowhere"):
-        machine.first_sound("nowhere", waveform[:, :16000], 16000, 1, 1)
+        hardware.first_sound("nowhere", waveform[:, :16000], 16000, 1, 1)
 
 
 def test_peer_that_is_missing_is_named_with_what_installs_it(tmp_path):

@@ -6,10 +6,10 @@ import math
 import pytest
 import torch
 
-from audiodiff.calibration import calibrate, plot
 from audiodiff.cli import main
-from audiodiff.compose import composed
-from audiodiff.schedules import CosineVP
+from audiodiff.diffusion.schedules import CosineVP
+from audiodiff.training.hydra_config import composed
+from audiodiff.tuning.calibrate import calibrate, plot
 
 NEPERS = math.log(10) / 10  # per dB
 

@@ -7,9 +7,9 @@ import torch
 from conftest import tiny_vocoder
 from test_training import run, states, steps
 
-from audiodiff.training import compiling
-from audiodiff.training.compiling import Compiled, compile_blocks
-from audiodiff.training.regularise import blocks_of
+from audiodiff.training import compile
+from audiodiff.training.compile import Compiled, compile_blocks
+from audiodiff.training.dropout import blocks_of
 
 
 def awake(model):
@@ -76,6 +76,6 @@ def test_every_block_is_compiled_and_nothing_else():
 def test_network_without_blocks_and_machine_without_a_compiler_are_told(monkeypatch):
     with pytest.raises(ValueError, match="knows no block of a Linear"):
         compile_blocks(torch.nn.Linear(1, 1))
-    monkeypatch.setattr(compiling.shutil, "which", lambda name: None)
+    monkeypatch.setattr(compile.shutil, "which", lambda name: None)
     with pytest.raises(ValueError, match="needs a C\\+\\+ compiler"):
         compile_blocks(tiny_vocoder().denoiser.network)

@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from audiodiff import compiling
+from audiodiff.utils import numba_cache
 
-ASKS = "from audiodiff.compiling import librosa; print('asks', flush=True); librosa(); print(open({!r}).read())"
+ASKS = "from audiodiff.utils.numba_cache import librosa; print('asks', flush=True); librosa(); print(open({!r}).read())"
 
 
 def test_librosa_is_not_imported_while_another_process_holds_the_lock(tmp_path):
     released = tmp_path / "released"
-    with compiling.one_process_at_a_time():
+    with numba_cache.one_process_at_a_time():
         asking = subprocess.Popen(
             [sys.executable, "-c", ASKS.format(str(released))],
             stdout=subprocess.PIPE,
@@ -34,20 +34,20 @@ def test_librosa_is_not_imported_while_another_process_holds_the_lock(tmp_path):
 
 
 def test_who_waits_is_told_what_for(monkeypatch, caplog):
-    monkeypatch.setattr(compiling, "PATIENCE", 0.05)
-    with compiling.one_process_at_a_time():
+    monkeypatch.setattr(numba_cache, "PATIENCE", 0.05)
+    with numba_cache.one_process_at_a_time():
         time.sleep(0.3)
     assert caplog.messages == ["compiling for this machine, once: it takes up to a minute"]
     caplog.clear()
     lock = FileLock(Path(tempfile.gettempdir()) / f"audiodiff-{os.getuid()}.lock", thread_local=False)
     lock.acquire()
     threading.Timer(0.3, lock.release).start()
-    with compiling.one_process_at_a_time():
+    with numba_cache.one_process_at_a_time():
         pass
     assert caplog.messages == ["waiting for another process, which compiles"]
     caplog.clear()
-    monkeypatch.setattr(compiling, "PATIENCE", 30.0)
-    with compiling.one_process_at_a_time():
+    monkeypatch.setattr(numba_cache, "PATIENCE", 30.0)
+    with numba_cache.one_process_at_a_time():
         pass
     assert not caplog.messages
 
@@ -55,23 +55,23 @@ def test_who_waits_is_told_what_for(monkeypatch, caplog):
 def test_without_a_place_for_the_lock_nobody_waits_and_nothing_fails(monkeypatch, tmp_path):
     (tmp_path / "file").touch()
     monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path / "file"))
-    with compiling.one_process_at_a_time():
+    with numba_cache.one_process_at_a_time():
         pass
 
 
 def test_error_inside_is_not_swallowed_and_lets_the_lock_go():
-    with pytest.raises(OSError, match="mine"), compiling.one_process_at_a_time():
+    with pytest.raises(OSError, match="mine"), numba_cache.one_process_at_a_time():
         raise OSError("mine")
-    with compiling.one_process_at_a_time():
+    with numba_cache.one_process_at_a_time():
         pass
 
 
 def test_all_of_librosa_that_compiles_when_imported_is_imported_under_the_lock():
-    package = Path(compiling.librosa().__file__).parent
+    package = Path(numba_cache.librosa().__file__).parent
     found = {
         ".".join(path.relative_to(package).with_suffix("").parts)
         for path in package.rglob("*.py")
         if re.search(r"^@(numba\.(gu)?|gu)vectorize\(", path.read_text(encoding="utf-8"), re.MULTILINE)
     }
-    assert found == {*compiling.COMPILED, "beat"}  # which nothing here asks for
-    assert all(f"librosa.{name}" in sys.modules for name in compiling.COMPILED)
+    assert found == {*numba_cache.COMPILED, "beat"}  # which nothing here asks for
+    assert all(f"librosa.{name}" in sys.modules for name in numba_cache.COMPILED)

@@ -2,21 +2,21 @@
 
 import pytest
 
-from audiodiff.config import build, conf_dir, shipped_path
-from audiodiff.denoisers import Velocity
+from audiodiff.diffusion.predictions import Velocity
 from audiodiff.mel import MelSpec
-from audiodiff.priors import MelShaped
+from audiodiff.models.whitening import MelShaped
+from audiodiff.utils.config import build, conf_dir, shipped_path
 
 MEL = {"_target_": "audiodiff.mel.MelSpec", "sample_rate": 16000, "n_mels": 64}
 
 
 def test_build_makes_what_the_target_names():
     assert build(MEL) == MelSpec(16000, n_mels=64)
-    assert isinstance(build({"_target_": "audiodiff.denoisers.Velocity"}), Velocity)
+    assert isinstance(build({"_target_": "audiodiff.diffusion.Velocity"}), Velocity)
 
 
 def test_build_starts_with_the_innermost():
-    prior = build({"_target_": "audiodiff.priors.MelShaped", "mel": MEL, "exponent": 0.3, "block": 64})
+    prior = build({"_target_": "audiodiff.models.MelShaped", "mel": MEL, "exponent": 0.3, "block": 64})
     assert isinstance(prior, MelShaped)
     assert (prior.mel, prior.exponent, prior.block) == (MelSpec(16000, n_mels=64), 0.3, 64)
 
@@ -43,17 +43,17 @@ def test_build_leaves_plain_values_and_keeps_its_input():
         "torch.nn.Linear",
         "audiodiff",
         "audiodiff.",
-        "audiodiff.audio.os.system",
-        "audiodiff.files.load",
-        "audiodiff.audio.write",
-        "audiodiff.audio.Path",
-        "audiodiff.mel.nn.Linear",
-        "audiodiff.mel.torch",
-        "audiodiff.mel._filters",
-        "audiodiff.mel.MelSpec.__init__",
-        "audiodiff.schedules.GRIDS",
+        "audiodiff.audio.io.os.system",
+        "audiodiff.models.checkpoint.load",
+        "audiodiff.audio.io.write",
+        "audiodiff.audio.io.Path",
+        "audiodiff.mel.spec.nn.Linear",
+        "audiodiff.mel.spec.torch",
+        "audiodiff.mel.spec._filters",
+        "audiodiff.mel.spec.MelSpec.__init__",
+        "audiodiff.diffusion.timesteps.GRIDS",
         "audiodiff.nothing.Here",
-        "audiodiff.mel.Nothing",
+        "audiodiff.mel.spec.Nothing",
         "audiodiffusion.Evil",
         "../audiodiff.mel.MelSpec",
         "",
@@ -69,7 +69,7 @@ def test_build_refuses_what_is_no_class_of_audiodiff(target):
 def test_build_refuses_a_target_deep_inside(tmp_path):
     marker = tmp_path / "ran"
     with pytest.raises(ValueError, match="is refused"):
-        build({"_target_": "audiodiff.priors.MelShaped", "mel": {"_target_": "os.mkdir", "path": str(marker)}})
+        build({"_target_": "audiodiff.models.MelShaped", "mel": {"_target_": "os.mkdir", "path": str(marker)}})
     assert not marker.exists()
 
 

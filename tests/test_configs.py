@@ -10,13 +10,14 @@ from hydra.errors import ConfigCompositionException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-import audiodiff.compose  # which registers the resolvers that the files use
-from audiodiff import audio, files
-from audiodiff.compose import check_overrides
-from audiodiff.config import build, conf_dir
+import audiodiff.training.hydra_config  # which registers the resolvers that the files use
+from audiodiff import audio
 from audiodiff.losses import DenoisingLoss
-from audiodiff.model import Model
-from audiodiff.train import train
+from audiodiff.models import checkpoint
+from audiodiff.models.base import Model
+from audiodiff.training.hydra_config import check_overrides
+from audiodiff.training.run import train
+from audiodiff.utils.config import build, conf_dir
 
 EXPERIMENTS = sorted(path.stem for path in (conf_dir() / "experiment").glob("*.yaml"))
 GROUPS = {
@@ -68,7 +69,7 @@ BEGUN = {"speech-few": ["init_from=speech-16k"], "speech-22k": ["init_from=speec
 
 
 def trained(folder, *overrides):
-    return train(audiodiff.compose.composed([*SHORT, f"run_dir={folder}", *overrides]))
+    return train(audiodiff.training.hydra_config.composed([*SHORT, f"run_dir={folder}", *overrides]))
 
 
 def sounds(folder, labels):
@@ -88,14 +89,14 @@ def test_every_experiment_trains_for_two_steps_as_it_is(tmp_path, experiment):
     cfg = composed(f"experiment={experiment}")
     data = [sounds(tmp_path, cfg.data.labels)] if cfg.data.get("one_shots") else VOICES
     trained(tmp_path / "run", f"experiment={experiment}", "verdict=false", *data, *BEGUN.get(experiment, []))
-    assert files.load(tmp_path / "run").info["steps"] == 2
+    assert checkpoint.load(tmp_path / "run").info["steps"] == 2
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["causal", "generator", "resolutions", "samples", "subbands", "vocoder"])
 def test_every_model_trains_for_two_steps_as_it_is(tmp_path, model):
     trained(tmp_path, f"model={model}", "data.path=${shipped:datasets/clips/speech}", "data.n_samples=4096")
-    assert files.load(tmp_path).info["steps"] == 2
+    assert checkpoint.load(tmp_path).info["steps"] == 2
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)

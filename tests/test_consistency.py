@@ -5,8 +5,10 @@ import math
 import pytest
 import torch
 
-from audiodiff.consistency import LIMIT, RELAXATION, MelProjection, fit_magnitudes, magnitudes_of, with_phase
-from audiodiff.mel import LogMel, MelSpec, band_weights, mel_filters
+from audiodiff.griffin_lim.projection import MelProjection, fit_magnitudes, magnitudes_of, with_phase
+from audiodiff.griffin_lim.subband import LIMIT, RELAXATION
+from audiodiff.mel import LogMel, MelSpec
+from audiodiff.mel.filterbank import band_weights, mel_filters
 
 CONTRACTS = {
     "default": {},

@@ -10,10 +10,10 @@ import torch
 from test_training import equal, run, states, steps
 from torch import nn
 
-from audiodiff.config import shipped_path
 from audiodiff.data import ClipData, scan_folder
-from audiodiff.data.growing import Replay, WatchedFolder
+from audiodiff.data.replay import Replay, WatchedFolder
 from audiodiff.training.continual import Anchor, fisher_of, forgetting
+from audiodiff.utils.config import shipped_path
 
 CLIPS = shipped_path("datasets/clips/speech")
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from numba import int64
 
-from audiodiff import crew
-from audiodiff.fourier import compiled
+from audiodiff.griffin_lim.kernels import threads
+from audiodiff.griffin_lim.kernels.fft import compiled
 
 
 @compiled(int64[::1], int64[::1], int64, int64)
@@ -19,7 +19,7 @@ def leave_and_look(seen, counter, part, size):
     """Writes a value for every neighbour, meets them, and sums up what all have written; a thousand times."""
     for n in range(1000):
         seen[size * (n % 2) + part] = n + part
-        crew.meet(counter, size * (n + 1))
+        threads.meet(counter, size * (n + 1))
         for other in range(size):
             seen[2 * size + part] += seen[size * (n % 2) + other]
 
@@ -29,43 +29,43 @@ IDLE = (np.zeros(1, np.int64), np.zeros(1, np.int64), 0, 0)
 
 @pytest.fixture
 def openmp():
-    if crew._openmp() is None:
+    if threads._openmp() is None:
         pytest.skip("this torch has no OpenMP of GCC's kind")
     before = torch.get_num_threads()
-    yield crew._openmp()
+    yield threads._openmp()
     torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_members_see_what_the_others_wrote_before_they_met(size, openmp):
     seen, counter = np.zeros(3 * size, np.int64), np.zeros(1, np.int64)
-    assert crew.work_together(leave_and_look, [(seen, counter, part, size) for part in range(size)], IDLE)
+    assert threads.work_together(leave_and_look, [(seen, counter, part, size) for part in range(size)], IDLE)
     wanted = sum(n + other for n in range(1000) for other in range(size))
     assert (seen[2 * size :] == wanted).all()
     assert counter[0] == 1000 * size
 
 
 def test_a_crew_is_no_larger_than_torch_may_be_or_than_there_are_cores(openmp, monkeypatch):
-    monkeypatch.setattr(crew.os, "sched_getaffinity", lambda process: range(8), raising=False)
+    monkeypatch.setattr(threads.os, "sched_getaffinity", lambda process: range(8), raising=False)
     torch.set_num_threads(3)
-    assert [crew.crew_size(most) for most in (0, 1, 2, 9)] == [1, 1, 2, 3]
-    monkeypatch.setattr(crew.os, "sched_getaffinity", lambda process: range(2))
-    assert crew.crew_size(9) == 2
-    monkeypatch.setattr(crew, "_openmp", lambda: None)
-    assert crew.crew_size(9) == 1
+    assert [threads.crew_size(most) for most in (0, 1, 2, 9)] == [1, 1, 2, 3]
+    monkeypatch.setattr(threads.os, "sched_getaffinity", lambda process: range(2))
+    assert threads.crew_size(9) == 2
+    monkeypatch.setattr(threads, "_openmp", lambda: None)
+    assert threads.crew_size(9) == 1
 
 
 def test_a_crew_that_is_not_whole_does_nothing(openmp):
     calls = []
-    assert crew.work_together(calls.append, [(0,), (1,)], (9,)) and sorted(calls) == [0, 1, 9]
+    assert threads.work_together(calls.append, [(0,), (1,)], (9,)) and sorted(calls) == [0, 1, 9]
     results = []
 
     def outer(_):
-        results.append(crew.work_together(calls.append, [(2,), (3,)], (9,)))
+        results.append(threads.work_together(calls.append, [(2,), (3,)], (9,)))
 
     levels = openmp.omp_get_max_active_levels()
     openmp.omp_set_max_active_levels(1)
-    openmp.GOMP_parallel(crew.MEMBER(outer), None, 2, 0)
+    openmp.GOMP_parallel(threads.MEMBER(outer), None, 2, 0)
     openmp.omp_set_max_active_levels(levels)
     assert results == [False, False] and sorted(calls) == [0, 1, 9]
 
@@ -73,7 +73,7 @@ def test_a_crew_that_is_not_whole_does_nothing(openmp):
 def test_crews_of_several_python_threads_do_not_wait_for_each_other(openmp):
     def work(_):
         seen, counter = np.zeros(6, np.int64), np.zeros(1, np.int64)
-        whole = crew.work_together(leave_and_look, [(seen, counter, part, 2) for part in range(2)], IDLE)
+        whole = threads.work_together(leave_and_look, [(seen, counter, part, 2) for part in range(2)], IDLE)
         return whole and int(seen[4]) == int(seen[5]) == sum(2 * n + 1 for n in range(1000))
 
     with ThreadPoolExecutor(3) as pool:

@@ -10,7 +10,7 @@ import soundfile
 import torch
 
 from audiodiff.data import Augment, ClipData, NumberSampler, clip_loader
-from audiodiff.recordings import Recording, measure_level, read_manifest, scan_folder
+from audiodiff.data.manifest import Recording, measure_level, read_manifest, scan_folder
 
 RATE = 8000
 

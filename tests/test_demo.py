@@ -12,14 +12,15 @@ from conftest import voiced
 from page import CHOICES, NUMBERS, free_port, resynth
 
 import audiodiff
-from audiodiff import audio, files
+from audiodiff import audio
 from audiodiff.cli import demo, main
-from audiodiff.generator import Generator
+from audiodiff.diffusion.solvers import DPMSolver2M
 from audiodiff.mel import MelSpec
-from audiodiff.model import Vocoder
-from audiodiff.resynthesis import resynthesise, spectrogram
-from audiodiff.solvers import DPMSolver2M
-from audiodiff.starts import PureNoise
+from audiodiff.models import checkpoint
+from audiodiff.models.generator import Generator
+from audiodiff.models.starts import PureNoise
+from audiodiff.models.vocoder import Vocoder
+from audiodiff.pipelines.resynthesis import resynthesise, spectrogram
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,7 @@ def test_quiet_recording_stays_quiet(app, vocoder, tmp_path):
 
 def test_own_start_is_the_models(app, tiny_model_path, speech):
     vocoder = Vocoder.load(tiny_model_path)
-    vocoder.start = audiodiff.starts.GriffinLim(vocoder.mel, n_iter=2)
+    vocoder.start = audiodiff.models.starts.GriffinLim(vocoder.mel, n_iter=2)
     waveform, _ = audio.read(speech, vocoder.sample_rate)
     own = app.vocode.respond(vocoder, str(speech), **CHOICES | {"start": "own"})[2][1]
     wanted = resynthesise(vocoder, waveform, steps=3, solver=DPMSolver2M(), seed=7).waveform
@@ -250,7 +251,7 @@ def test_long_upload_is_refused_before_it_is_decoded(app, vocoder, bad, monkeypa
 
 
 def test_every_shipped_model_has_a_card_without_dead_links(app):
-    for name in files.shipped():
+    for name in checkpoint.shipped():
         card = app.models.card(name)
         assert card.startswith(f"# {name}")
         assert not re.search(r"\]\((?!http)", card)

@@ -8,21 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from audiodiff.config import choices, choose
-from audiodiff.denoisers import (
-    Conditioned,
-    Data,
-    Denoiser,
-    Flow,
-    Noise,
-    Refined,
-    Velocity,
-    data_of,
-    noise_of,
-    scales,
-)
+from audiodiff.diffusion.denoiser import Conditioned, Denoiser, Refined, scales
+from audiodiff.diffusion.predictions import Data, Flow, Noise, Velocity, data_of, noise_of
+from audiodiff.diffusion.schedules import CosineVP, GeometricVE, KarrasVE
 from audiodiff.losses import VelocityWeight
-from audiodiff.schedules import CosineVP, GeometricVE, KarrasVE
+from audiodiff.utils.config import choices, choose
 
 PREDICTIONS = [Velocity, Noise, Data, Flow]
 LEVELS = [1.0, 0.1, 3.0]

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from audiodiff import devices
-from audiodiff.model import Vocoder
+from audiodiff.models.vocoder import Vocoder
+from audiodiff.utils import devices
 
 
 def machine(monkeypatch, cuda=False, mps=False):

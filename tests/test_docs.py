@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from audiodiff.cli import COMMANDS
-from audiodiff.compose import composed
-from audiodiff.config import shipped_path
+from audiodiff.training.hydra_config import composed
+from audiodiff.utils.config import shipped_path
 
 ROOT = shipped_path("demos/app.py").parent.parent
 PAGES = sorted((ROOT / "demos" / "docs" / "pages").rglob("*.md"))
@@ -145,5 +145,5 @@ def test_the_site_builds_without_a_warning(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "reference" / "models.html").read_text(encoding="utf-8")
-    assert "audiodiff.model.Vocoder.generate" in page
+    assert "audiodiff.models.vocoder.Vocoder.generate" in page
     assert not re.search(r'(?:src|<link[^>]*href)="https?://', page)

@@ -7,11 +7,13 @@ import pytest
 import torch
 from conftest import tiny_vocoder
 
-from audiodiff import doctor, files
 from audiodiff.cli import main
-from audiodiff.config import shipped_path
-from audiodiff.denoisers import Estimate, noise_of, scales
-from audiodiff.recordings import scan_folder
+from audiodiff.data.manifest import scan_folder
+from audiodiff.diffusion.denoiser import scales
+from audiodiff.diffusion.predictions import Estimate, noise_of
+from audiodiff.evaluation import diagnosis
+from audiodiff.models import checkpoint
+from audiodiff.utils.config import shipped_path
 
 CLIPS = shipped_path("datasets/clips/speech")
 
@@ -23,7 +25,7 @@ def recordings():
 
 @pytest.fixture
 def shipped():
-    return files.load("speech-16k")
+    return checkpoint.load("speech-16k")
 
 
 class Instead(torch.nn.Module):
@@ -45,17 +47,17 @@ class Instead(torch.nn.Module):
 
 
 def test_trivial_predictors_have_the_errors_that_theory_gives(shipped, recordings):
-    clips = doctor._clips(shipped, recordings, 2.0)
-    for level in doctor.levels_of(shipped, clips):
+    clips = diagnosis._clips(shipped, recordings, 2.0)
+    for level in diagnosis.levels_of(shipped, clips):
         snr = math.exp(level.log_snr)
-        power = sum(float(doctor._encoded(shipped, clip)[0].square().mean()) for clip in clips) / len(clips)
+        power = sum(float(diagnosis._encoded(shipped, clip)[0].square().mean()) for clip in clips) / len(clips)
         assert level.zero == pytest.approx(0, abs=1e-5)
         assert level.input == pytest.approx(-10 * math.log10(snr * power), abs=0.3)
         assert level.wiener <= min(level.zero, level.input) + 0.1
 
 
 def test_shipped_model_is_better_than_what_needs_no_training(shipped, recordings):
-    report = doctor.examine(shipped, recordings)
+    report = diagnosis.examine(shipped, recordings)
     assert not report.troubles
     assert max(level.gain for level in report.levels) > 2
 
@@ -67,25 +69,25 @@ def test_shipped_model_is_better_than_what_needs_no_training(shipped, recordings
 )
 def test_model_that_says_what_anybody_can_say_is_found_out(shipped, recordings, rule):
     shipped.denoiser = Instead(shipped.denoiser, rule)
-    assert any("has not learned" in trouble for trouble in doctor.examine(shipped, recordings).troubles)
+    assert any("has not learned" in trouble for trouble in diagnosis.examine(shipped, recordings).troubles)
 
 
 def test_untrained_model_is_found_out(recordings):
     model = tiny_vocoder()
     model.config = {}
-    assert any("has not learned" in trouble for trouble in doctor.examine(model, recordings).troubles)
+    assert any("has not learned" in trouble for trouble in diagnosis.examine(model, recordings).troubles)
 
 
 def test_data_of_another_level_are_named(shipped, recordings):
     shipped.info["level"] = {"rms": 1e-3, "peak": 0.1}
-    (trouble,) = (line for line in doctor.examine(shipped, recordings).troubles if "louder" in line)
+    (trouble,) = (line for line in diagnosis.examine(shipped, recordings).troubles if "louder" in line)
     assert "bring them to one level" in trouble
 
 
 @pytest.mark.parametrize(("updates", "found"), [(50, "trouble"), (200, "remark"), (5000, "remark")])
 def test_average_that_is_too_young_is_named(shipped, recordings, updates, found):
     shipped.info["ema"] = {"decay": 0.99, "updates": updates}
-    report = doctor.examine(shipped, recordings[:1], seconds=1)
+    report = diagnosis.examine(shipped, recordings[:1], seconds=1)
     line = f"averaged over 100 steps, and {updates} have passed"
     assert any(line in text for text in (report.troubles if found == "trouble" else report.remarks))
     assert any("train longer" in text for text in report.troubles + report.remarks) == (updates < 300)
@@ -94,7 +96,7 @@ def test_average_that_is_too_young_is_named(shipped, recordings, updates, found)
 def test_command_prints_a_table_and_says_by_its_status(tmp_path, tiny_model_path, capsys):
     assert main(["doctor", "speech-16k", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert len(told["levels"]) == len(doctor.LEVELS)
+    assert len(told["levels"]) == len(diagnosis.LEVELS)
     assert main(["doctor", str(tiny_model_path)]) == 1
     assert "TROUBLE" in capsys.readouterr().out
     assert main(["doctor", "drums"]) == 2

@@ -9,21 +9,12 @@ import soundfile
 import torch
 
 from audiodiff import audio
-from audiodiff.compose import composed, plain
-from audiodiff.config import build, choices, shipped_path
 from audiodiff.data import Augment, ClipData, OneShots, scan_folder
-from audiodiff.data.codecs import Codec
-from audiodiff.data.effects import (
-    BandLimit,
-    Equaliser,
-    Noise,
-    PitchShift,
-    Polarity,
-    Room,
-    Shift,
-    Tilt,
-)
-from audiodiff.data.filters import aligned, at_level_of
+from audiodiff.data.augment.codecs import Codec
+from audiodiff.data.augment.effects import BandLimit, Equaliser, Noise, PitchShift, Polarity, Room, Shift, Tilt
+from audiodiff.data.augment.filters import aligned, at_level_of
+from audiodiff.training.hydra_config import composed, plain
+from audiodiff.utils.config import build, choices, shipped_path
 
 RATE = 16000
 ALL = (Polarity, Shift, PitchShift, Tilt, Equaliser, BandLimit, Noise, Room, Codec)

@@ -1,13 +1,15 @@
-"""The table of `python -m audiodiff.eval`."""
+"""The table of `python -m audiodiff.evaluation.vocoder_table`."""
 
 import json
 
 import pytest
 
-from audiodiff import audio, eval, files
+from audiodiff import audio
 from audiodiff.cli import main
-from audiodiff.recordings import scan_folder
-from audiodiff.starts import CoarseToFine, PureNoise
+from audiodiff.data.manifest import scan_folder
+from audiodiff.evaluation import vocoder_table
+from audiodiff.models import checkpoint
+from audiodiff.models.starts import CoarseToFine, PureNoise
 
 pytestmark = pytest.mark.usefixtures("quick_measures")
 
@@ -20,36 +22,36 @@ def folder(tmp_path, waveform):
 
 
 def test_table_scores_recordings_as_perfect_and_counts_calls(folder, tiny_model_path):
-    vocoder = files.load(tiny_model_path)
-    rows = eval.rows_of(vocoder, calls=(1, 3))
-    table = eval.evaluate(vocoder, rows, scan_folder(folder))
+    vocoder = checkpoint.load(tiny_model_path)
+    rows = vocoder_table.rows_of(vocoder, calls=(1, 3))
+    table = vocoder_table.evaluate(vocoder, rows, scan_folder(folder))
     assert [row["calls"] for row in table["rows"]] == [0, 0, 0, 0, 0, 1, 3]
     recordings, ceiling, floor, _, _, noise, _ = table["rows"]
     assert ceiling["mr_stft"][0] < floor["mr_stft"][0]
     assert recordings["log_mel_l1"] == [0.0, 0.0, 0.0]
     assert noise["log_mel_l1"][0] > 0.1  # random weights
     assert table["clips"] == 2
-    assert "| pure noise | 3 |" in eval.markdown(table)
+    assert "| pure noise | 3 |" in vocoder_table.markdown(table)
 
 
 def test_table_of_a_model_with_a_start_has_it_alone_and_at_each_number_of_calls(folder, tiny_model_path):
-    vocoder = files.load(tiny_model_path)
+    vocoder = checkpoint.load(tiny_model_path)
     vocoder.start = CoarseToFine(vocoder.mel, time=0.4, full=1, half=1, quarter=0, eighth=0)
-    rows = eval.rows_of(vocoder, calls=(1, 2))
+    rows = vocoder_table.rows_of(vocoder, calls=(1, 2))
     assert [(row.name, row.calls) for row in rows[5:]] == [
         ("coarse-to-fine 1/1/0/0, t = 0.4, alone", 0),
         ("coarse-to-fine 1/1/0/0, t = 0.4", 1),
         ("coarse-to-fine 1/1/0/0, t = 0.4", 2),
         ("pure noise", 2),
     ]
-    table = eval.evaluate(vocoder, rows[5:8], scan_folder(folder))
+    table = vocoder_table.evaluate(vocoder, rows[5:8], scan_folder(folder))
     assert all(row["log_mel_l1"][0] > 0 for row in table["rows"])
 
 
 def test_rows_in_another_precision_are_named_and_sound_nearly_the_same(tiny_model_path, waveform):
-    vocoder = files.load(tiny_model_path)
+    vocoder = checkpoint.load(tiny_model_path)
     vocoder.start = CoarseToFine(vocoder.mel, time=0.4, full=1, half=1, quarter=0, eighth=0)
-    rows = eval.rows_of(vocoder, (1,), ["float32", "bfloat16"])
+    rows = vocoder_table.rows_of(vocoder, (1,), ["float32", "bfloat16"])
     assert [row.name for row in rows[5:]] == [
         "coarse-to-fine 1/1/0/0, t = 0.4, alone",
         "coarse-to-fine 1/1/0/0, t = 0.4",
@@ -61,7 +63,9 @@ def test_rows_in_another_precision_are_named_and_sound_nearly_the_same(tiny_mode
     assert 0 < (exact - rough).norm() < 0.05 * exact.norm()
     assert vocoder.precision == "float32"
     vocoder.start = PureNoise()
-    assert [row.name for row in eval.rows_of(vocoder, (1, 2), ["bfloat16"])[5:]] == ["pure noise, bfloat16"] * 2
+    assert [row.name for row in vocoder_table.rows_of(vocoder, (1, 2), ["bfloat16"])[5:]] == [
+        "pure noise, bfloat16"
+    ] * 2
 
 
 def test_command_of_the_command_line_prints_the_same_table(folder, tiny_model_path, tmp_path, capsys):
@@ -81,27 +85,30 @@ def test_command_of_the_command_line_prints_the_same_table(folder, tiny_model_pa
     ]
     assert main(line) == 0
     shown = capsys.readouterr().out
-    assert eval.markdown(json.loads(out.read_text())) in shown
+    assert vocoder_table.markdown(json.loads(out.read_text())) in shown
     assert "| pure noise | 2 |" in shown
     assert main(line) == 2
     assert "-f" in capsys.readouterr().err
 
 
 def test_interval_holds_the_mean_and_narrows_with_more_values():
-    few, many = eval.interval([0.0, 1.0, 0.2, 0.7]), eval.interval([0.0, 1.0, 0.2, 0.7] * 25)
+    few, many = vocoder_table.interval([0.0, 1.0, 0.2, 0.7]), vocoder_table.interval([0.0, 1.0, 0.2, 0.7] * 25)
     assert few[1] < few[0] < few[2]
     assert many[2] - many[1] < few[2] - few[1]
-    assert eval.interval([float("nan")]) is None
+    assert vocoder_table.interval([float("nan")]) is None
 
 
 def test_command_writes_json_beside_the_printed_table(folder, tiny_model_path, tmp_path, capsys):
     out = tmp_path / "table.json"
-    assert eval.main([str(tiny_model_path), str(folder), "--clips", "1", "--seconds", "1", "--json", str(out)]) == 0
+    assert (
+        vocoder_table.main([str(tiny_model_path), str(folder), "--clips", "1", "--seconds", "1", "--json", str(out)])
+        == 0
+    )
     assert "| the recordings | 0 |" in capsys.readouterr().out
     assert json.loads(out.read_text())["clips"] == 1
 
 
 @pytest.mark.parametrize("call", [["nowhere"], ["nowhere", "--seconds", "1"]])
 def test_command_refuses_missing_recordings_in_one_line(tiny_model_path, call, capsys):
-    assert eval.main([str(tiny_model_path), *call]) == 2
+    assert vocoder_table.main([str(tiny_model_path), *call]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1

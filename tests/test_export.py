@@ -13,17 +13,20 @@ import torch
 from conftest import tiny_vocoder
 from test_exporting import CONVENTIONS, NETWORKS, hybrid
 
-from audiodiff import audio, exporting, files, mel_files
+from audiodiff import audio, export
 from audiodiff.cli import main
-from audiodiff.denoisers import Data, Denoiser
+from audiodiff.diffusion.denoiser import Denoiser
+from audiodiff.diffusion.noise import NoiseField
+from audiodiff.diffusion.predictions import Data
+from audiodiff.diffusion.schedules import RectifiedFlow
+from audiodiff.diffusion.solvers import solver_named
 from audiodiff.mel import LogMel, MelSpec
-from audiodiff.model import Vocoder
-from audiodiff.noise import NoiseField
-from audiodiff.priors import MelShaped
-from audiodiff.recipes import named_start
-from audiodiff.schedules import RectifiedFlow
-from audiodiff.solvers import solver_named
-from audiodiff.starts import GriffinLim, MelNoise
+from audiodiff.mel import io as mel_io
+from audiodiff.models import checkpoint
+from audiodiff.models.starts import GriffinLim, MelNoise
+from audiodiff.models.vocoder import Vocoder
+from audiodiff.models.whitening import MelShaped
+from audiodiff.pipelines.vocoding import named_start
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
@@ -40,10 +43,10 @@ def model_path(tmp_path_factory):
     vocoder = tiny_vocoder()
     spec = vocoder.config["mel"]
     vocoder.start = GriffinLim(MelSpec(16000), time=0.5, n_iter=ROUNDS)
-    vocoder.config["start"] = {"_target_": "audiodiff.starts.GriffinLim", "mel": spec, "time": 0.5, "n_iter": ROUNDS}
+    vocoder.config["start"] = {"_target_": "audiodiff.models.GriffinLim", "mel": spec, "time": 0.5, "n_iter": ROUNDS}
     vocoder.config |= {"projections": 0, "finish": 1}
     path = tmp_path_factory.mktemp("exported") / "tiny.safetensors"
-    files.save(vocoder, path)
+    checkpoint.save(vocoder, path)
     return path
 
 
@@ -135,7 +138,7 @@ def test_file_says_all_that_one_must_know(sampler, model_path):
     assert json.loads(facts["times"]) == pytest.approx(vocoder.grid(2, 0.5).tolist())
     assert json.loads(facts["start_time"]) == 0.5
     assert json.loads(facts["reach_frames"])[1] == vocoder.look_ahead(steps=2)
-    assert facts["model_hash"] == files.model_hash(vocoder)
+    assert facts["model_hash"] == checkpoint.model_hash(vocoder)
 
 
 def test_file_tells_nothing_of_the_machine_that_wrote_it(sampler):
@@ -229,7 +232,7 @@ def test_script_refuses_in_one_line(sampler, step, tmp_path):
 def test_what_cannot_be_exported_is_refused_in_one_line(arguments, line, model_path, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("there.onnx").write_bytes(b"mine")
-    monkeypatch.setattr(exporting.writing, "_converted", lambda *_: pytest.fail("refused too late"))
+    monkeypatch.setattr(export.writing, "_converted", lambda *_: pytest.fail("refused too late"))
     assert main(["export", *[str(model_path) if word == "MODEL" else word for word in arguments]]) == 2
     shown = capsys.readouterr().err
     assert line in shown
@@ -239,7 +242,7 @@ def test_what_cannot_be_exported_is_refused_in_one_line(arguments, line, model_p
 
 
 def test_missing_libraries_are_named_with_the_command_that_installs_them(model_path, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(exporting.writing.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(export.writing.importlib.util, "find_spec", lambda name: None)
     assert main(["export", str(model_path), str(tmp_path / "out.onnx")]) == 2
     assert "onnx and onnxscript and onnxruntime must be installed: pip install 'audiodiff[export]'" in (
         capsys.readouterr().err
@@ -247,10 +250,10 @@ def test_missing_libraries_are_named_with_the_command_that_installs_them(model_p
 
 
 def test_file_that_onnxruntime_reads_otherwise_is_not_written(model_path, tmp_path, monkeypatch):
-    monkeypatch.setattr(exporting.writing, "_converted", lambda *_: b"")
-    monkeypatch.setattr(exporting.writing, "_difference", lambda *_: float("nan"))
+    monkeypatch.setattr(export.writing, "_converted", lambda *_: b"")
+    monkeypatch.setattr(export.writing, "_difference", lambda *_: float("nan"))
     with pytest.raises(ValueError, match="differs from torch by nan"):
-        exporting.export(Vocoder.load(model_path), tmp_path / "out.onnx")
+        export.export(Vocoder.load(model_path), tmp_path / "out.onnx")
     assert not list(tmp_path.iterdir())
 
 
@@ -271,7 +274,7 @@ def test_graph_of_fixed_size_is_refused():
 
     example = {"mel": torch.zeros(2, 80, 61)}
     with pytest.raises(ValueError, match="axis 0 of mel would be fixed"):
-        exporting.writing._converted(Fixed(), example, ("out",), 256, {"min_frames": "2"})
+        export.writing._converted(Fixed(), example, ("out",), 256, {"min_frames": "2"})
 
 
 @pytest.mark.slow
@@ -284,7 +287,7 @@ def test_every_network_becomes_a_graph(name, tmp_path, waveform):
         torch.nn.init.normal_(parameter, std=0.05)
     rule = solver_named("heun" if name == "causal" else "unipc")
     sampling = vocoder.sampling(2, rule, None, MelNoise(MelSpec(16000)))
-    assert exporting.export(vocoder, tmp_path / "out.onnx", "sampler", sampling) < 1e-4
+    assert export.export(vocoder, tmp_path / "out.onnx", "sampler", sampling) < 1e-4
     session, mel = onnxruntime.InferenceSession(tmp_path / "out.onnx"), mel_of(waveform, 50)
     made = session.run(None, {"mel": mel.numpy(), "noise": drawn(50).numpy()})[0]
     wanted = vocoder.generate(mel, times=sampling.times, solver=sampling.solver, start=sampling.start)
@@ -305,8 +308,8 @@ def test_vocoders_of_other_conventions_become_graphs(name, tmp_path, waveform):
         projections=2,
         finish=1,
     ).eval()
-    vocoder.config = {"_target_": "audiodiff.model.Vocoder"}
-    assert exporting.export(vocoder, tmp_path / "out.onnx") < 1e-4
+    vocoder.config = {"_target_": "audiodiff.models.Vocoder"}
+    assert export.export(vocoder, tmp_path / "out.onnx") < 1e-4
 
 
 @pytest.mark.slow
@@ -332,7 +335,7 @@ def test_example_of_the_script_reads_a_mel_as_audiodiff_does(sampler, tmp_path, 
     script = runpy.run_path(str(SCRIPT))
     np.save(tmp_path / "mel.npy", mel_of(waveform, 30)[0].T.numpy())
     ours = script["read_mel"](tmp_path / "mel.npy", {"mel": {"n_mels": 80}, "min_frames": 2})
-    np.testing.assert_array_equal(ours, mel_files.read_mel(tmp_path / "mel.npy", 80).numpy())
+    np.testing.assert_array_equal(ours, mel_io.read_mel(tmp_path / "mel.npy", 80).numpy())
     field = NoiseField([2**63 + 5], begin=5000).draw(torch.empty(1, 1, 9000))[0, 0]
     np.testing.assert_array_equal(script["noise"](2**63 + 5, 5000, 9000), field.numpy())
 

@@ -11,20 +11,22 @@ import soundfile
 import torch
 from conftest import tiny_vocoder
 
-from audiodiff import exporting, files
+from audiodiff import export
 from audiodiff.cli import main
-from audiodiff.denoisers import Data, Denoiser
-from audiodiff.exporting.generators import ClassSampler, ClassStep
-from audiodiff.exporting.plans import plan_of
-from audiodiff.exporting.targets import target_of
-from audiodiff.generator import Generator
+from audiodiff.diffusion.denoiser import Denoiser
+from audiodiff.diffusion.noise import NoiseField
+from audiodiff.diffusion.predictions import Data
+from audiodiff.diffusion.schedules import CosineVP
+from audiodiff.diffusion.solvers import solver_named
+from audiodiff.export.generators import ClassSampler, ClassStep
+from audiodiff.export.plans import plan_of
+from audiodiff.export.targets import target_of
+from audiodiff.models import checkpoint
+from audiodiff.models.generator import Generator
+from audiodiff.models.starts import Variation
+from audiodiff.models.streaming import Sampling
+from audiodiff.models.whitening import Identity
 from audiodiff.nn.hybrid import HybridNetwork
-from audiodiff.noise import NoiseField
-from audiodiff.priors import Identity
-from audiodiff.schedules import CosineVP
-from audiodiff.solvers import solver_named
-from audiodiff.starts import Variation
-from audiodiff.streaming import Sampling
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
@@ -45,8 +47,8 @@ PLACES = {
     "hop_length": 64,
     "n_samples": 3000,
     "steps": 3,
-    "solver": {"_target_": "audiodiff.solvers.DPMSolver2M"},
-    "prior": {"_target_": "audiodiff.priors.Identity", "scale": 0.1},
+    "solver": {"_target_": "audiodiff.diffusion.solvers.DPMSolver2M"},
+    "prior": {"_target_": "audiodiff.models.Identity", "scale": 0.1},
 }
 
 
@@ -62,13 +64,13 @@ def tiny_generator(labels=("low", "high"), seed=0):
     denoiser = Denoiser(network, Data(), CosineVP(-8, 8))
     model = Generator(denoiser, 16000, 64, Identity(0.1), 3, solver_named("dpmpp-2m"), None, labels, 1.0, 3000)
     part = {
-        "_target_": "audiodiff.denoisers.Denoiser",
-        "network": {"_target_": "audiodiff.nn.hybrid.HybridNetwork", **NETWORK, "n_labels": len(labels)},
-        "prediction": {"_target_": "audiodiff.denoisers.Data"},
-        "schedule": {"_target_": "audiodiff.schedules.CosineVP", "log_snr_min": -8, "log_snr_max": 8},
+        "_target_": "audiodiff.diffusion.Denoiser",
+        "network": {"_target_": "audiodiff.nn.HybridNetwork", **NETWORK, "n_labels": len(labels)},
+        "prediction": {"_target_": "audiodiff.diffusion.Data"},
+        "schedule": {"_target_": "audiodiff.diffusion.schedules.CosineVP", "log_snr_min": -8, "log_snr_max": 8},
     }
     part["network"]["dilations"] = list(NETWORK["dilations"])
-    model.config = {"_target_": "audiodiff.generator.Generator", **PLACES, "labels": list(labels), "denoiser": part}
+    model.config = {"_target_": "audiodiff.models.Generator", **PLACES, "labels": list(labels), "denoiser": part}
     model.info = {"licence": "CC0-1.0", "data": "none; random weights for tests", "hours": 0.0, "steps": 0}
     return model.eval()
 
@@ -88,7 +90,7 @@ def told(path):
 @pytest.fixture(scope="module")
 def model_path(tmp_path_factory):
     path = tmp_path_factory.mktemp("generator") / "tiny.safetensors"
-    files.save(tiny_generator(), path)
+    checkpoint.save(tiny_generator(), path)
     return path
 
 
@@ -248,18 +250,18 @@ def test_scripts_refuse_in_one_line(sampler, tmp_path):
 
 
 def test_what_of_a_generator_no_graph_can_hold_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(exporting.writing, "_converted", lambda *_: pytest.fail("refused too late"))
+    monkeypatch.setattr(export.writing, "_converted", lambda *_: pytest.fail("refused too late"))
     generator = tiny_generator()
     start = Variation(torch.zeros(1, 1, 1280), 0.5)
     sampling = Sampling(start, generator.solver, generator.grid(2, 0.5))
     with pytest.raises(ValueError, match="Variation cannot be exported: choose noise"):
-        exporting.export(generator, tmp_path / "out.onnx", "sampler", sampling)
+        export.export(generator, tmp_path / "out.onnx", "sampler", sampling)
     with pytest.raises(ValueError, match="knows no labels"):
-        exporting.export(tiny_generator(labels=()), tmp_path / "out.onnx", guidance=2.0)
+        export.export(tiny_generator(labels=()), tmp_path / "out.onnx", guidance=2.0)
     with pytest.raises(ValueError, match="this is a vocoder"):
-        exporting.export(tiny_vocoder(), tmp_path / "out.onnx", guidance=2.0)
+        export.export(tiny_vocoder(), tmp_path / "out.onnx", guidance=2.0)
     with pytest.raises(ValueError, match="draws noise"):
-        exporting.export(generator, tmp_path / "out.onnx", sampling=own(generator, solver_named("ancestral")))
+        export.export(generator, tmp_path / "out.onnx", sampling=own(generator, solver_named("ancestral")))
     assert not list(tmp_path.iterdir())
 
 
@@ -267,7 +269,7 @@ def test_what_of_a_generator_no_graph_can_hold_is_refused(tmp_path, monkeypatch)
 @pytest.mark.parametrize("guidance", [None, 2.0])
 def test_shipped_generator_without_torch_sounds_as_with_it(guidance, tmp_path):
     path = tmp_path / "drums.onnx"
-    assert exporting.export(Generator.load("drums"), path, guidance=guidance) < 1e-4
+    assert export.export(Generator.load("drums"), path, guidance=guidance) < 1e-4
     session, drums = onnxruntime.InferenceSession(path), Generator.load("drums")
     for length, label in ((1000, "hat"), (8000, "kick"), (32768, "snare")):
         given = {"noise": drawn(-(-length // 256) * 256).numpy(), "label": np.array([drums.labels.index(label)])}

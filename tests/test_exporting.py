@@ -7,23 +7,25 @@ import torch
 from conftest import tiny_vocoder
 from exact import Mixture
 
-from audiodiff.consistency import MelProjection
-from audiodiff.exporting.networks import real_network
-from audiodiff.exporting.parts import Sampler, Step
-from audiodiff.exporting.plans import Sum, plan_of
-from audiodiff.exporting.projection import RealProjection, hops, repeated, samples, start_of
-from audiodiff.exporting.transforms import RealTransform, power_of
+from audiodiff.audio.stft import hann, istft, stft
+from audiodiff.diffusion.noise import NoiseField
+from audiodiff.diffusion.sampling import sample
+from audiodiff.diffusion.schedules import CosineVP, RectifiedFlow
+from audiodiff.diffusion.solvers import DDIM, Solver, solver_named, solver_names
+from audiodiff.diffusion.timesteps import even_times
+from audiodiff.export.networks import real_network
+from audiodiff.export.parts import Sampler, Step
+from audiodiff.export.plans import Sum, plan_of
+from audiodiff.export.projection import RealProjection, hops, repeated, samples, start_of
+from audiodiff.export.transforms import RealTransform, power_of
+from audiodiff.griffin_lim.projection import MelProjection
 from audiodiff.mel import LogMel, MelSpec
+from audiodiff.models.starts import CoarseToFine, GriffinLim, MelNoise, PureNoise, Variation
+from audiodiff.models.whitening import Identity
+from audiodiff.nn.band_split import SubBandNetwork
+from audiodiff.nn.diffwave import SampleNetwork
 from audiodiff.nn.hybrid import HybridNetwork
-from audiodiff.nn.resolutions import ParallelNetwork
-from audiodiff.nn.samples import SampleNetwork
-from audiodiff.nn.subbands import SubBandNetwork
-from audiodiff.noise import NoiseField
-from audiodiff.priors import Identity
-from audiodiff.schedules import CosineVP, RectifiedFlow, even_times
-from audiodiff.solvers import DDIM, Solver, sample, solver_named, solver_names
-from audiodiff.starts import CoarseToFine, GriffinLim, MelNoise, PureNoise, Variation
-from audiodiff.stft import hann, istft, stft
+from audiodiff.nn.multi_resolution import ParallelNetwork
 
 SPEC = MelSpec(16000)
 CONVENTIONS = {

@@ -9,8 +9,9 @@ from test_training import run, states, steps
 from torch import nn
 
 from audiodiff import audio
-from audiodiff.config import shipped_path
-from audiodiff.training.finite import FiniteGuard
+from audiodiff.audio import io as audio_io
+from audiodiff.training.nan_guard import FiniteGuard
+from audiodiff.utils.config import shipped_path
 
 
 def with_gradient(*values):
@@ -57,7 +58,7 @@ def test_batch_that_is_not_finite_is_left_out_and_its_files_named(tmp_path, capl
         waveform, rate = read(path, *args, **given)
         return (waveform * float("nan") if path.name == "june.flac" and "frames" in given else waveform), rate
 
-    monkeypatch.setattr(audio, "read", broken)
+    monkeypatch.setattr(audio_io, "read", broken)
     with caplog.at_level(logging.WARNING):
         metrics = run(tmp_path, *steps(12), f"data.path={clips}", "data.batch_size=1", "+trainer.limit_val_batches=0")
     assert 0 < metrics["train/left_out"] < 12

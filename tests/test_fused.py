@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from audiodiff import consistency, fused
-from audiodiff.consistency import MelProjection
+from audiodiff.griffin_lim import projection as consistency
+from audiodiff.griffin_lim.kernels import dispatch as fused
+from audiodiff.griffin_lim.projection import MelProjection
+from audiodiff.griffin_lim.subband import Octave, lowest_octave
 from audiodiff.mel import LogMel, MelSpec
-from audiodiff.octaves import Octave, lowest_octave
 
 SPECS = {
     "speech": MelSpec(16000),
@@ -153,7 +154,7 @@ def test_rounds_within_another_team_of_threads_are_done_by_one(monkeypatch):
 @pytest.mark.parametrize("size", [2, 4, 6, 10, 64, 90, 512, 600])
 def test_compiled_transform_is_that_of_numpy_and_its_inverse_leads_back(size):
     fused.prepare()
-    from audiodiff import fourier
+    from audiodiff.griffin_lim.kernels import fft as fourier
 
     rng = np.random.default_rng(size)
     values = (rng.standard_normal((size, 7)) + 1j * rng.standard_normal((size, 7))).astype(np.complex64)
@@ -181,7 +182,7 @@ def test_fused_logarithms_are_exact_to_single_precision():
     values = np.geomspace(1e-30, 1e30, 4001).astype(np.float32)
     wanted = np.log(values.astype(np.float64))
     fused.prepare()
-    from audiodiff import passes
+    from audiodiff.griffin_lim.kernels import frames as passes
 
     passes.take_logarithm(values)
     assert np.abs(values - wanted).max() < 1e-5  # of values up to 69: half a unit in the last place is 4e-6
@@ -230,7 +231,8 @@ def test_fused_rounds_are_done_without_where_numba_cannot_be_imported(monkeypatc
 
 def test_passes_are_compiled_when_imported_for_one_kind_of_arguments():
     fused.prepare()
-    from audiodiff import fourier, rounds
+    from audiodiff.griffin_lim.kernels import fft as fourier
+    from audiodiff.griffin_lim.kernels import iterations as rounds
 
     for function in (rounds.do_rounds, fourier.transform):
         assert len(function.signatures) == 1

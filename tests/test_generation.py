@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from audiodiff import audio, files, sidecar
+from audiodiff import audio
 from audiodiff.cli import main
-from audiodiff.config import build
 from audiodiff.data import OneShots, labels_of
-from audiodiff.generation_eval import evaluate_generator, frechet_distance, shaped_noise
-from audiodiff.generator import Generator
-from audiodiff.recordings import Recording, read_manifest, scan_folder
-from audiodiff.starts import Variation
+from audiodiff.data.manifest import Recording, read_manifest, scan_folder
+from audiodiff.evaluation.generator_table import evaluate_generator, frechet_distance, shaped_noise
+from audiodiff.models import checkpoint
+from audiodiff.models.generator import Generator
+from audiodiff.models.starts import Variation
+from audiodiff.pipelines import sidecar
+from audiodiff.utils.config import build
 
 RATE, LABELS = 8000, ["high", "low"]
 
@@ -22,17 +24,17 @@ RATE, LABELS = 8000, ["high", "low"]
 def tiny(labels=tuple(LABELS), seed=0, **changes):
     """An untrained generator whose output depends on everything: its last layer is drawn at random."""
     network = {
-        "_target_": "audiodiff.nn.hybrid.HybridNetwork",
+        "_target_": "audiodiff.nn.HybridNetwork",
         **{"hop_length": 64, "n_fft": 256, "width": 8, "dilations": [1], "n_stages": 1, "kernel": 3, "n_heads": 2},
         **{"reach": 8, "embedding": 8, "n_labels": len(labels), "n_positions": 16},
     }
     config = {
-        "_target_": "audiodiff.generator.Generator",
+        "_target_": "audiodiff.models.Generator",
         "denoiser": {
-            "_target_": "audiodiff.denoisers.Denoiser",
+            "_target_": "audiodiff.diffusion.Denoiser",
             "network": network,
-            "prediction": {"_target_": "audiodiff.denoisers.Velocity"},
-            "schedule": {"_target_": "audiodiff.schedules.CosineVP"},
+            "prediction": {"_target_": "audiodiff.diffusion.Velocity"},
+            "schedule": {"_target_": "audiodiff.diffusion.schedules.CosineVP"},
         },
         **{"sample_rate": RATE, "hop_length": 64, "steps": 3, "labels": list(labels), "n_samples": 1000},
         **changes,
@@ -48,8 +50,8 @@ def tiny(labels=tuple(LABELS), seed=0, **changes):
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    files.save(tiny(), "tiny")
-    files.save(tiny(labels=()), "plain")
+    checkpoint.save(tiny(), "tiny")
+    checkpoint.save(tiny(labels=()), "plain")
     audio.write("in.wav", 0.3 * torch.sin(torch.arange(1500) / 5)[None], RATE)
     return tmp_path
 
@@ -174,7 +176,7 @@ def test_shaped_noise_has_the_mean_spectrum_of_a_class():
 
 
 def test_evaluation_finds_recordings_of_the_training_set_to_be_copies_and_rightly_classed(sounds, monkeypatch):
-    import audiodiff.generation_eval as module
+    import audiodiff.evaluation.generator_table as module
 
     monkeypatch.setattr(module, "STEPS", 60)
     monkeypatch.setattr(module, "BATCH", 8)
@@ -278,8 +280,8 @@ def test_nothing_is_overwritten_and_no_vocoder_taken(place, capsys):
 
 
 def test_training_on_folders_of_classes_gives_a_generator_that_knows_them(sounds, tmp_path):
-    from audiodiff.compose import composed
-    from audiodiff.train import train
+    from audiodiff.training.hydra_config import composed
+    from audiodiff.training.run import train
 
     network = "model.denoiser.network"
     small = [f"{network}.width=8", f"{network}.n_stages=1", f"{network}.reach=8", f"{network}.n_heads=2"]

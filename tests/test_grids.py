@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_schedules import PATHS, double, every_path
 
-from audiodiff.denoisers import Data, Denoiser, Flow, Noise, Velocity
-from audiodiff.schedules import (
-    GRIDS,
+from audiodiff.diffusion.denoiser import Denoiser
+from audiodiff.diffusion.predictions import Data, Flow, Noise, Velocity
+from audiodiff.diffusion.schedules import (
     CosineVP,
     GeometricVE,
     KarrasVE,
@@ -24,12 +24,8 @@ from audiodiff.schedules import (
     SigmoidVP,
     SubVP,
     ZeroTerminalSNR,
-    even_log_snr,
-    even_times,
-    explicit,
-    karras,
-    quadratic,
 )
+from audiodiff.diffusion.timesteps import GRIDS, even_log_snr, even_times, explicit, karras, quadratic
 
 every_grid = pytest.mark.parametrize("grid", GRIDS)
 of_a_path = pytest.mark.parametrize("grid", [even_log_snr, karras, functools.partial(karras, rho=2.0)])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from audiodiff.model import Vocoder
+from audiodiff.models.vocoder import Vocoder
 
 ROOT = Path(__file__).parents[1]
 

@@ -7,12 +7,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audiodiff.denoisers import Denoiser, Estimate, Refined, Velocity, noise_of, scales
-from audiodiff.guidance import Guided, ReconstructionGuidance, step_length
-from audiodiff.measurements import BandLimited, Clipped, Known
-from audiodiff.schedules import CosineVP, LinearVP, ZeroTerminalSNR, even_log_snr, even_times
-from audiodiff.solvers import DDIM, sample, solver_named, solver_names
-from audiodiff.starts import Variation
+from audiodiff.diffusion.constraints import BandLimited, Clipped, Known
+from audiodiff.diffusion.denoiser import Denoiser, Refined, scales
+from audiodiff.diffusion.guidance import Guided, ReconstructionGuidance, step_length
+from audiodiff.diffusion.predictions import Estimate, Velocity, noise_of
+from audiodiff.diffusion.sampling import sample
+from audiodiff.diffusion.schedules import CosineVP, LinearVP, ZeroTerminalSNR
+from audiodiff.diffusion.solvers import DDIM, solver_named, solver_names
+from audiodiff.diffusion.timesteps import even_log_snr, even_times
+from audiodiff.models.starts import Variation
 
 SCHEDULE, N = CosineVP(), 32
 GAP = slice(12, 20)

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 import audiodiff
-from audiodiff import files, hub
 from audiodiff.cli import main
-from audiodiff.model import Vocoder
+from audiodiff.models import checkpoint, hub
+from audiodiff.models.vocoder import Vocoder
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
 
@@ -46,14 +46,14 @@ def test_pushed_model_comes_back_equal(far, tiny_model_path):
     assert model.push_to_hub("me/tiny") == "hf://me/tiny"
     assert sorted(p.name for p in (far / "me" / "tiny").iterdir()) == ["README.md", "config.json", "model.safetensors"]
     for back in (Vocoder.from_pretrained("me/tiny"), Vocoder.load("hf://me/tiny@main"), Vocoder.load(far / "me/tiny")):
-        assert files.model_hash(back) == files.model_hash(model)
+        assert checkpoint.model_hash(back) == checkpoint.model_hash(model)
         assert back.config == model.config and back.info == model.info
 
 
 def test_shipped_weights_stay_in_sixteen_bits_and_keep_their_card(far):
-    files.load("speech-16k").push_to_hub("me/speech")
+    checkpoint.load("speech-16k").push_to_hub("me/speech")
     size = (far / "me/speech/model.safetensors").stat().st_size
-    assert size == pytest.approx(files.locate("speech-16k").stat().st_size, rel=0.01)
+    assert size == pytest.approx(checkpoint.locate("speech-16k").stat().st_size, rel=0.01)
     card = (far / "me/speech/README.md").read_text()
     assert card.startswith("---\nlicense: cc-by-sa-4.0\nlibrary_name: audiodiff\npipeline_tag: audio-to-audio\n")
     assert "# speech-16k" in card
@@ -66,7 +66,7 @@ def test_weights_beyond_sixteen_bits_are_stored_in_thirty_two(tmp_path, tiny_mod
     with torch.no_grad():
         next(model.parameters()).fill_(1 / 3)
     hub.write_layout(model, tmp_path / "out", "me/tiny")
-    assert files.model_hash(Vocoder.load(tmp_path / "out")) == files.model_hash(model)
+    assert checkpoint.model_hash(Vocoder.load(tmp_path / "out")) == checkpoint.model_hash(model)
 
 
 def test_names_here_never_reach_the_network(tiny_model_path):
@@ -90,7 +90,9 @@ def test_cached_model_loads_offline(tmp_path, monkeypatch, tiny_model_path):
     (cache / "models--me--tiny" / "refs" / "main").write_text(commit)
     download = huggingface_hub.snapshot_download
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *a, **k: download(*a, cache_dir=cache, **k))
-    assert files.model_hash(Vocoder.from_pretrained("me/tiny")) == files.model_hash(Vocoder.load(tiny_model_path))
+    assert checkpoint.model_hash(Vocoder.from_pretrained("me/tiny")) == checkpoint.model_hash(
+        Vocoder.load(tiny_model_path)
+    )
 
 
 def test_repository_of_something_else_is_refused(far):

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from audiodiff.config import shipped_path
 from audiodiff.data import OneShots, labels_of
-from audiodiff.recordings import read_manifest
+from audiodiff.data.manifest import read_manifest
+from audiodiff.utils.config import shipped_path
 
 FOLDER = shipped_path("datasets")
 RATE = 8000

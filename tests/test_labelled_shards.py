@@ -8,13 +8,13 @@ import soundfile
 import torch
 from test_training import equal, states
 
-from audiodiff import files
-from audiodiff.compose import composed
 from audiodiff.data import Augment, OneShots, ShardOneShots, Shards, labels_of
-from audiodiff.data.packing import pack
-from audiodiff.data.shards import opened
-from audiodiff.recordings import read_manifest
-from audiodiff.train import train
+from audiodiff.data.manifest import read_manifest
+from audiodiff.data.shards.index import opened
+from audiodiff.data.shards.writing import pack
+from audiodiff.models import checkpoint
+from audiodiff.training.hydra_config import composed
+from audiodiff.training.run import train
 
 RATE = 8000
 COUNTS = {"tom": 30, "kick": 20, "hat": 9, "bell": 1}
@@ -163,10 +163,10 @@ def test_generator_trains_from_labelled_shards_with_the_labels_of_the_manifest_i
     assert equal(one["ema"], other["ema"])
     manifest = [f"data.manifest={listed / 'train.jsonl'}", f"data.valid_manifest={listed / 'valid.jsonl'}"]
     trained(tmp_path / "plain", 1, "data=one-shots", "data.path=null", *manifest)
-    assert files.load(tmp_path / "straight").labels == files.load(tmp_path / "plain").labels == sorted(COUNTS)
+    assert checkpoint.load(tmp_path / "straight").labels == checkpoint.load(tmp_path / "plain").labels == sorted(COUNTS)
     trained(tmp_path / "ordered", 1, *given, "data.labels=[tom,bell,kick]")
-    assert files.load(tmp_path / "ordered").labels == ["tom", "bell", "kick"]
-    assert files.load(tmp_path / "ordered").info["clips"] == 60
+    assert checkpoint.load(tmp_path / "ordered").labels == ["tom", "bell", "kick"]
+    assert checkpoint.load(tmp_path / "ordered").info["clips"] == 60
 
 
 def test_recipe_of_classes_composes_with_labelled_shards():

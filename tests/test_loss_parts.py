@@ -12,8 +12,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audiodiff.config import choices, choose
-from audiodiff.denoisers import Data, Denoiser, Noise, Velocity, scales
+from audiodiff.diffusion.denoiser import Denoiser, scales
+from audiodiff.diffusion.predictions import Data, Noise, Velocity
+from audiodiff.diffusion.schedules import CosineVP, GeometricVE, KarrasVE, RectifiedFlow
 from audiodiff.losses import (
     DataWeight,
     DenoisingLoss,
@@ -32,7 +33,7 @@ from audiodiff.losses import (
     VelocityWeight,
 )
 from audiodiff.mel import MelSpec
-from audiodiff.schedules import CosineVP, GeometricVE, KarrasVE, RectifiedFlow
+from audiodiff.utils.config import choices, choose
 
 SCHEDULE = CosineVP()
 MEL = MelSpec(16000)

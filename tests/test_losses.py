@@ -5,11 +5,12 @@ import math
 import pytest
 import torch
 
-from audiodiff.compose import composed, plain
-from audiodiff.config import build, choices
-from audiodiff.denoisers import Data, Denoiser, Estimate, Velocity, scales
+from audiodiff.diffusion.denoiser import Denoiser, scales
+from audiodiff.diffusion.predictions import Data, Estimate, Velocity
+from audiodiff.diffusion.schedules import CosineVP
 from audiodiff.losses import DataWeight, DenoisingLoss, LogSpectral, Phase, PowerTimes, Term, Times, VelocityWeight
-from audiodiff.schedules import CosineVP
+from audiodiff.training.hydra_config import composed, plain
+from audiodiff.utils.config import build, choices
 
 SCHEDULE = CosineVP()
 

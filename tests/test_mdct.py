@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from audiodiff.mdct import _dct as dct
-from audiodiff.mdct import imdct, mdct
+from audiodiff.audio.mdct import _dct as dct
+from audiodiff.audio.mdct import imdct, mdct
 
 BLOCKS = [2, 3, 4, 8, 15, 128, 147]
 every_block = pytest.mark.parametrize("block", BLOCKS)

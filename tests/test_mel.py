@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from audiodiff.compiling import librosa
-from audiodiff.mel import LogMel, MelSpec, band_weights, mel_filters
+from audiodiff.mel import LogMel, MelSpec
+from audiodiff.mel.filterbank import band_weights, mel_filters
+from audiodiff.utils.numba_cache import librosa
 
 SPEC = MelSpec(16000)
 # fields of librosa's melspectrogram that a spec says in other words

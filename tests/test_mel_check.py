@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from audiodiff import audio
-from audiodiff.config import choose
 from audiodiff.mel import LogMel
-from audiodiff.mel_check import MelStatistics, alike, doubt, presets, presets_with
-from audiodiff.model import Vocoder
+from audiodiff.mel.detection import MelStatistics, alike, doubt, presets, presets_with
+from audiodiff.models.vocoder import Vocoder
+from audiodiff.utils.config import choose
 
 VOICES = sorted((Path(__file__).parent.parent / "demos" / "voices").glob("*.flac"))
 NAMES = [*presets(), "16k-hop256"]

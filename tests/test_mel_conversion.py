@@ -8,9 +8,9 @@ import torch
 
 from audiodiff import audio
 from audiodiff.audio import resample
-from audiodiff.config import choose
+from audiodiff.griffin_lim.mel_conversion import Conversion, convert_mel
 from audiodiff.mel import LogMel, MelSpec
-from audiodiff.mel_conversion import Conversion, convert_mel
+from audiodiff.utils.config import choose
 
 OWN = choose("mel", "16k-hop256")
 CENTRED = dataclasses.replace(OWN, center=True)

@@ -9,11 +9,12 @@ import pytest
 import safetensors.torch
 import torch
 
-from audiodiff import mel_files, sidecar
 from audiodiff.cli import main
-from audiodiff.config import choose
 from audiodiff.mel import LogMel
-from audiodiff.mel_check import presets
+from audiodiff.mel import io as mel_io
+from audiodiff.mel.detection import presets
+from audiodiff.pipelines import sidecar
+from audiodiff.utils.config import choose
 
 VOICE = Path(__file__).parent.parent / "demos" / "voices" / "it-2.flac"
 
@@ -50,21 +51,21 @@ def _npy_bytes(mel):
 @pytest.mark.parametrize("name", WRITERS)
 def test_every_kind_of_file_gives_the_same_mel(tmp_path, mel, name):
     WRITERS[name](tmp_path / name, mel)
-    assert torch.equal(mel_files.read_mel(tmp_path / name, 80), mel[None])
+    assert torch.equal(mel_io.read_mel(tmp_path / name, 80), mel[None])
 
 
 @pytest.mark.parametrize("order", ["bands first", "frames first"])
 @pytest.mark.parametrize("channels", [0, 1, 2])
 def test_axes_are_told_apart_by_the_number_of_bands(mel, order, channels):
     given = torch.stack([mel + i for i in range(channels)]) if channels else mel
-    found = mel_files.oriented(given if order == "bands first" else given.mT, 80)
+    found = mel_io.oriented(given if order == "bands first" else given.mT, 80)
     assert torch.equal(found, given if channels else given[None])
     assert found.is_contiguous()
 
 
 def test_square_mel_is_taken_bands_first():
     square = torch.arange(6400.0).view(80, 80)
-    assert torch.equal(mel_files.oriented(square, 80)[0], square)
+    assert torch.equal(mel_io.oriented(square, 80)[0], square)
 
 
 BAD = {
@@ -83,7 +84,7 @@ def test_other_contents_are_refused_in_one_line_with_the_name(tmp_path, mel, nam
     write, word = BAD[name]
     write(tmp_path / name, mel)
     with pytest.raises(ValueError, match=word) as caught:
-        mel_files.read_mel(tmp_path / name, 80)
+        mel_io.read_mel(tmp_path / name, 80)
     assert str(caught.value).startswith(f"{tmp_path / name}: ")
     assert "\n" not in str(caught.value)
 
@@ -101,7 +102,7 @@ class Payload:
 def test_pickle_in_a_pt_file_does_not_run(tmp_path):
     torch.save({"mel": Payload(tmp_path / "ran")}, tmp_path / "evil.pt")
     with pytest.raises(ValueError, match="more than tensors"):
-        mel_files.read_mel(tmp_path / "evil.pt", 80)
+        mel_io.read_mel(tmp_path / "evil.pt", 80)
     assert not (tmp_path / "ran").exists()
 
 

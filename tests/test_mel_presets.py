@@ -6,17 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from audiodiff import audio, compiling
-from audiodiff.compose import composed, plain
-from audiodiff.config import build, choices, choose
+from audiodiff import audio
+from audiodiff.evaluation.metrics import log_mel_l1
 from audiodiff.mel import LogMel, MelSpec
-from audiodiff.mel_check import presets
-from audiodiff.metrics import log_mel_l1
-from audiodiff.model import Vocoder
-from audiodiff.recipes import named_start
-from audiodiff.resynthesis import resynthesise, vocode
+from audiodiff.mel.detection import presets
+from audiodiff.models.vocoder import Vocoder
+from audiodiff.pipelines.resynthesis import resynthesise, vocode
+from audiodiff.pipelines.vocoding import named_start
+from audiodiff.training.hydra_config import composed, plain
+from audiodiff.utils import numba_cache
+from audiodiff.utils.config import build, choices, choose
 
-librosa = compiling.librosa()
+librosa = numba_cache.librosa()
 
 
 def magnitudes(samples, n_fft, hop):

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from audiodiff import metrics
-from audiodiff.metrics import (
+from audiodiff.evaluation import metrics
+from audiodiff.evaluation.metrics import (
     log_mel_l1,
     log_spectral_distance_db,
     multi_resolution_stft,
@@ -161,7 +161,7 @@ def test_tonal_excess_finds_a_buzz_at_the_frame_rate_and_nothing_else(hop):
 
 
 def test_voicing_measures_tell_a_voice_from_noise(waveform):
-    from audiodiff.voicing import periodicity_rmse, voicing_f1
+    from audiodiff.evaluation.periodicity import periodicity_rmse, voicing_f1
 
     for voice, least in ((waveform[0], 0.1), (tone(150.0, 24000), 0.6)):  # pyin is surer of a tone than of our voice
         assert periodicity_rmse(voice, voice, RATE) == 0
@@ -173,25 +173,25 @@ def test_voicing_measures_tell_a_voice_from_noise(waveform):
 
 
 def test_word_error_rate_counts_words(monkeypatch):
-    from audiodiff import words
+    from audiodiff.evaluation import word_error_rate as evaluation_word_error_rate
 
     heard = iter([["one", "two", "three", "four"], ["one", "too", "three"]])
-    monkeypatch.setattr(words, "_transcript", lambda waveform, rate: next(heard))
-    assert words.word_error_rate(noise(), noise(), RATE) == 0.5
-    monkeypatch.setattr(words, "_transcript", lambda waveform, rate: [])
-    assert math.isnan(words.word_error_rate(noise(), noise(), RATE))
+    monkeypatch.setattr(evaluation_word_error_rate, "_transcript", lambda waveform, rate: next(heard))
+    assert evaluation_word_error_rate.word_error_rate(noise(), noise(), RATE) == 0.5
+    monkeypatch.setattr(evaluation_word_error_rate, "_transcript", lambda waveform, rate: [])
+    assert math.isnan(evaluation_word_error_rate.word_error_rate(noise(), noise(), RATE))
 
 
 @pytest.mark.parametrize(("a", "b", "edits"), [("", "a b", 2), ("a b", "", 2), ("a b c", "a c", 1), ("a b", "b a", 2)])
 def test_word_edit_distance(a, b, edits):
-    from audiodiff.words import edit_distance
+    from audiodiff.evaluation.word_error_rate import edit_distance
 
     assert edit_distance(a.split(), b.split()) == edits
 
 
 def test_word_error_rate_hears_no_difference_between_equals(waveform):
     pytest.importorskip("pocketsphinx")
-    from audiodiff.words import word_error_rate
+    from audiodiff.evaluation.word_error_rate import word_error_rate
 
     found = word_error_rate(waveform[0], waveform[0], RATE)
     assert found == 0 or math.isnan(found)  # it may not understand a word of it

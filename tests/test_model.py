@@ -9,21 +9,24 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from audiodiff import audio, files
-from audiodiff.config import build
-from audiodiff.denoisers import Denoiser, Velocity
-from audiodiff.generator import Generator
+from audiodiff import audio
+from audiodiff.diffusion.denoiser import Denoiser
+from audiodiff.diffusion.noise import NoiseField
+from audiodiff.diffusion.predictions import Velocity
+from audiodiff.diffusion.schedules import CosineVP, ZeroTerminalSNR
+from audiodiff.diffusion.solvers import DDIM, DPMSolver2M, solver_named, solver_names
+from audiodiff.diffusion.timesteps import GRIDS, even_times
 from audiodiff.losses import DenoisingLoss, LogSpectral, PowerTimes
 from audiodiff.mel import LogMel, MelSpec
-from audiodiff.model import Vocoder
+from audiodiff.models import checkpoint
+from audiodiff.models.generator import Generator
+from audiodiff.models.starts import GriffinLim, PureNoise
+from audiodiff.models.vocoder import Vocoder
+from audiodiff.models.whitening import Identity, MelShaped
 from audiodiff.nn import HybridNetwork
-from audiodiff.noise import NoiseField
-from audiodiff.priors import Identity, MelShaped
-from audiodiff.recipes import describe_start, recipe
-from audiodiff.resynthesis import CallCounter, analyse, resynthesise, vocode
-from audiodiff.schedules import GRIDS, CosineVP, ZeroTerminalSNR, even_times
-from audiodiff.solvers import DDIM, DPMSolver2M, solver_named, solver_names
-from audiodiff.starts import GriffinLim, PureNoise
+from audiodiff.pipelines.resynthesis import CallCounter, analyse, resynthesise, vocode
+from audiodiff.pipelines.vocoding import describe_start, recipe
+from audiodiff.utils.config import build
 
 # The pairs of rate and hop that the library promises: with a network hop that divides the mel's.
 RATES = [
@@ -444,9 +447,9 @@ def test_vocoder_defaults_to_pure_noise_and_the_mel_of_its_spec(vocoder, wavefor
     assert (vocoder.sample_rate, vocoder.hop_length) == (16000, 256)
 
 
-@pytest.mark.parametrize("name", files.shipped_mels())
+@pytest.mark.parametrize("name", checkpoint.shipped_mels())
 def test_shipped_vocoder_keeps_its_promises(name, waveform):
-    model = files.load(name)
+    model = checkpoint.load(name)
     clip = audio.resample(waveform, 16000, model.sample_rate)
     sound = resynthesise(model, clip + 0.01).waveform  # an offset that no output may have
     assert sound.shape == clip.shape

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from audiodiff.compose import composed, plain
-from audiodiff.config import build
 from audiodiff.mel import MelSpec
 from audiodiff.nn import HybridNetwork, ParallelNetwork, SampleNetwork, SubBandNetwork
+from audiodiff.training.hydra_config import composed, plain
+from audiodiff.utils.config import build
 
 MEL = MelSpec(16000, n_fft=64, win_length=64, hop_length=16, n_mels=5)
 TRUNK = dict(width=8, dilations=(1, 2), n_stages=1, kernel=3, n_heads=2, reach=3, embedding=8)
@@ -94,7 +94,7 @@ def test_expected_magnitudes_are_those_that_the_mel_announces():
 
 
 def _filters():
-    from audiodiff.mel import mel_filters
+    from audiodiff.mel.filterbank import mel_filters
 
     return mel_filters(MEL, torch.zeros((), dtype=torch.float64))
 

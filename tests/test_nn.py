@@ -9,8 +9,8 @@ from audiodiff.nn import HybridNetwork
 from audiodiff.nn.attention import AttentionBlock, WindowedAttention
 from audiodiff.nn.conv import ConvBlock, DepthwiseConv, Modulation
 from audiodiff.nn.embedding import LogSNREmbedding
-from audiodiff.nn.frontend import LappedTransform
 from audiodiff.nn.mel_encoder import MelEncoder
+from audiodiff.nn.stft_frontend import LappedTransform
 
 SMALL = dict(hop_length=8, n_fft=32, width=8, dilations=(1, 2), n_stages=2, kernel=3, n_heads=2, reach=3, embedding=8)
 SIZES = [(32, 8), (512, 128), (33, 8), (30, 7), (100, 50), (600, 147)]  # n_fft, hop: powers of two, odd, not dividing

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from audiodiff.noise import BLOCK, NoiseField
+from audiodiff.diffusion.noise import BLOCK, NoiseField
 
 
 def signal(length, batch=1, dtype=torch.float32):

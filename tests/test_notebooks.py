@@ -8,7 +8,7 @@ import tomllib
 
 import pytest
 
-from audiodiff.config import shipped_path
+from audiodiff.utils.config import shipped_path
 
 ROOT = shipped_path("demos/app.py").parent.parent
 NOTEBOOKS = sorted((ROOT / "demos" / "notebooks").glob("*.ipynb"))

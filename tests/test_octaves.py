@@ -6,10 +6,11 @@ from conftest import voiced
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audiodiff.consistency import MelProjection, coarse_to_fine
-from audiodiff.mel import LogMel, MelSpec, mel_filters
-from audiodiff.octaves import Octave, lowest_octave
-from audiodiff.starts import CoarseToFine, GriffinLim, MelNoise
+from audiodiff.griffin_lim.projection import MelProjection, coarse_to_fine
+from audiodiff.griffin_lim.subband import Octave, lowest_octave
+from audiodiff.mel import LogMel, MelSpec
+from audiodiff.mel.filterbank import mel_filters
+from audiodiff.models.starts import CoarseToFine, GriffinLim, MelNoise
 
 SPEC = MelSpec(16000)
 ODD = MelSpec(44100, n_fft=2048, win_length=2048, hop_length=441, f_max=22050.0)

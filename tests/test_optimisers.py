@@ -7,11 +7,11 @@ import torch
 from test_training import equal, run, states, steps
 from torch import nn
 
-from audiodiff import files
-from audiodiff.compose import composed, plain
-from audiodiff.config import build, choices
+from audiodiff.models import checkpoint
+from audiodiff.training.hydra_config import composed, plain
 from audiodiff.training.muon import Muon
-from audiodiff.training.parameters import freeze, optimizer_of, parameter_groups
+from audiodiff.training.param_groups import freeze, optimizer_of, parameter_groups
+from audiodiff.utils.config import build, choices
 
 
 class Small(nn.Module):
@@ -82,9 +82,9 @@ def test_frozen_weights_do_not_learn_and_a_pattern_without_a_match_is_refused():
 
 def test_a_run_with_frozen_weights_changes_the_others_alone(tmp_path):
     run(tmp_path, *steps(1))
-    before = files.load(tmp_path, weights="raw").state_dict()
+    before = checkpoint.load(tmp_path, weights="raw").state_dict()
     run(tmp_path, *steps(3), "freeze=[denoiser.network.stages.*]", "resume=false", f"init_from={tmp_path}")
-    after = files.load(tmp_path, weights="raw").state_dict()
+    after = checkpoint.load(tmp_path, weights="raw").state_dict()
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert moved
     assert not any(".stages." in name for name in moved)

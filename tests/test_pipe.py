@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from audiodiff.cli import main
-from audiodiff.cli.pipe import Frames
-from audiodiff.model import Vocoder
-from audiodiff.resynthesis import analyse, vocode
+from audiodiff.cli.stream import Frames
+from audiodiff.models.vocoder import Vocoder
+from audiodiff.pipelines.resynthesis import analyse, vocode
 
 
 class Slow(io.RawIOBase):

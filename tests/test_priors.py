@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
-from audiodiff.mel import LogMel, MelSpec, mel_filters
-from audiodiff.priors import Identity, MelShaped
+from audiodiff.mel import LogMel, MelSpec
+from audiodiff.mel.filterbank import mel_filters
+from audiodiff.models.whitening import Identity, MelShaped
 
 SPEC = MelSpec(16000, power=2.0)  # the mean of energies is exact for noise; the mean of magnitudes is 0.886 of the rms
 RAYLEIGH = math.sqrt(math.pi) / 2  # mean magnitude of complex Gaussian noise of unit power

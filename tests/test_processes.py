@@ -15,8 +15,8 @@ from test_labelled_shards import TINY as TINY_ONE_SHOTS
 from test_training import TINY, equal
 
 from audiodiff.data import Augment, ShardClips, ShardOneShots, Shards
-from audiodiff.data.packing import pack
-from audiodiff.recordings import held_out, scan_folder
+from audiodiff.data.manifest import held_out, scan_folder
+from audiodiff.data.shards.writing import pack
 
 ALONE = ["trainer.devices=1"]
 SIGNS = {"above": 1, "below": -1}
@@ -26,7 +26,7 @@ TWO = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
 DRIVER = """
 import sys
 import torch
-from audiodiff.compose import composed
+from audiodiff.training.hydra_config import composed
 from audiodiff.train import train
 from audiodiff.training.callbacks import Checkpoints
 from audiodiff.training.lit import LitModel

@@ -3,7 +3,7 @@
 import csv
 import re
 
-from audiodiff.config import shipped_path
+from audiodiff.utils.config import shipped_path
 
 ROOT = shipped_path("demos/app.py").parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -6,9 +6,9 @@ from conftest import tiny_vocoder, voiced
 from test_training import equal, run, states, steps
 
 from audiodiff.losses import DenoisingLoss, PowerTimes
-from audiodiff.training.lit import LitModel
+from audiodiff.training.dropout import Regulariser
 from audiodiff.training.mel_augment import MelAugment, blurred
-from audiodiff.training.regularise import Regulariser
+from audiodiff.training.module import LitModel
 
 
 def generator(seed=0):

@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from audiodiff import audio
-from audiodiff.autoregression import declipped, filled
+from audiodiff.audio.linear_prediction import declipped, filled
 from audiodiff.cli import main
-from audiodiff.filterbank import band_centres
+from audiodiff.evaluation.metrics import log_mel_l1
 from audiodiff.mel import LogMel, MelSpec
-from audiodiff.mel_check import MelStatistics
-from audiodiff.metrics import log_mel_l1
-from audiodiff.model import Vocoder
-from audiodiff.restoration import find_cutoff, find_limit, mend, repair
+from audiodiff.mel.detection import MelStatistics
+from audiodiff.mel.filterbank import band_centres
+from audiodiff.models.vocoder import Vocoder
+from audiodiff.pipelines.restoration import find_cutoff, find_limit, mend, repair
 
 VOICE = Path(__file__).parent.parent / "demos" / "voices" / "it-1.flac"
 RATE = 16000

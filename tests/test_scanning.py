@@ -8,11 +8,11 @@ import pytest
 import soundfile
 import torch
 
-from audiodiff import audio, scanning
+from audiodiff import audio
 from audiodiff.cli import main
-from audiodiff.config import shipped_path
-from audiodiff.data import ClipData, OneShots
-from audiodiff.recordings import Recording, scan_folder
+from audiodiff.data import ClipData, OneShots, scan
+from audiodiff.data.manifest import Recording, scan_folder
+from audiodiff.utils.config import shipped_path
 
 RATE = 8000
 
@@ -30,7 +30,7 @@ def write(path, samples, rate=RATE, subtype="FLOAT"):
 
 
 def troubles(*paths, **limits):
-    return {one.path.name: one.troubles for one in scanning.scan(paths, scanning.Limits(**limits))}
+    return {one.path.name: one.troubles for one in scan.scan(paths, scan.Limits(**limits))}
 
 
 @pytest.fixture
@@ -87,14 +87,14 @@ def test_copy_is_found_behind_gain_rate_and_encoding(tmp_path, speech, change):
         soundfile.write(coded, waveform.T.numpy(), rate, format=change)
         other = tmp_path / f"other.{change.lower()}"
         other.write_bytes(coded.getvalue())
-    (copy,) = (one for one in scanning.scan([shipped_path("demos/speech.flac"), other]) if one.of)
+    (copy,) = (one for one in scan.scan([shipped_path("demos/speech.flac"), other]) if one.of)
     assert (copy.path, copy.of) == (other, shipped_path("demos/speech.flac"))
 
 
 def test_speakers_who_say_other_things_are_no_copies(tmp_path):
     paths = sorted(shipped_path("datasets/clips/speech").glob("*.flac"))
     cut = [write(tmp_path / f"{p.stem}.wav", audio.read(p)[0][:, :24000], 16000) for p in paths]
-    assert not any(one.of for one in scanning.scan(cut, scanning.Limits(seconds=0.1)))
+    assert not any(one.of for one in scan.scan(cut, scan.Limits(seconds=0.1)))
 
 
 def test_command_tells_names_and_status(tmp_path, capsys):

@@ -12,8 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audiodiff.config import build, conf_dir
-from audiodiff.schedules import (
+from audiodiff.diffusion.schedules import (
     CosineVP,
     GeometricVE,
     KarrasVE,
@@ -26,7 +25,8 @@ from audiodiff.schedules import (
     SubVP,
     ZeroTerminalSNR,
 )
-from audiodiff.schedules.variance_preserving import VariancePreserving
+from audiodiff.diffusion.schedules.variance_preserving import VariancePreserving
+from audiodiff.utils.config import build, conf_dir
 
 VARIANTS = {
     "cosine-wide": CosineVP(-30, 30),

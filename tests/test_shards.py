@@ -12,10 +12,11 @@ from test_training import equal, run, states, steps
 
 from audiodiff import audio
 from audiodiff.cli import main
-from audiodiff.data import Augment, NumberSampler, ShardClips, Shards, clip_loader, places
-from audiodiff.data.packing import pack, pieces_of
-from audiodiff.data.shards import chunk_of, opened
-from audiodiff.recordings import Recording, held_out, read_manifest, scan_folder
+from audiodiff.data import Augment, NumberSampler, ShardClips, Shards, clip_loader
+from audiodiff.data.manifest import Recording, held_out, read_manifest, scan_folder
+from audiodiff.data.shards import storage
+from audiodiff.data.shards.index import chunk_of, opened
+from audiodiff.data.shards.writing import pack, pieces_of
 
 RATE = 8000
 
@@ -285,11 +286,11 @@ def test_shards_packed_anew_are_not_mixed_with_the_old(packed, tmp_path):
 def test_fetching_is_tried_again_and_then_told(packed, fetched, tmp_path, monkeypatch):
     shards, chunk, pauses = fetched(), packed / "chunk-0-7.bin", []
     hidden = chunk.rename(packed / "hidden")
-    monkeypatch.setattr(places.time, "sleep", lambda seconds: pauses.append(seconds))
+    monkeypatch.setattr(storage.time, "sleep", lambda seconds: pauses.append(seconds))
     with pytest.raises(ValueError, match=r"local:.*chunk-0-7\.bin: cannot be fetched"):
         ShardClips(shards, 1000, RATE)[[ShardClips(shards, 1000, RATE).place(n)[0] for n in range(2000)].index(7)]
     assert pauses == [1, 2, 4]
-    monkeypatch.setattr(places.time, "sleep", lambda _: hidden.exists() and hidden.rename(chunk))
+    monkeypatch.setattr(storage.time, "sleep", lambda _: hidden.exists() and hidden.rename(chunk))
     assert shards.read(7, 0) == Shards(str(packed)).read(7, 0)
 
 

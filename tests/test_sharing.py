@@ -9,17 +9,17 @@ from conftest import tiny_vocoder
 from test_processes import environment
 from test_training import TINY
 
-from audiodiff import files
 from audiodiff.losses import DenoisingLoss, PowerTimes
-from audiodiff.training.lit import LitModel
-from audiodiff.training.sharing import SharedOut
+from audiodiff.models import checkpoint as models_checkpoint
+from audiodiff.training.fsdp import SharedOut
+from audiodiff.training.module import LitModel
 
 DRIVER = """
 import atexit
 import sys
 import torch
 from torch.distributed.tensor import DTensor
-from audiodiff.compose import composed
+from audiodiff.training.hydra_config import composed
 from audiodiff.train import train
 from audiodiff.training.averaging import EMA
 
@@ -87,7 +87,7 @@ def test_shared_out_run_is_that_of_ddp_is_saved_whole_and_resumes_either_way(tmp
             close(some[decay], others[decay])
         for i, moments in whole["optimizer_states"][0]["state"].items():
             close(checkpoint["optimizer_states"][0]["state"][i], moments)
-        assert files.load(tmp_path / name).info["steps"] == 8
+        assert models_checkpoint.load(tmp_path / name).info["steps"] == 8
         assert len(list((tmp_path / name / "previews").glob("*.wav"))) == 2
 
 

@@ -12,11 +12,14 @@ from conftest import tiny_vocoder, voiced
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from audiodiff import audio, devices, files, recipes, sidecar
+from audiodiff import audio
 from audiodiff.cli import main
-from audiodiff.model import Vocoder
-from audiodiff.resynthesis import Resynthesis
-from audiodiff.starts import GriffinLim, PureNoise
+from audiodiff.models import checkpoint
+from audiodiff.models.starts import GriffinLim, PureNoise
+from audiodiff.models.vocoder import Vocoder
+from audiodiff.pipelines import sidecar, vocoding
+from audiodiff.pipelines.resynthesis import Resynthesis
+from audiodiff.utils import devices
 
 
 @pytest.fixture
@@ -45,7 +48,7 @@ def test_sidecar_holds_what_is_needed_and_nothing_else(place):
     assert note == {
         "command": "resynth",
         "model": str(place / "tiny.safetensors"),
-        "model_hash": files.model_hash(vocoder),
+        "model_hash": checkpoint.model_hash(vocoder),
         "weights": "ema",
         "device": devices.resolve("auto").type,
         "threads": torch.get_num_threads(),
@@ -66,15 +69,15 @@ def test_sidecar_holds_what_is_needed_and_nothing_else(place):
 def test_sidecar_names_the_steps_and_the_start_that_the_model_chose(place):
     vocoder = tiny_vocoder()
     vocoder.config["start"] = {
-        "_target_": "audiodiff.starts.GriffinLim",
+        "_target_": "audiodiff.models.GriffinLim",
         "mel": vocoder.config["mel"],
         "time": 0.25,
         "n_iter": 3,
     }
-    files.save(vocoder, "warm.safetensors")
+    checkpoint.save(vocoder, "warm.safetensors")
     own = made("--model", "warm.safetensors")
     assert len(own["times"]) == vocoder.steps + 1
-    assert own["start"] == recipes.describe_start(GriffinLim(vocoder.mel, time=0.25, n_iter=3))
+    assert own["start"] == vocoding.describe_start(GriffinLim(vocoder.mel, time=0.25, n_iter=3))
     assert (own["start"]["name"], own["start"]["time"], own["start"]["n_iter"]) == ("griffin-lim", 0.25, 3)
     asked = made("--model", "warm.safetensors", "--start", "griffin-lim", "-f")
     assert asked["start"] == own["start"]  # the model's own parameters, where it is of this kind
@@ -86,8 +89,8 @@ def test_hash_of_the_model_sees_one_weight_and_the_configuration(place):
     with torch.no_grad():
         other.denoiser.network.inward.bias[0] += 1e-6
     third.config["steps"] = 3
-    assert len({files.model_hash(m) for m in (first, other, third)}) == 3
-    assert files.model_hash(first) == files.model_hash(tiny_vocoder())
+    assert len({checkpoint.model_hash(m) for m in (first, other, third)}) == 3
+    assert checkpoint.model_hash(first) == checkpoint.model_hash(tiny_vocoder())
 
 
 def test_hash_of_a_file_is_its_sha256(tmp_path):
@@ -120,7 +123,7 @@ def test_regenerate_follows_every_field(place):
     """Each field that decides the sound is changed in the sidecar, and the sound must change with it."""
     note = made("--steps", "2")
     original = Path("out.wav").read_bytes()
-    griffin_lim = recipes.describe_start(GriffinLim(Vocoder.load("tiny.safetensors").mel))
+    griffin_lim = vocoding.describe_start(GriffinLim(Vocoder.load("tiny.safetensors").mel))
     for change in (
         {"seed": 1},
         {"times": [1.0, 0.6, 0.2, 0.0]},
@@ -133,7 +136,7 @@ def test_regenerate_follows_every_field(place):
 
 
 def test_regenerate_takes_the_weights_that_were_taken(place):
-    files.save(tiny_vocoder(), "both.safetensors", raw=tiny_vocoder(seed=1).state_dict())
+    checkpoint.save(tiny_vocoder(), "both.safetensors", raw=tiny_vocoder(seed=1).state_dict())
     assert made("--model", "both.safetensors", "--weights", "raw")["weights"] == "raw"
     assert main(["regenerate", "out.wav.json", "again.wav"]) == 0
     assert Path("again.wav").read_bytes() == Path("out.wav").read_bytes()
@@ -205,8 +208,8 @@ def test_missing_input_is_refused(place, capsys):
 
 def test_changed_model_is_refused(place, capsys):
     made()
-    files.save(tiny_vocoder(seed=1), "tiny.safetensors")
-    refusal(capsys, "tiny.safetensors has changed", files.model_hash(tiny_vocoder(seed=1)))
+    checkpoint.save(tiny_vocoder(seed=1), "tiny.safetensors")
+    refusal(capsys, "tiny.safetensors has changed", checkpoint.model_hash(tiny_vocoder(seed=1)))
 
 
 def test_missing_model_is_refused(place, capsys):
@@ -255,7 +258,7 @@ def test_missing_and_unknown_fields_are_named(place, capsys):
     refusal(capsys, "speed")
 
 
-WARM = recipes.describe_start(GriffinLim(tiny_vocoder().mel))
+WARM = vocoding.describe_start(GriffinLim(tiny_vocoder().mel))
 BAD_FIELDS = [
     ({"command": "rm"}, "command='rm'"),
     ({"command": ["resynth"]}, "command=['resynth']"),
@@ -328,7 +331,7 @@ JSON = st.recursive(
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(field=st.sampled_from([f.name for f in dataclasses.fields(recipes.Recipe)] + ["input", "versions"]), value=JSON)
+@given(field=st.sampled_from([f.name for f in dataclasses.fields(vocoding.Recipe)] + ["input", "versions"]), value=JSON)
 def test_any_value_in_any_field_is_taken_or_refused_in_words(sound, tmp_path, field, value):
     note = json.loads(sidecar.sidecar_path(sound).read_text())
     path = tmp_path / "any.json"
@@ -348,18 +351,18 @@ def test_any_value_in_any_field_is_taken_or_refused_in_words(sound, tmp_path, fi
 def test_start_survives_being_written_down():
     mel = tiny_vocoder().mel
     start = GriffinLim(mel, time=0.4, n_iter=7, momentum=0.5)
-    rebuilt = recipes.build_start(json.loads(json.dumps(recipes.describe_start(start))), mel)
+    rebuilt = vocoding.build_start(json.loads(json.dumps(vocoding.describe_start(start))), mel)
     assert vars(rebuilt) == vars(start)
-    assert type(recipes.build_start(recipes.describe_start(PureNoise()), mel)) is PureNoise
+    assert type(vocoding.build_start(vocoding.describe_start(PureNoise()), mel)) is PureNoise
 
 
 def test_start_with_rounds_is_the_models_own_but_for_them():
     vocoder = Vocoder.load("speech-16k")
-    start = recipes.named_start("coarse-to-fine=1/4/8/16", vocoder)
+    start = vocoding.named_start("coarse-to-fine=1/4/8/16", vocoder)
     assert (start.rounds, start.time, start.mel) == ((1, 4, 8, 16), vocoder.start.time, vocoder.mel)
     assert vocoder.look_ahead(steps=1, start=start) < vocoder.look_ahead(steps=1) / 3
-    assert recipes.named_start("griffin-lim=7", vocoder).n_iter == 7
-    assert recipes.build_start(recipes.describe_start(start), vocoder.mel).rounds == start.rounds
+    assert vocoding.named_start("griffin-lim=7", vocoder).n_iter == 7
+    assert vocoding.build_start(vocoding.describe_start(start), vocoder.mel).rounds == start.rounds
 
 
 @pytest.mark.parametrize(
@@ -377,17 +380,17 @@ def test_start_with_other_rounds_than_it_takes_is_refused(name):
     with pytest.raises(
         ValueError, match=r"it takes (coarse-to-fine=full/half/quarter/eighth|griffin-lim=n_iter|.* alone)"
     ):
-        recipes.named_start(name, Vocoder.load("speech-16k"))
+        vocoding.named_start(name, Vocoder.load("speech-16k"))
 
 
 def test_named_start_takes_defaults_where_the_model_has_another_kind():
     vocoder = tiny_vocoder()
-    assert vars(recipes.named_start("griffin-lim", vocoder)) == vars(GriffinLim(vocoder.mel))
-    assert recipes.named_start("noise", vocoder) is vocoder.start
+    assert vars(vocoding.named_start("griffin-lim", vocoder)) == vars(GriffinLim(vocoder.mel))
+    assert vocoding.named_start("noise", vocoder) is vocoder.start
 
 
 def test_sound_that_is_not_finite_leaves_neither_file(place):
-    recipe = recipes.recipe("resynth", Vocoder.load("tiny.safetensors"), "tiny.safetensors")
+    recipe = vocoding.recipe("resynth", Vocoder.load("tiny.safetensors"), "tiny.safetensors")
     broken = Resynthesis(torch.full((1, 100), float("nan")), 1)
     with pytest.raises(ValueError, match="NaN"):
         sidecar.write("new.wav", broken, recipe, "in.wav", 16000)
@@ -395,6 +398,6 @@ def test_sound_that_is_not_finite_leaves_neither_file(place):
 
 
 def test_clipped_samples_are_counted(place):
-    recipe = recipes.recipe("resynth", Vocoder.load("tiny.safetensors"), "tiny.safetensors")
+    recipe = vocoding.recipe("resynth", Vocoder.load("tiny.safetensors"), "tiny.safetensors")
     loud = Resynthesis(torch.tensor([[0.5, 1.5, -2.0]]), 1)
     assert sidecar.write("new.wav", loud, recipe, "in.wav", 16000) == 2

@@ -6,10 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from audiodiff.config import choices, choose, shipped_path
-from audiodiff.denoisers import Data, Denoiser, Flow, Noise, Velocity, scales
-from audiodiff.schedules import even_times
-from audiodiff.solvers import sample, solver_named, solver_names
+from audiodiff.diffusion.denoiser import Denoiser, scales
+from audiodiff.diffusion.predictions import Data, Flow, Noise, Velocity
+from audiodiff.diffusion.sampling import sample
+from audiodiff.diffusion.solvers import solver_named, solver_names
+from audiodiff.diffusion.timesteps import even_times
+from audiodiff.utils.config import choices, choose, shipped_path
 
 SEED = 3
 MANY = {torch.float32: (), torch.bfloat16: (50,)}  # where what is rounded off adds up

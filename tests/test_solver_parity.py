@@ -4,9 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from audiodiff.denoisers import Data, Denoiser, Noise, Velocity
-from audiodiff.schedules import CosineVP, GeometricVE
-from audiodiff.solvers import DDIM, DPMSolver3M, Heun, UniPC, sample, solver_named
+from audiodiff.diffusion.denoiser import Denoiser
+from audiodiff.diffusion.predictions import Data, Noise, Velocity
+from audiodiff.diffusion.sampling import sample
+from audiodiff.diffusion.schedules import CosineVP, GeometricVE
+from audiodiff.diffusion.solvers import DDIM, DPMSolver3M, Heun, UniPC, solver_named
 
 diffusers = pytest.importorskip("diffusers")
 PREDICTIONS = [(Velocity, "v_prediction"), (Noise, "epsilon"), (Data, "sample")]

@@ -7,9 +7,10 @@ import pytest
 import torch
 from exact import ExactGaussian, Mixture
 
-from audiodiff.denoisers import scales
-from audiodiff.schedules import CosineVP, RectifiedFlow, ZeroTerminalSNR, even_log_snr, even_times
-from audiodiff.solvers import (
+from audiodiff.diffusion.denoiser import scales
+from audiodiff.diffusion.sampling import sample
+from audiodiff.diffusion.schedules import CosineVP, RectifiedFlow, ZeroTerminalSNR
+from audiodiff.diffusion.solvers import (
     DDIM,
     DPMSolver2M,
     DPMSolver3M,
@@ -17,11 +18,11 @@ from audiodiff.solvers import (
     PredictorCorrector,
     UniPC,
     name_of,
-    sample,
     solver_named,
     solver_names,
 )
-from audiodiff.solvers.base import white_noise
+from audiodiff.diffusion.solvers.base import white_noise
+from audiodiff.diffusion.timesteps import even_log_snr, even_times
 
 ONE, ZERO = torch.tensor([1.0, 0.0], dtype=torch.float64)
 SOLVERS = {name: solver_named(name) for name in solver_names()}

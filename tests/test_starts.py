@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from audiodiff.consistency import fit_magnitudes
-from audiodiff.mel import LogMel, MelSpec, band_weights, mel_filters
-from audiodiff.schedules import CosineVP
-from audiodiff.starts import GriffinLim, PureNoise, band_magnitudes
+from audiodiff.diffusion.schedules import CosineVP
+from audiodiff.griffin_lim.projection import fit_magnitudes
+from audiodiff.mel import LogMel, MelSpec
+from audiodiff.mel.filterbank import band_weights, mel_filters
+from audiodiff.models.starts import GriffinLim, PureNoise, band_magnitudes
 
 SPEC, SCHEDULE = MelSpec(16000), CosineVP()
 FRAMES = 40

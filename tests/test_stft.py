@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from audiodiff.stft import hann, istft, overlap_add, stft
+from audiodiff.audio.stft import hann, istft, overlap_add, stft
 
 CPU = torch.device("cpu")
 

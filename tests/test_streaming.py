@@ -5,16 +5,18 @@ import itertools
 import pytest
 import torch
 
-from audiodiff import resynthesis, streaming
-from audiodiff.denoisers import Denoiser, Velocity
+from audiodiff.diffusion.denoiser import Denoiser
+from audiodiff.diffusion.predictions import Velocity
+from audiodiff.diffusion.schedules import CosineVP
+from audiodiff.diffusion.solvers import solver_named, solver_names
 from audiodiff.mel import MelSpec
-from audiodiff.model import Vocoder
+from audiodiff.models import streaming
+from audiodiff.models.starts import CoarseToFine, GriffinLim, MelNoise, PureNoise, Variation
+from audiodiff.models.vocoder import Vocoder
+from audiodiff.models.whitening import Identity, MelShaped
 from audiodiff.nn import HybridNetwork, ParallelNetwork, SampleNetwork, SubBandNetwork
-from audiodiff.priors import Identity, MelShaped
-from audiodiff.resynthesis import vocode, vocode_stream
-from audiodiff.schedules import CosineVP
-from audiodiff.solvers import solver_named, solver_names
-from audiodiff.starts import CoarseToFine, GriffinLim, MelNoise, PureNoise, Variation
+from audiodiff.pipelines import resynthesis
+from audiodiff.pipelines.resynthesis import vocode, vocode_stream
 
 SPEC = MelSpec(8000, n_fft=64, win_length=64, hop_length=16, n_mels=8, f_max=4000.0)
 FRAMES = 90
@@ -207,7 +209,7 @@ def test_streams_of_nothing_or_of_too_many_channels_are_refused(pieces, said):
 
 
 def test_an_hour_fits_into_two_gibibytes_and_a_thousand_do_not(mel, monkeypatch):
-    monkeypatch.setattr("audiodiff.devices.free_memory", lambda device: 2 * 2**30)
+    monkeypatch.setattr("audiodiff.utils.devices.free_memory", lambda device: 2 * 2**30)
     vocoder = vocoder_of()
     vocoder.mel = MelSpec(16000)  # as `speech-16k` has it
     vocoder.sample_rate = 16000

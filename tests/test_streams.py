@@ -5,7 +5,7 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from audiodiff.streams import Piece, Reach, cut, overlapped, regrouped
+from audiodiff.audio.chunks import Piece, Reach, cut, overlapped, regrouped
 
 TAPS = torch.tensor([0.5, -1.0, 2.0, 0.25, 3.0])
 REACH = Reach(2, 2)

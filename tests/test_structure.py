@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import audiodiff
-from audiodiff import files
+from audiodiff.models import checkpoint
 
 PACKAGE = Path(audiodiff.__file__).parent
 ROOT = PACKAGE.parent
@@ -250,7 +250,9 @@ def test_package_logs_rather_than_prints(path):
     assert not calls
 
 
-@pytest.mark.parametrize("name", files.shipped() or [pytest.param(None, marks=pytest.mark.skip("no weights shipped"))])
+@pytest.mark.parametrize(
+    "name", checkpoint.shipped() or [pytest.param(None, marks=pytest.mark.skip("no weights shipped"))]
+)
 def test_shipped_weights_say_licence_data_and_mel(name):
     header = json.loads((PACKAGE / "weights" / f"{name}.json").read_text(encoding="utf-8"))
     for fact in ("licence", "data"):
@@ -259,7 +261,7 @@ def test_shipped_weights_say_licence_data_and_mel(name):
         assert value.strip().lower() not in ("", "unspecified", "unknown"), f"{fact}: {value}"
     assert {"rms", "peak"} <= header["info"]["level"].keys()
     assert (PACKAGE / "weights" / f"{name}.safetensors").stat().st_size < 10e6
-    if header["config"]["_target_"] == "audiodiff.generator.Generator":
+    if header["config"]["_target_"] == "audiodiff.models.Generator":
         assert len(header["config"]["labels"]) > 1
         return
     mel = header["config"]["mel"]

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from audiodiff.compose import composed
-from audiodiff.training.averaging import EMA
-from audiodiff.training.parameters import optimizer_of
+from audiodiff.training.ema import EMA
+from audiodiff.training.hydra_config import composed
+from audiodiff.training.param_groups import optimizer_of
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["data.path=x", "model.denoiser.network.width=16", "data.n_samples=4096", "data.batch_size=2"]

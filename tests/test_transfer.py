@@ -10,12 +10,12 @@ from test_continual import manifest
 from test_training import TINY, equal, run, states, steps
 from torch import nn
 
-from audiodiff import adapters, files
-from audiodiff.compose import composed
-from audiodiff.config import build
-from audiodiff.nn.adapters import LowRank, adapt, merged
+from audiodiff.models import checkpoint, lora_files
 from audiodiff.nn.hybrid import HybridNetwork
+from audiodiff.nn.lora import LowRank, adapt, merged
+from audiodiff.training.hydra_config import composed
 from audiodiff.training.transfer import interpolation, transfer
+from audiodiff.utils.config import build
 
 
 def generator(seed=0):
@@ -23,7 +23,7 @@ def generator(seed=0):
 
 
 def model_of(*overrides):
-    from audiodiff.compose import plain
+    from audiodiff.training.hydra_config import plain
 
     config = plain(composed([*TINY, *overrides]).model)
     model = build(config)
@@ -69,7 +69,7 @@ def test_other_bands_give_the_features_of_a_mel_that_is_smooth():
     assert any("mel_encoder.layers.0.weight [16, 80, 7] → [16, 100, 7]" in line for line in told.carried)
 
     def features(model):
-        from audiodiff.filterbank import band_centres
+        from audiodiff.mel.filterbank import band_centres
 
         place = band_centres(model.mel).float() / 8000
         mel = (-5 + 3 * (3 * place).sin())[None, :, None].expand(1, -1, 12)
@@ -171,7 +171,7 @@ def test_run_with_adapters_resumes_bit_for_bit_and_leaves_the_rest_alone(adapted
         run(tmp_path, *steps(n, every=2), *LORA, f"init_from={adapted / 'base'}")
     for weights in ("raw", "ema"):
         assert equal(states(adapted / "lora")[weights], states(tmp_path)[weights])
-    base, after = files.load(adapted / "base").state_dict(), states(tmp_path)["raw"]
+    base, after = checkpoint.load(adapted / "base").state_dict(), states(tmp_path)["raw"]
     moved = {name for name in base if not torch.equal(base[name], after[name])}
     assert moved
     assert all(".mlp." in name or ".qkv." in name for name in moved)
@@ -179,8 +179,8 @@ def test_run_with_adapters_resumes_bit_for_bit_and_leaves_the_rest_alone(adapted
 
 def test_adapter_alone_makes_of_the_base_what_the_run_exported(adapted):
     path = adapted / "lora" / "adapter.safetensors"
-    model = adapters.load(files.load(adapted / "base"), path)
-    exported = files.load(adapted / "lora")
+    model = lora_files.load(checkpoint.load(adapted / "base"), path)
+    exported = checkpoint.load(adapted / "lora")
     mel = torch.full((1, model.mel.n_mels, 12), -5.0)
     assert torch.allclose(model.generate(mel), exported.generate(mel), atol=1e-5)
     assert path.stat().st_size < 0.6 * (adapted / "base" / "model.safetensors").stat().st_size
@@ -190,10 +190,10 @@ def test_adapter_alone_makes_of_the_base_what_the_run_exported(adapted):
 
 def test_adapter_of_another_model_is_refused(adapted, tmp_path):
     with pytest.raises(ValueError, match="give the model that was adapted"):
-        adapters.load(model_of("model.denoiser.network.width=32"), adapted / "lora" / "adapter.safetensors")
+        lora_files.load(model_of("model.denoiser.network.width=32"), adapted / "lora" / "adapter.safetensors")
     (tmp_path / "x.safetensors").write_bytes(b"none")
     with pytest.raises(ValueError, match="is no safetensors file"):
-        adapters.load(tiny_vocoder(), tmp_path / "x.safetensors")
+        lora_files.load(tiny_vocoder(), tmp_path / "x.safetensors")
 
 
 @pytest.mark.parametrize("given", [{"rank": 0}, {"targets": ["*lstm*"]}])
@@ -216,5 +216,5 @@ def test_run_does_not_resume_as_what_it_did_not_begin_as(adapted, tmp_path, give
 def test_parametrizations_of_others_than_the_model_are_no_adapter(tmp_path):
     judge = "discriminators.periods.0.parametrizations.weight.original0"
     torch.save({"state_dict": {judge: torch.ones(2), "model.layer.weight": torch.ones(2)}}, tmp_path / "last.ckpt")
-    assert not adapters.export(tmp_path / "last.ckpt", tmp_path / "adapter.safetensors")
+    assert not lora_files.export(tmp_path / "last.ckpt", tmp_path / "adapter.safetensors")
     assert not (tmp_path / "adapter.safetensors").exists()

@@ -13,12 +13,12 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 
-from audiodiff.compose import composed, plain
-from audiodiff.config import conf_dir
-from audiodiff.searching import Study, write_report
-from audiodiff.searching.report import experiment_of
-from audiodiff.searching.study import checked
-from audiodiff.tune import shared, tune
+from audiodiff.training.hydra_config import composed, plain
+from audiodiff.tuning.run import shared, tune
+from audiodiff.tuning.search import Study, write_report
+from audiodiff.tuning.search.report import experiment_of
+from audiodiff.tuning.search.study import checked
+from audiodiff.utils.config import conf_dir
 
 optuna = pytest.importorskip("optuna")
 SPACE = {"x": {"low": -3.0, "high": 3.0}, "y": {"choices": ["a", "b"]}, "n": {"low": 1, "high": 64, "log": True}}
@@ -167,7 +167,7 @@ def test_study_that_two_workers_share_ends_no_trial_too_many(tmp_path, monkeypat
 
 SHARER = """
 import sys, time
-from audiodiff.searching import Study
+from audiodiff.tuning.search import Study
 study = Study(sys.argv[1], "bowl", {"x": {"low": -3.0, "high": 3.0}}, startup_trials=99)
 print("ready", flush=True)
 sys.stdin.readline()

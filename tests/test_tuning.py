@@ -5,11 +5,12 @@ import json
 import pytest
 import torch
 
-from audiodiff import files, tuning
 from audiodiff.cli import main
-from audiodiff.model import Vocoder
-from audiodiff.schedules import GRIDS, even_times, explicit
-from audiodiff.tuning import search_times
+from audiodiff.diffusion.timesteps import GRIDS, even_times, explicit
+from audiodiff.models import checkpoint
+from audiodiff.models.vocoder import Vocoder
+from audiodiff.tuning import sampling_times
+from audiodiff.tuning.sampling_times import search_times
 
 
 class Known:
@@ -20,7 +21,7 @@ class Known:
     def __init__(self, wanted, start=1.0):
         self.wanted = torch.tensor(wanted, dtype=torch.float64)
         self.start = type("Start", (), {"time": start})
-        self.denoiser = type("D", (), {"schedule": files.load("speech-16k").denoiser.schedule})
+        self.denoiser = type("D", (), {"schedule": checkpoint.load("speech-16k").denoiser.schedule})
         self.asked = []
 
     def spectrogram(self, clips):
@@ -34,8 +35,8 @@ class Known:
 
 @pytest.fixture(autouse=True)
 def plain_measure(monkeypatch):
-    monkeypatch.setitem(tuning.MEASURES, "offset", (lambda a, b, rate: float((a - b).abs().mean()), "torch"))
-    monkeypatch.setitem(tuning.MEASURES, "likeness", (lambda a, b, rate: -float((a - b).abs().mean()), "torch"))
+    monkeypatch.setitem(sampling_times.MEASURES, "offset", (lambda a, b, rate: float((a - b).abs().mean()), "torch"))
+    monkeypatch.setitem(sampling_times.MEASURES, "likeness", (lambda a, b, rate: -float((a - b).abs().mean()), "torch"))
 
 
 CLIPS = torch.linspace(0, 1, 4)[:, None, None].expand(4, 1, 2560)
@@ -58,7 +59,7 @@ def test_search_finds_a_bent_grid_of_many_steps():
 @pytest.mark.parametrize("name", GRIDS)
 @pytest.mark.parametrize("steps", [2, 4, 7])
 def test_search_goes_on_from_the_best_grid_that_has_a_name(name, steps):
-    wanted = GRIDS[name](files.load("speech-16k").denoiser.schedule, steps, 1.0).tolist()
+    wanted = GRIDS[name](checkpoint.load("speech-16k").denoiser.schedule, steps, 1.0).tolist()
     vocoder = Known(wanted)
     search_times(vocoder, CLIPS, steps, "offset", evaluations=1)
     first = vocoder.asked[len(GRIDS)][1].tolist()  # what the search tried first
@@ -71,7 +72,7 @@ def test_search_starts_where_sampling_starts():
 
 
 def test_search_knows_which_measures_are_better_high(monkeypatch):
-    monkeypatch.setattr(tuning, "BETTER_HIGH", ("likeness",))
+    monkeypatch.setattr(sampling_times, "BETTER_HIGH", ("likeness",))
     found = search_times(Known([1.0, 0.8, 0.0]), CLIPS, 2, "likeness", evaluations=60)
     assert found.times[1] == pytest.approx(0.8, abs=0.02)
     assert found.scores["searched"] == max(found.scores.values())
@@ -89,7 +90,9 @@ def test_search_judges_on_clips_that_did_not_search():
 def test_search_does_not_take_chance_for_a_gain(monkeypatch):
     # A measure that is noise around the same mean for every grid: even times stay.
     drawn = torch.Generator().manual_seed(0)
-    monkeypatch.setitem(tuning.MEASURES, "noise", (lambda a, b, rate: float(torch.randn((), generator=drawn)), "torch"))
+    monkeypatch.setitem(
+        sampling_times.MEASURES, "noise", (lambda a, b, rate: float(torch.randn((), generator=drawn)), "torch")
+    )
     chosen = [search_times(Known([1.0, 0.5, 0.0]), CLIPS.repeat(6, 1, 1), 2, "noise", 5).best for _ in range(20)]
     # Four rivals, each with 2.5 % to gain two standard errors by chance; without the rule one in five would stay.
     assert chosen.count("even-t") >= 15
@@ -132,7 +135,7 @@ def test_tune_times_stores_what_generate_then_uses(place, capsys):
     assert torch.equal(vocoder.grid(3, start=0.5), even_times(3, 0.5))
     mel = vocoder.spectrogram(0.1 * torch.randn(1, 1, 4096, generator=torch.Generator().manual_seed(0)))
     bent = [1.0, 0.9, 0.2, 0.0]
-    files.store_times("tiny.safetensors", [bent])
+    checkpoint.store_times("tiny.safetensors", [bent])
     vocoder = Vocoder.load("tiny.safetensors")
     assert [len(grid) - 1 for grid in vocoder.times] == [1, 3]  # replaced, not added
     assert torch.equal(vocoder.generate(mel, steps=3), vocoder.generate(mel, times=explicit(bent)))

@@ -14,8 +14,8 @@ from conftest import voiced
 
 from audiodiff import audio
 from audiodiff.cli import main
-from audiodiff.cli.claims import NAME, Claims, leftovers, shared, sweep
-from audiodiff.cli.paths import Job
+from audiodiff.cli.jobs import Job
+from audiodiff.cli.locks import NAME, Claims, leftovers, shared, sweep
 
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
 

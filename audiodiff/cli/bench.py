@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from audiodiff.cli import common
 
 if TYPE_CHECKING:
-    from audiodiff.bench import Clip, System
-    from audiodiff.model import Vocoder
+    from audiodiff.evaluation.benchmark import Clip, System
+    from audiodiff.models.vocoder import Vocoder
 
 EXAMPLE = "audiodiff bench data/debian_speech/test.jsonl --clips 6 --threads 2 --peers --out bench/"
 FIRST_SOUND_SECONDS = 1.0
@@ -48,8 +48,9 @@ def run(options: argparse.Namespace) -> int:
     """Measures, prints the table, writes it."""
     import torch
 
-    from audiodiff import bench, devices
-    from audiodiff.model import Vocoder
+    from audiodiff.evaluation import benchmark
+    from audiodiff.models.vocoder import Vocoder
+    from audiodiff.utils import devices
 
     for name in ("clips", "threads", "repeats"):
         if getattr(options, name) < 1:
@@ -61,12 +62,14 @@ def run(options: argparse.Namespace) -> int:
     vocoders = {name: Vocoder.load(name) for name in options.models.split(",")}
     clips, names = _clips(options)
     precisions = devices.inference_precisions(torch.device("cpu"), options.precisions)
-    systems = [one for name, vocoder in vocoders.items() for one in bench.systems_of(name, vocoder, calls, precisions)]
-    systems += bench.floors_of(next(iter(vocoders.values())))
+    systems = [
+        one for name, vocoder in vocoders.items() for one in benchmark.systems_of(name, vocoder, calls, precisions)
+    ]
+    systems += benchmark.floors_of(next(iter(vocoders.values())))
     with devices.cpu_threads(options.threads):
         peers, absent = _peers() if options.peers else ([], [])
         table = _table(options, vocoders, [*systems, *peers], clips, names) | {"not_there": absent}
-    shown = bench.markdown(table)
+    shown = benchmark.markdown(table)
     if options.out:
         _write(Path(options.out), table, shown)
     print(json.dumps(table, indent=1) if options.json else shown)
@@ -80,40 +83,41 @@ def _table(
     clips: "list[Clip]",
     names: str,
 ) -> dict[str, Any]:
-    from audiodiff import bench, files, machine
+    from audiodiff.evaluation import benchmark, hardware
+    from audiodiff.models import checkpoint
 
-    before, kinds = machine.load_average(), {system.precision: None for system in systems}
-    peaks = {kind: machine.peak_gflops(kind) for kind in kinds}
-    rows = bench.measure(systems, clips, options.repeats)
-    peaks = {kind: round(max(peak, machine.peak_gflops(kind)), 1) for kind, peak in peaks.items()}
-    fronts = bench.fronts_of(rows)
+    before, kinds = hardware.load_average(), {system.precision: None for system in systems}
+    peaks = {kind: hardware.peak_gflops(kind) for kind in kinds}
+    rows = benchmark.measure(systems, clips, options.repeats)
+    peaks = {kind: round(max(peak, hardware.peak_gflops(kind)), 1) for kind, peak in peaks.items()}
+    fronts = benchmark.fronts_of(rows)
     for i, row in enumerate(rows):
         row["front"] = [judge for judge, ahead in fronts.items() if ahead[i]]
     return {
-        "models": {name: files.model_hash(vocoder) for name, vocoder in vocoders.items()},
+        "models": {name: checkpoint.model_hash(vocoder) for name, vocoder in vocoders.items()},
         "clips": len(clips),
         "seconds": round(sum(c.waveform.shape[-1] / c.sample_rate for c in clips), 3),
         "clips_sha256": names,
         "repeats": options.repeats,
         "seed": 0,
         "judged_by": [*fronts],
-        "measures_missing": bench.missing_measures(),
-        "machine": machine.describe(),
+        "measures_missing": benchmark.missing_measures(),
+        "machine": hardware.describe(),
         "peak_gflops": peaks,
         "first_sound": _first_sound(next(iter(vocoders)), clips[0], options),
-        "load_average": {"before": before, "after": machine.load_average()},
+        "load_average": {"before": before, "after": hardware.load_average()},
         "rows": rows,
     }
 
 
 def _first_sound(model: str, clip: "Clip", options: argparse.Namespace) -> dict[str, Any]:
-    from audiodiff import machine
+    from audiodiff.evaluation import hardware
 
     second = clip.waveform[:, : int(FIRST_SOUND_SECONDS * clip.sample_rate)]
-    taken = machine.first_sound(model, second, clip.sample_rate, options.threads, options.repeats)
+    taken = hardware.first_sound(model, second, clip.sample_rate, options.threads, options.repeats)
     return {
         "clip_seconds": round(second.shape[-1] / clip.sample_rate, 3),
-        "seconds": [round(s, 3) for s in machine.spread(taken)],
+        "seconds": [round(s, 3) for s in hardware.spread(taken)],
     }
 
 
@@ -122,10 +126,10 @@ def _clips(options: argparse.Namespace) -> "tuple[list[Clip], str]":
     import soundfile
 
     from audiodiff import audio
-    from audiodiff.bench import Clip
-    from audiodiff.config import shipped_path
-    from audiodiff.eval import list_hash
-    from audiodiff.recordings import Recording, recordings_of
+    from audiodiff.data.manifest import Recording, recordings_of
+    from audiodiff.evaluation.benchmark import Clip
+    from audiodiff.evaluation.vocoder_table import list_hash
+    from audiodiff.utils.config import shipped_path
 
     source = Path(options.data) if options.data else shipped_path("demos/speech.flac")
     if source.is_file() and source.suffix.lower() in audio.AUDIO_SUFFIXES:
@@ -143,7 +147,7 @@ def _clips(options: argparse.Namespace) -> "tuple[list[Clip], str]":
 
 def _peers() -> "tuple[list[System], list[dict[str, str]]]":
     """Builds the systems of demos/peers; names those that are not there, and why."""
-    from audiodiff.config import shipped_path
+    from audiodiff.utils.config import shipped_path
 
     systems: list[System] = []
     absent = []
@@ -183,13 +187,13 @@ def _files(folder: str | Path) -> list[Path]:
 
 
 def _write(folder: Path, table: dict[str, Any], shown: str) -> None:
-    from audiodiff import audio
-    from audiodiff.figures import pareto
+    from audiodiff.evaluation.plots import pareto
+    from audiodiff.utils import files as utils_files
 
     folder.mkdir(parents=True, exist_ok=True)
     table_file, page, picture = _files(folder)
     for path, text in ((table_file, json.dumps(table, indent=1)), (page, shown)):
-        with audio.atomic_file(path) as file:
+        with utils_files.atomic_file(path) as file:
             file.write((text + "\n").encode())
     rows = [row for row in table["rows"] if any(judge in row["quality"] for judge in table["judged_by"])]
     names = [f"{row['name']}, {row['calls']} calls{', bf16' * (row['precision'] == 'bfloat16')}" for row in rows]

@@ -33,18 +33,18 @@ def run(options: argparse.Namespace) -> int:
     """Composes the config, reads the recordings, measures and prints."""
     from pathlib import Path
 
-    from audiodiff import calibration
-    from audiodiff.compose import composed, plain
-    from audiodiff.config import build
+    from audiodiff.training.hydra_config import composed, plain
+    from audiodiff.tuning import calibrate
+    from audiodiff.utils.config import build
 
     if options.plot and Path(options.plot).exists() and not options.force:
         raise ValueError(f"{options.plot}: exists; give -f to overwrite it")
     section = plain(composed(["data.path=recordings", *options.overrides]).model)
     prior, schedule = build(section["prior"]), build(section["denoiser"]["schedule"])
     waveforms, encoded, rate = _encode(section, prior, options)
-    found = calibration.calibrate(waveforms, encoded, rate)
+    found = calibrate.calibrate(waveforms, encoded, rate)
     if options.plot:
-        calibration.plot(found, schedule, options.plot)
+        calibrate.plot(found, schedule, options.plot)
     values = {
         "prediction.sigma_data": found.sigma_data,
         "schedule.log_snr_min": found.log_snr_min,
@@ -67,9 +67,9 @@ def _encode(
     from tqdm import tqdm
 
     from audiodiff import audio
-    from audiodiff.config import build
+    from audiodiff.data.manifest import recordings_of
     from audiodiff.mel import LogMel
-    from audiodiff.recordings import recordings_of
+    from audiodiff.utils.config import build
 
     spec = build(section["mel"]) if "mel" in section else None
     rate = spec.sample_rate if spec else section["sample_rate"]

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from audiodiff.base_model import Model
     from audiodiff.mel import MelSpec
-    from audiodiff.model import Vocoder
-    from audiodiff.recipes import Recipe
+    from audiodiff.models.base import Model
+    from audiodiff.models.vocoder import Vocoder
+    from audiodiff.pipelines.vocoding import Recipe
 
 M = TypeVar("M", bound="Model")
 
@@ -78,7 +78,7 @@ def add_model_options(parser: argparse.ArgumentParser, default: str = "speech-16
 
 def add_mel_options(parser: argparse.ArgumentParser) -> None:
     """Adds --mel-preset and --mel-spec."""
-    from audiodiff.config import choices
+    from audiodiff.utils.config import choices
 
     group = parser.add_argument_group("mel")
     names = ", ".join(name for name in choices("mel") if name[0].isalpha())
@@ -107,7 +107,7 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
 
 def add_solver_options(parser: argparse.ArgumentParser) -> Any:
     """Adds --steps, --solver, --times and --seed; returns their group."""
-    from audiodiff.config import choices
+    from audiodiff.utils.config import choices
 
     group = parser.add_argument_group("sampling")
     group.add_argument("--steps", type=int, metavar="N", help="solver steps (default: the model's own)")
@@ -190,38 +190,40 @@ def convention_of(options: argparse.Namespace) -> "MelSpec | None":
 
 def load_vocoder(options: argparse.Namespace) -> "Vocoder":
     """Loads the vocoder of --model."""
-    from audiodiff import files
-    from audiodiff.model import Vocoder
+    from audiodiff.models import checkpoint
+    from audiodiff.models.vocoder import Vocoder
 
-    return load_model(Vocoder, options.model or files.DEFAULT_MODEL, options)
+    return load_model(Vocoder, options.model or checkpoint.DEFAULT_MODEL, options)
 
 
 def load_model(kind: type[M], model: str, options: argparse.Namespace) -> M:
     """Loads a model with --weights onto --device, which multiplies in --precision."""
-    from audiodiff import devices, fused
+    from audiodiff.griffin_lim.kernels import dispatch
+    from audiodiff.utils import devices
 
     device = devices.resolve(options.device)
     precision = devices.inference_precision(device, options.precision)
     built = kind.load(model, device, options.weights)
     built.precision = precision
     if device.type == "cpu":
-        fused.prepare()
+        dispatch.prepare()
     return built
 
 
 def recipe_of(command: str, vocoder: "Vocoder", options: argparse.Namespace) -> "Recipe":
     """Turns the sampling options into a recipe."""
-    from audiodiff import files, recipes
+    from audiodiff.models import checkpoint
+    from audiodiff.pipelines import vocoding
 
     seconds, frames = options.chunk_seconds, None
     if seconds is not None:
         if not 0 < seconds <= LONGEST_CHUNK:
             raise ValueError(f"--chunk-seconds {seconds:g}: a number above 0 and up to {LONGEST_CHUNK} is wanted")
         frames = max(1, round(seconds * vocoder.sample_rate / vocoder.hop_length))
-    return recipes.recipe(
+    return vocoding.recipe(
         command,
         vocoder,
-        options.model or files.DEFAULT_MODEL,
+        options.model or checkpoint.DEFAULT_MODEL,
         weights=options.weights,
         seed=options.seed,
         solver=options.solver,

@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
 
 def page() -> ModuleType:
     """Loads demos/page, which lies inside an installed package and beside it in a checkout."""
-    from audiodiff.config import shipped_path
+    from audiodiff.utils.config import shipped_path
 
     source = shipped_path("demos/page/layout.py")
     spec = importlib.util.spec_from_file_location(NAME, source, submodule_search_locations=[str(source.parent)])

@@ -26,20 +26,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Examines, prints a table or JSON, and says by the exit status how it is."""
-    from audiodiff import doctor, files
-    from audiodiff.config import shipped_path
-    from audiodiff.model import Vocoder
-    from audiodiff.recordings import recordings_of
+    from audiodiff.data.manifest import recordings_of
+    from audiodiff.evaluation import diagnosis
+    from audiodiff.models import checkpoint
+    from audiodiff.models.vocoder import Vocoder
+    from audiodiff.utils.config import shipped_path
 
-    model = files.load(options.model)
+    model = checkpoint.load(options.model)
     if options.data is None and not isinstance(model, Vocoder):
         raise ValueError(f"{options.model}: a {type(model).__name__} needs DATA: give recordings as it should make")
     try:
-        raw = files.load(options.model, weights="raw")
+        raw = checkpoint.load(options.model, weights="raw")
     except ValueError:
         raw = None
     recordings = recordings_of(options.data or shipped_path("datasets/clips/speech"), count=options.clips)
-    report = doctor.examine(model, recordings, raw=raw, seed=options.seed)
+    report = diagnosis.examine(model, recordings, raw=raw, seed=options.seed)
     if options.json:
         levels = [dataclasses.asdict(level) | {"gain": level.gain} for level in report.levels]
         print(json.dumps({"levels": levels, "troubles": report.troubles, "remarks": report.remarks}, indent=2))

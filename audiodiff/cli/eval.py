@@ -38,33 +38,36 @@ def run(options: argparse.Namespace) -> int:
     import json
     from pathlib import Path
 
-    from audiodiff import audio, devices, eval, files, generation_eval
-    from audiodiff.model import Vocoder
-    from audiodiff.recordings import recordings_of
+    from audiodiff.data.manifest import recordings_of
+    from audiodiff.evaluation import generator_table, vocoder_table
+    from audiodiff.models import checkpoint
+    from audiodiff.models.vocoder import Vocoder
+    from audiodiff.utils import devices
+    from audiodiff.utils import files as utils_files
 
     out = Path(options.out) if options.out else None
     if out and out.exists() and not options.force:
         raise ValueError(f"{out}: exists; give -f to overwrite it")
     if options.clips < 1:
         raise ValueError(f"--clips {options.clips}: at least 1 is wanted")
-    model = files.load(options.model, devices.resolve(options.device))
+    model = checkpoint.load(options.model, devices.resolve(options.device))
     if isinstance(model, Vocoder):
         chosen = recordings_of(options.data, options.seconds, options.clips)
         precisions = devices.inference_precisions(model.device, options.precisions)
-        rows = eval.rows_of(model, common.counts("--calls", options.calls), precisions)
-        table = eval.evaluate(model, rows, chosen)
-        shown = eval.markdown(table)
+        rows = vocoder_table.rows_of(model, common.counts("--calls", options.calls), precisions)
+        table = vocoder_table.evaluate(model, rows, chosen)
+        shown = vocoder_table.markdown(table)
     else:
         if not options.train:
             raise ValueError(f"{options.model}: is a generator; --train DATA says on what it was trained")
         if options.per_label < 2 or options.seeds < 1:
             raise ValueError("--per-label of at least 2 and --seeds of at least 1 are wanted")
         found = [recordings_of(source) for source in (options.train, options.data)]
-        table = generation_eval.evaluate_generator(model, *found, options.per_label, options.seeds)
-        shown = generation_eval.markdown_of(table)
+        table = generator_table.evaluate_generator(model, *found, options.per_label, options.seeds)
+        shown = generator_table.markdown_of(table)
     text = json.dumps(table, indent=1) + "\n"
     if out:
-        with audio.atomic_file(out) as file:
+        with utils_files.atomic_file(out) as file:
             file.write(text.encode())
     print(text if options.json else shown)
     return 0

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from audiodiff.cli import common
 
 if TYPE_CHECKING:
-    from audiodiff.base_model import Model
-    from audiodiff.streaming import Sampling
+    from audiodiff.models.base import Model
+    from audiodiff.models.streaming import Sampling
 
 EXAMPLE = "audiodiff export speech-16k speech-16k.onnx --steps 1"
 
@@ -36,16 +36,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Checks, loads the model, and writes."""
-    from audiodiff import exporting, files
+    from audiodiff import export
+    from audiodiff.models import checkpoint
 
     out = Path(options.out)
     if out.suffix.lower() != ".onnx":
         raise ValueError(f"{out}: an .onnx file is written; give a name that ends in .onnx")
     if out.exists() and not options.force:
         raise ValueError(f"{out}: exists; give -f to overwrite, or another name")
-    model = files.load(options.model, weights=options.weights)
-    exporting.check(model, options.part)
-    difference = exporting.export(model, out, options.part, _sampling(model, options), options.guidance)
+    model = checkpoint.load(options.model, weights=options.weights)
+    export.check(model, options.part)
+    difference = export.export(model, out, options.part, _sampling(model, options), options.guidance)
     size = out.stat().st_size / 1e6
     common.say(f"{out}: {size:.1f} MB; onnxruntime differs from torch by {difference:.1g} of the loudest sample")
     return 0
@@ -53,12 +54,12 @@ def run(options: argparse.Namespace) -> int:
 
 def _sampling(model: "Model", options: argparse.Namespace) -> "Sampling":
     """Reads the sampling options as `audiodiff vocode` and `audiodiff generate` do."""
-    from audiodiff import generation, recipes
-    from audiodiff.generator import Generator
-    from audiodiff.schedules import explicit
-    from audiodiff.solvers import solver_named
-    from audiodiff.starts import PureNoise
-    from audiodiff.streaming import Sampling
+    from audiodiff.diffusion.solvers import solver_named
+    from audiodiff.diffusion.timesteps import explicit
+    from audiodiff.models.generator import Generator
+    from audiodiff.models.starts import PureNoise
+    from audiodiff.models.streaming import Sampling
+    from audiodiff.pipelines import generation, vocoding
 
     told = {name: getattr(options, name) for name in ("weights", "solver", "steps", "times")}
     if isinstance(model, Generator):
@@ -66,7 +67,7 @@ def _sampling(model: "Model", options: argparse.Namespace) -> "Sampling":
             raise ValueError(f"--start {options.start}: a generator starts from noise; leave it out")
         recipe, start = generation.generation(model, options.model, **told), PureNoise()
     else:
-        recipe = recipes.recipe("vocode", model, options.model, **told, start=options.start)
-        start = recipes.build_start(recipe.start, model.mel)
-    solver = model.solver if recipe.solver == recipes.OWN else solver_named(recipe.solver)
+        recipe = vocoding.recipe("vocode", model, options.model, **told, start=options.start)
+        start = vocoding.build_start(recipe.start, model.mel)
+    solver = model.solver if recipe.solver == vocoding.OWN else solver_named(recipe.solver)
     return Sampling(start, solver, explicit(recipe.times))

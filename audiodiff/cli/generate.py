@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from audiodiff.cli import common
 
 if TYPE_CHECKING:
-    from audiodiff.generation import Generation
-    from audiodiff.generator import Generator
+    from audiodiff.models.generator import Generator
+    from audiodiff.pipelines.generation import Generation
 
 EXAMPLE = "audiodiff generate hits --model drums --label snare -n 16 --guidance 2"
 MOST = 10_000
@@ -42,7 +42,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Checks, loads the model, makes the sounds and their picture."""
-    from audiodiff.generator import Generator
+    from audiodiff.models.generator import Generator
 
     _check(options)
     model = options.model or "drums"
@@ -63,10 +63,11 @@ def make_sounds(
     jobs: Sequence[tuple["Generation", Path]], generator: "Generator", source: str | None, as_json: bool
 ) -> int:
     """Follows recipes, writes sounds with their sidecars, and tells how it went."""
-    from audiodiff import audio, generation, sidecar
-    from audiodiff.cli.paths import Job, Plan
-    from audiodiff.cli.report import Made, work
-    from audiodiff.resynthesis import CallCounter, Resynthesis
+    from audiodiff import audio
+    from audiodiff.cli.jobs import Job, Plan
+    from audiodiff.cli.progress import Made, work
+    from audiodiff.pipelines import generation, sidecar
+    from audiodiff.pipelines.resynthesis import CallCounter, Resynthesis
 
     recipes = {path: recipe for recipe, path in jobs}
 
@@ -104,7 +105,7 @@ def _check(options: argparse.Namespace) -> None:
 
 def _jobs(generator: "Generator", model: str, options: argparse.Namespace) -> list[tuple["Generation", Path]]:
     """One recipe and one name for each sound; refuses to overwrite."""
-    from audiodiff.generation import generation
+    from audiodiff.pipelines.generation import generation
 
     gap = (options.begin, options.end) if options.inpaint else None
     strength = (0.5 if options.strength is None else options.strength) if options.init else None
@@ -139,6 +140,6 @@ def _jobs(generator: "Generator", model: str, options: argparse.Namespace) -> li
 
 def _draw(folder: Path, paths: Sequence[Path], sample_rate: int) -> None:
     from audiodiff import audio
-    from audiodiff.figures import contact_sheet
+    from audiodiff.evaluation.plots import contact_sheet
 
     contact_sheet({path.stem: audio.read(path)[0][0] for path in paths}, sample_rate, folder / SHEET)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from audiodiff.cli import common
 
 if TYPE_CHECKING:
-    from audiodiff.model import Model
+    from audiodiff.models.base import Model
 
 EXAMPLE = "audiodiff info speech-16k --json"
 
@@ -23,12 +23,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Loads the model and prints its facts."""
-    from audiodiff import files
+    from audiodiff.models import checkpoint
 
-    name = options.model or files.DEFAULT_MODEL
-    shown = facts(files.load(name), name)
+    name = options.model or checkpoint.DEFAULT_MODEL
+    shown = facts(checkpoint.load(name), name)
     if not options.model:
-        shown = {"shipped": files.shipped(), "default": files.DEFAULT_MODEL} | shown
+        shown = {"shipped": checkpoint.shipped(), "default": checkpoint.DEFAULT_MODEL} | shown
     print(json.dumps(shown, indent=2, default=str) if options.json else "\n".join(_lines(shown)))
     return 0
 
@@ -37,10 +37,10 @@ def facts(model: "Model", name: str) -> dict[str, Any]:
     """Collects what is known of a model: what its file tells, and what can be read off it."""
     import dataclasses
 
-    from audiodiff import files
-    from audiodiff.model import Vocoder
-    from audiodiff.recipes import describe_start
-    from audiodiff.solvers import name_of
+    from audiodiff.diffusion.solvers import name_of
+    from audiodiff.models import checkpoint
+    from audiodiff.models.vocoder import Vocoder
+    from audiodiff.pipelines.vocoding import describe_start
 
     network = model.denoiser.network
     field = getattr(network, "receptive_field", None)
@@ -51,8 +51,8 @@ def facts(model: "Model", name: str) -> dict[str, Any]:
         | told
         | {
             "kind": type(model).__name__,
-            "file": str(files.locate(name)),
-            "hash": files.model_hash(model),
+            "file": str(checkpoint.locate(name)),
+            "hash": checkpoint.model_hash(model),
             "parameters": sum(p.numel() for p in model.parameters()),
             "receptive_field_samples": None if field is None else field(),
             "sample_rate": model.sample_rate,

@@ -8,8 +8,8 @@ go into a folder, OUT, with their tree.
 import argparse
 
 from audiodiff.cli import common
-from audiodiff.cli.paths import Job, Kinds, plan
-from audiodiff.cli.report import Made, work
+from audiodiff.cli.jobs import Job, Kinds, plan
+from audiodiff.cli.progress import Made, work
 
 EXAMPLE = "audiodiff mel speech.flac mel.npy --mel-preset hifigan"
 
@@ -27,8 +27,9 @@ def run(options: argparse.Namespace) -> int:
     """Plans, loads the model for its mel's contract, and works."""
     import torch
 
-    from audiodiff import audio, mel_files
-    from audiodiff.resynthesis import spectrogram
+    from audiodiff import audio
+    from audiodiff.mel import io as mel_io
+    from audiodiff.pipelines.resynthesis import spectrogram
 
     jobs = plan(options.inputs, options.out, Kinds(audio.AUDIO_SUFFIXES, ".npy"), options.force)
     spec, device = common.convention_of(options), torch.device("cpu")
@@ -40,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
         waveform, rate = audio.read(job.input, spec.sample_rate)
         mel = spectrogram(spec, waveform.to(device))
         job.output.parent.mkdir(parents=True, exist_ok=True)
-        mel_files.write_mel(job.output, mel)
+        mel_io.write_mel(job.output, mel)
         return Made(waveform.shape[-1] / rate)
 
     return work(jobs, do, device, options.json)

@@ -23,7 +23,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Reads, draws, writes."""
     from audiodiff import audio
-    from audiodiff.figures import comparison
+    from audiodiff.evaluation.plots import comparison
 
     out = Path(options.out)
     common.check_picture(out, options.force)

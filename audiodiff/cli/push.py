@@ -22,11 +22,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Loads, and writes or uploads."""
-    from audiodiff import files, hub
+    from audiodiff.models import checkpoint, hub
 
     if options.out and Path(options.out).exists():
         raise ValueError(f"{options.out}: exists; give another folder")
-    model = files.load(options.model)
+    model = checkpoint.load(options.model)
     if options.out:
         hub.write_layout(model, options.out, options.name)
         common.say(f"{options.out}: written; nothing was uploaded")

@@ -7,7 +7,7 @@ import argparse
 
 from audiodiff.cli import common
 from audiodiff.cli.generate import make_sounds
-from audiodiff.cli.paths import Kinds, plan
+from audiodiff.cli.jobs import Kinds, plan
 from audiodiff.cli.restore import make_mended
 from audiodiff.cli.resynth import follow
 
@@ -23,9 +23,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Reads the sidecar, checks that nothing has changed, and follows its recipe."""
-    from audiodiff.generation import Generation
-    from audiodiff.restoration import Repair
-    from audiodiff.sidecar import Sidecar
+    from audiodiff.pipelines.generation import Generation
+    from audiodiff.pipelines.restoration import Repair
+    from audiodiff.pipelines.sidecar import Sidecar
 
     note = Sidecar.read(options.sidecar)
     note.check_input()

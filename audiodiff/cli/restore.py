@@ -9,12 +9,12 @@ import argparse
 from typing import TYPE_CHECKING
 
 from audiodiff.cli import common
-from audiodiff.cli.paths import Job, Kinds, Plan, plan
-from audiodiff.cli.report import Made, work
+from audiodiff.cli.jobs import Job, Kinds, Plan, plan
+from audiodiff.cli.progress import Made, work
 
 if TYPE_CHECKING:
-    from audiodiff.model import Vocoder
-    from audiodiff.restoration import Repair
+    from audiodiff.models.vocoder import Vocoder
+    from audiodiff.pipelines.restoration import Repair
 
 EXAMPLE = "audiodiff restore loud.wav mended.wav --task declip"
 
@@ -35,8 +35,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Checks, loads the model, mends."""
-    from audiodiff import audio, files
-    from audiodiff.restoration import repair
+    from audiodiff import audio
+    from audiodiff.models import checkpoint
+    from audiodiff.pipelines.restoration import repair
 
     if (options.task == "gap") != (options.begin is not None and options.end is not None):
         raise ValueError("--task gap, --from and --to belong together: give all three, or another task")
@@ -45,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     waveform, _ = audio.read(options.input, vocoder.sample_rate)
     how = repair(
         vocoder,
-        options.model or files.DEFAULT_MODEL,
+        options.model or checkpoint.DEFAULT_MODEL,
         waveform,
         options.task,
         weights=options.weights,
@@ -59,9 +60,10 @@ def run(options: argparse.Namespace) -> int:
 
 def make_mended(how: "Repair", jobs: Plan, vocoder: "Vocoder", as_json: bool) -> int:
     """Mends what a plan names, and writes it with its sidecar."""
-    from audiodiff import audio, sidecar
-    from audiodiff.restoration import mend
-    from audiodiff.resynthesis import Resynthesis
+    from audiodiff import audio
+    from audiodiff.pipelines import sidecar
+    from audiodiff.pipelines.restoration import mend
+    from audiodiff.pipelines.resynthesis import Resynthesis
 
     def do(job: Job) -> Made:
         waveform, _ = audio.read(job.input, vocoder.sample_rate)

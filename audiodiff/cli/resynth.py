@@ -12,13 +12,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from audiodiff.cli import common
-from audiodiff.cli.paths import Job, Kinds, Plan, plan
-from audiodiff.cli.report import Made, work
+from audiodiff.cli.jobs import Job, Kinds, Plan, plan
+from audiodiff.cli.progress import Made, work
 from audiodiff.cli.workers import make_by_workers
 
 if TYPE_CHECKING:
-    from audiodiff.model import Vocoder
-    from audiodiff.recipes import Recipe
+    from audiodiff.models.vocoder import Vocoder
+    from audiodiff.pipelines.vocoding import Recipe
 
 EXAMPLE = "audiodiff resynth speech.flac out.wav --steps 4"
 
@@ -63,9 +63,9 @@ def follow(recipe: "Recipe", jobs: Plan, vocoder: "Vocoder", as_json: bool) -> i
 
 
 def _make(vocoder: "Vocoder", recipe: "Recipe", job: Job) -> Made:
-    from audiodiff import recipes, sidecar
+    from audiodiff.pipelines import sidecar, vocoding
 
-    sound = recipes.make(vocoder, recipe, job.input)
+    sound = vocoding.make(vocoder, recipe, job.input)
     job.output.parent.mkdir(parents=True, exist_ok=True)
     clipped = sidecar.write(job.output, sound, recipe, job.input, vocoder.sample_rate)
     return Made(sound.waveform.shape[-1] / vocoder.sample_rate, sound.network_calls, clipped)

@@ -27,8 +27,10 @@ def run(options: argparse.Namespace) -> int:
     import torch
     from tqdm import tqdm
 
-    from audiodiff import audio, scanning
-    from audiodiff.recordings import audio_files, read_manifest
+    from audiodiff import audio
+    from audiodiff.data import scan
+    from audiodiff.data.manifest import audio_files, read_manifest
+    from audiodiff.utils import files
 
     source = Path(options.source)
     if options.out and Path(options.out).exists() and not options.force:
@@ -39,17 +41,17 @@ def run(options: argparse.Namespace) -> int:
     if not paths:
         raise ValueError(f"{source}: holds no audio ({', '.join(sorted(audio.AUDIO_SUFFIXES))})")
     torch.set_num_threads(1)  # of single files there is too little to share; on a busy machine it took 30 times as long
-    found = scanning.scan(
-        paths, scanning.Limits(seconds=options.min_seconds), lambda them: tqdm(them, unit="file", disable=None)
+    found = scan.scan(
+        paths, scan.Limits(seconds=options.min_seconds), lambda them: tqdm(them, unit="file", disable=None)
     )
     text = json.dumps(_described(found), indent=2)
     if options.out:
-        with audio.atomic_file(options.out) as file:
+        with files.atomic_file(options.out) as file:
             file.write((text + "\n").encode())
     if options.json:
         print(text)
     else:
-        print(f"{scanning.totals(found)}\n\n{scanning.table(found)}")
+        print(f"{scan.totals(found)}\n\n{scan.table(found)}")
     return int(any(one.troubles for one in found))
 
 

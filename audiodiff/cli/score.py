@@ -29,7 +29,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Reads both, measures, and prints a table or JSON."""
-    from audiodiff import audio, metrics
+    from audiodiff import audio
+    from audiodiff.evaluation import metrics
 
     if options.plot:
         common.check_picture(options.plot, options.force)
@@ -45,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     reference, test = audio.resample(reference, rate, lower), audio.resample(test, test_rate, lower)
     measures = _mean_over_channels(reference, test, lower)
     if options.plot:
-        from audiodiff.figures import comparison
+        from audiodiff.evaluation.plots import comparison
 
         names = (Path(options.reference).name, Path(options.test).name)
         comparison([(names[0], reference.mean(0), lower), (names[1], test.mean(0), lower)], options.plot)
@@ -60,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _mean_over_channels(reference: "Tensor", test: "Tensor", sample_rate: int) -> dict[str, float | None]:
     """Averages each measure over the channels in which it is defined; None where it is in none."""
-    from audiodiff import metrics
+    from audiodiff.evaluation import metrics
 
     scores = [metrics.score(r, t, sample_rate) for r, t in zip(reference, test, strict=True)]
     means: dict[str, float | None] = {}

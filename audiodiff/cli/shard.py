@@ -34,8 +34,8 @@ def run(options: argparse.Namespace) -> int:
 
     from tqdm import tqdm
 
-    from audiodiff.data.packing import pack
-    from audiodiff.recordings import held_out, recordings_of
+    from audiodiff.data.manifest import held_out, recordings_of
+    from audiodiff.data.shards.writing import pack
 
     recordings = recordings_of(options.source)
     training, validation = (recordings, recordings_of(options.valid)) if options.valid else held_out(recordings)
@@ -65,8 +65,8 @@ def _clips_per_second(out: str) -> float:
     """Reads clips in the order of training, on one core."""
     import time
 
-    from audiodiff.data.shard_clips import ShardClips
-    from audiodiff.data.shards import Shards, opened
+    from audiodiff.data.shards.crops import ShardClips
+    from audiodiff.data.shards.index import Shards, opened
 
     shards = Shards(out)
     with opened(shards.read(0, 0)) as file:

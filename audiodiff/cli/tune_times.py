@@ -14,7 +14,7 @@ from audiodiff.cli import common
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from audiodiff.model import Vocoder
+    from audiodiff.models.vocoder import Vocoder
 
 EXAMPLE = "audiodiff tune-times runs/speech-16k data/debian_speech/valid.jsonl --calls 1,2,4"
 
@@ -38,8 +38,10 @@ def run(options: argparse.Namespace) -> int:
     """Searches for each number of calls, stores the grids, and prints what each grid scored."""
     from tqdm import tqdm
 
-    from audiodiff import devices, files, tuning
-    from audiodiff.model import Vocoder
+    from audiodiff.models import checkpoint
+    from audiodiff.models.vocoder import Vocoder
+    from audiodiff.tuning import sampling_times
+    from audiodiff.utils import devices
 
     counts = common.counts("--calls", options.calls)
     _check_target(options)
@@ -49,10 +51,10 @@ def run(options: argparse.Namespace) -> int:
     with tqdm(unit="grid", total=len(counts) * (options.evaluations + 9), disable=None) as bar:
         for steps in counts:
             bar.set_description(f"{steps} steps")
-            found[steps] = tuning.search_times(
+            found[steps] = sampling_times.search_times(
                 vocoder, clips, steps, options.measure, options.evaluations, options.seed, bar.update
             )
-    target = files.store_times(options.model, [search.times for search in found.values()], options.out)
+    target = checkpoint.store_times(options.model, [search.times for search in found.values()], options.out)
     if options.json:
         shown = {str(n): {"best": s.best, "times": s.times, options.measure: s.scores} for n, s in found.items()}
         print(json.dumps({"model": str(target), "clips": len(clips), "calls": shown}, indent=2))
@@ -66,9 +68,9 @@ def _check_target(options: argparse.Namespace) -> None:
     """Refuses before the search what cannot be stored after it."""
     from pathlib import Path
 
-    from audiodiff import files
+    from audiodiff.models import checkpoint
 
-    path = files.locate(options.model)
+    path = checkpoint.locate(options.model)
     if path.suffix == ".ckpt":
         raise ValueError(
             f"{path}: times are stored beside .safetensors; give the run's folder once it has exported one"
@@ -99,7 +101,7 @@ def _clips(vocoder: "Vocoder", options: argparse.Namespace) -> "Tensor":
     import torch
 
     from audiodiff import audio
-    from audiodiff.recordings import recordings_of
+    from audiodiff.data.manifest import recordings_of
 
     length = round(options.seconds * vocoder.sample_rate) // vocoder.hop_length * vocoder.hop_length
     if length < vocoder.mel.min_samples or options.clips < 4:

@@ -14,8 +14,8 @@ frame, and their sound goes to standard output as 16-bit little-endian samples w
 
 import argparse
 
-from audiodiff.cli import common, pipe
-from audiodiff.cli.paths import Kinds
+from audiodiff.cli import common, stream
+from audiodiff.cli.jobs import Kinds
 from audiodiff.cli.resynth import make_sounds
 
 EXAMPLE = """audiodiff vocode mel.npy out.wav --mel-preset hifigan
@@ -36,10 +36,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Plans, loads the model, and works."""
-    from audiodiff.mel_files import MEL_SUFFIXES
+    from audiodiff.mel.io import MEL_SUFFIXES
 
     if options.raw or "-" in [*options.inputs, options.out]:
         if not (options.raw and options.inputs == ["-"] and options.out == "-"):
             raise ValueError("a stream goes from standard input to standard output: audiodiff vocode --raw - -")
-        return pipe.run(options)
+        return stream.run(options)
     return make_sounds("vocode", options, Kinds(MEL_SUFFIXES, ".wav", beside=(".json",)))

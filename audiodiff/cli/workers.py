@@ -1,6 +1,6 @@
 """Makes the sounds of a folder by several workers: processes of this machine, and whatever else shares the folder.
 
-Every worker goes through the same list and does what is neither done nor claimed (`audiodiff.cli.claims`), so that
+Every worker goes through the same list and does what is neither done nor claimed (`audiodiff.cli.locks`), so that
 those which `--workers N` starts, those of torchrun or SLURM, and one begun by hand in another shell are all the same.
 What is whole is skipped: the sound and its sidecar are there, the sidecar tells of the recipe now asked for, and of the
 input as it is. Each worker has one thread of the CPU, unless OMP_NUM_THREADS says otherwise, so bytes do not depend on
@@ -21,15 +21,15 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from audiodiff.cli import report
-from audiodiff.cli.claims import Claims, leftovers, shared, sweep
+from audiodiff.cli import progress
 from audiodiff.cli.common import say
-from audiodiff.cli.paths import Job, Plan
+from audiodiff.cli.jobs import Job, Plan
+from audiodiff.cli.locks import Claims, leftovers, shared, sweep
 
 if TYPE_CHECKING:
-    from audiodiff.recipes import Recipe
+    from audiodiff.pipelines.vocoding import Recipe
 
-Prepare = Callable[[argparse.Namespace], tuple[Callable[[Job], report.Made], "Recipe"]]
+Prepare = Callable[[argparse.Namespace], tuple[Callable[[Job], progress.Made], "Recipe"]]
 Result = dict[str, Any] | None
 MOST = 1024
 
@@ -52,7 +52,7 @@ def make_by_workers(jobs: Plan, prepare: Prepare, options: argparse.Namespace) -
         raise ValueError(f"--workers {options.workers}: a whole number from 1 to {MOST} is wanted")
     if jobs.folder is None:
         raise ValueError("--workers share a folder of outputs: give a folder for OUT, and several files or a folder")
-    report.create(jobs.folder)
+    progress.create(jobs.folder)
     begun, results = time.perf_counter(), dict[str, dict[str, Any]]()
     told = _one(jobs, prepare, options) if options.workers == 1 else _several(jobs, prepare, options)
     with (
@@ -80,14 +80,14 @@ def _told(results: list[dict[str, Any]], total: int, elapsed: float, as_json: bo
     print(f"{made} files, {seconds:.2f} s of audio in {elapsed:.2f} s{rate}{there}", file=sys.stderr)
     if as_json:
         print(json.dumps(results, indent=2))
-    return report.SOME_FAILED if bad else 0
+    return progress.SOME_FAILED if bad else 0
 
 
 def _one(jobs: Plan, prepare: Prepare, options: argparse.Namespace) -> Iterator[Result]:
     """Works in this process until all is done, by itself or by others."""
     import torch
 
-    from audiodiff import devices
+    from audiodiff.utils import devices
 
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)
@@ -98,7 +98,7 @@ def _one(jobs: Plan, prepare: Prepare, options: argparse.Namespace) -> Iterator[
             _check(jobs.jobs, claims, recipe)
 
         def do(job: Job) -> dict[str, Any]:
-            return report.attempt(make, job, go_on=True)
+            return progress.attempt(make, job, go_on=True)
 
         yield from shared(jobs.jobs, claims, lambda job: fits(job, recipe), do)
         sweep(jobs.jobs, claims)
@@ -106,7 +106,7 @@ def _one(jobs: Plan, prepare: Prepare, options: argparse.Namespace) -> Iterator[
 
 def fits(job: Job, recipe: "Recipe") -> bool:
     """Says whether a job's sound is there, made by this recipe of this input."""
-    from audiodiff.sidecar import Sidecar, file_hash, sidecar_path
+    from audiodiff.pipelines.sidecar import Sidecar, file_hash, sidecar_path
 
     beside = sidecar_path(job.output)
     if not (job.output.is_file() and beside.is_file()):

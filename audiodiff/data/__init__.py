@@ -1,12 +1,12 @@
 """Recordings in, training clips out: crops and augmentation."""
 
-from audiodiff.data.augment import Augment
-from audiodiff.data.clips import ClipData, NumberSampler, clip_loader
+from audiodiff.data.augment.chain import Augment
+from audiodiff.data.crops import ClipData, NumberSampler, clip_loader
+from audiodiff.data.manifest import Recording, read_manifest, scan_folder
 from audiodiff.data.one_shots import OneShots, labels_of
-from audiodiff.data.shard_clips import ShardClips
-from audiodiff.data.shard_one_shots import ShardOneShots
-from audiodiff.data.shards import Shards
-from audiodiff.recordings import Recording, read_manifest, scan_folder
+from audiodiff.data.shards.crops import ShardClips
+from audiodiff.data.shards.index import Shards
+from audiodiff.data.shards.one_shots import ShardOneShots
 
 __all__ = [
     "Augment",

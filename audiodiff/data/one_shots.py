@@ -15,8 +15,8 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 
 from audiodiff import audio
-from audiodiff.data.augment import Augment
-from audiodiff.recordings import BadFiles, Recording
+from audiodiff.data.augment.chain import Augment
+from audiodiff.data.manifest import BadFiles, Recording
 
 __all__ = ["Classed", "OneShots", "beginning", "labels_of", "read_one_shot"]
 

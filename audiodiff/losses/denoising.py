@@ -6,10 +6,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from audiodiff.denoisers import Denoiser, scales
+from audiodiff.diffusion.denoiser import Denoiser, scales
+from audiodiff.losses.auxiliary import Term
 from audiodiff.losses.distances import Distance, SquaredError
-from audiodiff.losses.terms import Term
-from audiodiff.losses.times import Times
+from audiodiff.losses.time_sampling import Times
 from audiodiff.losses.weightings import VelocityWeight, Weighting
 
 __all__ = ["DenoisingLoss", "LossTerms"]

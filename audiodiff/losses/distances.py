@@ -6,7 +6,7 @@ from typing import Protocol
 from torch import Tensor
 from torch.nn import functional
 
-from audiodiff.stft import hann, stft
+from audiodiff.audio.stft import hann, stft
 
 __all__ = ["Distance", "EnergyBalanced", "SquaredError"]
 

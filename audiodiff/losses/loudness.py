@@ -12,8 +12,8 @@ Letters 25.
 import torch
 from torch import Tensor
 
-from audiodiff.losses.terms import Term
-from audiodiff.stft import hann, stft
+from audiodiff.audio.stft import hann, stft
+from audiodiff.losses.auxiliary import Term
 
 __all__ = ["Loudness"]
 

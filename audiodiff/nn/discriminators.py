@@ -11,7 +11,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from audiodiff.stft import hann, stft
+from audiodiff.audio.stft import hann, stft
 
 __all__ = ["Discriminators", "Judgement", "Period", "Resolution"]
 

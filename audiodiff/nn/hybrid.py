@@ -13,14 +13,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from audiodiff.audio.chunks import Reach
 from audiodiff.mel import MelSpec
 from audiodiff.nn.attention import AttentionBlock, WindowedAttention
 from audiodiff.nn.conv import ConvBlock
 from audiodiff.nn.embedding import LogSNREmbedding
-from audiodiff.nn.frontend import LappedTransform
 from audiodiff.nn.magnitudes import ExpectedMagnitudes, PowerScale
 from audiodiff.nn.mel_encoder import MelEncoder
-from audiodiff.streams import Reach
+from audiodiff.nn.stft_frontend import LappedTransform
 
 __all__ = ["HybridNetwork"]
 

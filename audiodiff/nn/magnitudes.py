@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from audiodiff.mel import MelSpec, band_weights
+from audiodiff.mel import MelSpec
+from audiodiff.mel.filterbank import band_weights
 
 __all__ = ["ExpectedMagnitudes", "PowerScale"]
 

@@ -3,8 +3,8 @@
 from torch import Tensor, nn
 from torch.nn import functional
 
+from audiodiff.audio.chunks import Reach
 from audiodiff.nn.conv import split_reach
-from audiodiff.streams import Reach
 
 __all__ = ["MelEncoder"]
 

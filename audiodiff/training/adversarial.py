@@ -13,17 +13,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from audiodiff.consistency import MelProjection
-from audiodiff.denoisers import Conditioned, Denoise, Estimate
+from audiodiff.diffusion.denoiser import Conditioned, Denoise
+from audiodiff.diffusion.predictions import Estimate
+from audiodiff.diffusion.sampling import sample
+from audiodiff.diffusion.solvers.base import Noise, white_noise
+from audiodiff.griffin_lim.projection import MelProjection
 from audiodiff.losses import DenoisingLoss, Term
 from audiodiff.losses.adversarial import discriminator_loss, feature_distance, generator_loss
-from audiodiff.model import Model, Vocoder
+from audiodiff.models.base import Model
+from audiodiff.models.vocoder import Vocoder
 from audiodiff.nn.discriminators import Discriminators
-from audiodiff.solvers import sample
-from audiodiff.solvers.base import Noise, white_noise
-from audiodiff.training.lit import LitModel
-from audiodiff.training.lr import scheduled
-from audiodiff.training.parameters import optimizer_of
+from audiodiff.training.lr_schedules import scheduled
+from audiodiff.training.module import LitModel
+from audiodiff.training.param_groups import optimizer_of
 
 __all__ = ["LitAdversarial"]
 

@@ -14,10 +14,11 @@ from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from torch import Tensor
 
 from audiodiff import audio
-from audiodiff.generator import Generator
-from audiodiff.model import Model, Vocoder
-from audiodiff.resynthesis import resynthesise
-from audiodiff.training.sharing import SharedOut
+from audiodiff.models.base import Model
+from audiodiff.models.generator import Generator
+from audiodiff.models.vocoder import Vocoder
+from audiodiff.pipelines.resynthesis import resynthesise
+from audiodiff.training.fsdp import SharedOut
 
 __all__ = ["Checkpoints", "ClipsPerSecond", "Previews", "Throughput"]
 
@@ -128,7 +129,7 @@ class Previews(Callback):
         return heard
 
     def _log(self, trainer: lightning.Trainer, name: str, waveform: Tensor, model: Model) -> None:
-        from audiodiff.figures import spectrogram_image
+        from audiodiff.evaluation.plots import spectrogram_image
 
         for logger in trainer.loggers:
             if hasattr(logger.experiment, "add_audio"):

@@ -17,10 +17,12 @@ from torch import Tensor, nn
 
 from audiodiff import audio
 from audiodiff.data import ClipData
-from audiodiff.metrics import score
-from audiodiff.model import Model, Vocoder
-from audiodiff.recordings import Recording, read_manifest
-from audiodiff.resynthesis import resynthesise
+from audiodiff.data.manifest import Recording, read_manifest
+from audiodiff.evaluation.metrics import score
+from audiodiff.models.base import Model
+from audiodiff.models.vocoder import Vocoder
+from audiodiff.pipelines.resynthesis import resynthesise
+from audiodiff.utils import files
 
 __all__ = ["Anchor", "anchor_of", "fisher_of", "forgetting", "judged"]
 
@@ -59,7 +61,7 @@ class Anchor:
         """Writes where the weights began and their importance, so that a run that goes on has the same anchor."""
         tensors = {f"origin.{name}": t.cpu().contiguous() for name, t in self.origin.items()}
         tensors |= {f"fisher.{name}": t.cpu().contiguous() for name, t in (self.fisher or {}).items()}
-        with audio.atomic_file(path) as file:
+        with files.atomic_file(path) as file:
             file.write(safetensors.torch.save(tensors))
 
     def load(self, path: str | Path) -> None:
@@ -145,6 +147,6 @@ def forgetting(before: dict[str, float], after: dict[str, float], path: str | Pa
         change = (after[name] - before[name]) * JUDGED[name]
         what = "better" if change > 0 else "worse" if change < 0 else "the same"
         lines.append(f"| {name} | {before[name]:.4f} | {after[name]:.4f} | {what} |")
-    with audio.atomic_file(path) as file:
+    with files.atomic_file(path) as file:
         file.write((json.dumps({"before": before, "after": after}, indent=2) + "\n").encode())
     return "\n".join(lines)

@@ -7,14 +7,14 @@ import lightning
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from audiodiff.config import build
-from audiodiff.data.clips import ClipData, NumberSampler, clip_loader
-from audiodiff.data.growing import Replay, WatchedFolder
+from audiodiff.data.crops import ClipData, NumberSampler, clip_loader
+from audiodiff.data.manifest import Recording, held_out, read_manifest, scan_folder
 from audiodiff.data.one_shots import OneShots, labels_of
-from audiodiff.data.shard_clips import ShardClips
-from audiodiff.data.shard_one_shots import ShardOneShots
-from audiodiff.data.shards import Shards
-from audiodiff.recordings import Recording, held_out, read_manifest, scan_folder
+from audiodiff.data.replay import Replay, WatchedFolder
+from audiodiff.data.shards.crops import ShardClips
+from audiodiff.data.shards.index import Shards
+from audiodiff.data.shards.one_shots import ShardOneShots
+from audiodiff.utils.config import build
 
 __all__ = ["ClipLoaders", "labels_for", "recordings_for", "shards_of"]
 

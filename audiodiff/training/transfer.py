@@ -11,8 +11,9 @@ import logging
 import torch
 from torch import Tensor
 
-from audiodiff.filterbank import band_centres
-from audiodiff.model import Model, Vocoder
+from audiodiff.mel.filterbank import band_centres
+from audiodiff.models.base import Model
+from audiodiff.models.vocoder import Vocoder
 
 __all__ = ["Transfer", "transfer"]
 

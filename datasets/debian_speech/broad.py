@@ -17,7 +17,7 @@ from pathlib import Path
 
 import soundfile
 
-from audiodiff.audio import atomic_file
+from audiodiff.utils.files import atomic_file
 
 NEVER = "GPL-2.0-only"
 HELD_OUT = {"klettres-hu", "ktuberling-lt", "tuxpaint-fr"}

@@ -15,9 +15,10 @@ import soundfile
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from audiodiff import audio, devices
-from audiodiff.config import shipped_path
-from audiodiff.figures import spectrogram_db
+from audiodiff import audio
+from audiodiff.evaluation.plots import spectrogram_db
+from audiodiff.utils import devices
+from audiodiff.utils.config import shipped_path
 
 MAX_SECONDS = 300
 FLOOR_DB = -100.0

@@ -8,9 +8,10 @@ import gradio as gr
 import numpy as np
 import torch
 
-from audiodiff import audio, generation
-from audiodiff.figures import spectrogram_image
-from audiodiff.generator import Generator
+from audiodiff import audio
+from audiodiff.evaluation.plots import spectrogram_image
+from audiodiff.models.generator import Generator
+from audiodiff.pipelines import generation
 
 from .common import Sound, Stops, buttons, one_message, run, seed_of, sound
 

@@ -20,9 +20,10 @@ from pathlib import Path
 
 import gradio as gr
 
-from audiodiff import devices, files
-from audiodiff.generator import Generator
-from audiodiff.model import Vocoder
+from audiodiff.models import checkpoint
+from audiodiff.models.generator import Generator
+from audiodiff.models.vocoder import Vocoder
+from audiodiff.utils import devices
 
 from . import common, generate, mels, models, restore, served, vocode  # noqa: F401 — served changes how Gradio writes
 from .common import Stops
@@ -111,7 +112,7 @@ def launch(
 
 
 def main(
-    model: Vocoder | str | Path = files.DEFAULT_MODEL,
+    model: Vocoder | str | Path = checkpoint.DEFAULT_MODEL,
     device: str = "auto",
     host: str = "127.0.0.1",
     port: int = 7860,

@@ -7,12 +7,12 @@ from typing import Any
 import gradio as gr
 from torch import Tensor
 
-from audiodiff import resynthesis
 from audiodiff.mel import MelSpec
-from audiodiff.mel_check import MelStatistics, likely, presets
-from audiodiff.mel_files import read_mel
-from audiodiff.model import Vocoder
-from audiodiff.resynthesis import FEWEST_FRAMES
+from audiodiff.mel.detection import MelStatistics, likely, presets
+from audiodiff.mel.io import read_mel
+from audiodiff.models.vocoder import Vocoder
+from audiodiff.pipelines import resynthesis
+from audiodiff.pipelines.resynthesis import FEWEST_FRAMES
 
 from .common import MAX_SECONDS, Picture, Sound, Stops, buttons, draw, one_message, player, run, seed_of, sound, told_by
 from .vocode import draw_mel

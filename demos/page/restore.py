@@ -4,8 +4,10 @@ from typing import Any
 
 import gradio as gr
 
-from audiodiff import audio, files, restoration
-from audiodiff.model import Vocoder
+from audiodiff import audio
+from audiodiff.models import checkpoint
+from audiodiff.models.vocoder import Vocoder
+from audiodiff.pipelines import restoration
 
 from .common import (
     Picture,
@@ -44,7 +46,7 @@ def mend(
     Args:
         vocoder, model: The model and its name.
         recording: Path of an audio file.
-        task: One of `audiodiff.restoration.TASKS`; limit and cutoff are found in the recording.
+        task: One of `audiodiff.pipelines.restoration.TASKS`; limit and cutoff are found in the recording.
         begin, end: Of a gap, in s.
         seed: Of the noise.
 
@@ -75,7 +77,7 @@ def mend(
 
 def lay_out(vocoder: Vocoder, stops: Stops) -> None:
     """Places the components of the tab."""
-    model = str(vocoder.info.get("name") or files.DEFAULT_MODEL)
+    model = str(vocoder.info.get("name") or checkpoint.DEFAULT_MODEL)
     with gr.Row():
         with gr.Column(min_width=320):
             recording = recording_input("Damaged recording", "damaged-recording")

@@ -10,13 +10,13 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from audiodiff.denoisers import Estimate
-from audiodiff.metrics import log_mel_l1, multi_resolution_stft
-from audiodiff.model import Vocoder
-from audiodiff.recipes import name_start
-from audiodiff.resynthesis import analyse, resynthesise
-from audiodiff.solvers import solver_named, solver_names
-from audiodiff.starts import GriffinLim, PureNoise, Start
+from audiodiff.diffusion.predictions import Estimate
+from audiodiff.diffusion.solvers import solver_named, solver_names
+from audiodiff.evaluation.metrics import log_mel_l1, multi_resolution_stft
+from audiodiff.models.starts import GriffinLim, PureNoise, Start
+from audiodiff.models.vocoder import Vocoder
+from audiodiff.pipelines.resynthesis import analyse, resynthesise
+from audiodiff.pipelines.vocoding import name_start
 
 from .common import (
     Picture,
@@ -91,7 +91,7 @@ def respond(
     Args:
         recording: Path of an audio file.
         steps: Solver steps.
-        solver: One of `audiodiff.solvers.solver_names()`.
+        solver: One of `audiodiff.diffusion.solvers.solver_names()`.
         start: "own" for the model's own start, "noise" for pure noise.
         seed: Of the noise.
         progress: Called with (steps done, steps).

@@ -9,7 +9,7 @@ from importlib import metadata
 from torch import Tensor
 from torch.nn import functional
 
-from audiodiff.bench import System
+from audiodiff.evaluation.benchmark import System
 from audiodiff.mel import MelSpec
 
 REQUIRES, MODULES = "audio-diffusion-pytorch==0.1.3", ("audio_diffusion_pytorch",)

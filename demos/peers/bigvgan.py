@@ -2,7 +2,7 @@
 
 from importlib import metadata
 
-from audiodiff.bench import System
+from audiodiff.evaluation.benchmark import System
 from audiodiff.mel import MelSpec
 
 REQUIRES, MODULES = "bigvgan==2.4.1", ("bigvgan",)

@@ -8,7 +8,7 @@ from importlib import metadata
 import torch
 from torch import Tensor
 
-from audiodiff.bench import System
+from audiodiff.evaluation.benchmark import System
 from audiodiff.mel import MelSpec
 
 REQUIRES, MODULES = "diffwave==0.1.7", ("diffwave",)

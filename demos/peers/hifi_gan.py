@@ -2,7 +2,7 @@
 
 from importlib import metadata
 
-from audiodiff.bench import System
+from audiodiff.evaluation.benchmark import System
 from audiodiff.mel import MelSpec
 
 REQUIRES, MODULES = "hifi-gan==0.0.2", ("hifi_gan",)

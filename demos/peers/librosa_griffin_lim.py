@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from audiodiff.bench import System
+from audiodiff.evaluation.benchmark import System
 from audiodiff.mel import MelSpec
 
 REQUIRES, MODULES = "librosa", ("librosa",)

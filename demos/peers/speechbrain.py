@@ -2,7 +2,7 @@
 
 from importlib import metadata
 
-from audiodiff.bench import System
+from audiodiff.evaluation.benchmark import System
 from audiodiff.mel import MelSpec
 
 REQUIRES, MODULES = "speechbrain==1.1.2", ("speechbrain",)

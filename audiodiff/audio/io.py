@@ -1,0 +1,163 @@
+"""Reads, resamples and writes audio files; one place decides what a float becomes as PCM."""
+
+import io
+import logging
+import math
+import os
+import struct
+from numbers import Integral
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from audiodiff.utils.files import atomic_file
+
+__all__ = ["AUDIO_SUFFIXES", "lowered", "openable", "read", "resample", "to_pcm", "write"]
+
+AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".w64", ".caf"})
+MOST_CHANNELS = 1024  # of a WAV file, as libsndfile writes it
+FULL = 0.99  # of full scale, to which louder peaks are lowered
+log = logging.getLogger(__name__)
+
+
+def read(path: str | Path, sample_rate: int | None = None, *, start: int = 0, frames: int = -1) -> tuple[Tensor, int]:
+    """Reads an audio file.
+
+    Args:
+        path: Any file that libsndfile reads (WAV, FLAC, Ogg, Opus, MP3, AIFF, …).
+        sample_rate: Rate to resample to, in Hz; None keeps the file's own.
+        start: First sample to read, at the file's own rate.
+        frames: Samples to read, at the file's own rate; -1 reads to the end.
+
+    Returns:
+        Waveform, [C, T], float32, full scale = 1, and its sample rate in Hz.
+
+    Raises:
+        ValueError: The file is missing, empty, not audio, or holds values that are not finite.
+    """
+    import soundfile  # here, and not above, since it loads a shared library
+
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; give an audio file")
+    try:
+        samples, rate = soundfile.read(openable(path), frames=frames, start=start, dtype="float32", always_2d=True)
+    except (soundfile.SoundFileError, RuntimeError, OSError, TypeError) as error:  # TypeError: headerless .raw
+        reason = str(error).rpartition(": ")[2].rstrip(". ")
+        raise ValueError(f"{path}: cannot be read as audio ({reason}); give a WAV, FLAC, Ogg or MP3 file") from None
+    if not len(samples):
+        raise ValueError(f"{path}: holds no samples; the file is empty or cut short")
+    if frames < 0 and _cut_short(path):
+        raise ValueError(f"{path}: the file ends before the audio that its header announces; copy it again")
+    if not np.isfinite(samples).all():
+        raise ValueError(f"{path}: holds samples that are NaN or infinite; repair or re-export the recording")
+    waveform = torch.from_numpy(np.ascontiguousarray(samples.T))
+    return (waveform, rate) if sample_rate is None else (resample(waveform, rate, sample_rate), sample_rate)
+
+
+def openable(path: Path) -> Path | bytes:
+    """Returns what soundfile opens: names that are no UTF-8, as old disks hold, are to be given as bytes."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return os.fsencode(path)
+    return path
+
+
+def resample(waveform: Tensor, rate: float, new_rate: float) -> Tensor:
+    """Resamples by soxr's very high quality filter.
+
+    Args:
+        waveform: [C, T], any floating dtype, on the CPU.
+
+    Returns:
+        [C, round(T new_rate / rate)].
+    """
+    if rate == new_rate:
+        return waveform
+    import soxr
+
+    return torch.from_numpy(soxr.resample(waveform.numpy().T, rate, new_rate, quality="VHQ").T.copy())
+
+
+def to_pcm(waveform: Tensor) -> tuple[np.ndarray, int]:
+    """Turns floats into 16-bit samples: clamps to [-1, 1] and multiplies by 32767; never normalises.
+
+    Args:
+        waveform: [C, T], full scale = 1.
+
+    Returns:
+        int16 array, [T, C], and the number of samples that had to be clamped.
+
+    Raises:
+        ValueError: A value is not finite.
+
+    >>> to_pcm(torch.tensor([[1.0, -1.0, 0.0, 1.5]]))[0].T.tolist(), to_pcm(torch.tensor([[1.5]]))[1]
+    ([[32767, -32767, 0, 32767]], 1)
+    """
+    samples = waveform.detach().cpu().float().numpy().T
+    if not np.isfinite(samples).all():
+        raise ValueError("the waveform holds values that are NaN or infinite; the model or its input is broken")
+    clipped = int((samples > 1).sum() + (samples < -1).sum())
+    scaled = np.clip(samples, -1, 1)  # one copy, and no further ones: a sound may last an hour
+    scaled *= 32767
+    return np.rint(scaled, out=scaled).astype(np.int16), clipped
+
+
+def lowered(waveform: Tensor) -> tuple[Tensor, float]:
+    """Lowers a sound whose peaks lie above full scale, so that nothing is clipped, and says by how many dB.
+
+    >>> lowered(torch.tensor([[0.5]]))[1], round(lowered(torch.tensor([[2.0]]))[1], 2)
+    (0.0, 6.11)
+    """
+    peak = float(waveform.abs().max())
+    if not FULL < peak < math.inf:
+        return waveform, 0.0
+    return waveform * (FULL / peak), 20 * math.log10(peak / FULL)
+
+
+def write(path: str | Path, waveform: Tensor, sample_rate: int) -> int:
+    """Writes a 16-bit WAV, complete or not at all.
+
+    Args:
+        waveform: [C, T], full scale = 1.
+
+    Returns:
+        The number of samples that were clamped.
+
+    Raises:
+        ValueError: A value is not finite, the waveform is not [C, T], the sample rate is no whole number, the name ends
+            otherwise than in .wav, or the file cannot be written.
+    """
+    import soundfile
+
+    if Path(path).suffix.lower() != ".wav":
+        raise ValueError(f"{path}: a WAV file is written; give a name that ends in .wav")
+    if waveform.ndim != 2 or not 1 <= len(waveform) <= MOST_CHANNELS:
+        raise ValueError(f"the waveform is {list(waveform.shape)}: give [channels, samples], of 1 to {MOST_CHANNELS}")
+    if not isinstance(sample_rate, Integral) or not 1 <= sample_rate < 2**31:
+        raise ValueError(f"sample_rate={sample_rate}: a whole number of Hz is wanted")
+    samples, clipped = to_pcm(waveform)
+    encoded = io.BytesIO()  # libsndfile hides the cause when a disk is full; Python's own write tells it
+    soundfile.write(encoded, samples, int(sample_rate), subtype="PCM_16", format="WAV")
+    with atomic_file(path) as file:
+        file.write(encoded.getbuffer())
+    if clipped:
+        log.warning("%s: %d samples were above full scale and were clamped; lower the input's level", path, clipped)
+    return clipped
+
+
+def _cut_short(path: Path) -> bool:
+    """Tells whether a RIFF file's data chunk is longer than the file; libsndfile reads such a file without a word."""
+    with open(path, "rb") as file:
+        magic, _, form = struct.unpack("<4sI4s", file.read(12).ljust(12, b"\0"))
+        if (magic, form) != (b"RIFF", b"WAVE"):
+            return False
+        while len(header := file.read(8)) == 8:
+            name, size = struct.unpack("<4sI", header)
+            if name == b"data":  # streaming writers, which cannot seek, leave 0 or the largest size
+                return size < 0xFFFFFF00 and file.tell() + size > path.stat().st_size
+            file.seek(size + size % 2, os.SEEK_CUR)
+    return False

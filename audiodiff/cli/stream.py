@@ -1,0 +1,102 @@
+"""Raw mel frames in, raw samples out: what is behind `audiodiff vocode --raw - -`."""
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from typing import IO, TYPE_CHECKING
+
+from audiodiff.cli import common
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["run"]
+
+AT_ONCE = 2**16  # bytes
+FILES = (b"\x93NUMPY", b"PK\x03\x04", b"RIFF")  # how .npy, .pt and .wav begin
+
+
+def run(options: argparse.Namespace) -> int:
+    """Streams standard input to standard output.
+
+    Raises:
+        ValueError: The stream ends within a frame, or holds what is no mel; what came before is written.
+    """
+    from audiodiff import audio
+    from audiodiff.diffusion.solvers import solver_named
+    from audiodiff.diffusion.timesteps import explicit
+    from audiodiff.pipelines import resynthesis, vocoding
+
+    if options.json or common.convention_of(options) is not None:
+        raise ValueError("--raw: a stream has no report, and its mel is the model's own: leave out --json and --mel-…")
+    vocoder = common.load_vocoder(options)
+    recipe = common.recipe_of("vocode", vocoder, options)
+    start = vocoding.build_start(recipe.start, vocoder.mel)
+    solver = vocoder.solver if recipe.solver == vocoding.OWN else solver_named(recipe.solver)
+    how = {"start": start, "solver": solver, "times": explicit(recipe.times)}
+    ahead, rate = vocoder.look_ahead(**how), vocoder.sample_rate / vocoder.hop_length
+    chunk = recipe.chunk_frames or max(1, ahead)
+    common.say(f"the sound comes {ahead / rate:.2f} s of look-ahead and {chunk / rate:.2f} s of a chunk after the mel")
+    begun, first, samples, clipped = time.monotonic(), None, 0, 0
+    frames = Frames(sys.stdin.buffer, vocoder.mel.n_mels)
+    arriving = resynthesis.watched(vocoder, frames)
+    with recipe.arithmetic(vocoder):
+        for piece in resynthesis.vocode_stream(vocoder, arriving, seed=recipe.seed, chunk_frames=chunk, **how):
+            pcm, over = audio.to_pcm(piece)
+            sys.stdout.buffer.write(pcm.astype("<i2").tobytes())
+            sys.stdout.buffer.flush()
+            first = time.monotonic() - begun if first is None else first
+            samples, clipped = samples + piece.shape[-1], clipped + over
+    seconds, wall = samples / vocoder.sample_rate, time.monotonic() - begun
+    common.say(f"{seconds:.2f} s of sound in {wall:.2f} s, the first after {first:.2f} s")
+    if clipped:
+        common.say(f"{clipped} samples were clipped: a stream cannot be lowered as a whole")
+    frames.check()
+    return 0
+
+
+class Frames:
+    """Turns a stream of bytes into frames as they arrive.
+
+    Args:
+        stream: What is read, until it ends.
+        n_mels: Bands.
+
+    Attributes:
+        left: Bytes after the last whole frame.
+    """
+
+    def __init__(self, stream: IO[bytes], n_mels: int) -> None:
+        self.stream = stream
+        self.n_mels = n_mels
+        self.left = b""
+
+    def __iter__(self) -> "Iterator[Tensor]":
+        """Yields what arrives, [1, n_mels, any], as soon as whole frames have.
+
+        Raises:
+            ValueError: It begins as a file does.
+        """
+        import numpy as np
+        import torch
+
+        size, begun = 4 * self.n_mels, False
+        while arrived := self.stream.read1(AT_ONCE):  # type: ignore[attr-defined]
+            held = self.left + arrived
+            if not begun and held.startswith(FILES):
+                raise ValueError("standard input is a file with a header, and raw frames are wanted: give it by name")
+            begun = True
+            whole = len(held) // size * size
+            self.left = held[whole:]
+            if whole:
+                frames = np.frombuffer(held[:whole], "<f4").astype(np.float32).reshape(-1, self.n_mels)
+                yield torch.from_numpy(frames.T.copy())[None]
+
+    def check(self) -> None:
+        """Raises ValueError if the stream has ended within a frame."""
+        if self.left:
+            raise ValueError(
+                f"the stream ends {len(self.left)} bytes into a frame of {4 * self.n_mels} ({self.n_mels} floats of 32 "
+                "bits): the sound of what came before is written; has the mel as many bands?"
+            )

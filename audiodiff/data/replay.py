@@ -1,0 +1,141 @@
+"""Data that change while a run goes on: a folder that fills, and old recordings that come back."""
+
+import json
+import os
+import random
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from audiodiff.data.augment.chain import Augment
+from audiodiff.data.crops import ClipData
+from audiodiff.data.manifest import Recording, audio_files
+
+__all__ = ["Replay", "WatchedFolder"]
+
+
+class Replay(Dataset[Tensor]):
+    """Lets clips of old recordings return among those of new ones; which, is a function of seed and number.
+
+    Args:
+        new, old: Clips by number.
+        share: Of the clips that are old.
+        seed: Decides.
+
+    Raises:
+        ValueError: share is not in [0, 1].
+    """
+
+    def __init__(self, new: Any, old: Any, share: float, seed: int = 0) -> None:
+        if not 0 <= share <= 1:
+            raise ValueError(f"data.replay.share={share} is not in [0, 1]")
+        self.new, self.old, self.share, self.seed = new, old, share, seed
+
+    def __getitem__(self, number: int) -> Any:
+        """Returns clip `number`."""
+        return self._of(number)[number]
+
+    def sources(self, number: int) -> list[Path]:
+        """Names the files of which clip `number` is cut."""
+        return self._of(number).sources(number)
+
+    def _of(self, number: int) -> Any:
+        return self.old if random.Random(f"replay/{self.seed}/{number}").random() < self.share else self.new
+
+
+class WatchedFolder(Dataset[Tensor]):
+    """Provides clips of a folder that fills while it is read.
+
+    Clips come in blocks of numbers. Which files a block draws from is decided by whoever needs its first clip, among
+    all loaders and processes, and written down beside the run: from then on, also for a run that goes on, it is a fact.
+
+    Args:
+        folder: Is looked through anew for each block.
+        journal: Folder of the run for what was found, a file a block.
+        n_samples, sample_rate, seed, augment, max_bad: As for `ClipData`.
+        block: Clips for which a list of files holds.
+        settled: Seconds for which a file must not have changed: half-written ones are not read.
+        patience: Seconds to wait for the first file.
+
+    Raises:
+        ValueError: The folder is missing.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        journal: str | Path,
+        n_samples: int,
+        sample_rate: int,
+        seed: int = 0,
+        augment: Augment | None = None,
+        max_bad: float = 1.0,
+        block: int = 256,
+        settled: float = 2.0,
+        patience: float = 60.0,
+    ) -> None:
+        self.folder, self.journal = Path(folder), Path(journal)
+        if not self.folder.is_dir():
+            raise ValueError(f"{folder}: no such folder; give data.path=FOLDER, it may still be empty")
+        self.given = (n_samples, sample_rate, seed, augment, max_bad)
+        self.block, self.settled, self.patience = block, settled, patience
+        self._clips: tuple[int, ClipData] | None = None
+
+    def __getitem__(self, number: int) -> Tensor:
+        """Cuts clip `number`: [1, n_samples]."""
+        return self._of(number)[number]
+
+    def sources(self, number: int) -> list[Path]:
+        """Names the files of which clip `number` is cut."""
+        return self._of(number).sources(number)
+
+    def files(self, block: int) -> list[Recording]:
+        """Returns the files of a block; decides them if nobody has."""
+        path = self.journal / f"block-{block:06d}.json"
+        if not path.is_file():
+            self._decide(path)
+        return [Recording(Path(p), n, rate) for p, n, rate in json.loads(path.read_text(encoding="utf-8"))]
+
+    def _of(self, number: int) -> ClipData:
+        block = number // self.block
+        if self._clips is None or self._clips[0] != block:
+            self._clips = (block, ClipData(self.files(block), *self.given))
+        return self._clips[1]
+
+    def _decide(self, path: Path) -> None:
+        """Writes a block's list, unless another process is quicker."""
+        found, end = self._look(), time.monotonic() + self.patience
+        while not found:
+            if time.monotonic() > end:
+                raise ValueError(f"{self.folder}: holds no readable audio after {self.patience:g} s of waiting")
+            time.sleep(0.2)
+            found = self._look()
+        self.journal.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=self.journal)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump([(str(r.path), r.n_samples, r.sample_rate) for r in found], file)
+        try:
+            os.link(temporary, path)  # fails if it is there, unlike a rename
+        except FileExistsError:
+            pass
+        finally:
+            os.unlink(temporary)
+
+    def _look(self) -> list[Recording]:
+        import soundfile
+
+        found = []
+        for path in audio_files(self.folder):
+            try:
+                if time.time() - path.stat().st_mtime < self.settled:
+                    continue
+                info = soundfile.info(path)
+            except (RuntimeError, OSError):
+                continue
+            if info.frames:
+                found.append(Recording(path.absolute(), info.frames, info.samplerate))
+        return found

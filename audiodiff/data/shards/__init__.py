@@ -1,0 +1,1 @@
+"""Corpora packed into shards."""

@@ -1,0 +1,126 @@
+"""Turns a network into a denoiser: (x_t, t) in, an estimate of the clean signal and of the noise out.
+
+A network can be asked for four things, and each is as good as the others in exact arithmetic, since x_t, t and any one
+of them determine the rest:
+
+    data      x                          flow      eps - x   (the velocity of rectified flow)
+    noise     eps                        velocity  v = (alpha sd² eps - sigma x) / (r sd),  r² = alpha² sd² + sigma²
+
+``sd`` is the standard deviation of the data. ``v`` is the preconditioning of EDM on an arbitrary path (Karras et al.,
+2022, arXiv:2206.00364, table 1): its target has unit variance at every t, and neither end of the path divides by a
+vanishing number. Solvers see none of this, only the `Estimate`.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from audiodiff.diffusion.predictions import Estimate, Noise, Prediction, noise_of
+from audiodiff.diffusion.schedules.base import Schedule
+from audiodiff.utils import devices
+
+__all__ = ["Conditioned", "Denoise", "Denoiser", "Refined"]
+
+MOST_LOG_SNR = 20.0  # what networks are told; beyond it float32 sees signal alone or noise alone
+
+
+class Denoise(Protocol):
+    """Describes all that a solver ever sees; an exact Gaussian satisfies it as well as a network."""
+
+    schedule: Schedule
+
+    def __call__(self, x_t: Tensor, t: Tensor) -> Estimate:
+        """Estimates x and eps from x_t, [B, 1, T], at time t, [] or [B]."""
+        ...
+
+
+class Denoiser(nn.Module):
+    """Wraps a network: scales its input to unit variance, tells it the log-SNR, reads its output as a prediction.
+
+    Since the input is scaled by its own norm and the network is told the log-SNR, the estimate of x does not depend on
+    the path: a trained network may be moved to another schedule.
+
+    Args:
+        network: Maps (signal [B, 1, T], log-SNR [B], condition) to a tensor like the signal.
+        prediction: What its output means.
+        schedule: The path on which it was trained, or any other.
+
+    Raises:
+        ValueError: The network predicts eps, and the path ends in noise alone.
+    """
+
+    def __init__(self, network: nn.Module, prediction: Prediction, schedule: Schedule) -> None:
+        super().__init__()
+        if (
+            isinstance(prediction, Noise)
+            and float(schedule.log_snr(torch.tensor(1.0, dtype=torch.float64))) == -math.inf
+        ):
+            raise ValueError(
+                "the path ends at zero SNR, where eps does not tell the signal: predict Data, Velocity or Flow, or "
+                "take a schedule without zero terminal SNR"
+            )
+        self.network = network
+        self.prediction = prediction
+        self.schedule = schedule
+
+    def forward(self, x_t: Tensor, t: Tensor, condition: Any = None) -> Estimate:
+        """Estimates x and eps.
+
+        Args:
+            x_t: Noisy signal, [B, 1, T].
+            t: Time on the CPU in float64, [] or [B].
+            condition: What the network's `encode` returned, or None.
+        """
+        alpha, sigma = scales(self.schedule, t, x_t)
+        log_snr = self.schedule.log_snr(t).clamp(-MOST_LOG_SNR, MOST_LOG_SNR).to(x_t).expand(len(x_t))
+        output = self.network(x_t / self.prediction.norm(alpha, sigma), log_snr, condition)
+        return self.prediction.estimate(output.to(x_t.dtype), x_t, alpha, sigma)
+
+
+def scales(schedule: Schedule, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Evaluates alpha_t and sigma_t where t lives, then casts them to a signal's device and dtype, [B or 1, 1, 1]."""
+    alpha, sigma = schedule(t)
+    return alpha.to(like).reshape(-1, 1, 1), sigma.to(like).reshape(-1, 1, 1)
+
+
+class Conditioned:
+    """Binds a condition, so that a solver need not know of it.
+
+    Args:
+        denoiser: Who is asked.
+        condition: What its network's `encode` returned, or None.
+        precision: Of the network's matrix products, as for `devices.arithmetic`.
+    """
+
+    def __init__(self, denoiser: Denoiser, condition: Any, precision: str = "float32") -> None:
+        self.denoiser = denoiser
+        self.condition = condition
+        self.precision = precision
+        self.schedule = denoiser.schedule
+
+    def __call__(self, x_t: Tensor, t: Tensor) -> Estimate:
+        """Estimates x and eps under the bound condition."""
+        with devices.arithmetic(x_t.device, self.precision):
+            return self.denoiser(x_t, t, self.condition)
+
+
+class Refined:
+    """Corrects every clean estimate by a known fact about it, such as its mel spectrogram; the noise follows.
+
+    Args:
+        denoise: The denoiser to correct.
+        refine: Maps an estimate of x, [B, 1, T], to a better one.
+    """
+
+    def __init__(self, denoise: Denoise, refine: Callable[[Tensor], Tensor]) -> None:
+        self.denoise = denoise
+        self.refine = refine
+        self.schedule = denoise.schedule
+
+    def __call__(self, x_t: Tensor, t: Tensor) -> Estimate:
+        """Estimates x, refines it, and returns the noise that is consistent with it."""
+        x = self.refine(self.denoise(x_t, t).x)
+        return Estimate(x, noise_of(x_t, x, *scales(self.schedule, t, x_t)))

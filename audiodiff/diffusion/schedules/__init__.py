@@ -1,0 +1,40 @@
+"""Maps time to signal and noise scales: one family of paths a file, and the grids of times on which solvers walk.
+
+A diffusion path mixes a clean signal ``x`` with white noise ``eps``:
+
+    x_t = alpha_t x + sigma_t eps,        log_snr(t) = log(alpha_t² / sigma_t²)
+
+Time runs from ``t = 0`` (audio) to ``t = 1`` (noise). A schedule answers two questions apart: how fast the log-SNR
+falls with time, and which scales belong to a log-SNR (their ratio is given by it; a family fixes alpha² + sigma² = 1,
+alpha = 1, or alpha + sigma = 1). Solvers and networks speak of log-SNR, so a trained network may be moved to another
+schedule. Schedules are plain objects without parameters: they compute in the dtype of the time that they are given,
+which the library keeps in float64 on the CPU and casts where it meets a signal.
+"""
+
+from audiodiff.diffusion.schedules.base import RangedSchedule, Schedule
+from audiodiff.diffusion.schedules.rectified_flow import RectifiedFlow
+from audiodiff.diffusion.schedules.variance_exploding import GeometricVE, KarrasVE
+from audiodiff.diffusion.schedules.variance_preserving import (
+    CosineVP,
+    LaplaceVP,
+    LinearVP,
+    LogisticVP,
+    SigmoidVP,
+    SubVP,
+)
+from audiodiff.diffusion.schedules.zero_terminal import ZeroTerminalSNR
+
+__all__ = [
+    "CosineVP",
+    "GeometricVE",
+    "KarrasVE",
+    "LaplaceVP",
+    "LinearVP",
+    "LogisticVP",
+    "RangedSchedule",
+    "RectifiedFlow",
+    "Schedule",
+    "SigmoidVP",
+    "SubVP",
+    "ZeroTerminalSNR",
+]

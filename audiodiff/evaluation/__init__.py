@@ -1,0 +1,1 @@
+"""Measures of sounds, of models and of machines."""

@@ -1,0 +1,287 @@
+"""Measures quality and speed of several systems from mel to waveform, in one run: `audiodiff bench`.
+
+    for each repetition:  for each system, in turn:  for each clip:  mel → waveform, timed
+
+Systems take turns within a repetition, and another one begins each time, so that what slows the machine down slows all
+of them. A repetition's speed is the length of all clips over the time that they took; median and quartiles
+over repetitions are told. The first, untimed round warms up and is what the measures of quality hear.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from audiodiff import audio
+from audiodiff.evaluation import hardware
+from audiodiff.evaluation.metrics import MEASURES, score
+from audiodiff.evaluation.vocoder_table import Row, floors, in_precision, own_rows
+from audiodiff.mel import MelSpec
+from audiodiff.models.vocoder import Vocoder
+from audiodiff.pipelines.resynthesis import spectrogram
+
+__all__ = [
+    "HIGHER",
+    "QUALITY",
+    "Clip",
+    "System",
+    "floors_of",
+    "front",
+    "fronts_of",
+    "markdown",
+    "measure",
+    "missing_measures",
+    "quality_of",
+    "systems_of",
+]
+
+QUALITY = ("pesq_wb", "stoi", "dnsmos_p808", "log_mel_l1", "mr_stft")
+HIGHER = ("pesq_wb", "stoi", "dnsmos_p808")  # of which more is better
+JUDGES = ("pesq_wb", "dnsmos_p808")  # nearness to the recording, and naturalness: they do not agree
+
+
+class Clip(NamedTuple):
+    """Holds a recording, [1, T], and its sample rate."""
+
+    waveform: Tensor
+    sample_rate: int
+
+
+class System(NamedTuple):
+    """Names a way from mel, [1, M, F], to a waveform of F hops, of any shape.
+
+    Args:
+        name: In the table.
+        mel: What it wants.
+        vocode: What is timed.
+        calls: Of its network.
+        network: Whose operations and weights are counted.
+        trained: False for random weights: its sound is not judged.
+        package: What it comes with, as name==version.
+        seconds: Of the first clip alone, for one that is too slow for all of them, and is then not judged; None for
+            all clips.
+        precision: In which its network multiplies.
+    """
+
+    name: str
+    mel: MelSpec
+    vocode: Callable[[Tensor], Tensor]
+    calls: int = 0
+    network: nn.Module | None = None
+    trained: bool = True
+    package: str = "audiodiff"
+    seconds: float | None = None
+    precision: str = "float32"
+
+
+def systems_of(
+    name: str, vocoder: Vocoder, calls: Sequence[int] = (1, 2, 4), precisions: Sequence[str] = ("float32",)
+) -> list[System]:
+    """Lists a model's own start alone, and with calls of its network in each precision."""
+    rows = own_rows(vocoder, calls)
+    alone = [_system(f"{name}, {row.name}", vocoder, row) for row in rows if not row.calls]
+    return alone + [
+        _system(f"{name}, {row.name}", vocoder, row, precision) for precision in precisions for row in rows if row.calls
+    ]
+
+
+def floors_of(vocoder: Vocoder) -> list[System]:
+    """Lists what needs no network, on a model's mel."""
+    return [_system(row.name, vocoder, row) for row in floors(vocoder)]
+
+
+def _system(name: str, vocoder: Vocoder, row: Row, precision: str = "float32") -> System:
+    asked = in_precision(vocoder, row, precision)
+    network = vocoder.denoiser.network if row.calls else None
+    return System(name, vocoder.mel, lambda mel: asked.vocode(mel, mel), row.calls, network, precision=precision)
+
+
+def measure(
+    systems: Sequence[System],
+    clips: Sequence[Clip],
+    repeats: int,
+    names: Collection[str] = QUALITY,
+    clock: Callable[[], float] = time.perf_counter,
+) -> list[dict[str, Any]]:
+    """Scores and times the systems.
+
+    Returns:
+        A row for each: its name, calls, weights and sample rate, the mean of each measure that could be taken, median
+        and quartiles of × real time and of samples/s, and what its network does.
+    """
+    with torch.inference_mode():
+        prepared = [[_prepare(system.mel, clip) for clip in _share(system, clips)] for system in systems]
+        quality = [_judge(*each, names) for each in tqdm(zip(systems, prepared, strict=True), "warm-up", disable=None)]
+        speeds: list[list[float]] = [[] for _ in systems]
+        for repeat in tqdm(range(repeats), "repetitions", disable=None):
+            for turn in range(len(systems)):
+                i = (turn + repeat) % len(systems)
+                taken = _timed(systems[i], [mel for mel, _ in prepared[i]], clock)
+                speeds[i].append(_seconds(systems[i], prepared[i]) / taken)
+        works = [_work(system, clip[0][0]) for system, clip in zip(systems, prepared, strict=True)]
+    return [_row(*of_one) for of_one in zip(systems, [p[0][0] for p in prepared], quality, speeds, works, strict=True)]
+
+
+def front(points: Sequence[tuple[float, float] | None]) -> list[bool]:
+    """Says of each (speed, quality) whether no other is at least as fast and as good, and better in one.
+
+    >>> front([(1.0, 4.0), (2.0, 3.0), (1.5, 2.0), None])
+    [True, True, False, False]
+    """
+
+    def beaten(point: tuple[float, float], by: tuple[float, float]) -> bool:
+        return by != point and by[0] >= point[0] and by[1] >= point[1]
+
+    known = [point for point in points if point is not None]
+    return [point is not None and not any(beaten(point, other) for other in known) for point in points]
+
+
+def quality_of(row: dict[str, Any], measure: str) -> float | None:
+    """Returns a row's value of a measure, negated where less is better; None where it has none."""
+    value = row["quality"].get(measure)
+    return None if value is None else value if measure in HIGHER else -value
+
+
+def fronts_of(rows: Sequence[dict[str, Any]]) -> dict[str, list[bool]]:
+    """Says for each judge of quality which rows nothing beats; where no judge is at hand, for the first measure."""
+    known = [name for name in QUALITY if any(name in row["quality"] for row in rows)]
+    found = {}
+    for judge in [name for name in known if name in JUDGES] or known[:1]:
+        qualities = [quality_of(row, judge) for row in rows]
+        points = [None if q is None else (row["x_real_time"][0], q) for row, q in zip(rows, qualities, strict=True)]
+        found[judge] = front(points)
+    return found
+
+
+def markdown(table: dict[str, Any]) -> str:
+    """Formats what the command wrote: the systems, what is not there, and the machine."""
+    rows = table["rows"]
+    measures = [name for name in QUALITY if any(name in row["quality"] for row in rows)]
+    head = ["system", "calls", "in", "weights", *measures, "× real time", "samples/s", "GFLOP/s", "of peak", "front"]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    lines += [f"| {' | '.join(_cells(row, measures, table['peak_gflops']))} |" for row in rows]
+    lines += ["", *(f"- {line}" for line in _notes(table))]
+    return "\n".join(lines)
+
+
+def _cells(row: dict[str, Any], measures: Sequence[str], peaks: dict[str, float]) -> list[str]:
+    work, speed = row["work"], hardware.Spread(*row["x_real_time"])
+    million = "–" if row["weights"] is None else f"{row['weights'] / 1e6:.2f} M"
+    return [
+        row["name"] + ("" if row["trained"] else " (random weights)"),
+        str(row["calls"]),
+        row["precision"] if row["calls"] else "–",
+        million,
+        *(f"{row['quality'][m]:.3g}" if m in row["quality"] else "–" for m in measures),
+        f"{speed.median:.3g} ({speed.lower:.3g}–{speed.upper:.3g})",
+        f"{row['samples_per_second'][0]:.3g}",
+        f"{work['gflops']:.3g}" if work else "–",
+        f"{work['gflops'] / peaks[row['precision']]:.0%}" if work else "–",
+        ", ".join(row["front"]),
+    ]
+
+
+def _notes(table: dict[str, Any]) -> list[str]:
+    told, load, sound = table["machine"], table["load_average"], table["first_sound"]
+    peaks = ", ".join(f"{name} {peak:.0f}" for name, peak in table["peak_gflops"].items())
+    notes = [
+        "weights, GFLOP/s and their share of the machine's peak are those of the network alone (products and "
+        "convolutions); front: by this measure nothing here is at least as fast and as good",
+        f"{table['clips']} clips, {table['seconds']:.1f} s in all, list {table['clips_sha256']}; {table['repeats']} "
+        "repetitions, median (quartiles)",
+        f"{told['processor']}, {told['cores']} cores, {told['threads']} threads; Python {told['python']}, torch "
+        f"{told['torch']}; peak of a matrix product: {peaks} GFLOP/s",
+        f"load average before and after: {load['before']}, {load['after']}; seed {table['seed']}",
+    ]
+    if sound:
+        notes.append(
+            f"first sound of {sound['clip_seconds']:.3g} s, process start included (`audiodiff resynth`): "
+            f"{sound['seconds'][0]:.2f} s ({sound['seconds'][1]:.2f}–{sound['seconds'][2]:.2f})"
+        )
+    if table["measures_missing"]:
+        notes.append(f"not measured: {', '.join(table['measures_missing'])}: pip install 'audiodiff[eval]'")
+    if any(not row["trained"] for row in table["rows"]):
+        notes.append("random weights: the speed is that of the network as published, the sound means nothing")
+    for row in table["rows"]:
+        if row["on_seconds"] is not None:
+            notes.append(
+                f"{row['name']}: timed on the first {row['on_seconds']:g} s of the first clip alone, and not judged"
+            )
+    return notes + [f"{peer['name']}: {peer['why']}" for peer in table["not_there"]]
+
+
+def _share(system: System, clips: Sequence[Clip]) -> Sequence[Clip]:
+    if system.seconds is None:
+        return clips
+    return [Clip(clip.waveform[:, : int(system.seconds * clip.sample_rate)], clip.sample_rate) for clip in clips[:1]]
+
+
+def _prepare(spec: MelSpec, clip: Clip) -> tuple[Tensor, Tensor]:
+    """Returns the mel, [1, M, F], and the recording, [F hop]; a centred mel's last frame lies beyond it."""
+    waveform = audio.resample(clip.waveform, clip.sample_rate, spec.sample_rate)
+    waveform = waveform[:, : waveform.shape[-1] // spec.hop_length * spec.hop_length]
+    return spectrogram(spec, waveform), waveform[0]
+
+
+def _judge(system: System, clips: Sequence[tuple[Tensor, Tensor]], names: Collection[str]) -> dict[str, float]:
+    found = []
+    for mel, waveform in clips:
+        sound = system.vocode(mel).flatten().float()
+        if system.trained and system.seconds is None:
+            found.append(score(waveform, sound, system.mel.sample_rate, names))
+    told = {name: [s[name] for s in found if s[name] == s[name]] for name in (found[0] if found else ())}
+    return {name: round(statistics.mean(values), 4) for name, values in told.items() if values}
+
+
+def _timed(system: System, mels: Sequence[Tensor], clock: Callable[[], float]) -> float:
+    began = clock()
+    for mel in mels:
+        system.vocode(mel)
+    return clock() - began
+
+
+def _seconds(system: System, clips: Sequence[tuple[Tensor, Tensor]]) -> float:
+    return sum(len(waveform) for _, waveform in clips) / system.mel.sample_rate
+
+
+def _work(system: System, mel: Tensor) -> hardware.Work | None:
+    if system.network is None:
+        return None
+    return hardware.work_of(system.network, lambda: system.vocode(mel), repeats=3 if system.seconds is None else 1)
+
+
+def _row(
+    system: System, mel: Tensor, quality: dict[str, float], speeds: list[float], work: hardware.Work | None
+) -> dict[str, Any]:
+    rate, hop = system.mel.sample_rate, system.mel.hop_length
+    seconds = mel.shape[-1] * hop / rate
+    speed = hardware.spread(speeds)
+    return {
+        "name": system.name,
+        "package": system.package,
+        "calls": system.calls,
+        "precision": system.precision,
+        "weights": sum(p.numel() for p in system.network.parameters()) if system.network else None,
+        "trained": system.trained,
+        "on_seconds": system.seconds,
+        "sample_rate": rate,
+        "quality": quality,
+        "x_real_time": [round(v, 4) for v in speed],
+        "samples_per_second": [round(v * rate) for v in speed],
+        "work": work
+        and {
+            "gflop_per_second_of_audio": round(work.operations / 1e9 / seconds, 3),
+            "gflops": round(work.operations / work.seconds / 1e9, 2),
+        },
+    }
+
+
+def missing_measures(names: Collection[str] = QUALITY) -> list[str]:
+    """Lists the measures whose package is not installed."""
+    from importlib.util import find_spec
+
+    return [name for name in names if not find_spec(MEASURES[name][1])]

@@ -1,0 +1,162 @@
+"""What the machine can do, beside which a network's speed is read: its name, its peak, a network's operations.
+
+A matrix product of n x n matrices takes 2 n³ operations; the fastest of several is the peak that a network, which is
+mostly matrix products, may be compared with. Transforms and pointwise work count for nothing in a network's operations.
+"""
+
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Spread", "Work", "describe", "first_sound", "load_average", "peak_gflops", "spread", "work_of"]
+
+
+class Spread(NamedTuple):
+    """Holds the median of repetitions, and the lower and upper quartile."""
+
+    median: float
+    lower: float
+    upper: float
+
+
+class Work(NamedTuple):
+    """Holds what a network did: operations, and the seconds that it took."""
+
+    operations: int
+    seconds: float
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Returns median and quartiles, interpolated; of one value, that value three times.
+
+    >>> spread([1.0, 2.0, 3.0, 4.0, 100.0])
+    Spread(median=3.0, lower=2.0, upper=4.0)
+    """
+    if len(values) == 1:
+        return Spread(*[float(values[0])] * 3)
+    lower, middle, upper = statistics.quantiles(values, n=4, method="inclusive")
+    return Spread(middle, lower, upper)
+
+
+def describe() -> dict[str, Any]:
+    """Returns processor, cores, system, threads in use, and versions."""
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+def load_average() -> list[float] | None:
+    """Returns how many processes wanted to run in the last 1, 5 and 15 minutes; None where the system does not tell."""
+    return [round(n, 2) for n in os.getloadavg()] if hasattr(os, "getloadavg") else None
+
+
+def peak_gflops(precision: str = "float32", n: int = 2048, rounds: int = 8) -> float:
+    """Measures the fastest product of two n x n matrices at the current threads, in 10⁹ operations/s.
+
+    Args:
+        precision: "float32" or "bfloat16".
+        n: Rows and columns.
+        rounds: Products, after one that warms up.
+    """
+    matrix = torch.ones(n, n, dtype=getattr(torch, precision))
+    times = []
+    for _ in range(rounds + 1):
+        began = time.perf_counter()
+        torch.mm(matrix, matrix)
+        times.append(time.perf_counter() - began)
+    return 2 * n**3 / min(times[1:]) / 1e9
+
+
+def work_of(network: nn.Module, run: Callable[[], Any], repeats: int = 3) -> Work | None:
+    """Counts the operations of a network while something runs, and measures its time by itself.
+
+    Args:
+        network: Whose calls count; None comes back if it was not called.
+        run: Makes one sound.
+        repeats: Runs whose median time counts.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    counter = FlopCounterMode(display=False)
+    with counter, _Meter(network, counter.get_total_flops) as counted:
+        run()
+    times = []
+    for _ in range(repeats):
+        with _Meter(network, time.perf_counter) as clock:
+            run()
+        times.append(clock.total)
+    return Work(int(counted.total), statistics.median(times)) if counted.calls else None
+
+
+def first_sound(model: str, waveform: Tensor, sample_rate: int, threads: int, repeats: int) -> list[float]:
+    """Measures the seconds from the start of the process `audiodiff resynth` to its end, on one recording, [C, T].
+
+    Raises:
+        ValueError: The command fails.
+    """
+    from audiodiff import audio
+
+    package = str(Path(__file__).resolve().parents[2])
+    paths = os.pathsep.join(p for p in (package, os.environ.get("PYTHONPATH")) if p)
+    environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": str(threads)}
+    taken = []
+    with tempfile.TemporaryDirectory() as folder:
+        source, out = Path(folder, "in.wav"), Path(folder, "out.wav")
+        audio.write(source, waveform, sample_rate)
+        call = [sys.executable, "-m", "audiodiff", "resynth", source, out, "-f", "--model", model, "--device", "cpu"]
+        for _ in range(repeats + 1):
+            began = time.perf_counter()
+            done = subprocess.run(call, env=environment, capture_output=True, text=True)
+            taken.append(time.perf_counter() - began)
+            if done.returncode:
+                raise ValueError(f"audiodiff resynth: {done.stderr.strip().splitlines()[-1:]}")
+    return taken[1:]
+
+
+class _Meter:
+    """Adds up how much a reading grows during the calls of a network, inside a `with` block."""
+
+    def __init__(self, network: nn.Module, read: Callable[[], float]) -> None:
+        self.network, self.read = network, read
+        self.total, self.calls, self._before = 0.0, 0, 0.0
+
+    def __enter__(self) -> "_Meter":
+        self._hooks = [
+            self.network.register_forward_pre_hook(self._begin),
+            self.network.register_forward_hook(self._end),
+        ]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+    def _begin(self, *_: object) -> None:
+        self._before = self.read()
+
+    def _end(self, *_: object) -> None:
+        self.total += self.read() - self._before
+        self.calls += 1
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or "unknown"

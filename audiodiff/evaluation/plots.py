@@ -1,0 +1,127 @@
+"""Pictures of sound."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from audiodiff.audio.stft import hann, stft
+from audiodiff.mel import LogMel, MelSpec
+from audiodiff.utils.files import atomic_file
+
+__all__ = ["comparison", "contact_sheet", "pareto", "spectrogram_db", "spectrogram_image"]
+
+SPECTROGRAM = {"origin": "lower", "aspect": "auto", "cmap": "magma", "vmin": -100, "vmax": 0}
+
+
+def spectrogram_db(waveform: Tensor, n_fft: int = 1024, hop_length: int = 256) -> np.ndarray:
+    """Returns the magnitude spectrogram of a waveform, [T], in dB relative to a full-scale sine, [bins, frames]."""
+    window = hann(n_fft, n_fft, 1.0, torch.float32, torch.device("cpu"))
+    spectrum = stft(waveform.detach().cpu().float()[None], window, hop_length, (n_fft // 2, n_fft // 2), "constant")[0]
+    return (20 * (spectrum.abs() * (2 / float(window.sum())) + 1e-6).log10()).T.numpy()
+
+
+def spectrogram_image(waveform: Tensor, sample_rate: int, floor_db: float = -100.0) -> np.ndarray:
+    """Draws the spectrogram of a waveform, [T], as an RGB image, uint8, [height, width, 3], low frequencies below."""
+    import matplotlib
+
+    level = np.clip((spectrogram_db(waveform)[::-1] - floor_db) / -floor_db, 0, 1)
+    return (matplotlib.colormaps["magma"](level)[..., :3] * 255).astype(np.uint8)
+
+
+def contact_sheet(sounds: Mapping[str, Tensor], sample_rate: int, path: str | Path, columns: int = 8) -> None:
+    """Draws sounds, [T] each, as waveforms over spectrograms in rows of pictures, into a PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    columns = min(columns, len(sounds))
+    rows = -(-len(sounds) // columns)
+    figure = Figure(figsize=(1.9 * columns, 2.1 * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=[1, 2] * rows)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for i, (name, sound) in enumerate(sounds.items()):
+        above, below = axes[2 * (i // columns)][i % columns], axes[2 * (i // columns) + 1][i % columns]
+        above.plot(sound.numpy(), linewidth=0.4)
+        above.set(ylim=(-1, 1), xlim=(0, len(sound)))
+        above.set_title(name, fontsize=8)
+        below.imshow(spectrogram_image(sound, sample_rate), aspect="auto")
+    with atomic_file(path) as file:
+        figure.savefig(file, format="png", dpi=100)
+
+
+def comparison(sounds: Sequence[tuple[str, Tensor, int]], path: str | Path) -> None:
+    """Draws name, waveform [T] and rate of each sound in a column: waveform, spectrogram, mel; of two, the difference.
+
+    Raises:
+        ValueError: A sound is too short for a frame.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    pair = len(sounds) == 2 and sounds[0][2] == sounds[1][2]
+    figure = Figure(figsize=(4.5 * len(sounds) + 0.8, 7.5 + 2.2 * pair), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(3 + pair, len(sounds), squeeze=False, sharex="col", height_ratios=[1, 2, 2, *([2] * pair)])
+    for column, (name, sound, rate) in zip(axes.T, sounds, strict=True):
+        seconds = len(sound) / rate
+        column[0].plot(np.arange(len(sound)) / rate, sound.numpy(), linewidth=0.4)
+        column[0].set(title=name, ylim=(-1, 1), xlim=(0, seconds))
+        shown = column[1].imshow(spectrogram_db(sound), extent=(0, seconds, 0, rate / 2000), **SPECTROGRAM)
+        spec = MelSpec(rate, f_max=min(8000.0, rate / 2), center=True, pad_mode="constant")
+        mel = LogMel(spec)(sound[None, None].float())[0]
+        column[2].imshow(mel.numpy(), extent=(0, seconds, 0, spec.n_mels), origin="lower", aspect="auto", cmap="magma")
+        column[-1].set_xlabel("s")
+    for axis, label in zip(axes[1:3, 0], ("kHz", "mel band"), strict=True):
+        axis.set_ylabel(label)
+    figure.colorbar(shown, ax=axes[1], label="dB", pad=0.01)
+    if pair:
+        length = min(len(sound) for _, sound, _ in sounds)
+        first, second = (spectrogram_db(sound[:length]) for _, sound, _ in sounds)
+        extent = (0, length / sounds[0][2], 0, sounds[0][2] / 2000)
+        settings = {"origin": "lower", "aspect": "auto", "cmap": "coolwarm", "vmin": -30, "vmax": 30}
+        shown = axes[3][1].imshow((second - first).clip(-30, 30), extent=extent, **settings)
+        axes[3][0].set_axis_off()
+        axes[3][1].set(ylabel="kHz", title="second - first")
+        figure.colorbar(shown, ax=axes[3], label="dB", pad=0.01)
+    with atomic_file(path) as file:
+        figure.savefig(file, format="png", dpi=100)
+
+
+def pareto(
+    names: Sequence[str],
+    speeds: Sequence[float],
+    panels: Mapping[str, Sequence[tuple[float | None, bool]]],
+    path: str | Path,
+) -> None:
+    """Draws quality against × real time, a panel for each measure; what nothing beats in both is joined.
+
+    Args:
+        names, speeds: Of the systems.
+        panels: By measure, each system's quality, none where it was not judged, and whether nothing beats it.
+        path: The picture.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 0.5 + 4.5 * len(panels)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(panels), squeeze=False)[:, 0]
+    for axis, (measure, judged) in zip(axes, panels.items(), strict=True):
+        best = sorted((s, q) for s, (q, front) in zip(speeds, judged, strict=True) if front)
+        axis.plot([speed for speed, _ in best], [quality for _, quality in best], color="0.7", zorder=1)
+        for number, (name, speed, (quality, front)) in enumerate(zip(names, speeds, judged, strict=True), 1):
+            if quality is None:
+                continue
+            label = f"{number}  {name}" if axis is axes[0] else None
+            axis.scatter(speed, quality, color="C0" if front else "0.6", zorder=2, label=label)
+            above = 5 if number % 2 else -12  # neighbours on one height do not cover each other's numbers
+            axis.annotate(str(number), (speed, quality), xytext=(2, above), textcoords="offset points", fontsize=8)
+        axis.set(xscale="log", xlabel="× real time", ylabel=measure)
+        axis.margins(x=0.1, y=0.1)
+    figure.legend(loc="outside right upper", fontsize=7, handlelength=1)
+    with atomic_file(path) as file:
+        figure.savefig(file, format="png", dpi=100)

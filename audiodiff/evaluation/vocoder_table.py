@@ -1,0 +1,236 @@
+"""Makes the table that says how good a vocoder is: `audiodiff eval MODEL MANIFEST`.
+
+Every row goes from the same mels to waveforms by another way, and is compared with the same recordings: what needs no
+network (the floor, and a ceiling that knows the true phase), the model from its own start, and from pure noise.
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from audiodiff import audio
+from audiodiff.data.manifest import Recording, recordings_of
+from audiodiff.evaluation.baselines import griffin_lim_nnls, pseudo_inverse_true_phase
+from audiodiff.evaluation.metrics import MEASURES, score
+from audiodiff.models import checkpoint
+from audiodiff.models.starts import GriffinLim, PureNoise
+from audiodiff.models.vocoder import Vocoder
+from audiodiff.pipelines.vocoding import name_start
+from audiodiff.utils import devices
+from audiodiff.utils import files as utils_files
+
+__all__ = [
+    "Row",
+    "evaluate",
+    "floors",
+    "in_precision",
+    "interval",
+    "list_hash",
+    "main",
+    "markdown",
+    "noise_rows",
+    "own_rows",
+    "rows_of",
+]
+
+
+class Row(NamedTuple):
+    """Names a way from mel, [1, M, F], to waveform, [1, 1, T], and its number of network calls.
+
+    The second argument is the recording, [1, 1, T]: only a ceiling may look at it.
+    """
+
+    name: str
+    calls: int
+    vocode: Callable[[Tensor, Tensor], Tensor]
+
+
+RECORDINGS = Row("the recordings", 0, lambda mel, waveform: waveform)
+
+
+def rows_of(vocoder: Vocoder, calls: Sequence[int] = (1, 2, 4), precisions: Sequence[str] = ("float32",)) -> list[Row]:
+    """Lists the ways to be compared: no network at all, the model's own start at 0 and more calls, and pure noise.
+
+    The calls are listed in each precision, those from pure noise in the first.
+    """
+    spec = vocoder.mel
+    ceiling = Row(
+        "pseudo-inverse mel, true phase", 0, lambda mel, waveform: pseudo_inverse_true_phase(spec, mel, waveform)
+    )
+    own = own_rows(vocoder, calls)
+    alone, called = ([row for row in own if bool(row.calls) == wanted] for wanted in (False, True))
+    called = [in_precision(vocoder, row, precision) for precision in precisions for row in called]
+    if not isinstance(vocoder.start, PureNoise):
+        called += [in_precision(vocoder, row, precisions[0]) for row in noise_rows(vocoder, calls[-1:])]
+    return [RECORDINGS, ceiling, *floors(vocoder), *alone, *called]
+
+
+def in_precision(vocoder: Vocoder, row: Row, precision: str) -> Row:
+    """Lets a row's network multiply in a precision, and says so where it is not float32."""
+
+    def vocode(mel: Tensor, waveform: Tensor) -> Tensor:
+        before, vocoder.precision = vocoder.precision, precision
+        try:
+            return row.vocode(mel, waveform)
+        finally:
+            vocoder.precision = before
+
+    return Row(row.name + (f", {precision}" if precision != "float32" else ""), row.calls, vocode)
+
+
+def floors(vocoder: Vocoder) -> list[Row]:
+    """Lists what needs no network."""
+    spec = vocoder.mel
+    plain = GriffinLim(spec)
+    rows = [
+        Row(f"Griffin-Lim, NNLS, {n} rounds", 0, lambda mel, _, n=n: griffin_lim_nnls(spec, mel, n)) for n in (32, 100)
+    ]
+    name = f"Griffin-Lim, magnitudes refitted, {plain.n_iter} rounds"
+    return [*rows, Row(name, 0, lambda mel, _: plain.waveform(mel, _noise_like(vocoder, mel)))]
+
+
+def own_rows(vocoder: Vocoder, calls: Sequence[int]) -> list[Row]:
+    """Lists the model's own start: alone, and at each number of calls."""
+    if isinstance(vocoder.start, PureNoise):
+        return noise_rows(vocoder, calls)
+    starts = {name_start(vocoder.start_of(n)): vocoder.start_of(n) for n in calls}
+    return [
+        *(
+            Row(f"{name}, alone", 0, lambda mel, _, s=s: s.waveform(mel, _noise_like(vocoder, mel)))
+            for name, s in starts.items()
+        ),
+        *(Row(name_start(vocoder.start_of(n)), n, lambda mel, _, n=n: vocoder.generate(mel, steps=n)) for n in calls),
+    ]
+
+
+def noise_rows(vocoder: Vocoder, calls: Sequence[int]) -> list[Row]:
+    """Lists pure noise at each number of calls."""
+    return [Row("pure noise", n, lambda mel, _, n=n: vocoder.generate(mel, steps=n, start=PureNoise())) for n in calls]
+
+
+def evaluate(vocoder: Vocoder, rows: Sequence[Row], recordings: Sequence[Recording]) -> dict[str, Any]:
+    """Scores each way on each recording.
+
+    Returns:
+        The rows, with mean and 95 % bootstrap interval of each measure and of × real time; the recordings' names as a
+        SHA-256; threads and versions, those of the packages that measure among them.
+    """
+    found: list[list[dict[str, float]]] = [[] for _ in rows]
+    for recording in tqdm(recordings, unit="recording", disable=None):
+        waveform = _whole_hops(vocoder, recording)
+        mel = vocoder.spectrogram(waveform.to(vocoder.device)[None])
+        made = [_timed(row, mel, waveform[None]) for row in rows]
+        for scores, row, (out, taken) in zip(found, rows, made, strict=True):
+            measured = score(waveform[0], out, vocoder.sample_rate)
+            speed = float("nan") if row is RECORDINGS else len(out) / vocoder.sample_rate / taken
+            scores.append({**measured, "x_real_time": speed})
+    return {
+        "model": checkpoint.model_hash(vocoder),
+        "clips": len(recordings),
+        "clips_sha256": list_hash(recordings),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "measured_by": {package: metadata.version(package) for package in _packages()},
+        "rows": [
+            {"name": row.name, "calls": row.calls, **{key: interval([s[key] for s in scores]) for key in scores[0]}}
+            for row, scores in zip(rows, found, strict=True)
+        ],
+    }
+
+
+def _timed(row: Row, mel: Tensor, waveform: Tensor) -> tuple[Tensor, float]:
+    """Returns what a row makes, [T], and in how many seconds; the measures' own threads must not be awake yet."""
+    with torch.inference_mode():
+        row.vocode(mel, waveform)  # what happens once for each length is no part of its speed
+        began = time.perf_counter()
+        out = row.vocode(mel, waveform)[0, 0].cpu()
+        return out, time.perf_counter() - began
+
+
+def list_hash(recordings: Sequence[Recording]) -> str:
+    """Returns the first 16 digits of the SHA-256 of the recordings' names, one a line."""
+    return hashlib.sha256("\n".join(r.path.name for r in recordings).encode()).hexdigest()[:16]
+
+
+def interval(values: Sequence[float], resamples: int = 1000) -> list[float] | None:
+    """Returns mean, and lower and upper end of the 95 % bootstrap interval of the mean; None where nothing is finite.
+
+    >>> interval([1.0, 1.0, 1.0])
+    [1.0, 1.0, 1.0]
+    """
+    finite = np.array([v for v in values if np.isfinite(v)])
+    if not len(finite):
+        return None
+    means = np.random.default_rng(0).choice(finite, (resamples, len(finite))).mean(1)
+    return [round(float(v), 4) for v in (finite.mean(), *np.quantile(means, [0.025, 0.975]))]
+
+
+def markdown(table: dict[str, Any]) -> str:
+    """Formats the table as Markdown: mean ± half the interval."""
+    measures = [key for key in table["rows"][-1] if key not in ("name", "calls") and table["rows"][-1][key]]
+    lines = ["| start | calls | " + " | ".join(measures) + " |", "|---|---|" + "---|" * len(measures)]
+    for row in table["rows"]:
+        cells = [f"{row[m][0]:.3g} ± {(row[m][2] - row[m][1]) / 2:.2g}" if row[m] else "–" for m in measures]
+        lines.append(f"| {row['name']} | {row['calls']} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _packages() -> list[str]:
+    return sorted({package for _, package in MEASURES.values() if find_spec(package)})
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prints the table; returns 0, or 2 for bad input."""
+    parser = argparse.ArgumentParser(
+        prog="python -m audiodiff.evaluation.vocoder_table",
+        description=__doc__.splitlines()[0],
+        epilog="example: python -m audiodiff.evaluation.vocoder_table speech-16k data/debian_speech/test.jsonl --clips 24",
+    )
+    parser.add_argument("model", help="shipped name, file, or run folder")
+    parser.add_argument("recordings", help="manifest (.jsonl) or folder")
+    parser.add_argument("--clips", type=int, default=24, help="recordings, taken evenly from the list (24)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="shortest recording that counts (2)")
+    parser.add_argument("--device", default="auto", choices=devices.CHOICES)
+    parser.add_argument("--precisions", help="float32,bfloat16 (float32, and what is faster here)")
+    parser.add_argument("--json", type=Path, help="also write the table here")
+    args = parser.parse_args(argv)
+    try:
+        vocoder = Vocoder.load(args.model, devices.resolve(args.device))
+        chosen = recordings_of(args.recordings, args.seconds, args.clips)
+        precisions = devices.inference_precisions(vocoder.device, args.precisions)
+        table = evaluate(vocoder, rows_of(vocoder, precisions=precisions), chosen)
+        if args.json:
+            with utils_files.atomic_file(args.json) as file:
+                file.write((json.dumps(table, indent=1) + "\n").encode())
+    except ValueError as error:
+        print(f"audiodiff.evaluation.vocoder_table: {error}", file=sys.stderr)
+        return 2
+    print(markdown(table))
+    return 0
+
+
+def _whole_hops(vocoder: Vocoder, recording: Recording) -> Tensor:
+    waveform, _ = audio.read(recording.path, vocoder.sample_rate)
+    waveform = waveform.mean(0, keepdim=True)
+    return waveform[:, : waveform.shape[-1] // vocoder.hop_length * vocoder.hop_length]
+
+
+def _noise_like(vocoder: Vocoder, mel: Tensor) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(len(mel), 1, mel.shape[-1] * vocoder.hop_length, generator=generator).to(mel)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

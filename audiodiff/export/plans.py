@@ -1,0 +1,136 @@
+"""What a deterministic solver does, as a list of numbers.
+
+Whatever rule a solver follows, each signal that it hands to the denoiser, and the one that it ends with, is a sum of
+the first signal and of earlier estimates, and the weights depend on the times alone:
+
+    x_k = c_k0 x_start + sum_{i < k} (a_ki x̂_i + b_ki ε̂_i),      x̂_k, ε̂_k = denoise(x_k, t_k)
+
+So the solver is run once on `Sum`s, which remember weights in place of samples, with a denoiser that names its answers.
+The list can be walked by anything that adds: a graph that knows no solvers, or twelve lines of NumPy.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from audiodiff.diffusion.denoiser import MOST_LOG_SNR
+from audiodiff.diffusion.predictions import Estimate
+from audiodiff.diffusion.sampling import sample
+from audiodiff.diffusion.schedules import Schedule
+from audiodiff.diffusion.solvers import Solver
+from audiodiff.diffusion.solvers.base import at
+
+__all__ = ["Call", "Plan", "Sum", "plan_of", "table_of", "weights_of"]
+
+
+class Sum:
+    """Holds weights of signals by their number: 0 is the first, 1 + 2 k and 2 + 2 k are x̂ and ε̂ of call k.
+
+    >>> (2 * Sum({0: 1.0}) - Sum({1: 0.5}) / 2).weights
+    {0: 2.0, 1: -0.25}
+    """
+
+    def __init__(self, weights: Mapping[int, float]) -> None:
+        self.weights = dict(weights)
+
+    def __add__(self, other: "Sum | int") -> "Sum":
+        """Adds another, or the 0 with which `sum` begins."""
+        theirs = other.weights if isinstance(other, Sum) else {}
+        if not isinstance(other, Sum) and other != 0:
+            return NotImplemented
+        keys = sorted(self.weights.keys() | theirs.keys())
+        return Sum({key: self.weights.get(key, 0.0) + theirs.get(key, 0.0) for key in keys})
+
+    __radd__ = __add__
+
+    def __sub__(self, other: "Sum") -> "Sum":
+        """Subtracts another."""
+        return self + -1.0 * other
+
+    def __mul__(self, factor: float) -> "Sum":
+        """Multiplies by a number."""
+        return Sum({key: float(factor) * weight for key, weight in self.weights.items()})
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, divisor: float) -> "Sum":
+        """Divides by a number."""
+        return self * (1 / divisor)
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """Says what is handed to the denoiser: a sum of signals, and the scales and the log-SNR at the time of the call."""
+
+    weights: dict[int, float]
+    time: float
+    alpha: float
+    sigma: float
+    log_snr: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Holds the calls of a solver, in order, and the sum that it ends with."""
+
+    calls: tuple[Call, ...]
+    end: dict[int, float]
+
+
+def plan_of(solver: Solver, schedule: Schedule, times: Tensor) -> Plan:
+    """Finds out what a solver does on a grid of times.
+
+    Raises:
+        ValueError: The solver draws noise, or does more with signals than to add them.
+    """
+    name = type(solver).__name__
+    if solver.stochastic:
+        raise ValueError(
+            f"{name} draws noise in every step and cannot be exported: choose a deterministic solver, as ddim"
+        )
+    listener = _Listener(schedule)
+    try:
+        end = sample(listener, solver, Sum({0: 1.0}), times)
+        weights = _used(end)
+    except (TypeError, AttributeError):
+        raise ValueError(
+            f"{name} does more with signals than to add them, and cannot be exported: choose ddim"
+        ) from None
+    return Plan(tuple(listener.calls), weights)
+
+
+def table_of(plan: Plan) -> Tensor:
+    """Returns alpha, sigma and log-SNR of each call, [calls, 3, 1, 1, 1]."""
+    known = [(c.alpha, c.sigma, max(-MOST_LOG_SNR, min(MOST_LOG_SNR, c.log_snr))) for c in plan.calls]
+    return torch.tensor(known, dtype=torch.float64).float()[..., None, None, None]
+
+
+def weights_of(plan: Plan) -> tuple[Tensor, Tensor]:
+    """Returns the weights of all signals in each call, [calls, signals], and in the end, [signals].
+
+    >>> weights_of(Plan((Call({0: 1.0}, 1.0, 0.0, 1.0, -9.0),), {1: 0.5, 2: 0.25}))[1].tolist()
+    [0.0, 0.5, 0.25]
+    """
+    table = torch.zeros(len(plan.calls) + 1, 1 + 2 * len(plan.calls), dtype=torch.float64)
+    for row, weights in zip(table, [*(call.weights for call in plan.calls), plan.end], strict=True):
+        row[list(weights)] = torch.tensor(list(weights.values()), dtype=torch.float64)
+    return table[:-1].float(), table[-1].float()
+
+
+class _Listener:
+    """Stands in for a denoiser, and writes down how it is called."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self.schedule = schedule
+        self.calls: list[Call] = []
+
+    def __call__(self, x_t: Sum, t: Tensor) -> Estimate:
+        point, number = at(self.schedule, t), len(self.calls)
+        self.calls.append(Call(_used(x_t), float(t), point.alpha, point.sigma, 2 * point.lam))
+        return Estimate(Sum({1 + 2 * number: 1.0}), Sum({2 + 2 * number: 1.0}))
+
+
+def _used(signal: Sum) -> dict[int, float]:
+    return {key: weight for key, weight in signal.weights.items() if weight}

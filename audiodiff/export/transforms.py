@@ -1,0 +1,102 @@
+"""Short-time Fourier transforms in real numbers: frames times a matrix of cosines and sines.
+
+Runtimes of exported networks know no complex numbers, and onnxruntime's DFT is slower than a matrix product at every
+size that vocoders use (the guide `export` has the table). A signal is [B, F, hop_length], so that all sizes are counted
+in frames; a spectrum is [B, F, 2 K]: K real parts, then K imaginary ones. What is transformed here is what
+`audiodiff.audio.io.stft` transforms; a test holds one to the other.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+__all__ = ["RealTransform", "halves", "overlap_add", "power_of"]
+
+
+class RealTransform(nn.Module):
+    """Transforms signals to frames and back, as `stft.stft` and `stft.istft` do.
+
+    Args:
+        window: [n_fft].
+        hop_length: Samples between frames.
+        padding: Samples added on the left and on the right.
+        pad_mode: What lies there: "reflect" or "constant" (zeros).
+    """
+
+    def __init__(self, window: Tensor, hop_length: int, padding: tuple[int, int], pad_mode: str) -> None:
+        super().__init__()
+        self.hop_length = hop_length
+        self.padding = padding
+        self.pad_mode = pad_mode
+        self.laps = -(-len(window) // hop_length)
+        forward, backward = _matrices(window.double())
+        beyond = self.laps * hop_length - len(window)  # where the hop does not divide the window
+        self.register_buffer("forward_matrix", functional.pad(forward, (0, 0, 0, beyond)).float(), persistent=False)
+        self.register_buffer("backward_matrix", functional.pad(backward, (0, beyond)).float(), persistent=False)
+        self.register_buffer("squares", functional.pad(window.double() ** 2, (0, beyond)).float(), persistent=False)
+
+    def weights(self, frames: Tensor) -> Tensor:
+        """Adds up the squares of the windows over frames, [B, F, any]: what `inverse` divides by, [1, samples]."""
+        ones = torch.ones_like(frames[:1, :, :1])
+        return overlap_add(ones * self.squares, self.hop_length).clamp(min=1e-5)
+
+    def analyse(self, hops: Tensor) -> Tensor:
+        """Transforms a signal, [B, F, hop_length], to its first F frames, [B, F, 2 K]."""
+        n_frames, signal = hops.shape[1], hops.flatten(1)
+        if any(self.padding):
+            signal = functional.pad(signal[:, None], self.padding, mode=self.pad_mode)[:, 0]
+        wanted = (self.laps - 1) * self.hop_length
+        if sum(self.padding) < wanted:  # more under the matrix' zeros than under the window
+            signal = functional.pad(signal, (0, wanted - sum(self.padding)))
+        signal = signal.narrow(1, 0, n_frames * self.hop_length + wanted)
+        blocks = signal.unflatten(1, (n_frames + self.laps - 1, self.hop_length))
+        frames = torch.cat([blocks.narrow(1, lap, n_frames) for lap in range(self.laps)], dim=-1)
+        return frames @ self.forward_matrix
+
+    def inverse(self, spectrum: Tensor, weights: Tensor) -> Tensor:
+        """Transforms [B, F, 2 K] back to [B, F, hop_length]; weights as from `weights`."""
+        n_frames, left = spectrum.shape[1], self.padding[0]
+        waveform = overlap_add(spectrum @ self.backward_matrix, self.hop_length) / weights
+        missing = left - (self.laps - 1) * self.hop_length
+        if missing > 0:
+            waveform = functional.pad(waveform, (0, missing))
+        return waveform.narrow(1, left, n_frames * self.hop_length).unflatten(1, (n_frames, self.hop_length))
+
+
+def halves(spectrum: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the real and the imaginary parts, [B, F, K] each; by slices, which exported graphs know best."""
+    n_bins = spectrum.shape[-1] // 2
+    return spectrum[..., :n_bins], spectrum[..., n_bins:]
+
+
+def power_of(spectrum: Tensor) -> Tensor:
+    """Returns the squared magnitudes, [B, F, K], of [B, F, 2 K], at least 1e-24, as `consistency.power_of` does."""
+    real, imaginary = halves(spectrum)
+    return (real.square() + imaginary.square()).clamp(min=1e-24)
+
+
+def overlap_add(frames: Tensor, hop_length: int) -> Tensor:
+    """Adds frames, [B, F, laps hop], at distances of hop_length: [B, (F + laps - 1) hop].
+
+    >>> overlap_add(torch.ones(1, 3, 4), 2).tolist()
+    [[1.0, 1.0, 2.0, 2.0, 2.0, 2.0, 1.0, 1.0]]
+    """
+    laps = frames.shape[-1] // hop_length
+    parts = [frames[..., lap * hop_length :][..., :hop_length] for lap in range(laps)]
+    return sum(functional.pad(part, (0, 0, lap, laps - 1 - lap)) for lap, part in enumerate(parts)).flatten(1)
+
+
+def _matrices(window: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the windowed transform, [n_fft, 2 K], and its windowed inverse, [2 K, n_fft], float64.
+
+    The inverse of a real signal's transform counts each bin twice, but for the first and the last.
+    """
+    n_fft = len(window)
+    whole = torch.fft.rfft(torch.eye(n_fft, dtype=torch.float64))
+    twice = torch.full((whole.shape[1],), 2.0, dtype=torch.float64)
+    twice[0] = 1.0
+    if n_fft % 2 == 0:
+        twice[-1] = 1.0
+    forward = torch.cat([whole.real, whole.imag], dim=1) * window[:, None]
+    backward = torch.cat([whole.real * twice, whole.imag * twice], dim=1).T * window / n_fft
+    return forward, backward

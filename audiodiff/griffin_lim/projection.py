@@ -1,0 +1,140 @@
+"""The mel is known, so whatever sounds must have it: magnitudes with a given mel, and the projection onto them.
+
+One multiplicative step moves magnitudes towards a mel, by the ratio of the wanted band values to those that they have:
+
+    S[f] ← S[f] exp(relaxation sum_m w[m, f] clamp(log(wanted[m] / has[m]), -limit, limit)),     sum_m w[m, f] = 1
+
+It keeps magnitudes positive and the fine structure within a band, and needs a handful of iterations where the
+multiplicative updates of non-negative matrix factorisation need a hundred. Applied to an estimate of the waveform it
+gives back the energy that few-step estimates lose where they are unsure; that needs no training.
+Reference: SMART (Byrne, 1993, IEEE Trans. Image Processing 2), relaxed.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from audiodiff.audio.chunks import Reach
+from audiodiff.griffin_lim.kernels.dispatch import fused_rounds, is_fusable
+from audiodiff.griffin_lim.subband import LIMIT, RELAXATION, Octave, lowest_octave
+from audiodiff.mel import MelSpec
+
+__all__ = [
+    "LIMIT",
+    "RELAXATION",
+    "MelProjection",
+    "coarse_to_fine",
+    "fit_magnitudes",
+    "magnitudes_of",
+    "reach_of",
+    "with_phase",
+]
+
+
+def fit_magnitudes(spec: MelSpec, magnitudes: Tensor, mel: Tensor, n_iter: int) -> Tensor:
+    """Moves STFT magnitudes, [B, F, n_fft // 2 + 1], towards those whose mel is the given one, [B, M, F]."""
+    whole = Octave(spec, mel)
+    for _ in range(n_iter):
+        magnitudes = magnitudes * whole.gains(magnitudes)
+    return magnitudes
+
+
+class MelProjection:
+    """Moves a waveform towards those that have a given mel, by accelerated alternating projections.
+
+        C ← STFT(iSTFT(fit(|C|) phase(u_n - momentum / (1 + momentum) u_{n-1}))),    u_n = C / |C| in round n
+
+    Fast Griffin-Lim, but with magnitudes that are fitted anew in each round to what the overlap-add left of them, since
+    the mel fixes bands, not bins; and extrapolated in phase alone, so that a wrong level cannot turn a phase round.
+    On 16 clips of an unseen speaker PESQ from random phases was 2.5 / 2.8 / 3.0 after 8 / 16 / 32 rounds, and 2.2 /
+    2.3 / 2.5 with fixed magnitudes (measured once, when this was written). A few rounds applied to a denoiser's
+    estimate keep its phases and mend its levels.
+    References: Perraudin et al., 2013 (the acceleration); Masuyama et al., 2023, arXiv:2307.12232 (magnitudes as
+    unknowns). On a CPU, without gradients, `fused` does the same in compiled passes.
+
+    Args:
+        spec: The mel's contract.
+        mel: What the waveform must have, [B, M, F].
+        n_iter: Rounds; each costs two short-time Fourier transforms.
+        momentum: Weight of the extrapolation, in [0, 1).
+        octave: n projects the lowest 1 / 2^n of the bins alone, of a signal at as much lower a rate.
+
+    Raises:
+        ValueError: n_iter is negative or momentum not in [0, 1).
+    """
+
+    def __init__(self, spec: MelSpec, mel: Tensor, n_iter: int = 8, momentum: float = 0.99, octave: int = 0) -> None:
+        if n_iter < 0 or not 0 <= momentum < 1:
+            raise ValueError(f"n_iter={n_iter}, momentum={momentum}: need n_iter >= 0 and momentum in [0, 1)")
+        self.octave = Octave(spec, mel, octave)
+        self.n_iter = n_iter
+        self.extrapolation = momentum / (1 + momentum)
+
+    def __call__(self, waveform: Tensor) -> Tensor:
+        """Maps [B, 1, T] to [B, 1, T]; without momentum no phase is divided by, and gradients stay bounded."""
+        octave, signal, previous = self.octave, waveform[:, 0], None
+        if self.n_iter and is_fusable(octave, signal):
+            return fused_rounds(octave, signal, self.n_iter, self.extrapolation)[:, None]
+        for n in range(self.n_iter):
+            ahead = spectrum = octave.stft(signal)
+            power = power_of(spectrum)
+            found = power.sqrt()
+            factor = octave.gains(found)
+            if self.extrapolation and self.n_iter > 1:
+                phase = spectrum * power.rsqrt()
+                if n:
+                    ahead = torch.sub(phase, previous, alpha=self.extrapolation)
+                    factor = factor * found * power_of(ahead).rsqrt()
+                previous = phase
+            signal = octave.istft(ahead * factor)
+        return signal[:, None]
+
+
+def coarse_to_fine(spec: MelSpec, mel: Tensor, spectrum: Tensor, rounds: Sequence[int], momentum: float) -> Tensor:
+    """Finds a waveform, [B, 1, F hop], that has a mel, beginning with the lowest octave of a first spectrum.
+
+    Harmonics and most of the energy of speech lie in the lowest bins, where a round costs a fraction; what is found
+    there is the next octave's first estimate. Where the frames do not divide, rounds are done at the octave above.
+
+    Args:
+        spectrum: First estimate, [B, F, n_fft // 2 + 1]; its lower bins are overwritten.
+        rounds: Of all bins, of the lower half, of the lowest quarter, and so on.
+        momentum: As for `MelProjection`.
+    """
+    lowest = lowest_octave(spec)
+    rounds = [*rounds[:lowest], sum(rounds[lowest:])]
+    for octave in reversed(range(len(rounds))):
+        if not rounds[octave]:
+            continue
+        project = MelProjection(spec, mel, rounds[octave], momentum, octave)
+        part, rate = project.octave, project.octave.rate
+        first = spectrum[..., : part.n_bins]
+        low = project(part.istft(first / rate if octave else first)[:, None])
+        if not octave:
+            return low
+        # The last bin of an octave holds what is aliased: it stays as it was.
+        kept = part.n_bins - 1
+        spectrum[..., :kept] = part.stft(low[:, 0])[..., :kept].mul_(rate)
+    return Octave(spec, mel).istft(spectrum)[:, None]
+
+
+def reach_of(spec: MelSpec, n_iter: int) -> Reach:
+    """Returns how far so many rounds look: a sample is under frames that begin a window earlier and end one later."""
+    return Reach(n_iter * spec.win_length, n_iter * spec.win_length)
+
+
+def magnitudes_of(spectrum: Tensor) -> Tensor:
+    """Returns |spectrum|, at least 1e-12."""
+    return power_of(spectrum).sqrt()
+
+
+def power_of(spectrum: Tensor) -> Tensor:
+    """Returns |spectrum|², at least 1e-24; several times as fast as the absolute value of complex numbers."""
+    squares = torch.view_as_real(spectrum).square()
+    return (squares[..., 0] + squares[..., 1]).clamp(min=1e-24)
+
+
+def with_phase(magnitudes: Tensor, spectrum: Tensor) -> Tensor:
+    """Gives magnitudes the phases of a spectrum."""
+    return spectrum * (magnitudes / magnitudes_of(spectrum))

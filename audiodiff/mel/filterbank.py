@@ -1,0 +1,93 @@
+"""The triangular filters of a mel, and the weights by which bands are spread over bins again.
+
+The scale follows O'Shaughnessy's formula ("htk") or Slaney's Auditory Toolbox ("slaney"), as in librosa and torchaudio.
+"""
+
+import functools
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from audiodiff.audio.stft import hann
+
+if TYPE_CHECKING:
+    from audiodiff.mel.spec import MelSpec
+
+__all__ = ["band_centres", "band_weights", "mel_filters"]
+
+SLANEY_BREAK_HZ = 1000.0
+SLANEY_HZ_PER_MEL = 200.0 / 3
+SLANEY_LOG_STEP = math.log(6.4) / 27
+
+
+def mel_filters(spec: "MelSpec", like: Tensor) -> Tensor:
+    """Returns the triangular filters, [n_fft // 2 + 1, n_mels], in the dtype and on the device of a tensor.
+
+    They carry the window's scale too, where the spec normalises it.
+    """
+    return _filters(spec, like.dtype, like.device)
+
+
+@functools.lru_cache(maxsize=32)
+@torch.inference_mode(False)  # as in stft.hann
+def _filters(spec: "MelSpec", dtype: torch.dtype, device: torch.device) -> Tensor:
+    frequencies = torch.linspace(0, spec.sample_rate / 2, spec.n_fft // 2 + 1, dtype=torch.float64)
+    edges, triangles = _triangles(spec, frequencies)
+    if spec.norm == "slaney":
+        triangles = triangles * (2 / (edges[2:] - edges[:-2]))
+    if spec.normalized:
+        energy = hann(spec.win_length, spec.n_fft, 1.0, torch.float64, torch.device("cpu")).square().sum()
+        triangles = triangles * energy ** (-spec.power / 2)
+    return triangles.to(dtype).to(device)
+
+
+def band_weights(spec: "MelSpec", n_bins: int, spacing: float, offset: float, like: Tensor) -> Tensor:
+    """Returns the weights that spread band values over bins at (k + offset) spacing Hz, [n_mels, n_bins].
+
+    Each bin's weights sum to one; a bin beyond the outermost bands takes the value of the nearest.
+    """
+    return _band_weights(spec, n_bins, spacing, offset, like.dtype, like.device)
+
+
+@functools.lru_cache(maxsize=32)
+@torch.inference_mode(False)  # as in stft.hann
+def _band_weights(
+    spec: "MelSpec", n_bins: int, spacing: float, offset: float, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    frequencies = (torch.arange(n_bins, dtype=torch.float64) + offset) * spacing
+    edges, _ = _triangles(spec, frequencies)
+    inside = frequencies.clamp(float(edges[1]), float(edges[-2]))
+    _, triangles = _triangles(spec, inside)
+    return (triangles / triangles.sum(1, keepdim=True)).T.contiguous().to(dtype).to(device)
+
+
+def _triangles(spec: "MelSpec", frequencies: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the band edges, [n_mels + 2], and the height of each triangle at each frequency, [len, n_mels]."""
+    ends = _hz_to_mel(torch.tensor([spec.f_min, spec.f_max], dtype=torch.float64), spec.scale)
+    edges = _mel_to_hz(torch.linspace(float(ends[0]), float(ends[1]), spec.n_mels + 2, dtype=torch.float64), spec.scale)
+    slopes = edges[None, :] - frequencies[:, None]
+    width = edges.diff()
+    return edges, torch.minimum(-slopes[:, :-2] / width[:-1], slopes[:, 2:] / width[1:]).clamp(min=0)
+
+
+def _hz_to_mel(hz: Tensor, scale: str) -> Tensor:
+    if scale == "htk":
+        return 2595 * (1 + hz / 700).log10()
+    above = SLANEY_BREAK_HZ / SLANEY_HZ_PER_MEL + (hz.clamp(min=1) / SLANEY_BREAK_HZ).log() / SLANEY_LOG_STEP
+    return torch.where(hz < SLANEY_BREAK_HZ, hz / SLANEY_HZ_PER_MEL, above)
+
+
+def _mel_to_hz(mel: Tensor, scale: str) -> Tensor:
+    if scale == "htk":
+        return 700 * (10 ** (mel / 2595) - 1)
+    knee = SLANEY_BREAK_HZ / SLANEY_HZ_PER_MEL
+    return torch.where(
+        mel < knee, mel * SLANEY_HZ_PER_MEL, SLANEY_BREAK_HZ * ((mel - knee).clamp(min=0) * SLANEY_LOG_STEP).exp()
+    )
+
+
+def band_centres(spec: "MelSpec") -> Tensor:
+    """Returns the frequencies at which the triangles peak, Hz, [n_mels], float64."""
+    return _triangles(spec, torch.zeros(1, dtype=torch.float64))[0][1:-1]

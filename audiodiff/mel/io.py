@@ -1,0 +1,118 @@
+"""Reads mel spectrograms from .npy, .pt and .safetensors, and writes .npy; never runs code that a file brings along."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from audiodiff.utils.files import atomic_file
+
+__all__ = ["MEL_SUFFIXES", "oriented", "read_mel", "write_mel"]
+
+MEL_SUFFIXES = {".npy", ".pt", ".safetensors"}
+KEY = "mel"  # the tensor that is taken where a file holds several
+
+
+def read_mel(path: str | Path, n_mels: int | None = None) -> Tensor:
+    """Reads a log-mel spectrogram.
+
+    Args:
+        path: A file with floats: [M, F] or [F, M], or [C, M, F] or [C, F, M] with one mel per channel. A .pt or
+            .safetensors file holds one tensor, or several of which one is called "mel".
+        n_mels: Bands that are wanted, by which the axes are told apart; without it the bands come first.
+
+    Returns:
+        [C, M, F], float32.
+
+    Raises:
+        ValueError: The file is missing, is none of the three kinds, or holds anything but such floats.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; give a mel spectrogram as a .npy file, .pt or .safetensors")
+    suffix = path.suffix.lower()
+    reader = {".pt": _read_pt, ".safetensors": _read_safetensors}.get(suffix, _read_npy)
+    try:
+        tensor = _only(reader(path))
+        return oriented(tensor, n_mels)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def oriented(mel: Tensor, n_mels: int | None = None) -> Tensor:
+    """Puts the axes of a log-mel in order: [M, F], [F, M], [C, M, F] or [C, F, M] to [C, M, F], float32.
+
+    Where both axes are n_mels long, the bands are taken to come first.
+
+    Raises:
+        ValueError: It holds no floats, has other axes, or no axis of n_mels.
+    """
+    if not mel.dtype.is_floating_point or mel.ndim not in (2, 3):
+        kind = str(mel.dtype).removeprefix("torch.")
+        raise ValueError(
+            f"holds {kind} values, shape {list(mel.shape)}; a log-mel spectrogram is wanted: floats, [bands, frames]"
+        )
+    mel = (mel if mel.ndim == 3 else mel[None]).float()
+    if n_mels is None or mel.shape[1] == n_mels:
+        return mel
+    if mel.shape[2] == n_mels:
+        return mel.mT.contiguous()
+    raise ValueError(
+        f"the mel is {list(mel.shape[1:])}, and [{n_mels} bands, frames] are wanted: compute it with this model's mel, "
+        "or say what it is by --mel-preset"
+    )
+
+
+def write_mel(path: str | Path, mel: Tensor) -> None:
+    """Writes [C, M, F] as float32 .npy, complete or not at all; a single channel as [M, F].
+
+    Raises:
+        ValueError: The file cannot be written.
+    """
+    array = mel.detach().cpu().float().numpy()
+    with atomic_file(path) as file:
+        np.lib.format.write_array(file, array[0] if len(array) == 1 else array, allow_pickle=False)
+
+
+def _read_npy(path: Path) -> Tensor:
+    try:
+        with open(path, "rb") as file:
+            array = np.lib.format.read_array(file, allow_pickle=False)
+        return torch.from_numpy(np.ascontiguousarray(array))
+    except (ValueError, EOFError, OSError, MemoryError, TypeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"cannot be read as .npy ({reason}); save floats with numpy.save") from None
+
+
+def _read_pt(path: Path) -> Any:
+    try:
+        with warnings.catch_warnings(action="ignore"):  # an odd pickle is refused below, in one line
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # pickle raises anything; whatever it is, the file is refused
+        raise ValueError("is refused: damaged, or more than tensors; save a tensor with torch.save") from None
+
+
+def _read_safetensors(path: Path) -> Any:
+    try:
+        return safetensors.torch.load_file(path)
+    except (safetensors.SafetensorError, OSError) as error:
+        raise ValueError(f"cannot be read as .safetensors ({error})") from None
+
+
+def _only(found: Any) -> Tensor:
+    """Picks the mel out of what a file holds."""
+    if isinstance(found, dict):
+        tensors = {name: value for name, value in found.items() if isinstance(value, Tensor)}
+        found = tensors.get(KEY) if KEY in tensors else next(iter(tensors.values())) if len(tensors) == 1 else None
+        if found is None:
+            raise ValueError(
+                f"holds {len(tensors)} tensors, none called {KEY!r}; save the mel alone, or under that name"
+            )
+    if not isinstance(found, Tensor):
+        raise ValueError(f"holds a {type(found).__name__}; a tensor is wanted")
+    return found

@@ -1,0 +1,234 @@
+"""The mel spectrogram as a contract: a `MelSpec` says everything that makes two libraries' mels differ.
+
+    mel[m, k] = (log(min(ceiling, max(floor, sum_f filter[m, f] |STFT(waveform)[f, k]|^power))) - mean[m]) / std[m]
+
+The conventions of other libraries are files in conf/mel, `hifigan` to `whisper`; `audiodiff.griffin_lim.mel_conversion` converts
+between any two. A model stores the spec it was trained with, and every mel is made by the one `LogMel` of that spec.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from audiodiff.audio.stft import envelope, hann, istft, stft
+from audiodiff.mel.filterbank import band_weights, mel_filters
+from audiodiff.utils.config import choose
+
+__all__ = ["MelSpec", "band_weights", "mel_filters"]
+
+
+@dataclasses.dataclass(frozen=True)
+class MelSpec:
+    """Describes a log-mel spectrogram completely.
+
+    Args:
+        sample_rate: Hz.
+        n_fft: Samples per transform.
+        win_length: Samples under the (periodic Hann) window, at most n_fft.
+        hop_length: Samples from frame to frame.
+        n_mels: Bands.
+        f_min: Lower edge of the lowest band, Hz.
+        f_max: Upper edge of the highest band, Hz, at most half the sample rate.
+        scale: "slaney" or "htk".
+        norm: "slaney" (bands of equal area) or "none" (bands of equal height).
+        power: 1 for magnitudes, 2 for energies.
+        center: True puts frame k around sample k hop (T // hop + 1 frames, as librosa and torch.stft);
+            False around the middle of the k-th hop (T // hop frames, as HiFi-GAN).
+        pad_mode: What lies beyond the ends: "reflect" or "constant" (zeros).
+        log: "ln" or "log10".
+        floor: Smallest value before the logarithm.
+        ceiling: Largest value before the logarithm; None for no limit.
+        dynamic_range: What lies more than this below a clip's largest log-mel is raised to there (Whisper); None for
+            no limit. In units of the logarithm.
+        mean: Subtracted from the logarithm: one number, or one for each band.
+        std: By which the difference is divided, likewise.
+        normalized: Whether the window is scaled to unit energy, as torchaudio's `normalized`.
+        eps: Added to the squared magnitudes before the root is taken (HiFi-GAN: 1e-9).
+        drop_last: Whether the frame around sample T of a centred mel is left out (Whisper): T // hop frames then.
+
+    Raises:
+        ValueError: Two fields contradict each other.
+    """
+
+    sample_rate: int
+    n_fft: int = 1024
+    win_length: int = 1024
+    hop_length: int = 256
+    n_mels: int = 80
+    f_min: float = 0.0
+    f_max: float = 8000.0
+    scale: str = "slaney"
+    norm: str = "slaney"
+    power: float = 1.0
+    center: bool = False
+    pad_mode: str = "reflect"
+    log: str = "ln"
+    floor: float = 1e-5
+    ceiling: float | None = None
+    dynamic_range: float | None = None
+    mean: float | tuple[float, ...] = 0.0
+    std: float | tuple[float, ...] = 1.0
+    normalized: bool = False
+    eps: float = 0.0
+    drop_last: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("mean", "std"):
+            if isinstance(value := getattr(self, name), Sequence):
+                object.__setattr__(self, name, tuple(float(v) for v in value))  # hashable, as a key of caches
+        affine = [v if isinstance(v, tuple) else (v,) for v in (self.mean, self.std)]
+        wrong = {
+            "hop_length must be from 1 to win_length": not 1 <= self.hop_length <= self.win_length,
+            "win_length must be at most n_fft": self.win_length > self.n_fft,
+            f"f_max must be above f_min and at most {self.sample_rate / 2:g}": not (
+                0 <= self.f_min < self.f_max <= self.sample_rate / 2
+            ),
+            "n_mels must be from 1 to n_fft // 2": not 1 <= self.n_mels <= self.n_fft // 2,
+            "scale must be slaney or htk": self.scale not in ("slaney", "htk"),
+            "norm must be slaney or none": self.norm not in ("slaney", "none"),
+            "pad_mode must be reflect or constant": self.pad_mode not in ("reflect", "constant"),
+            "log must be ln or log10": self.log not in ("ln", "log10"),
+            "power and floor must be positive, eps at least 0": not (self.power > 0 and self.floor > 0 <= self.eps),
+            "ceiling must be above floor": self.ceiling is not None and not self.ceiling > self.floor,
+            "dynamic_range must be positive": self.dynamic_range is not None and not self.dynamic_range > 0,
+            "mean and std must be numbers, one or n_mels of them": any(len(v) not in (1, self.n_mels) for v in affine),
+            "mean must be finite and std positive": not all(map(math.isfinite, affine[0])) or not min(affine[1]) > 0,
+            "drop_last belongs to center": self.drop_last and not self.center,
+        }
+        for rule, broken in wrong.items():
+            if broken:
+                raise ValueError(f"{rule}: got {self}")
+
+    @classmethod
+    def preset(cls, name: str) -> "MelSpec":
+        """Returns a convention of conf/mel.
+
+        Raises:
+            ValueError: There is none of that name; the nearest is suggested.
+
+        >>> MelSpec.preset("vocos-24k-100").scale
+        'htk'
+        """
+        return choose("mel", name)
+
+    @classmethod
+    def from_dict(cls, fields: Any) -> Self:
+        """Builds the spec that `dataclasses.asdict`, or a user, wrote down; trusts nothing in it.
+
+        Raises:
+            ValueError: A field is missing, unknown, of the wrong type or out of range.
+
+        >>> MelSpec.from_dict({"sample_rate": 22050, "log": "log10"}).log
+        'log10'
+        """
+        if not isinstance(fields, Mapping):
+            raise ValueError('a mel spec is a JSON object, such as {"sample_rate": 22050, "n_mels": 80}')
+        known = {f.name: f.type.__name__ if isinstance(f.type, type) else str(f.type) for f in dataclasses.fields(cls)}
+        given = {name: value for name, value in fields.items() if name != "_target_"}
+        if strange := given.keys() - known.keys():
+            raise ValueError(f"a mel spec has no {', '.join(sorted(strange))}; it has {', '.join(known)}")
+        if "sample_rate" not in given:
+            raise ValueError("a mel spec must give sample_rate")
+        for name, value in given.items():
+            if not _fits(value, known[name]):
+                raise ValueError(f"a mel spec's {name} is {known[name]}, and {value!r} is given")
+        return cls(**given)
+
+    @property
+    def fingerprint(self) -> str:
+        """Twelve hexadecimal digits that differ when any field does.
+
+        >>> MelSpec(16000).fingerprint == MelSpec(16000, floor=1e-6).fingerprint
+        False
+        """
+        text = json.dumps(dataclasses.asdict(self), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def padding(self) -> tuple[int, int]:
+        """Samples added on the left and on the right before framing."""
+        if self.center:
+            return self.n_fft // 2, self.n_fft // 2
+        extra = self.n_fft - self.hop_length
+        return extra // 2, extra - extra // 2
+
+    @property
+    def min_samples(self) -> int:
+        """Fewest samples that a waveform must have: those of one frame, and enough to be reflected at its ends."""
+        reflected = max(self.padding) if self.pad_mode == "reflect" else 0
+        return max(self.n_fft - sum(self.padding), reflected + 1)
+
+    def stft(self, waveform: Tensor) -> Tensor:
+        """Transforms [B, T] to the complex frames under this mel, [B, F, n_fft // 2 + 1]."""
+        frames = stft(waveform, self.window(waveform), self.hop_length, self.padding, self.pad_mode)
+        return frames[:, : waveform.shape[-1] // self.hop_length] if self.drop_last else frames
+
+    def istft(self, spectrum: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Inverts `stft` to [B, F hop_length]; `weights` as from `envelope`, to compute them once for many frames."""
+        window, length = self.window(spectrum.real), spectrum.shape[-2] * self.hop_length
+        return istft(spectrum, window, self.hop_length, self.padding, length, weights)
+
+    def envelope(self, n_frames: int, like: Tensor) -> Tensor:
+        """Computes the weights of `istft`, in the dtype and on the device of a tensor."""
+        return envelope(self.window(like), n_frames, self.hop_length)
+
+    def window(self, like: Tensor) -> Tensor:
+        """Returns the window, [n_fft], in the dtype and on the device of a tensor."""
+        return hann(self.win_length, self.n_fft, 1.0, like.dtype, like.device)
+
+    def of_bands(self, bands: Tensor) -> Tensor:
+        """Maps the band values of whole clips, [B, F, M], to log-mels, [B, M, F]."""
+        if self.dynamic_range is not None:
+            below = math.exp(-self.dynamic_range * self._log_unit)
+            bands = bands.maximum(below * bands.amax((1, 2), keepdim=True))
+        return self.compress(bands).transpose(1, 2)
+
+    def compress(self, bands: Tensor) -> Tensor:
+        """Maps band values (magnitude^power), [..., M], to log-mels."""
+        mean, std = self._affine(bands)
+        return (bands.clamp(self.floor, self.ceiling).log() / self._log_unit - mean) / std
+
+    def expand(self, mel: Tensor) -> Tensor:
+        """Maps log-mels, [..., M], to band magnitudes: the inverse of `compress`, with the power undone."""
+        return self.log_magnitudes(mel).exp()
+
+    def log_magnitudes(self, mel: Tensor) -> Tensor:
+        """Maps log-mels, [..., M], to the natural logarithm of band magnitudes."""
+        mean, std = self._affine(mel)
+        return (mel * std + mean) * (self._log_unit / self.power)
+
+    def log_ratio(self, wanted: Tensor, mel: Tensor) -> Tensor:
+        """Maps two log-mels, [..., M, F], to the logarithm of the ratio of their magnitudes, in nepers."""
+        return (self.log_magnitudes(wanted.mT) - self.log_magnitudes(mel.mT)).mT
+
+    def magnitudes(self, mel: Tensor) -> Tensor:
+        """Maps log-mels, [B, M, F], to the mean STFT magnitude in each band, [B, F, M]."""
+        bands = self.expand(mel.transpose(1, 2))
+        weight = mel_filters(self, mel).sum(0).clamp(min=1e-8) ** (1 / self.power)
+        return bands / weight
+
+    def _affine(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        mean, std = (torch.tensor(v, dtype=like.dtype, device=like.device) for v in (self.mean, self.std))
+        return mean, std
+
+    @property
+    def _log_unit(self) -> float:
+        return 1.0 if self.log == "ln" else math.log(10)
+
+
+def _fits(value: Any, kind: str) -> bool:
+    """Whether a value from JSON is of a field's type, which is given as it is written above."""
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if "tuple" in kind and isinstance(value, list | tuple):
+        return len(value) > 0 and all(_fits(item, "float") for item in value)
+    if value is None:
+        return "None" in kind
+    if kind in ("bool", "str"):
+        return isinstance(value, {"bool": bool, "str": str}[kind])
+    return number and (kind != "int" or isinstance(value, int))

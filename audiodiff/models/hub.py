@@ -1,0 +1,131 @@
+"""Fetches models from the Hugging Face hub and puts them there.
+
+    owner/name on the hub:  model.safetensors   weights        config.json   configuration and facts
+                            README.md           card, with the licence and tags that the hub shows
+
+Only these three files are read or written, and none of them is code. What was fetched once is found again offline, in
+huggingface_hub's cache. Names of files and of shipped models never reach the network; a hub's name is written
+hf://owner/name, or hf://owner/name@revision, wherever a model is asked for.
+"""
+
+import re
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from audiodiff.models import checkpoint
+from audiodiff.models.quantization import narrowest
+from audiodiff.utils import files as utils_files
+
+if TYPE_CHECKING:
+    from audiodiff.models.base import Model
+
+__all__ = ["PREFIX", "fetch", "push", "write_layout"]
+
+PREFIX = "hf://"
+FILES = ("model.safetensors", "config.json")
+NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+REMEDY = "pip install 'audiodiff[hub]'"
+
+
+def fetch(name: str, revision: str | None = None) -> Path:
+    """Brings a model from the hub, or from the cache if the hub cannot be reached, and returns its .safetensors.
+
+    Args:
+        name: owner/name, with or without hf:// before and @revision after it.
+        revision: Branch, tag or commit.
+
+    Raises:
+        ValueError: The name is none, huggingface_hub is missing, or there is no such model here or there.
+    """
+    repository, _, at = name.removeprefix(PREFIX).partition("@")
+    _check(repository)
+    hub = _library()
+    try:
+        folder = hub.snapshot_download(repository, revision=revision or at or None, allow_patterns=list(FILES))
+    except Exception as error:  # the library raises its own, those of its transport, and OSError
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise ValueError(
+            f"{PREFIX}{repository}: cannot be fetched and is not in the cache ({type(error).__name__}: {reason}); "
+            "check the name and the network, or give a file"
+        ) from None
+    missing = [file for file in FILES if not (Path(folder) / file).is_file()]
+    if missing:
+        raise ValueError(f"{PREFIX}{repository}: holds no {' and no '.join(missing)}; it is no model of audiodiff")
+    return Path(folder) / FILES[0]
+
+
+def push(model: "Model", name: str, private: bool = False) -> str:
+    """Puts a model on the hub, with the login of huggingface_hub, and returns its address.
+
+    Args:
+        model: The model.
+        name: owner/name; made if it does not exist.
+        private: Whether a new one is hidden from others.
+
+    Raises:
+        ValueError: The name is none, huggingface_hub is missing, or the hub refuses.
+    """
+    repository = name.removeprefix(PREFIX)
+    _check(repository)
+    api = _library().HfApi()
+    with tempfile.TemporaryDirectory() as folder:
+        write_layout(model, folder, repository)
+        try:
+            api.create_repo(repository, private=private, exist_ok=True)
+            api.upload_folder(repo_id=repository, folder_path=folder, commit_message="Upload by audiodiff")
+        except Exception as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise ValueError(f"{PREFIX}{repository}: not uploaded ({reason}); log in with `hf auth login`") from None
+    return f"{PREFIX}{repository}"
+
+
+def write_layout(model: "Model", folder: str | Path, name: str) -> None:
+    """Writes the three files of the hub into a folder.
+
+    Weights that 8 or 16 bits hold exactly, as those of shipped models, are stored in as many, others in 32.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint.save(model, folder / FILES[0], dtype=narrowest(model.state_dict()))
+    (folder / "model.json").replace(folder / FILES[1])
+    with utils_files.atomic_file(folder / "README.md") as file:
+        file.write(card(model, name).encode())
+
+
+def card(model: "Model", name: str) -> str:
+    """Writes the card of a model: a header for the hub, then the shipped card if there is one, else its facts."""
+    info = model.info
+    kind = type(model).__name__.lower()
+    header = [
+        "---",
+        f"license: {str(info.get('licence', 'other')).lower()}",
+        "library_name: audiodiff",
+        "pipeline_tag: audio-to-audio" if kind == "vocoder" else "",
+        "tags:",
+        *(f"- {tag}" for tag in ("audio", "diffusion", kind)),
+        "---",
+    ]
+    shipped = checkpoint.locate(info["name"]).with_suffix(".md") if info.get("name") in checkpoint.shipped() else None
+    if shipped is not None and shipped.is_file():
+        body = shipped.read_text(encoding="utf-8")
+    else:
+        facts = {key: info[key] for key in ("data", "licence", "steps", "hours", "command") if info.get(key)}
+        lines = "".join(f"\n| {key} | {value} |" for key, value in facts.items())
+        body = f"# {name}\n\nA {kind} of audiodiff at {model.sample_rate} Hz.\n\n| | |\n|---|---|{lines}\n"
+    call = f'model = audiodiff.{kind.capitalize()}.from_pretrained("{name}")'
+    use = f"\n## Use\n\n```python\nimport audiodiff\n\n{call}\n```\n"
+    return "\n".join(filter(None, header)) + f"\n\n{body.rstrip()}\n{use}"
+
+
+def _check(repository: str) -> None:
+    if not NAME.fullmatch(repository):
+        raise ValueError(f"{repository}: is no name of the hub; owner/name is wanted")
+
+
+def _library() -> Any:
+    try:
+        import huggingface_hub
+    except ImportError:
+        raise ValueError(f"the hub needs huggingface_hub: {REMEDY}") from None
+    return huggingface_hub

@@ -1,0 +1,44 @@
+"""Adapters in files of their own: what a model has learned beyond another, in a hundredth of the space.
+
+vocoder = adapters.load(Vocoder.load("speech-16k"), "runs/my-voice/adapter.safetensors")
+"""
+
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+
+from audiodiff.models.base import Model
+from audiodiff.nn.lora import adapter_state, with_adapter
+from audiodiff.utils import files
+
+__all__ = ["export", "load"]
+
+
+def export(ckpt: str | Path, path: str | Path) -> bool:
+    """Writes the adapters of a trainer's checkpoint to PATH, safetensors; returns whether it has any."""
+    state = torch.load(ckpt, map_location="cpu", weights_only=True)["state_dict"]
+    model = {name.removeprefix("model."): tensor for name, tensor in state.items() if name.startswith("model.")}
+    tensors = {name: tensor.contiguous() for name, tensor in adapter_state(model).items()}  # judges have such names too
+    if tensors:
+        with files.atomic_file(path) as file:
+            file.write(safetensors.torch.save(tensors))
+    return bool(tensors)
+
+
+def load(model: Model, path: str | Path) -> Model:
+    """Merges an adapter, PATH, into the model on whose weights it was trained; changes it in place and returns it.
+
+    Raises:
+        ValueError: The file cannot be read, or is of another model.
+    """
+    try:
+        adapter = safetensors.torch.load_file(path)
+    except (safetensors.SafetensorError, OSError) as error:
+        raise ValueError(f"{path}: is no safetensors file ({error}); give a run's adapter.safetensors") from None
+    try:
+        model.load_state_dict(with_adapter(model.state_dict(), adapter))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return model

@@ -1,0 +1,136 @@
+"""Vocoding as a chain of stages, for mels that are too long to be worked on whole, or have not ended yet.
+
+    mel ─► start ─► step ─► … ─► step ─► landing ─► waveform
+
+Each stage is what `Vocoder.generate` does to a whole mel, done to overlapping windows (`streams.overlapped`): what
+`solvers.sample` takes one after the other, step by step, is here a row of stages, each of which may be ahead. Noise
+depends on its position (`noise.NoiseField`), so nothing tells where the windows fall.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from audiodiff.audio.chunks import Reach, overlapped, regrouped
+from audiodiff.diffusion.noise import NoiseField
+from audiodiff.diffusion.solvers import Solver
+from audiodiff.diffusion.solvers.base import Callback
+from audiodiff.griffin_lim.projection import reach_of
+from audiodiff.models.starts import Start
+
+if TYPE_CHECKING:
+    from audiodiff.models.vocoder import Vocoder
+
+__all__ = ["Sampling", "chunk_of", "look_ahead", "streamed"]
+
+CHUNK_SECONDS = 30.0  # that are worked on at once where nothing else is asked for
+BESIDE_A_WIDE_START = 20.0  # likewise, where the start looks further than that and its windows are long anyway
+LONG_SECONDS = 60.0  # from which on a mel is worked on in chunks
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+    """Holds how to sample: where to start, how to step, when, with which noise; and who wants to be told."""
+
+    start: Start
+    solver: Solver
+    times: Tensor
+    seed: int = 0
+    callback: Callback | None = None
+
+    def noise(self, batch: int, begin: int = 0) -> NoiseField:
+        """Returns the noise of a batch from a sample on."""
+        return NoiseField(range(self.seed, self.seed + batch), begin)
+
+
+@torch.no_grad()
+def streamed(
+    vocoder: "Vocoder", pieces: Iterable[Tensor], sampling: Sampling, chunk_frames: int, total: int | None = None
+) -> Iterator[Tensor]:
+    """Yields the waveform, [B, 1, any hop], of mels that arrive one after the other, [B, M, any].
+
+    Args:
+        vocoder: The model.
+        pieces: What arrives.
+        sampling: How to sample.
+        chunk_frames: Frames that are worked on at once.
+        total: Frames that will have arrived, if that is known.
+
+    Raises:
+        ValueError: A piece has the wrong shape or is not finite, or all of them together are too short.
+    """
+    hop, reaches = vocoder.hop_length, stages(vocoder, sampling)
+
+    def begin(mel: Tensor, at: int) -> Any:
+        start = sampling.start.part(at * hop, (at + mel.shape[-1]) * hop)
+        return mel, vocoder.begin(mel, start, sampling.noise(len(mel), at * hop)), None
+
+    def step(i: int, held: Any, at: int) -> Any:
+        mel, x, memory = held
+        noise = sampling.noise(len(mel), at * hop).of_step(i + 1)
+        x, memory = sampling.solver.step(vocoder.bind(mel), x, sampling.times[i], sampling.times[i + 1], memory, noise)
+        if sampling.callback is not None:
+            sampling.callback(i, x)
+        return mel, x, memory
+
+    stream = regrouped(_checked(vocoder, pieces), chunk_frames, total)
+    stream = overlapped(stream, reaches[0], begin)
+    for i in range(len(sampling.times) - 1):
+        stream = overlapped(stream, reaches[1], lambda held, at, i=i: step(i, held, at))
+    stream = overlapped(stream, reaches[2], lambda held, at: vocoder.land(*held[:2]))
+    for piece in stream:
+        yield piece.tree
+
+
+def stages(vocoder: "Vocoder", sampling: Sampling) -> tuple[Reach, Reach, Reach]:
+    """Returns how far the start, a step and the landing look, in mel frames.
+
+    Raises:
+        ValueError: The network cannot work on parts of a sound.
+    """
+    spec, prior, network = vocoder.mel, vocoder.prior.reach, vocoder.denoiser.network
+    if not hasattr(network, "reach"):
+        raise ValueError(f"{type(network).__name__} does not tell its reach: leave out chunks")
+    call = network.reach()
+    if vocoder.projections:
+        call = call + 2 * prior + reach_of(spec, vocoder.projections)
+    steps = sampling.solver.calls_per_step * call
+    found = (sampling.start.reach + prior, steps, prior + reach_of(spec, vocoder.finish))
+    return tuple(reach.in_frames(spec.hop_length) for reach in found)
+
+
+def chunk_of(vocoder: "Vocoder", sampling: Sampling, frames: int) -> int | None:
+    """Returns into how many frames a mel is cut where nothing else is asked for; None leaves it whole."""
+    rate, network = vocoder.sample_rate / vocoder.hop_length, vocoder.denoiser.network
+    cuttable = hasattr(network, "reach") and getattr(network, "positions", None) is None
+    if not cuttable or frames <= LONG_SECONDS * rate:
+        return None
+    wide = stages(vocoder, sampling)[0].future > CHUNK_SECONDS * rate
+    seconds = BESIDE_A_WIDE_START if wide else CHUNK_SECONDS
+    return math.ceil(frames / round(frames / (seconds * rate)))  # equal ones: a short one looks as far as a long
+
+
+def look_ahead(vocoder: "Vocoder", sampling: Sampling) -> int:
+    """Returns by how many mel frames the sound of a stream lags behind the mel at most."""
+    start, step, landing = stages(vocoder, sampling)
+    return start.future + (len(sampling.times) - 1) * step.future + landing.future
+
+
+def _checked(vocoder: "Vocoder", pieces: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Checks each piece, and holds the first ones back until they are long enough to be worked on."""
+    spec, held = vocoder.mel, []
+    long_enough = False
+    for piece in pieces:
+        vocoder.check_mel(piece, whole=False)
+        piece = piece.to(vocoder.device, torch.float32)
+        held.append(piece)
+        long_enough = long_enough or sum(p.shape[-1] for p in held) * spec.hop_length >= spec.min_samples
+        if long_enough:
+            yield torch.cat(held, -1)
+            held = []
+    if held:
+        vocoder.check_mel(torch.cat(held, -1))

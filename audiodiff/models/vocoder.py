@@ -1,0 +1,236 @@
+"""The models: what is trained, saved, loaded and asked for sound. Start reading here.
+
+    vocoder:    mel → prior's shape, network's condition → start → solver steps → projection onto the mel → waveform
+    generator:  noise → solver steps → waveform                     (`audiodiff.models.generator`)
+
+There is one way to sound, `generate`: the command line, the training preview and the demo page all call it.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from audiodiff.diffusion.denoiser import Denoise, Denoiser, Refined
+from audiodiff.diffusion.noise import NoiseField
+from audiodiff.diffusion.sampling import sample
+from audiodiff.diffusion.solvers import Solver
+from audiodiff.diffusion.solvers.base import Callback
+from audiodiff.griffin_lim.projection import MelProjection
+from audiodiff.mel import LogMel, MelSpec
+from audiodiff.models.base import Model
+from audiodiff.models.starts import PureNoise, Start
+from audiodiff.models.streaming import Sampling, chunk_of, look_ahead, streamed
+from audiodiff.models.whitening import Prior
+
+__all__ = ["Model", "Vocoder"]
+
+
+class Vocoder(Model):
+    """Turns log-mel spectrograms into waveforms.
+
+    Args:
+        mel: The mel's contract.
+        denoiser: Network, prediction and schedule.
+        prior: What is diffused.
+        start: Where sampling starts unless told otherwise.
+        quick_start: Where it starts instead if there is only one step; it should cost little beside one call.
+        steps: Solver steps unless told otherwise.
+        projections: Rounds by which every estimate is projected onto the mel; 0 for none.
+        solver: How to step unless told otherwise; DDIM by default.
+        times: Grids of times that were searched for this model.
+        finish: Rounds by which what comes out of the last step is projected onto the mel.
+
+    Raises:
+        ValueError: The two starts begin at different times.
+    """
+
+    def __init__(
+        self,
+        mel: MelSpec,
+        denoiser: Denoiser,
+        prior: Prior,
+        start: Start | None = None,
+        steps: int = 4,
+        projections: int = 16,
+        solver: Solver | None = None,
+        times: Sequence[Sequence[float]] | None = None,
+        finish: int = 0,
+        quick_start: Start | None = None,
+    ) -> None:
+        super().__init__(denoiser, prior, mel.sample_rate, mel.hop_length, start or PureNoise(), steps, solver, times)
+        if quick_start is not None and quick_start.time != self.start.time:
+            raise ValueError(f"the starts begin at t = {self.start.time:g} and {quick_start.time:g}: make them equal")
+        self.quick_start = quick_start
+        self.mel = mel
+        self.log_mel = LogMel(mel)
+        self.projections = projections
+        self.finish = finish
+
+    def start_of(self, steps: int) -> Start:
+        """Returns where sampling of so many steps starts unless told otherwise."""
+        return self.quick_start if steps == 1 and self.quick_start is not None else self.start
+
+    def spectrogram(self, waveform: Tensor) -> Tensor:
+        """Computes the log-mel spectrogram of a waveform, [B, 1, T] to [B, M, F], at the model's sample rate."""
+        return self.log_mel(waveform)
+
+    @torch.no_grad()  # not inference mode: guidance differentiates through what is made here
+    def generate(
+        self,
+        mel: Tensor,
+        *,
+        steps: int | None = None,
+        solver: Solver | None = None,
+        times: Tensor | None = None,
+        start: Start | None = None,
+        seed: int = 0,
+        chunk_frames: int | None = None,
+        known: Callable[[Denoise], Denoise] | None = None,
+        callback: Callback | None = None,
+    ) -> Tensor:
+        """Makes waveforms, [B, 1, F hop], out of log-mel spectrograms, [B, M, F].
+
+        Clip i of a batch takes its noise from seed + i, so it sounds the same alone, with that seed.
+
+        Args:
+            steps: Solver steps; the model's own by default.
+            solver: How to step; the model's own by default.
+            times: Grid of times from the start's time to 0, [steps + 1]; that of `grid` by default.
+            start: Where to start; the model's own for so many steps by default.
+            chunk_frames: Mel frames that are worked on at once; bounds memory, changes nothing else. By default a mel
+                of more than 60 s is cut into such of 20 to 40 s, unless something is known of the whole sound.
+            known: Wraps the denoiser in what else is known of the sound, as `restoration` does.
+            callback: Called after each step with its index and the diffused signal; of a chunk, if there are chunks.
+
+        Raises:
+            TypeError: The mel, the solver or the start is something else.
+            ValueError: The mel has the wrong shape or is not finite, steps or times make no grid, or what is known
+                concerns the whole sound, and chunks are asked for.
+        """
+        self.check_mel(mel)
+        sampling = self.sampling(steps, solver, times, start, seed, callback)
+        if chunk_frames is None and known is None:
+            chunk_frames = chunk_of(self, sampling, mel.shape[-1])
+        if chunk_frames is not None:
+            if known is not None:
+                raise ValueError("what is known of a whole sound cannot be cut: leave out chunk_frames")
+            return _gathered(
+                streamed(self, [mel], sampling, chunk_frames, mel.shape[-1]), mel.shape[-1] * self.hop_length
+            )
+        mel = mel.to(self.device, torch.float32)
+        noise = sampling.noise(len(mel))
+        x = self.begin(mel, sampling.start, noise)
+        denoise = self.bind(mel)
+        x = sample(
+            known(denoise) if known else denoise, sampling.solver, x, sampling.times, generator=noise, callback=callback
+        )
+        return self.land(mel, x)
+
+    def stream(
+        self,
+        pieces: Iterable[Tensor],
+        *,
+        steps: int | None = None,
+        solver: Solver | None = None,
+        times: Tensor | None = None,
+        start: Start | None = None,
+        seed: int = 0,
+        chunk_frames: int = 1,
+        callback: Callback | None = None,
+    ) -> Iterator[Tensor]:
+        """Makes waveforms, [B, 1, any hop], while mel frames arrive; together they are what `generate` makes of all.
+
+        What is heard lags `look_ahead` frames behind what has arrived. The fewer frames come at once, the more often
+        their neighbours are worked on again.
+
+        Args:
+            pieces: Log-mel spectrograms, [B, M, any], one after the other.
+            chunk_frames: Frames that are gathered before they are worked on.
+            steps, solver, times, start, seed, callback: As for `generate`.
+
+        Raises:
+            ValueError: As for `generate`; what was yielded before remains good.
+        """
+        return streamed(self, pieces, self.sampling(steps, solver, times, start, seed, callback), chunk_frames)
+
+    def look_ahead(
+        self,
+        steps: int | None = None,
+        solver: Solver | None = None,
+        start: Start | None = None,
+        times: Tensor | None = None,
+    ) -> int:
+        """Returns after how many further mel frames `stream` knows what a frame sounds like."""
+        return look_ahead(self, self.sampling(steps, solver, times, start))
+
+    def sampling(
+        self,
+        steps: int | None = None,
+        solver: Solver | None = None,
+        times: Tensor | None = None,
+        start: Start | None = None,
+        seed: int = 0,
+        callback: Callback | None = None,
+    ) -> Sampling:
+        """Fills in what is left open; raises what `walked` raises."""
+        times = self.walked(steps, solver, times, self.start if start is None else start)
+        start = self.start_of(len(times) - 1) if start is None else start
+        return Sampling(start, solver or self.solver, times, seed, callback)
+
+    def begin(self, mel: Tensor, start: Start, noise: NoiseField) -> Tensor:
+        """Makes the signal from which sampling starts, [B, 1, F hop], in the diffused space."""
+        shape, drawn = self.prior.shape(mel), noise.draw(mel.new_empty(len(mel), 1, mel.shape[-1] * self.hop_length))
+        return start(mel, drawn, lambda waveform: self.prior.encode(waveform, shape), self.denoiser.schedule)
+
+    def bind(self, mel: Tensor) -> Denoise:
+        """Makes the denoiser of a mel: conditioned on it, and projected onto it."""
+        denoise = self.conditioned(self.denoiser.network.encode(mel))
+        if not self.projections:
+            return denoise
+        shape, project = self.prior.shape(mel), MelProjection(self.mel, mel, self.projections)
+        return Refined(denoise, lambda x: self.prior.encode(project(self.prior.decode(x, shape)), shape))
+
+    def land(self, mel: Tensor, x: Tensor) -> Tensor:
+        """Maps what sampling ends with to a waveform, [B, 1, F hop], and projects it onto the mel."""
+        return MelProjection(self.mel, mel, self.finish)(self.prior.decode(x, self.prior.shape(mel)))
+
+    def check_mel(self, mel: Tensor, convention: MelSpec | None = None, whole: bool = True) -> None:
+        """Checks the shape and the values of log-mels, [B, M, F], of this model's convention or of another.
+
+        Args:
+            mel: What is checked.
+            convention: In what it is; the model's own by default.
+            whole: Whether it must be long enough to be a sound of its own.
+
+        Raises:
+            TypeError: The mel is no tensor.
+            ValueError: It has the wrong shape, is too short, or is not finite.
+        """
+        spec = convention or self.mel
+        if not isinstance(mel, Tensor):
+            raise TypeError(f"the mel is a {type(mel).__name__}: give a tensor, as by torch.from_numpy")
+        if mel.ndim != 3 or mel.shape[1] != spec.n_mels:
+            shape = list(mel.shape[1:] if mel.ndim == 3 else mel.shape)
+            swapped = mel.ndim == 3 and mel.shape[2] == spec.n_mels
+            remedy = " (the axes look swapped: transpose it)" if swapped else ": compute it with this model's mel"
+            raise ValueError(f"the mel is {shape}; this model wants [{spec.n_mels} bands, frames]{remedy}")
+        if not mel.shape[2]:
+            raise ValueError("the mel has no frames: give at least one")
+        if whole and mel.shape[2] * spec.hop_length < spec.min_samples:
+            raise ValueError(
+                f"the mel has {mel.shape[2]} frames of {spec.hop_length} samples; at least {spec.min_samples} samples "
+                "are needed: give a longer mel"
+            )
+        if not bool(torch.isfinite(mel).all()):
+            raise ValueError("the mel holds values that are NaN or infinite: apply the floor before the logarithm")
+
+
+def _gathered(pieces: Iterable[Tensor], length: int) -> Tensor:
+    """Joins pieces, [B, 1, any], to [B, 1, length]; never holds them twice."""
+    whole, done = None, 0
+    for piece in pieces:
+        whole = piece.new_empty(*piece.shape[:-1], length) if whole is None else whole
+        whole[..., done : done + piece.shape[-1]] = piece
+        done += piece.shape[-1]
+    return whole

@@ -1,0 +1,120 @@
+"""What is diffused: an invertible map between the waveform and the space in which noise is white.
+
+Diffusing the waveform itself drowns the quiet high frequencies of speech long before the loud low ones. A prior that is
+shaped by the mel divides both signal and noise by a power of the expected spectrum: at exponent 1 every component has
+the same signal-to-noise ratio, at 0 the waveform is diffused, between them lies a compromise.
+References: PriorGrad (Lee et al., 2021, arXiv:2106.06406), SpecGrad (Koizumi et al., 2022, arXiv:2203.16749).
+"""
+
+import abc
+
+import torch
+from torch import Tensor
+
+from audiodiff.audio.chunks import Reach
+from audiodiff.audio.mdct import imdct, mdct
+from audiodiff.mel import MelSpec
+from audiodiff.mel.filterbank import band_weights
+
+__all__ = ["Identity", "MelShaped", "Prior"]
+
+
+class Prior(abc.ABC):
+    """Maps waveforms to the diffused space and back, exactly.
+
+    Attributes:
+        reach: How far, in samples, either map looks, at the mel too.
+    """
+
+    reach: Reach = Reach()
+
+    @abc.abstractmethod
+    def shape(self, mel: Tensor) -> Tensor:
+        """Computes, once per utterance, what the two maps need of the mel, [B, M, F]."""
+
+    @abc.abstractmethod
+    def encode(self, waveform: Tensor, shape: Tensor) -> Tensor:
+        """Maps a waveform, [B, 1, T], to the diffused space, [B, 1, T]."""
+
+    @abc.abstractmethod
+    def decode(self, x: Tensor, shape: Tensor) -> Tensor:
+        """Maps back: the inverse of `encode`."""
+
+
+class Identity(Prior):
+    """Diffuses the waveform, divided by one number.
+
+    Args:
+        scale: Divisor that brings waveforms to a standard deviation of about one.
+    """
+
+    def __init__(self, scale: float = 1.0) -> None:
+        self.scale = scale
+
+    def shape(self, mel: Tensor) -> Tensor:
+        """Returns the scale; the mel has no part in it."""
+        return torch.tensor(self.scale, dtype=mel.dtype, device=mel.device)
+
+    def encode(self, waveform: Tensor, shape: Tensor) -> Tensor:
+        """Divides by the scale."""
+        return waveform / shape
+
+    def decode(self, x: Tensor, shape: Tensor) -> Tensor:
+        """Multiplies by the scale."""
+        return x * shape
+
+
+class MelShaped(Prior):
+    """Divides the MDCT coefficients of the waveform by a power of the spectrum that the mel announces.
+
+        x = MDCT⁻¹(MDCT(waveform) / g),    g = scale max(floor, envelope)^exponent
+
+    The MDCT is orthogonal, so the map is exactly invertible, and white noise in x is noise shaped like g in the sound.
+
+    Args:
+        mel: The mel's contract.
+        exponent: 0 leaves the waveform as it is, 1 whitens it fully.
+        block: MDCT block length in samples; must divide the mel's hop.
+        floor: Smallest expected standard deviation per sample, full scale = 1.
+        scale: Divisor that brings x to a standard deviation of about one; measure it on the training data.
+
+    Raises:
+        ValueError: The block does not divide the hop.
+    """
+
+    def __init__(
+        self, mel: MelSpec, exponent: float = 0.5, block: int = 128, floor: float = 1e-5, scale: float = 1.0
+    ) -> None:
+        if mel.hop_length % block:
+            raise ValueError(f"block={block} must divide the mel's hop_length={mel.hop_length}")
+        self.mel = mel
+        self.exponent = exponent
+        self.block = block
+        self.floor = floor
+        self.scale = scale
+        side = max(2 * mel.hop_length, 3 * block)  # gains are interpolated between frames, blocks overlap
+        self.reach = Reach(side, side)
+
+    def shape(self, mel: Tensor) -> Tensor:
+        """Returns the gains g, [B, 1, F hop / block, block]."""
+        spec = self.mel
+        loudness = spec.n_fft**0.5 * (0.375 * spec.win_length / spec.n_fft) ** 0.5  # |STFT| of unit white noise, Hann
+        spacing = spec.sample_rate / 2 / self.block
+        envelope = spec.magnitudes(mel) / loudness @ band_weights(spec, self.block, spacing, 0.5, mel)
+        log_gain = self.exponent * envelope.clamp(min=self.floor).log()
+        blocks = mel.shape[-1] * spec.hop_length // self.block
+        centres = (torch.arange(blocks, device=mel.device) + 0.5) * (self.block / spec.hop_length)
+        position = (centres - (0.0 if spec.center else 0.5)).clamp(0, mel.shape[-1] - 1).to(mel)
+        left = position.floor().long()
+        right = (left + 1).clamp(max=mel.shape[-1] - 1)
+        weight = (position - left)[:, None]
+        between = (1 - weight) * log_gain[:, left] + weight * log_gain[:, right]
+        return (self.scale * between.exp())[:, None]
+
+    def encode(self, waveform: Tensor, shape: Tensor) -> Tensor:
+        """Divides by the gains."""
+        return imdct(mdct(waveform, self.block) / shape)
+
+    def decode(self, x: Tensor, shape: Tensor) -> Tensor:
+        """Multiplies by the gains."""
+        return imdct(mdct(x, self.block) * shape)

@@ -1,0 +1,1 @@
+"""What the commands do: resynthesis, vocoding, generation, restoration, and the recipe beside each sound."""

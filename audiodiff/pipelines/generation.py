@@ -1,0 +1,206 @@
+"""What decides the samples of a generated sound, written down as plain values, and followed.
+
+The counterpart of `recipes` for what is made of nothing, of a class or of a recording: `audiodiff generate` and
+`audiodiff regenerate` both call `follow`. Each sound is made alone, so its bytes depend on its own seed alone.
+"""
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from audiodiff import audio
+from audiodiff.diffusion.constraints import Known
+from audiodiff.diffusion.denoiser import Denoise, Refined
+from audiodiff.diffusion.guidance import ReconstructionGuidance
+from audiodiff.diffusion.solvers import name_of, solver_named
+from audiodiff.diffusion.timesteps import GRIDS, explicit
+from audiodiff.models.generator import Generator
+from audiodiff.models.starts import PureNoise, Variation
+from audiodiff.pipelines.recipe import LARGEST_COUNT, OWN, Origin, is_int, is_interval, is_number, origin_of
+from audiodiff.pipelines.vocoding import is_grid
+
+__all__ = ["Generation", "follow", "generation"]
+
+LONGEST = 3600.0  # seconds
+
+
+@dataclasses.dataclass(frozen=True)
+class Generation(Origin):
+    """Holds what decides the samples of a generated sound, as values that JSON can hold.
+
+    Args:
+        command: "generate"; the next six are those of `Origin`.
+        solver: Its name, or "own".
+        times: The grid of times, one more than steps; it begins at the strength where a recording is varied.
+        label: The class, or none.
+        guidance: Scale of classifier-free guidance.
+        n_samples: Length.
+        vary: Whether sampling starts from a recording, noised to the first time.
+        gap: Seconds from and to which a recording is made anew; none to make all.
+
+    Raises:
+        ValueError: A field has the wrong type or lies outside its range.
+    """
+
+    COMMANDS = ("generate",)
+
+    solver: str
+    times: list[float]
+    label: str | None
+    guidance: float
+    n_samples: int
+    vary: bool
+    gap: list[float] | None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.solver != OWN:
+            solver_named(self.solver)
+
+    def rules(self) -> dict[str, tuple[bool, str]]:
+        """Says for each field whether it is in order, and what is wanted."""
+        gap = self.gap
+        return super().rules() | {
+            "solver": (isinstance(self.solver, str), "a solver's name"),
+            "times": (is_grid(self.times), "a list of numbers that fall from at most 1 to 0"),
+            "label": (self.label is None or isinstance(self.label, str), "a class, or none"),
+            "guidance": (is_number(self.guidance) and 0 <= self.guidance <= 100, "a number from 0 to 100"),
+            "n_samples": (is_int(self.n_samples, 1, 2**31), "a whole number of at least 1"),
+            "vary": (isinstance(self.vary, bool), "true or false"),
+            "gap": (gap is None or is_interval(gap), "two numbers of seconds, the first smaller"),
+        }
+
+    @property
+    def needs_input(self) -> bool:
+        """Whether a recording belongs to it."""
+        return self.vary or self.gap is not None
+
+
+def generation(
+    generator: Generator,
+    model: str | Path,
+    *,
+    weights: str = "ema",
+    seed: int = 0,
+    solver: str | None = None,
+    steps: int | None = None,
+    times: str | None = None,
+    label: str | None = None,
+    guidance: float | None = None,
+    seconds: float | None = None,
+    strength: float | None = None,
+    gap: tuple[float, float] | None = None,
+) -> Generation:
+    """Fills in, from the model and the machine, what is left open.
+
+    Args:
+        generator: The loaded model.
+        model: From where it was loaded.
+        seconds: Length; that of the training clips by default.
+        strength: How far a recording is noised before it is made anew, in (0, 1]; none without a recording.
+        gap: Seconds from and to which a recording is made anew.
+        weights, seed, solver, steps, times, label, guidance: As in `Generation`.
+
+    Raises:
+        ValueError: A value lies outside its range, or the model has no such class.
+    """
+    if strength is not None and not 0 < strength <= 1:
+        raise ValueError(f"strength {strength:g}: a number above 0 and up to 1 is wanted")
+    if seconds is not None and not 0 < seconds <= LONGEST:
+        raise ValueError(f"seconds {seconds:g}: a number above 0 and up to {LONGEST:g} is wanted")
+    if steps is not None and not is_int(steps, 1):
+        raise ValueError(f"steps={steps}: a whole number from 1 to {LARGEST_COUNT} is wanted")
+    generator.denoise(1, label, guidance)  # refuses what cannot be bound
+    stepper = solver_named(solver) if solver and solver != OWN else generator.solver
+    begin = 1.0 if strength is None else strength
+    if times is None:
+        grid = generator.grid(steps, begin, stepper)
+    elif times in GRIDS:
+        grid = GRIDS[times](generator.denoiser.schedule, generator.steps if steps is None else steps, begin)
+    else:
+        grid = explicit([float(part) for part in times.split(",")])
+    scale = 1.0 if not generator.labels or label is None else generator.guidance if guidance is None else guidance
+    return Generation(
+        **origin_of("generate", generator, model, weights, seed),
+        solver=solver or name_of(generator.solver) or OWN,
+        times=grid.tolist(),
+        label=label,
+        guidance=float(scale),
+        n_samples=generator.n_samples if seconds is None else max(1, round(seconds * generator.sample_rate)),
+        vary=strength is not None,
+        gap=None if gap is None else [float(g) for g in gap],
+    )
+
+
+def follow(generator: Generator, recipe: Generation, path: str | Path | None = None) -> Tensor:
+    """Makes the sound of a recipe, [1, T].
+
+    Args:
+        generator: The model.
+        recipe: What to do.
+        path: The recording, where one is varied or mended; its first channel's mix to mono counts.
+
+    Raises:
+        ValueError: The recording is missing or too short, or the gap lies outside.
+    """
+    settings: dict[str, Any] = {
+        "label": recipe.label,
+        "guidance": recipe.guidance if recipe.label is not None else None,
+        "times": explicit(recipe.times),
+        "solver": None if recipe.solver == OWN else solver_named(recipe.solver),
+        "seed": recipe.seed,
+    }
+    with recipe.arithmetic(generator):
+        if not recipe.needs_input:
+            return generator.generate(recipe.n_samples, **settings)[0].cpu()
+        recording = _recording(generator, recipe, path)
+        start = Variation(recording, recipe.times[0]) if recipe.vary else PureNoise()
+        if recipe.gap is None:
+            made = generator.generate(recording.shape[-1], start=start, **settings)
+            return made[0, :, : recipe.n_samples].cpu()
+        known = _outside(generator, recording, recipe.gap)
+        made = generator.generate(recording.shape[-1], start=start, known=_agreeing(generator, known), **settings)
+        return known.project(made)[0, :, : recipe.n_samples].cpu()
+
+
+def _recording(generator: Generator, recipe: Generation, path: str | Path | None) -> Tensor:
+    """Reads the beginning of a recording, whole hops of at least the window: [1, 1, T]."""
+    if path is None:
+        raise ValueError("a recording belongs to this: give one")
+    waveform, rate = audio.read(path, generator.sample_rate)
+    if waveform.shape[-1] < recipe.n_samples:
+        raise ValueError(
+            f"{path}: lasts {waveform.shape[-1] / rate:.2f} s, and {recipe.n_samples / rate:.2f} s are to be made: "
+            f"give a longer recording, or --seconds {math.floor(100 * waveform.shape[-1] / rate) / 100:g}"
+        )
+    mono = waveform.mean(0)[: recipe.n_samples]
+    whole = -(-recipe.n_samples // generator.hop_length) * generator.hop_length
+    return torch.nn.functional.pad(mono, (0, whole - len(mono)))[None, None].to(generator.device)
+
+
+def _outside(generator: Generator, recording: Tensor, gap: list[float]) -> Known:
+    """The samples of a recording outside of a gap."""
+    begin, end = (round(g * generator.sample_rate) for g in gap)
+    if end > recording.shape[-1]:
+        seconds = recording.shape[-1] / generator.sample_rate
+        raise ValueError(f"the gap from {gap[0]:g} to {gap[1]:g} s lies outside of the {seconds:.2f} s that are made")
+    mask = torch.ones_like(recording)
+    mask[..., begin:end] = 0
+    return Known(recording * mask, mask.bool())
+
+
+def _agreeing(generator: Generator, known: Known) -> Any:
+    """Wraps a denoiser so that its estimates agree with what is known of the waveform."""
+    shape = generator.prior.shape(known.observed)
+
+    def wrap(denoise: Denoise) -> Denoise:
+        steered = ReconstructionGuidance(denoise, lambda x: known.residual(generator.prior.decode(x, shape)))
+        return Refined(
+            steered, lambda x: generator.prior.encode(known.project(generator.prior.decode(x, shape)), shape)
+        )
+
+    return wrap

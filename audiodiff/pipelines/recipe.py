@@ -1,0 +1,107 @@
+"""What every recipe holds: the command, the model, where, with which seed. The base of the three kinds of recipe."""
+
+import contextlib
+import dataclasses
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+
+from audiodiff.models import checkpoint
+from audiodiff.models.base import MOST_STEPS, Model
+from audiodiff.utils import devices
+
+__all__ = ["LARGEST_COUNT", "OWN", "Origin", "is_int", "is_interval", "is_number", "origin_of"]
+
+OWN = "own"  # the solver that a model brings along and no name is known of
+LARGEST_COUNT = MOST_STEPS  # of iterations and threads, too
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """Holds from what a sound came, as values that JSON can hold.
+
+    Args:
+        command: One of COMMANDS.
+        model: Shipped name, or absolute path.
+        model_hash: Of configuration and weights.
+        weights: "ema" or "raw".
+        device: Type of the device on which the model runs.
+        threads: CPU threads that share the arithmetic.
+        precision: "float32" or "bfloat16", in which the network multiplies.
+        seed: Of the noise.
+
+    Raises:
+        ValueError: A field has the wrong type or lies outside its range.
+    """
+
+    COMMANDS: ClassVar[tuple[str, ...]] = ()
+
+    command: str
+    model: str
+    model_hash: str
+    weights: str
+    device: str
+    threads: int
+    precision: str
+    seed: int
+
+    def __post_init__(self) -> None:
+        for name, (kept, wanted) in self.rules().items():
+            if not kept:
+                raise ValueError(f"{name}={getattr(self, name)!r}: {wanted} is wanted")
+
+    def rules(self) -> dict[str, tuple[bool, str]]:
+        """Says for each field whether it is in order, and what is wanted."""
+        return {
+            "command": (self.command in self.COMMANDS, " or ".join(self.COMMANDS)),
+            "model": (isinstance(self.model, str), "a name or a path"),
+            "model_hash": (isinstance(self.model_hash, str), "a text of hexadecimal digits"),
+            "weights": (self.weights in ("ema", "raw"), "ema or raw"),
+            "device": (isinstance(self.device, str), "the name of a device"),
+            "threads": (is_int(self.threads, 1), f"a whole number from 1 to {LARGEST_COUNT}"),
+            "precision": (self.precision in ("float32", "bfloat16"), "float32 or bfloat16"),
+            "seed": (is_int(self.seed, 0, 2**63 - 1), "a whole number from 0 to 2^63 - 1"),
+        }
+
+    @contextlib.contextmanager
+    def arithmetic(self, built: Model) -> Iterator[None]:
+        """Lets a model calculate as is written here inside a `with` block."""
+        before, built.precision = built.precision, self.precision
+        try:
+            with devices.cpu_threads(self.threads):
+                yield
+        finally:
+            built.precision = before
+
+
+def origin_of(command: str, built: Model, model: str | Path, weights: str, seed: int) -> dict[str, Any]:
+    """Fills in the fields of an `Origin` from a loaded model and the machine."""
+    shipped = not Path(model).exists() and str(model) in checkpoint.shipped()
+    return {
+        "command": command,
+        "model": str(model) if shipped else str(checkpoint.locate(model).resolve()),
+        "model_hash": checkpoint.model_hash(built),
+        "weights": weights,
+        "device": built.device.type,
+        "threads": torch.get_num_threads(),
+        "precision": built.precision,
+        "seed": seed,
+    }
+
+
+def is_int(value: Any, low: int = 0, high: int = LARGEST_COUNT) -> bool:
+    """Whether a value from JSON is a whole number in a range."""
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value from JSON is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def is_interval(value: Any) -> bool:
+    """Whether a value from JSON is two numbers from 0 on, the first smaller."""
+    return isinstance(value, list) and len(value) == 2 and all(map(is_number, value)) and 0 <= value[0] < value[1]

@@ -1,0 +1,213 @@
+"""Mends recordings with a vocoder: gaps, clipping, missing treble.
+
+    recording → first estimate by linear prediction → its mel, completed → noised and denoised once, every estimate made
+              to agree with what is known → made to agree once more
+
+    gap         filled from both sides; where prediction dies away, the mel is interpolated over the gap
+    declip      peaks by linear prediction
+    bandwidth   missing bands expected from the others, by the covariance of the bands in the training data
+
+On six recordings of a speaker outside the training set (README, restoration) linear prediction does most for clipping
+and short gaps, the network for long gaps and for treble.
+"""
+
+import dataclasses
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from audiodiff.audio.linear_prediction import declipped, filled
+from audiodiff.diffusion.constraints import BandLimited, Clipped, Known, Measurement
+from audiodiff.diffusion.denoiser import Denoise, Refined
+from audiodiff.griffin_lim.projection import MelProjection
+from audiodiff.mel.detection import MelStatistics
+from audiodiff.mel.filterbank import band_centres
+from audiodiff.models.starts import Variation
+from audiodiff.models.vocoder import Vocoder
+from audiodiff.pipelines.recipe import Origin, is_interval, is_number, origin_of
+
+__all__ = ["TASKS", "Repair", "find_cutoff", "find_limit", "mend", "repair"]
+
+TASKS = ("gap", "declip", "bandwidth")
+SHORT_GAP = 0.03  # seconds up to which linear prediction alone says what the mel is
+TIMES = {"gap": 0.15, "declip": 0.3, "bandwidth": 0.3}  # to which the first estimate is noised
+ROUNDS = 8  # of projection onto the mel and what is known, for missing bands
+MARGIN = 0.5  # nepers by which the interpolated mel of a gap is lowered, lest it be louder than its surroundings
+SLOPE = 0.9  # of the cutoff: below, the spectrum is taken to be undamaged
+FEWEST_CLIPPED = 8  # samples at one level that count as clipping
+
+
+@dataclasses.dataclass(frozen=True)
+class Repair(Origin):
+    """Holds what decides the samples of a mended recording, as values that JSON can hold.
+
+    Args:
+        command: "restore"; the next six are those of `Origin`.
+        task: One of TASKS.
+        gap: Seconds from and to which samples are missing.
+        limit: Amplitude from which on samples are clipped.
+        cutoff: Hz up to which the spectrum is undamaged.
+
+    Raises:
+        ValueError: A field has the wrong type or lies outside its range.
+    """
+
+    COMMANDS = ("restore",)
+
+    task: str
+    gap: list[float] | None
+    limit: float | None
+    cutoff: float | None
+
+    def rules(self) -> dict[str, tuple[bool, str]]:
+        """Says for each field whether it is in order, and what is wanted."""
+        gap = is_interval(self.gap) if self.task == "gap" else self.gap is None
+        return super().rules() | {
+            "task": (self.task in TASKS, f"one of {', '.join(TASKS)}"),
+            "gap": (gap, "two numbers of seconds for a gap, the first smaller"),
+            "limit": (_positive(self.limit, self.task == "declip"), "an amplitude above 0 to declip"),
+            "cutoff": (_positive(self.cutoff, self.task == "bandwidth"), "a frequency above 0 for bandwidth"),
+        }
+
+
+def repair(vocoder: Vocoder, model: str, waveform: Tensor, task: str, **given: Any) -> Repair:
+    """Fills in, from the model, the machine and the recording, what is left open.
+
+    Args:
+        vocoder: The loaded model.
+        model: From where it was loaded.
+        waveform: The recording, [C, T].
+        task: One of TASKS.
+        given: weights, seed, gap, limit, cutoff.
+
+    Raises:
+        ValueError: The recording does not show the damage, or a value lies outside its range.
+    """
+    if task == "declip" and given.get("limit") is None:
+        given["limit"] = find_limit(waveform)
+    if task == "bandwidth" and given.get("cutoff") is None:
+        given["cutoff"] = find_cutoff(waveform, vocoder.sample_rate)
+    return Repair(
+        **origin_of("restore", vocoder, model, given.get("weights", "ema"), given.get("seed", 0)),
+        task=task,
+        gap=given.get("gap"),
+        limit=given.get("limit"),
+        cutoff=given.get("cutoff"),
+    )
+
+
+def mend(vocoder: Vocoder, waveform: Tensor, how: Repair) -> Tensor:
+    """Mends each channel of a recording, [C, T] at the vocoder's sample rate, and returns one of the same length.
+
+    Raises:
+        ValueError: The gap or the cutoff lies outside of the recording, or it is too short.
+    """
+    hop, length = vocoder.hop_length, waveform.shape[-1]
+    whole = -(-max(length, vocoder.mel.min_samples) // hop) * hop
+    padded = torch.nn.functional.pad(waveform, (0, whole - length))
+    with how.arithmetic(vocoder):
+        channels = [_mend_channel(vocoder, channel[None, None].to(vocoder.device), how, length) for channel in padded]
+    return torch.cat(channels)[:, :length].cpu()
+
+
+def _mend_channel(vocoder: Vocoder, x: Tensor, how: Repair, length: int) -> Tensor:
+    """Mends [1, 1, T]; returns [1, T]."""
+    spec, rounds = vocoder.mel, 0
+    if how.task == "gap":
+        first, known, mel = _across_gap(vocoder, x, how.gap or [], length)
+    elif how.task == "declip":
+        limit = how.limit or math.inf
+        known = Clipped(x, limit)
+        first = torch.from_numpy(declipped(x[0, 0].double().cpu().numpy(), limit)).to(x)[None, None]
+        mel = vocoder.spectrogram(first)[..., : x.shape[-1] // spec.hop_length]
+    else:
+        first, rounds = x, ROUNDS
+        known, mel = _beyond_cutoff(vocoder, x, how.cutoff or 0.0)
+    shape, project = vocoder.prior.shape(mel), MelProjection(spec, mel, 1, momentum=0)
+    if rounds:
+        noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(how.seed)).to(x)
+        estimate = vocoder.start.waveform(mel, noise)
+        first = known.project(first if estimate is None else estimate)
+    for _ in range(rounds):
+        first = known.project(project(first))
+
+    def agreeing(denoise: Denoise) -> Denoise:
+        return Refined(denoise, lambda z: vocoder.prior.encode(known.project(vocoder.prior.decode(z, shape)), shape))
+
+    start = Variation(first, TIMES[how.task])
+    return known.project(vocoder.generate(mel, steps=1, start=start, known=agreeing, seed=how.seed))[0]
+
+
+def _across_gap(vocoder: Vocoder, x: Tensor, gap: list[float], length: int) -> tuple[Tensor, Measurement, Tensor]:
+    """Returns the gap filled by linear prediction, what is known, and the mel."""
+    spec = vocoder.mel
+    begin, end = (round(g * spec.sample_rate) for g in gap)
+    if end > length:
+        raise ValueError(
+            f"the gap from {gap[0]:g} to {gap[1]:g} s ends after the {length / spec.sample_rate:.2f} s there are"
+        )
+    first, mask = x.clone(), torch.ones_like(x, dtype=torch.bool)
+    mask[..., begin:end] = False
+    first[..., begin:end] = torch.from_numpy(filled(x[0, 0].double().cpu().numpy(), begin, end)).to(x)
+    mel = vocoder.spectrogram(first)[..., : x.shape[-1] // spec.hop_length]
+    if end - begin > SHORT_GAP * spec.sample_rate:
+        reach, hop = spec.n_fft // 2, spec.hop_length
+        left = max(int((begin - reach) / hop), 1) - 1
+        right = min(-(-(end + reach) // hop), mel.shape[-1] - 1)
+        between = torch.linspace(0, 1, right - left + 1).to(mel)
+        bridge = mel[..., left, None] * (1 - between) + mel[..., right, None] * between - MARGIN
+        mel[..., left + 1 : right] = mel[..., left + 1 : right].maximum(bridge[..., 1:-1])
+    return first, Known(x, mask), mel
+
+
+def _beyond_cutoff(vocoder: Vocoder, x: Tensor, cutoff: float) -> tuple[Measurement, Tensor]:
+    """Returns what is known, and the mel with its upper bands expected from the lower ones."""
+    spec = vocoder.mel
+    statistics = MelStatistics.from_dict(vocoder.info.get("mel_statistics"), spec.n_mels)
+    if statistics is None or statistics.covariance is None:
+        raise ValueError("this model does not know how its bands belong together: train it anew, or take speech-16k")
+    if cutoff >= spec.sample_rate / 2:
+        raise ValueError(
+            f"cutoff={cutoff:g} Hz: a recording at {spec.sample_rate} Hz ends at {spec.sample_rate // 2} Hz"
+        )
+    known = BandLimited(x, SLOPE * cutoff, spec.sample_rate)
+    mel = vocoder.spectrogram(x)[..., : x.shape[-1] // spec.hop_length]
+    lower = band_centres(spec) < SLOPE * cutoff
+    if not bool(lower.any()) or bool(lower.all()):
+        raise ValueError(f"cutoff={cutoff:g} Hz leaves no band to go by, or none that is missing")
+    logs = statistics.expected(spec.log_magnitudes(mel[0].mT).cpu(), lower)
+    return known, torch.where(lower.to(mel.device)[:, None], mel, spec.compress((spec.power * logs.to(mel)).exp()).mT)
+
+
+def find_limit(waveform: Tensor) -> float:
+    """Returns the level at which a recording is clipped, just below the highest sample.
+
+    Raises:
+        ValueError: Too few samples are as high as that.
+    """
+    limit = 0.999 * float(waveform.abs().max())
+    if limit <= 0 or int((waveform.abs() >= limit).sum()) < FEWEST_CLIPPED:
+        raise ValueError("the recording does not look clipped; say from which amplitude on it is by --limit")
+    return limit
+
+
+def find_cutoff(waveform: Tensor, sample_rate: int, below_db: float = 70.0) -> float:
+    """Returns the highest frequency, Hz, whose level in the mean spectrum is within 70 dB of the highest.
+
+    Raises:
+        ValueError: Nothing is missing.
+    """
+    n_fft = min(2048, waveform.shape[-1])
+    window = torch.hann_window(n_fft)
+    power = torch.stft(waveform.float(), n_fft, window=window, return_complex=True).abs().square().mean((0, 2))
+    heard = torch.nonzero(power >= power.max() * 10 ** (-below_db / 10))[-1]
+    cutoff = float(heard) * sample_rate / n_fft
+    if cutoff > 0.95 * sample_rate / 2:
+        raise ValueError(f"the recording reaches {cutoff:.0f} Hz already; say up to where it is sound by --cutoff")
+    return cutoff
+
+
+def _positive(value: Any, wanted: bool) -> bool:
+    return value is None if not wanted else is_number(value) and value > 0

@@ -1,0 +1,281 @@
+"""Audio → mel → audio: what is behind `audiodiff resynth`, `mel` and `vocode`, the training preview and the demo."""
+
+import dataclasses
+import itertools
+import logging
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from audiodiff.diffusion.solvers import Solver
+from audiodiff.griffin_lim.mel_conversion import Conversion
+from audiodiff.mel import LogMel, MelSpec
+from audiodiff.mel.detection import MelStatistics, doubt
+from audiodiff.models import checkpoint, streaming
+from audiodiff.models.starts import Start
+from audiodiff.models.vocoder import Vocoder
+from audiodiff.utils import devices
+
+__all__ = ["Resynthesis", "analyse", "resynthesise", "spectrogram", "vocode", "vocode_stream", "watched"]
+
+log = logging.getLogger(__name__)
+DECIBELS = 8.686  # per neper
+BYTES_PER_SAMPLE = 300  # of memory of what is worked on at once: 290 measured with speech-16k on 20 to 120 s
+BYTES_KEPT = 16  # of memory for each sample of a sound that is made in chunks: 12 measured on an hour
+FEWEST_FRAMES = 24  # on which a mel's convention is judged
+
+
+@dataclasses.dataclass(frozen=True)
+class Resynthesis:
+    """Holds what came out: waveform, [C, T], and the number of network calls per channel."""
+
+    waveform: Tensor
+    network_calls: int
+
+
+def analyse(vocoder: Vocoder, waveform: Tensor) -> Tensor:
+    """Computes the log-mel spectrogram of each channel of a recording, on the vocoder's device; see `spectrogram`."""
+    return spectrogram(vocoder.mel, waveform.to(vocoder.device))
+
+
+def spectrogram(spec: MelSpec, waveform: Tensor) -> Tensor:
+    """Computes the log-mel spectrogram of each channel of a recording.
+
+    Args:
+        spec: The mel's contract.
+        waveform: [C, T] with C = 1 or 2, at the spec's sample rate; lengthened to whole hops by zeros.
+
+    Returns:
+        [C, M, F].
+
+    Raises:
+        ValueError: The recording has more than two channels or is too short.
+    """
+    _check_channels(len(waveform), "recording")
+    hop, length, rate = spec.hop_length, waveform.shape[-1], spec.sample_rate
+    needed = spec.min_samples
+    if -(-length // hop) * hop < needed:
+        raise ValueError(
+            f"the recording has {length} samples ({length / rate:.3f} s at {rate} Hz); at least "
+            f"{(needed - 1) // hop * hop + 1} are needed: give a longer one"
+        )
+    padded = functional.pad(waveform, (0, -length % hop)) if length % hop else waveform
+    with torch.inference_mode():
+        return torch.cat([LogMel(spec)(channel[None, None]) for channel in padded])
+
+
+def vocode(
+    vocoder: Vocoder,
+    mel: Tensor,
+    *,
+    steps: int | None = None,
+    solver: Solver | None = None,
+    times: Tensor | None = None,
+    start: Start | None = None,
+    seed: int = 0,
+    chunk_frames: int | None = None,
+    callback: Any = None,
+    convention: MelSpec | None = None,
+) -> Resynthesis:
+    """Turns the log-mel spectrogram of each channel into sound; every channel gets the same noise.
+
+    Args:
+        vocoder: The model; runs on its device.
+        mel: [C, M, F] with C = 1 or 2.
+        steps, solver, times, start, seed, chunk_frames, callback: As for `Vocoder.generate`.
+        convention: In what the mel is; the vocoder's own by default. Another is converted first, and what that costs is
+            logged as a warning. So is a doubt that the mel is in the convention.
+
+    Returns:
+        A waveform of F hops; as long as its mel in the vocoder's convention, if that is another.
+
+    Raises:
+        ValueError: The mel has more than two channels, the wrong shape, or is not finite; or its convention leaves out
+            what the vocoder needs.
+    """
+    _check_channels(len(mel), "mel")
+    _check_memory(vocoder, mel, convention or vocoder.mel)
+    spec = convention or vocoder.mel
+    _warn_of_doubts(vocoder, mel, spec)
+    if spec != vocoder.mel:
+        vocoder.check_mel(mel, spec)
+        mel = _converted(mel, Conversion(spec, vocoder.mel), seed)
+    calls = CallCounter(vocoder.denoiser.network)
+    with calls:
+        channels = [
+            vocoder.generate(
+                channel[None],
+                steps=steps,
+                solver=solver,
+                times=times,
+                start=start,
+                seed=seed,
+                chunk_frames=chunk_frames,
+                callback=callback,
+            )[0]
+            for channel in mel
+        ]
+    waveform = torch.cat(channels) if len(channels) > 1 else channels[0]
+    return Resynthesis(waveform.cpu(), calls.count // len(channels))
+
+
+def vocode_stream(
+    vocoder: Vocoder,
+    pieces: Iterable[Tensor],
+    *,
+    steps: int | None = None,
+    solver: Solver | None = None,
+    times: Tensor | None = None,
+    start: Start | None = None,
+    seed: int = 0,
+    chunk_frames: int = 1,
+) -> Iterator[Tensor]:
+    """Turns log-mel frames into sound while they arrive; what is yielded, joined, is what `vocode` makes of them all.
+
+    The sound lags `vocoder.look_ahead(…)` frames behind the mel: many seconds for `speech-16k` as it is shipped, whose
+    start looks far ahead, and 1.2 s with `start=MelNoise(vocoder.mel)`.
+
+    Args:
+        vocoder: The model; runs on its device.
+        pieces: One after the other, [C, M, any] with C = 1 or 2.
+        chunk_frames: Frames that are gathered before they are worked on; the fewer, the more is worked on again.
+        steps, solver, times, start, seed: As for `Vocoder.generate`.
+
+    Yields:
+        [C, any], on the CPU.
+
+    Raises:
+        ValueError: A piece has another shape than the first, or is not finite; what was yielded before remains good.
+    """
+    arriving = iter(pieces)
+    first = next(arriving, None)
+    if first is None:
+        raise ValueError("the mel has no frames: give at least one")
+    _check_channels(len(first), "mel")
+    copies = itertools.tee(itertools.chain([first], arriving), len(first))
+    how = {"steps": steps, "solver": solver, "times": times, "start": start, "seed": seed, "chunk_frames": chunk_frames}
+    streams = [vocoder.stream(_channel(copy, number), **how) for number, copy in enumerate(copies)]
+    for together in zip(*streams, strict=True):
+        yield torch.cat(together)[:, 0].cpu()
+
+
+def watched(vocoder: Vocoder, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Passes pieces of a mel, [C, M, any], on, and warns once if the first do not look like the model's convention."""
+    seen: list[Tensor] = []
+    for piece in pieces:
+        if sum(p.shape[-1] for p in seen) < FEWEST_FRAMES:
+            seen.append(piece)
+            _warn_of_doubts(vocoder, torch.cat(seen, -1), vocoder.mel)
+        yield piece
+
+
+def _channel(pieces: Iterable[Tensor], number: int) -> Iterator[Tensor]:
+    return (piece[number : number + 1] for piece in pieces)
+
+
+def resynthesise(
+    vocoder: Vocoder,
+    waveform: Tensor,
+    *,
+    steps: int | None = None,
+    solver: Solver | None = None,
+    times: Tensor | None = None,
+    start: Start | None = None,
+    seed: int = 0,
+    chunk_frames: int | None = None,
+    callback: Any = None,
+) -> Resynthesis:
+    """Sends each channel of a recording through its mel spectrogram and back.
+
+    Args:
+        vocoder: The model; runs on its device.
+        waveform: [C, T] with C = 1 or 2, at the vocoder's sample rate.
+        steps, solver, times, start, seed, chunk_frames, callback: As for `Vocoder.generate`.
+
+    Returns:
+        A waveform of exactly the input's length.
+
+    Raises:
+        ValueError: The recording has more than two channels or is too short.
+    """
+    sound = vocode(
+        vocoder,
+        analyse(vocoder, waveform),
+        steps=steps,
+        solver=solver,
+        times=times,
+        start=start,
+        seed=seed,
+        chunk_frames=chunk_frames,
+        callback=callback,
+    )
+    return Resynthesis(sound.waveform[:, : waveform.shape[-1]], sound.network_calls)
+
+
+def _check_memory(vocoder: Vocoder, mel: Tensor, convention: MelSpec) -> None:
+    seconds = mel.shape[-1] * convention.hop_length / convention.sample_rate
+    at_once = min(seconds, streaming.LONG_SECONDS)
+    needed = (BYTES_PER_SAMPLE * at_once + BYTES_KEPT * seconds) * vocoder.sample_rate
+    free = devices.free_memory(vocoder.device)
+    if free is not None and needed > free:
+        raise ValueError(
+            f"the mel lasts {seconds / 3600:.1f} h, which takes about {needed / 2**30:.1f} GiB of memory, and "
+            f"{free / 2**30:.1f} are free: cut it into pieces"
+        )
+
+
+def _warn_of_doubts(vocoder: Vocoder, mel: Tensor, convention: MelSpec) -> None:
+    statistics = MelStatistics.from_dict(vocoder.info.get("mel_statistics"), vocoder.mel.n_mels)
+    fits = mel.ndim == 3 and mel.shape[1] == convention.n_mels and mel.shape[2] >= FEWEST_FRAMES
+    if statistics is None or not fits or not bool(torch.isfinite(mel).all()):
+        return
+    for channel in mel:
+        if found := doubt(channel.detach().float().cpu(), convention, statistics, vocoder.mel):
+            log.warning("the mel is unlike those that the model was trained on; %s", found)
+            return
+
+
+def _converted(mel: Tensor, conversion: Conversion, seed: int) -> Tensor:
+    """Converts each channel, and tells what was lost."""
+    with torch.inference_mode():
+        found = [conversion(channel[None].float(), seed) for channel in mel]
+    told = conversion.notes()
+    if not conversion.exact:
+        loss = DECIBELS * sum(f.residual for f in found) / len(found)
+        told.append(f"the sound behind the converted mel has the given one to {loss:.1f} dB on average")
+        told += [
+            f"the shipped {name} takes such a mel as it is"
+            for name, spec in checkpoint.shipped_mels().items()
+            if Conversion(conversion.source, spec).exact
+        ]
+    if told:
+        log.warning("the mel is converted to the model's: %s", "; ".join(told))
+    return torch.cat([f.mel for f in found])
+
+
+def _check_channels(channels: int, kind: str) -> None:
+    if not 1 <= channels <= 2:
+        raise ValueError(f"the {kind} has {channels} channels; mono and stereo are supported: mix it down first")
+
+
+class CallCounter:
+    """Counts how often a network is called inside a `with` block."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        self.network = network
+        self.count = 0
+
+    def __enter__(self) -> "CallCounter":
+        """Starts counting."""
+        self._hook = self.network.register_forward_hook(self._add)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stops counting."""
+        self._hook.remove()
+
+    def _add(self, *_: object) -> None:
+        self.count += 1

@@ -1,0 +1,181 @@
+"""Averages of the weights over the last steps: what is validated, previewed and shipped."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+from audiodiff.training.fsdp import load_whole, piece_like, whole
+
+__all__ = ["EMA", "check_whole"]
+
+Weights = dict[str, Tensor]
+IN_PIECES = ("fsdp", "model_parallel", "deepspeed", "xla_fsdp")
+
+
+class EMA(Callback):
+    """Averages the weights exponentially, over several lengths at once, with decays that grow from 0 to their limits.
+
+        average ← d average + (1 - d) weights,    d = min(decay, (1 + n) / (10 + n)) at the n-th update
+
+    A checkpoint holds the trained weights, as `current_model_state`, and every average; the one that did best at the
+    last validation is its `state_dict`, and is what validation and previews use. Weights are put back when these end:
+    no model trains on its average. (Lightning's own callback, as of 2.6, swaps in an average that was never updated,
+    its issue 21724, and keeps one length.)
+    Reference of the warm-up: `tf.train.ExponentialMovingAverage`, num_updates.
+
+    Args:
+        decay: Limit of the decay; several make several averages, of which validation chooses.
+
+    Raises:
+        ValueError: A decay is not in [0, 1).
+    """
+
+    def __init__(self, decay: float | Sequence[float] = 0.999) -> None:
+        decays = [decay] if isinstance(decay, int | float) else list(decay)
+        if not decays or not all(0 <= d < 1 for d in decays):
+            raise ValueError(f"ema_decay={decay}: numbers in [0, 1) are wanted, such as 0.999 or [0.99, 0.999, 0.9999]")
+        self.decays = sorted(set(decays))
+        self.best = self.decays[-1]
+        self.updates = 0
+        self.averages: dict[float, Weights] = {}
+        self._seen = 0  # the step after which the last update was made
+        self._losses: dict[float, list[float]] = {}
+        self._held = False  # whether the module has the best average, for validation
+
+    @torch.no_grad()
+    def update(self, weights: Weights) -> None:
+        """Takes the weights of one more step into the averages."""
+        for decay in self.decays:
+            average = self.averages.setdefault(decay, {name: w.detach().clone() for name, w in weights.items()})
+            share = 1 - min(decay, (1 + self.updates) / (10 + self.updates)) if self.updates else 1.0
+            for name, value in weights.items():
+                average[name].lerp_(value.detach(), share)
+        self.updates += 1
+
+    @contextlib.contextmanager
+    def swapped(self, module: torch.nn.Module, decay: float) -> Iterator[None]:
+        """Lets a module have an average for as long as the context lasts."""
+        self._swap(module, decay)
+        try:
+            yield
+        finally:
+            self._swap(module, decay)
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Takes the averages of a checkpoint to where the weights are."""
+        weights = _weights(pl_module)
+        for average in self.averages.values():
+            average.update({n: piece_like(weights[n], tensor.to(weights[n].device)) for n, tensor in average.items()})
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Updates the averages if the optimiser has made a step."""
+        if trainer.global_step > self._seen:
+            self.update(_weights(pl_module))
+            self._seen = trainer.global_step
+
+    def on_validation_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Swaps the best average in, if there is one."""
+        self._losses, self._held = {decay: [] for decay in self.decays}, True
+        self._swap(pl_module, self.best)
+
+    def on_validation_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Measures the batch with each of several averages."""
+        if len(self.averages) < 2:
+            return
+        self._swap(pl_module, self.best)
+        for decay, losses in self._losses.items():
+            with self.swapped(pl_module, decay):
+                losses.append(float(pl_module.validation_loss(batch, batch_idx)))
+        self._swap(pl_module, self.best)
+
+    def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Swaps the trained weights back, and chooses among several averages."""
+        self._swap(pl_module, self.best)
+        self._held = False
+        if not any(self._losses.values()):
+            return
+        means = {d: torch.tensor(losses, device=pl_module.device).mean() for d, losses in self._losses.items()}
+        means = {decay: float(trainer.strategy.reduce(mean, reduce_op="mean")) for decay, mean in means.items()}
+        pl_module.log_dict({f"valid/loss-ema-{decay}": mean for decay, mean in means.items()})
+        self.best = min(means, key=means.__getitem__)
+
+    def on_exception(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
+    ) -> None:
+        """Swaps the trained weights back if validation was interrupted."""
+        if self._held:
+            self._swap(pl_module, self.best)
+            self._held = False
+
+    def on_save_checkpoint(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Puts the best average in the place of the trained weights, which are kept beside it, as are the others."""
+        trained = checkpoint["state_dict"]
+        checkpoint["current_model_state"] = trained
+        checkpoint["state_dict"] = trained | whole(self.averages.get(self.best, {}))
+        others = {str(decay): whole(average) for decay, average in self.averages.items() if decay != self.best}
+        checkpoint["averaging"] = {"decay": self.best, "updates": self.updates, "step": self._seen, "others": others}
+
+    def on_load_checkpoint(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Takes the averages up again, and gives the module its trained weights.
+
+        Raises:
+            ValueError: The checkpoint holds no averages.
+        """
+        if "averaging" not in checkpoint:
+            raise ValueError("the checkpoint holds no averages, an older version wrote it: begin with init_from=RUN")
+        state, names = checkpoint["averaging"], _weights(pl_module).keys()
+        best = {name: tensor for name, tensor in checkpoint["state_dict"].items() if name in names}
+        saved = {float(decay): average for decay, average in state["others"].items()} | {state["decay"]: best}
+        self.updates, self._seen = state["updates"], state["step"]
+        if self.updates:  # a decay that is new begins where the best one stands
+            self.averages = {d: {n: t.clone() for n, t in saved.get(d, best).items()} for d in self.decays}
+        self.best = state["decay"] if state["decay"] in self.decays else self.decays[-1]
+        load_whole(pl_module, checkpoint["current_model_state"])
+
+    @torch.no_grad()
+    def _swap(self, module: torch.nn.Module, decay: float) -> None:
+        average = self.averages.get(decay, {})
+        for name, weight in _weights(module).items() if average else ():
+            trained = weight.clone()
+            weight.copy_(average[name])
+            average[name].copy_(trained)
+
+
+def check_whole(strategy: Any) -> None:
+    """Refuses strategies of Lightning by which a process holds but a piece of each weight.
+
+    Their averages would be of pieces, and a checkpoint would hold those of one process in the place of the weights.
+
+    Raises:
+        ValueError: It is such a strategy.
+
+    >>> check_whole("ddp")
+    """
+    if str(strategy).startswith(IN_PIECES):
+        raise ValueError(
+            f"trainer.strategy={strategy}: shares the weights out, and last.ckpt would hold a piece of their average; "
+            "use trainer=fsdp, which gathers what it saves, or trainer=ddp"
+        )
+
+
+def _weights(module: torch.nn.Module) -> Weights:
+    return dict(module.named_parameters())

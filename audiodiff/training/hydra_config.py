@@ -1,0 +1,95 @@
+"""Composes the training configuration: Hydra's, outside of `python -m audiodiff.train`, and what its files refer to."""
+
+import difflib
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from audiodiff.utils.config import conf_dir, shipped_path
+
+__all__ = ["check_overrides", "composed", "fine_hop", "plain"]
+
+
+def fine_hop(mel_hop_length: int, most: int = 160) -> int:
+    """Returns the largest divisor of a mel's hop that is at most `most`: the default hop of a network.
+
+    >>> [fine_hop(hop) for hop in (160, 256, 300, 441, 600)]
+    [160, 128, 150, 147, 150]
+    """
+    return max(n for n in range(1, most + 1) if mel_hop_length % n == 0)
+
+
+# In YAML, ${shipped:datasets/clips/speech} is a folder that comes with the package, wherever that is installed.
+OmegaConf.register_new_resolver("shipped", lambda name: str(shipped_path(name)), replace=True)
+OmegaConf.register_new_resolver("fine_hop", fine_hop, replace=True)
+OmegaConf.register_new_resolver("times", lambda a, b: a * b, replace=True)
+OmegaConf.register_new_resolver("ceil", lambda a, b: -(-a // b), replace=True)
+
+
+def composed(overrides: Sequence[str] = ()) -> DictConfig:
+    """Composes conf/train.yaml with overrides, as `python -m audiodiff.train OVERRIDE …` does.
+
+    Raises:
+        ValueError: An override names nothing that there is.
+
+    >>> composed(["model=generator", "data.path=recordings"]).model.steps
+    32
+    """
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            return compose("train", list(overrides))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ValueError(f"overrides {' '.join(overrides)}: {str(error).splitlines()[0]}") from None
+
+
+def plain(section: Any) -> Any:
+    """Resolves a section to plain dictionaries, lists and values."""
+    return OmegaConf.to_container(section, resolve=True)
+
+
+def check_overrides(arguments: Sequence[str], config: str = "train") -> None:
+    """Composes what a command line asks for, and names what is meant where there is no such setting or choice.
+
+    Args:
+        arguments: Of the command line; those that begin with a dash are Hydra's.
+        config: Name of the main file in conf/.
+
+    Raises:
+        ValueError: An override names nothing that there is.
+
+    >>> check_overrides(["optm=adam"])
+    Traceback (most recent call last):
+    ValueError: optm: there is no such setting (did you mean optim?); see conf/train.yaml
+    """
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            compose(config, [argument for argument in arguments if not argument.startswith("-")])
+    except (HydraException, OmegaConfBaseException) as error:
+        text = str(error)
+        if unknown := re.search(r"Could not (?:override|find) '([\w./-]+)'", text):
+            name, wanted = unknown[1].replace("/", "="), "choice" if "/" in unknown[1] else "setting"
+            near = difflib.get_close_matches(name, _names(config), n=1)
+            meant = f" (did you mean {near[0]}?)" if near else ""
+            raise ValueError(f"{name}: there is no such {wanted}{meant}; see conf/{config}.yaml") from None
+        raise ValueError(text.splitlines()[0]) from None
+
+
+def _names(config: str) -> list[str]:
+    """Lists settings with dots, groups, and choices as group=choice."""
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        tree = OmegaConf.to_container(compose(config), resolve=False)
+    names = [f"{path.parent.name}={path.stem}" for path in conf_dir().glob("*/*.yaml")]
+    names += sorted({path.parent.name for path in conf_dir().glob("*/*.yaml")})
+
+    def walk(section: Any, prefix: str) -> None:
+        for key, value in section.items() if isinstance(section, dict) else ():
+            names.append(f"{prefix}{key}")
+            walk(value, f"{prefix}{key}.")
+
+    walk(tree, "")
+    return names

@@ -1,0 +1,221 @@
+"""One training step: clips → mel → diffused space → loss."""
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor, nn
+
+from audiodiff.griffin_lim.projection import MelProjection
+from audiodiff.losses import DenoisingLoss, LossTerms
+from audiodiff.models.base import Model
+from audiodiff.models.vocoder import Vocoder
+from audiodiff.training.dropout import Regulariser
+from audiodiff.training.fsdp import SharedOut
+from audiodiff.training.lr_schedules import scheduled
+from audiodiff.training.mel_augment import MelAugment
+from audiodiff.training.nan_guard import FiniteGuard
+from audiodiff.training.param_groups import freeze, optimizer_of
+
+__all__ = ["LitModel"]
+
+BANDS = (-10.0, -4.0, 0.0, 4.0, 10.0)  # edges of the log-SNR bands in which the loss is logged
+
+
+class LitModel(lightning.LightningModule):
+    """Trains a vocoder or a generator.
+
+    Noise and times of step n come from a generator that is seeded by (seed, n, rank): a resumed run repeats an
+    uninterrupted one.
+
+    Args:
+        model: What is trained.
+        loss: What is minimised.
+        optimizer: Makes an optimiser of parameters.
+        lr_factor: Maps the step to a factor of the learning rate.
+        seed: Of noise and times.
+        resume_config: Plain configuration, stored in each checkpoint, from which `audiodiff.models.checkpoint` rebuilds the model.
+        rounds: Rounds of projection onto the mel that a vocoder's estimate goes through before the loss sees it.
+        label_dropout: Share of clips whose label is hidden from a class-conditional generator, so that it learns to do
+            without (Ho & Salimans, 2022, arXiv:2207.12598).
+        mel_augment: Spoils the mel that a vocoder sees while it trains.
+        dropout, drop_path: As in `Regulariser`.
+        frozen: Patterns of the model's weights that do not learn.
+        lr_factors: Factors of the learning rate by patterns of the model's weights.
+        anchor: Penalty of the model's weights, such as `continual.Anchor`.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        loss: DenoisingLoss,
+        optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
+        lr_factor: Callable[[int], float],
+        seed: int = 0,
+        resume_config: dict[str, Any] | None = None,
+        rounds: int = 0,
+        label_dropout: float = 0.1,
+        mel_augment: MelAugment | None = None,
+        dropout: float = 0.0,
+        drop_path: float = 0.0,
+        frozen: Sequence[str] = (),
+        lr_factors: Mapping[str, float] | None = None,
+        anchor: Callable[[nn.Module], Tensor] | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.loss = loss
+        self.optimizer = optimizer
+        self.lr_factor = lr_factor
+        self.seed = seed
+        self.resume_config = resume_config or {}
+        self.rounds = rounds
+        self.label_dropout = label_dropout
+        self.mel_augment = mel_augment or MelAugment()
+        self.regulariser = Regulariser(model.denoiser.network, dropout, drop_path)
+        self.lr_factors = lr_factors
+        self.anchor = anchor
+        self.guard = FiniteGuard()
+        freeze(model, frozen)
+
+    def configure_model(self) -> None:
+        """Leaves to this process its piece of the weights, if the trainer shares them out."""
+        if isinstance(self.trainer.strategy, SharedOut):
+            self.trainer.strategy.share(self)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """Returns the optimiser and the learning rate's schedule, which moves every step."""
+        optimizer = optimizer_of(self.optimizer, self.model, self.lr_factors)
+        schedule = scheduled(optimizer, self.lr_factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def analysed(self, clips: Tensor) -> tuple[Tensor, Tensor]:
+        """Cuts clips, [B, 1, T], to whole hops and computes a vocoder's mel of as many frames, [B, M, F]."""
+        frames = clips.shape[-1] // self.model.hop_length
+        clips = clips[..., : frames * self.model.hop_length]
+        with torch.no_grad(), torch.autocast(clips.device.type, enabled=False):
+            return clips, self.model.spectrogram(clips)[..., :frames]  # a centred mel has one more
+
+    def penalty(self) -> Tensor | float:
+        """Measures how far the weights have gone from where they began, if that matters."""
+        if self.anchor is None:
+            return 0.0
+        penalty = self.anchor(self.model)
+        self.log("train/anchor", penalty.detach())
+        return penalty
+
+    def spoilt(self, mel: Tensor, generator: torch.Generator) -> Tensor:
+        """Spoils mels while the model trains, as `mel_augment` says."""
+        return self.mel_augment(mel, generator) if self.training else mel
+
+    def terms(self, batch: Tensor | Sequence[Tensor], generator: torch.Generator) -> LossTerms:
+        """Measures the loss of clips, [B, 1, T], full scale = 1, or of clips and the numbers of their classes, [B]."""
+        clips, labels = (batch, None) if isinstance(batch, Tensor) else batch
+        model, condition, announced = self.model, None, clips
+        if labels is not None:
+            hidden = torch.rand(len(labels), generator=generator) < self.label_dropout
+            condition = model.denoiser.network.encode_labels(labels.masked_fill(hidden.to(labels.device), -1))
+        if isinstance(model, Vocoder):
+            clips, announced = self.analysed(clips)
+            announced = self.spoilt(announced, generator)
+            condition = model.denoiser.network.encode(announced)
+        with torch.no_grad(), torch.autocast(clips.device.type, enabled=False):
+            shape = model.prior.shape(announced)
+            x = model.prior.encode(clips, shape)
+
+        def decode(z: Tensor) -> Tensor:
+            return model.prior.decode(z, shape)
+
+        refine = None
+        if self.rounds:
+            project = MelProjection(model.mel, announced, self.rounds, momentum=0)
+
+            def refine(z: Tensor) -> Tensor:
+                return model.prior.encode(project(decode(z)), shape)
+
+        return self.loss(model.denoiser, x, condition, decode, generator, *self._place(), refine)
+
+    def generator_of_step(self, batch_idx: int = 0) -> torch.Generator:
+        """Makes the generator of this step's noise and times; of several batches to a step, each has its own."""
+        place = (self.seed, self.global_step, self.global_rank)
+        if part := batch_idx % (self.trainer.accumulate_grad_batches if self._trainer else 1):
+            place += (part,)
+        return torch.Generator().manual_seed(hash(place) % 2**63)
+
+    def training_step(self, batch: Tensor | Sequence[Tensor], batch_idx: int) -> Tensor | None:
+        """Returns the mean loss of a batch and logs it, also by log-SNR band; None if it is not finite."""
+        generator = self.generator_of_step(batch_idx)
+        self.regulariser.seed(generator)
+        terms = self.terms(batch, generator)
+        loss = terms.total.mean() + self.penalty()
+        self.log("train/left_out", float(self.guard.left_out))
+        if not self.guard.loss(loss, self._least):
+            return None
+        self.log_dict({"train/loss": loss.detach(), "train/error": terms.error.mean()})
+        self.log_dict({f"train/{name}": value.mean() for name, value in terms.terms.items()})
+        self.log_dict(by_band(terms))
+        self.log("lr", self.optimizers().param_groups[0]["lr"])
+        return loss
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Drops gradients that are not finite, before they are clipped: the norm of one would spoil all."""
+        self.guard.gradient(self.parameters())
+
+    def _least(self, flag: Tensor) -> Tensor:
+        return self.trainer.strategy.reduce(flag, reduce_op="min")
+
+    def validation_step(self, batch: Tensor | Sequence[Tensor], batch_idx: int) -> None:
+        """Logs the loss on held-out clips, with noise and times that are the same at every validation."""
+        terms = self._validation_terms(batch, batch_idx)
+        found = {"valid/loss": terms.total.mean(), "valid/error": terms.error.mean()}
+        self.log_dict(found, batch_size=len(terms.total), sync_dist=True)
+
+    def validation_loss(self, batch: Tensor | Sequence[Tensor], batch_idx: int) -> Tensor:
+        """Measures by what one set of weights is preferred to another on a held-out batch."""
+        return self._validation_terms(batch, batch_idx).total.mean()
+
+    def _validation_terms(self, batch: Tensor | Sequence[Tensor], batch_idx: int) -> LossTerms:
+        return self.terms(batch, self.validation_generator(batch_idx))
+
+    def validation_generator(self, batch_idx: int) -> torch.Generator:
+        """Makes the generator of a held-out batch's noise and times, the same at every validation."""
+        rank, world = self._place()
+        return torch.Generator().manual_seed(batch_idx * world + rank)
+
+    def _place(self) -> tuple[int, int]:
+        return (self.global_rank, self.trainer.world_size) if self._trainer else (0, 1)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuses what another optimiser remembers.
+
+        Raises:
+            ValueError: The run began with another one.
+        """
+        began, now = (
+            run.get("optim", {}).get("optimizer", {}).get("_target_")
+            for run in (checkpoint.get("audiodiff", {}).get("run", {}), self.resume_config)
+        )
+        if began != now and began and now:
+            raise ValueError(
+                f"the run began with {began}, which remembers other things than {now}; begin anew, or keep it"
+            )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds the model's configuration and facts, as plain containers."""
+        averaging = checkpoint.get("averaging", {})
+        ema = {name: averaging[name] for name in ("decay", "updates") if name in averaging}
+        checkpoint["audiodiff"] = {
+            "config": self.model.config,
+            "info": {**self.model.info, "steps": int(self.global_step), "ema": ema},
+            "run": self.resume_config,
+        }
+
+
+def by_band(terms: LossTerms) -> dict[str, Tensor]:
+    """Averages the denoising error over the clips of each log-SNR band that the batch has clips in."""
+    band = torch.bucketize(terms.log_snr, torch.tensor(BANDS, device=terms.error.device))
+    names = [f"below{BANDS[0]:+g}", *(f"{low:+g}to{high:+g}" for low, high in itertools.pairwise(BANDS))]
+    names.append(f"above{BANDS[-1]:+g}")
+    return {f"log_snr/{name}": terms.error[band == i].mean() for i, name in enumerate(names) if bool((band == i).any())}

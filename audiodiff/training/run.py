@@ -1,0 +1,314 @@
+"""Trains a model: `python -m audiodiff.train experiment=speech`.
+
+`train(cfg)` does everything and can be called from a test or a search; `main` only lets Hydra make `cfg`.
+"""
+
+import atexit
+import contextlib
+import json
+import logging
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+import lightning
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
+from hydra.types import RunMode
+from hydra.utils import instantiate
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+from omegaconf import DictConfig, OmegaConf
+
+from audiodiff import audio
+from audiodiff.data.manifest import Recording, measure_level, read_manifest, usable
+from audiodiff.evaluation.sanity_check import sound_of, untrained, verdict
+from audiodiff.mel.detection import MelStatistics
+from audiodiff.models import checkpoint, lora_files
+from audiodiff.models.base import Model
+from audiodiff.models.vocoder import Vocoder
+from audiodiff.nn.lora import adapt
+from audiodiff.training.callbacks import Checkpoints, ClipsPerSecond, Previews, Throughput
+from audiodiff.training.compile import Compiled
+from audiodiff.training.continual import anchor_of, forgetting, judged
+from audiodiff.training.ema import EMA, check_whole
+from audiodiff.training.hydra_config import check_overrides, plain
+from audiodiff.training.loaders import ClipLoaders, labels_for, recordings_for, shards_of
+from audiodiff.training.sweep import tell
+from audiodiff.training.transfer import transfer
+from audiodiff.utils import devices
+from audiodiff.utils import files as utils_files
+from audiodiff.utils.config import build, conf_dir
+
+__all__ = ["train"]
+
+log = logging.getLogger(__name__)
+ANEW = "say resume=false, or another name=, to begin anew"
+PREVIEW_SECONDS = 10  # longer recordings are not previewed
+
+
+def train(cfg: DictConfig, callbacks: Sequence[Callback] = ()) -> dict[str, float]:
+    """Trains what a configuration describes and returns the last metrics.
+
+    Writes into `cfg.run_dir`: `last.ckpt` (everything needed to resume), `model.safetensors` + `model.json` (what
+    `audiodiff --model` takes), `previews/`, `metrics.jsonl`, TensorBoard events and the resolved configuration.
+
+    Args:
+        cfg: conf/train.yaml, composed.
+        callbacks: Further ones of Lightning's trainer.
+
+    Raises:
+        ValueError: The configuration contradicts itself, or the data are missing.
+    """
+    lightning.seed_everything(cfg.seed, verbose=False)
+    run_dir = Path(cfg.run_dir)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    everything = plain(cfg)
+    with utils_files.atomic_file(run_dir / "config.yaml") as file:
+        file.write(OmegaConf.to_yaml(cfg, resolve=True).encode())
+
+    resumed = _resumed(cfg, run_dir)
+    corpus = shards_of(everything["data"])
+    with tempfile.TemporaryDirectory() as folder:  # for a sample of a packed corpus
+        training, validation = recordings_for(everything["data"], run_dir, corpus, Path(folder))
+        if cfg.data.get("one_shots"):
+            everything["data"]["labels"] = labels_for(everything["data"], training, corpus)
+        model = _model(cfg, everything, training, resumed)
+    if corpus is not None:
+        model.info |= {"clips": corpus.facts["recordings"], "hours": round(corpus.facts["hours"], 2)}
+    lit = instantiate(cfg.stage)(
+        model,
+        build(everything["loss"]),
+        _optimizer(cfg),
+        build(everything["lr"]),
+        seed=cfg.seed,
+        resume_config=everything,
+        mel_augment=build(everything["mel_augment"]),
+        dropout=cfg.dropout,
+        drop_path=cfg.drop_path,
+        frozen=everything["freeze"],
+        lr_factors=everything["lr_factors"],
+    )
+    if everything["continual"]:
+        lit.anchor = anchor_of(everything, lit, run_dir, resumed is not None)
+    before = None
+    if cfg.forgetting and resumed is not None and not (run_dir / "forgetting.json").is_file():
+        raise ValueError(f"{resumed}: began without forgetting=, so what it knew is not known; leave it out, or {ANEW}")
+    if cfg.forgetting and resumed is None:
+        before = judged(model, read_manifest(cfg.forgetting))
+        forgetting(before, before, run_dir / "forgetting.json")
+    trainer = _trainer(cfg, run_dir, validation, callbacks)
+    labels = getattr(model, "labels", [])
+    loaders = ClipLoaders(
+        everything["data"],
+        corpus or training,
+        validation,
+        model.sample_rate,
+        labels,
+        cfg.trainer.max_steps,
+        cfg.seed,
+        everything["replay"],
+        run_dir,
+    )
+    lit.guard.sources = lambda: loaders.sources(trainer)
+    with _fitting(resumed):
+        trainer.fit(lit, weights_only=True, datamodule=loaders, ckpt_path=None if resumed is None else str(resumed))
+    atexit.unregister(_leave_the_others)
+    atexit.register(_leave_the_others)
+    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    if trainer.is_global_zero:
+        checkpoint.export(run_dir / "last.ckpt", run_dir / "model.safetensors")
+        lora_files.export(run_dir / "last.ckpt", run_dir / "adapter.safetensors")
+        if cfg.verdict:
+            metrics |= _verdict(run_dir, usable(validation, 1)[0])
+        if cfg.forgetting:
+            _forgetting(run_dir, cfg.forgetting, before)
+    return metrics
+
+
+def _leave_the_others() -> None:
+    """Ends this process's part in a group of processes; with gloo it is left to the interpreter, which may abort."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+@contextlib.contextmanager
+def _fitting(resumed: Path | None) -> Iterator[None]:
+    """Says in a line that a checkpoint is of another model than the configuration makes."""
+    try:
+        yield
+    except RuntimeError as error:
+        if resumed is None or "loading state_dict" not in str(error):
+            raise
+        told = " ".join(str(error).split())[:200]
+        raise ValueError(f"{resumed}: is of another model than this configuration makes ({told} …); {ANEW}") from None
+
+
+def _forgetting(run_dir: Path, manifest: str, before: dict[str, float] | None) -> None:
+    """Prints what became of the old recordings; a run that goes on remembers how it began."""
+    path = run_dir / "forgetting.json"
+    if before is None:
+        before = json.loads(path.read_text(encoding="utf-8"))["before"]
+    print(forgetting(before, judged(checkpoint.load(run_dir), read_manifest(manifest)), path), file=sys.stderr)
+
+
+def _verdict(run_dir: Path, recording: Recording) -> dict[str, float]:
+    """Compares the saved model with trivial sounds, and writes what it made as `run_dir/sample.wav`."""
+    model = checkpoint.load(run_dir)
+    reference = audio.read(recording.path, model.sample_rate)[0][0]
+    audio.write(run_dir / "sample.wav", sound_of(model, reference)[None], model.sample_rate)
+    return verdict(model, untrained(model), reference)
+
+
+def _resumed(cfg: DictConfig, run_dir: Path) -> Path | None:
+    """Says from which checkpoint the run goes on, if from any."""
+    path = run_dir / "last.ckpt"
+    if cfg.resume not in ("auto", True, False):
+        raise ValueError(f"resume={cfg.resume}: choose auto, true or false")
+    if cfg.resume is True and cfg.init_from:
+        raise ValueError("resume=true goes on with a run, init_from= begins one: leave one of them out")
+    if cfg.resume is True and not path.is_file():
+        raise ValueError(f"{path}: there is no such run to go on with; leave out resume=true to begin one")
+    if not cfg.resume or not path.is_file():
+        return None
+    log.info("going on from %s%s", path, f"; {cfg.init_from} was for its first step" if cfg.init_from else "")
+    return path
+
+
+def _optimizer(cfg: DictConfig) -> Any:
+    try:
+        return instantiate(cfg.optim.optimizer, _convert_="all")  # plain values: they end in the checkpoint
+    except InstantiationException as error:
+        name = cfg.optim.optimizer.get("_target_", "")
+        remedy = "pip install 'audiodiff[optimisers]'" if name.startswith("pytorch_optimizer") else "see conf/optim"
+        raise ValueError(f"optim.optimizer: {name} cannot be made ({str(error).splitlines()[0]}); {remedy}") from None
+
+
+def _model(cfg: DictConfig, everything: dict[str, Any], training: list[Recording], resumed: Path | None) -> Model:
+    source = resumed or cfg.init_from  # a run that goes on has what it began with
+    first = checkpoint.load(source) if source else None
+    if cfg.init_model:
+        if first is None:
+            raise ValueError("this stage goes on with a trained model: name it, as in init_from=speech-16k")
+        everything["model"] = first.config | everything["init_model"]
+    if cfg.data.get("one_shots"):
+        labels = everything["data"]["labels"]
+        everything["model"]["labels"] = labels
+        everything["model"]["denoiser"]["network"]["n_labels"] = len(labels)
+    model = build(everything["model"])
+    model.config = everything["model"]
+    model.info = {
+        **plain(cfg.info),
+        "level": measure_level(training),
+        "clips": len(training),
+        "hours": round(sum(r.n_samples / r.sample_rate for r in training) / 3600, 2),
+    }
+    if isinstance(model, Vocoder):
+        model.info["mel_statistics"] = MelStatistics.measure(training, model.mel).to_dict()
+    if first is not None and resumed is None:
+        log.info("weights initialised from %s: %s", cfg.init_from, transfer(model, first, cfg.init_strict))
+    if everything["adapter"]:
+        adapted = adapt(model, **everything["adapter"])
+        log.info("%d weights have adapters, nothing else learns: %s", len(adapted), ", ".join(adapted))
+    return model
+
+
+def _trainer(
+    cfg: DictConfig, run_dir: Path, validation: list[Recording], further: Sequence[Callback]
+) -> lightning.Trainer:
+    settings = plain(cfg.trainer)
+    every = settings.pop("checkpoint_every")
+    settings["strategy"] = build(settings.get("strategy", "auto"))
+    check_whole(settings["strategy"])
+    if settings["precision"] == "auto":
+        settings["precision"] = devices.precision_for(devices.resolve(settings["accelerator"]))
+    short = (r for r in validation if r.n_samples <= PREVIEW_SECONDS * r.sample_rate)
+    previews = [r.path for r in usable(short, cfg.previews)]
+    callbacks = [
+        EMA(cfg.ema_decay),
+        Previews(run_dir / "previews", previews, seed=cfg.preview_seed),
+        Throughput(run_dir / "metrics.jsonl", cfg.data.batch_size, every=cfg.log_every),
+        Checkpoints(run_dir / "last.ckpt", every),
+        *further,
+    ]
+    if cfg.compile:
+        callbacks.append(Compiled())
+    if sys.stderr.isatty():
+        callbacks.append(ClipsPerSecond())
+    return lightning.Trainer(
+        callbacks=callbacks,
+        logger=TensorBoardLogger(run_dir, name="", version=""),
+        enable_progress_bar=sys.stderr.isatty(),
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        log_every_n_steps=cfg.log_every,
+        num_sanity_val_steps=0,
+        max_epochs=-1,
+        check_val_every_n_epoch=None,
+        use_distributed_sampler=False,
+        **settings,
+    )
+
+
+def _told(error: ValueError) -> str:
+    """Returns what an error says; of one that a loader's process raised, the last line, without its traceback."""
+    text = str(error).strip()
+    return text.splitlines()[-1].removeprefix("ValueError: ") if "in DataLoader worker process" in text else text
+
+
+def _of_its_own(cfg: DictConfig, job: Any) -> str:
+    """Says where a job of a sweep has its run: in one folder each would go on with the one before it."""
+    given = [o for o in job.overrides.task if o.startswith("run_dir=")]
+    if given and "$" not in given[0]:
+        raise ValueError(f"{given[0]} is one folder for all jobs: say hydra.sweep.dir=FOLDER, each has its own in it")
+    return cfg.run_dir if given else job.runtime.output_dir
+
+
+@hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")
+def main(cfg: DictConfig) -> None:
+    """Runs `train` on the configuration that Hydra composes."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # advertisements and repeated advice
+    # The sampler starts where the run stopped, which Lightning cannot know.
+    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
+    warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    job = HydraConfig.get()
+    sweeps = job.mode == RunMode.MULTIRUN
+    try:
+        if sweeps:
+            cfg.run_dir = _of_its_own(cfg, job)
+        metrics = train(cfg)
+    except ValueError as error:
+        if sweeps:
+            tell(job.runtime.output_dir, job.overrides.task, {}, _told(error))
+        if sweeps or os.environ.get("HYDRA_FULL_ERROR"):
+            raise  # Hydra goes on with the other jobs, and ends with this error
+        print(f"audiodiff.train: {_told(error)}", file=sys.stderr)
+        sys.exit(2)
+    if sweeps and rank_zero_only.rank == 0:
+        print(tell(job.runtime.output_dir, job.overrides.task, metrics), file=sys.stderr)
+    if rank_zero_only.rank == 0:
+        print(json.dumps({name: round(value, 5) for name, value in sorted(metrics.items())}))
+
+
+def checked_main() -> None:
+    """Runs `main` if the command line names settings that there are; several jobs are checked by Hydra, one by one."""
+    arguments = sys.argv[1:]
+    if not any(a.startswith(("-", "hydra", "+hydra")) for a in arguments):
+        try:
+            check_overrides(arguments)
+        except ValueError as error:
+            print(f"audiodiff.train: {error}", file=sys.stderr)
+            sys.exit(2)
+    main()
+
+
+if __name__ == "__main__":
+    checked_main()

@@ -1,0 +1,1 @@
+"""Calibration of schedules, and search of sampling times and hyperparameters."""

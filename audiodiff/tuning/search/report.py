@@ -1,0 +1,117 @@
+"""What a study has found: a table, a picture of what mattered, and the best configuration, ready to train."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from audiodiff.tuning.search.study import Study, rounded
+from audiodiff.utils import files
+
+__all__ = ["experiment_of", "write_report"]
+
+SHOWN = 15
+
+
+def write_report(study: Study, base: Sequence[str], metric: str) -> Path | None:
+    """Writes report.md, importance.png and experiment/best.yaml into a study's folder; returns the last.
+
+    Returns:
+        None as long as no trial is complete.
+    """
+    from optuna.trial import TrialState
+
+    complete = study.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if not complete:
+        return None
+    complete = sorted(complete, key=lambda trial: trial.value)
+    names = list(study.space)
+    lines = [f"| trial | {metric} | {' | '.join(names)} |", "|---" * (len(names) + 2) + "|"]
+    for trial in complete[:SHOWN]:
+        values = " | ".join(_short(trial.params.get(name)) for name in names)
+        lines.append(f"| {trial.number} | {trial.value:.5f} | {values} |")
+    lines += ["", f"{len(complete)} trials are complete, {len(study.failures())} could not be trained."]
+    lines += [f"- {error}" for error in sorted(set(study.failures()))]
+    weights = _importances(study)
+    lines += ["", "Importance (PED-ANOVA, Watanabe et al., 2023, arXiv:2304.10255), of the best against all:", ""]
+    lines += [f"- {name}: {weight:.2f}" for name, weight in weights.items()] or ["- too few trials to tell"]
+    place = study.folder / "experiment" / "best.yaml"
+    lines += ["", f"To train the best: python -m audiodiff.train --config-dir {study.folder} experiment=best name=best"]
+    _write(study.folder / "report.md", "\n".join(lines) + "\n")
+    if weights:
+        _plot(weights, study.folder / "importance.png")
+    place.parent.mkdir(exist_ok=True)
+    _write(place, experiment_of(base, {name: rounded(value) for name, value in complete[0].params.items()}))
+    return place
+
+
+def experiment_of(base: Sequence[str], values: dict[str, Any]) -> str:
+    """Writes overrides down as a file for conf/experiment: choices of groups, then values.
+
+    >>> print(experiment_of(["experiment=quickstart"], {"times": "early", "optim.optimizer.lr": 0.001}))
+    # @package _global_
+    defaults:
+    - quickstart
+    - override /times: early
+    - _self_
+    optim:
+      optimizer:
+        lr: 0.001
+    <BLANKLINE>
+    """
+    from audiodiff.utils.config import conf_dir
+
+    given = [override.lstrip("+").partition("=")[::2] for override in base] + list(values.items())
+    defaults: list[Any] = [value for name, value in given if name == "experiment"]
+    tree: dict[str, Any] = {}
+    for name, value in given:
+        if name == "experiment":
+            continue
+        if (conf_dir() / name).is_dir():
+            defaults.append({f"override /{name}": _plain(value)})
+            continue
+        *path, leaf = name.split(".")
+        place = tree
+        for part in path:
+            place = place.setdefault(part, {})
+        place[leaf] = _plain(value)
+    text = yaml.safe_dump({"defaults": [*defaults, "_self_"]} | tree, sort_keys=False)
+    return f"# @package _global_\n{text}"
+
+
+def _plain(value: Any) -> Any:
+    return yaml.safe_load(value) if isinstance(value, str) else value
+
+
+def _importances(study: Study) -> dict[str, float]:
+    import optuna
+
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+            return optuna.importance.get_param_importances(study.study, evaluator=evaluator)
+    except (ValueError, RuntimeError):  # too few trials, or all alike
+        return {}
+
+
+def _plot(weights: dict[str, float], path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 0.6 + 0.4 * len(weights)), layout="constrained")
+    axes = figure.add_subplot()
+    axes.barh(list(weights)[::-1], list(weights.values())[::-1], color="tab:blue")
+    axes.set_xlabel("importance")
+    axes.spines[["top", "right"]].set_visible(False)
+    with files.atomic_file(path) as file:
+        figure.savefig(file, format="png", dpi=120)
+
+
+def _write(path: Path, text: str) -> None:
+    with files.atomic_file(path) as file:
+        file.write(text.encode())
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

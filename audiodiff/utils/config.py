@@ -1,0 +1,99 @@
+"""Builds objects from plain dictionaries: `_target_` names a class under `audiodiff.`, the rest are its arguments.
+
+The same dictionary is a section of the YAML, the constructor's arguments and a section of the checkpoint. Only names
+under `audiodiff.` are followed: a checkpoint that a stranger sends cannot call anything else.
+"""
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = ["build", "choices", "choose", "conf_dir", "shipped_path"]
+
+
+def shipped_path(name: str) -> Path:
+    """Finds what lies beside the package in a checkout and inside it when installed, such as `conf` or `demos/app.py`.
+
+    Raises:
+        FileNotFoundError: It is in neither place.
+    """
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package, package.parent):
+        if (folder / name).exists():
+            return folder / name
+    raise FileNotFoundError(f"{name} is neither in {package} nor beside it: reinstall audiodiff")
+
+
+def conf_dir() -> Path:
+    """Returns the folder of the YAML files, as an absolute path.
+
+    >>> (conf_dir() / "train.yaml").is_file()
+    True
+    """
+    return shipped_path("conf")
+
+
+def choices(group: str) -> list[str]:
+    """Lists the names of a config group: its files.
+
+    >>> "cosine" in choices("schedule")
+    True
+    """
+    return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
+
+
+def choose(group: str, name: str) -> Any:
+    """Builds the object that a file of a config group describes; for files that refer to nothing outside them.
+
+    Raises:
+        ValueError: The group has no such file.
+    """
+    known = choices(group)
+    if name not in known:
+        near = difflib.get_close_matches(str(name), known, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise ValueError(f"unknown {group} {name!r}{hint}: choose one of {', '.join(known)}")
+    import yaml
+
+    return build(yaml.safe_load((conf_dir() / group / f"{name}.yaml").read_text(encoding="utf-8")))
+
+
+def build(spec: Any) -> Any:
+    """Turns nested dictionaries with a `_target_` into objects, innermost first.
+
+    Raises:
+        ValueError: A target is outside audiodiff, does not exist, or is given arguments that it does not take.
+
+    >>> build({"_target_": "audiodiff.diffusion.schedules.CosineVP", "log_snr_max": 20.0}).log_snr_max
+    20.0
+    """
+    if isinstance(spec, list | tuple):
+        return [build(item) for item in spec]
+    if not isinstance(spec, Mapping):
+        return spec
+    arguments = {key: build(value) for key, value in spec.items() if key != "_target_"}
+    if "_target_" not in spec:
+        return arguments
+    target = _locate(spec["_target_"])
+    try:
+        inspect.signature(target).bind(**arguments)
+    except TypeError as error:
+        raise ValueError(f"{spec['_target_']}: {error}; it takes {inspect.signature(target)}") from None
+    return target(**arguments)
+
+
+def _locate(name: str) -> Any:
+    module, _, attribute = str(name).rpartition(".")
+    if not module.startswith("audiodiff.") or attribute.startswith("_"):
+        raise ValueError(f"_target_ {name!r} is refused: a config may only name public classes under audiodiff.")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError):
+        raise ValueError(f"_target_ {name!r} does not exist in this version of audiodiff") from None
+    # A module's own classes only: `audiodiff.x.os` would otherwise lead out of the package.
+    if not (inspect.isclass(found) and found.__module__.startswith("audiodiff.")):
+        raise ValueError(f"_target_ {name!r} is refused: it is no class of audiodiff")
+    return found
