@@ -14,11 +14,11 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-SOLVER = ("tests/test_solvers.py", "tests/test_solver_parity.py")
-PATH = ("tests/test_schedules.py", "tests/test_grids.py")
-PREDICTION = ("tests/test_denoisers.py", "tests/test_grids.py")
-LOSS = ("tests/test_losses.py", "tests/test_loss_parts.py")
-GUIDANCE = ("tests/test_guidance.py",)
+SOLVER = ("tests/diffusion/test_solvers.py", "tests/diffusion/test_solver_parity.py")
+PATH = ("tests/diffusion/test_schedules.py", "tests/diffusion/test_timesteps.py")
+PREDICTION = ("tests/diffusion/test_denoiser.py", "tests/diffusion/test_timesteps.py")
+LOSS = ("tests/losses/test_losses.py", "tests/losses/test_loss_parts.py")
+GUIDANCE = ("tests/diffusion/test_guidance.py",)
 
 # file, what stands there (once), what is put in its place, the tests that ought to notice
 MUTANTS = [

@@ -1,0 +1,221 @@
+"""Mels as files: three kinds, both orders of axes, and nothing that runs."""
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from audiodiff.cli import main
+from audiodiff.mel import LogMel
+from audiodiff.mel import io as mel_io
+from audiodiff.mel.detection import presets
+from audiodiff.pipelines import sidecar
+from audiodiff.utils.config import choose
+
+VOICE = Path(__file__).parents[2] / "demos" / "voices" / "it-2.flac"
+
+
+@pytest.fixture(scope="module")
+def mel():
+    return torch.randn(80, 30, generator=torch.Generator().manual_seed(0))
+
+
+def save_pt(path, value):
+    torch.save(value, path)
+
+
+WRITERS = {
+    "mel.npy": lambda path, mel: np.save(path, mel.numpy()),
+    "half.npy": lambda path, mel: np.save(path, mel.double().numpy()),
+    "mel.pt": save_pt,
+    "dict.pt": lambda path, mel: torch.save({"mel": mel, "pitch": mel[0]}, path),
+    "single.pt": lambda path, mel: torch.save({"x": mel, "name": "clip"}, path),
+    "mel.safetensors": lambda path, mel: safetensors.torch.save_file({"anything": mel}, path),
+    "several.safetensors": lambda path, mel: safetensors.torch.save_file({"mel": mel, "other": mel + 1}, path),
+    "NPY.NPY": lambda path, mel: path.write_bytes(_npy_bytes(mel)),
+}
+
+
+def _npy_bytes(mel):
+    import io
+
+    buffer = io.BytesIO()
+    np.save(buffer, mel.numpy())
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_every_kind_of_file_gives_the_same_mel(tmp_path, mel, name):
+    WRITERS[name](tmp_path / name, mel)
+    assert torch.equal(mel_io.read_mel(tmp_path / name, 80), mel[None])
+
+
+@pytest.mark.parametrize("order", ["bands first", "frames first"])
+@pytest.mark.parametrize("channels", [0, 1, 2])
+def test_axes_are_told_apart_by_the_number_of_bands(mel, order, channels):
+    given = torch.stack([mel + i for i in range(channels)]) if channels else mel
+    found = mel_io.oriented(given if order == "bands first" else given.mT, 80)
+    assert torch.equal(found, given if channels else given[None])
+    assert found.is_contiguous()
+
+
+def test_square_mel_is_taken_bands_first():
+    square = torch.arange(6400.0).view(80, 80)
+    assert torch.equal(mel_io.oriented(square, 80)[0], square)
+
+
+BAD = {
+    "integers.pt": (lambda path, mel: torch.save(mel.int(), path), "int32 values"),
+    "two.pt": (lambda path, mel: torch.save({"a": mel, "b": mel}, path), "2 tensors, none called 'mel'"),
+    "list.pt": (lambda path, mel: torch.save([mel], path), "holds a list"),
+    "none.safetensors": (lambda path, mel: safetensors.torch.save_file({}, path), "0 tensors"),
+    "text.safetensors": (lambda path, mel: path.write_text("hello"), "cannot be read as .safetensors"),
+    "text.pt": (lambda path, mel: path.write_text("hello"), "refused"),
+    "bands.pt": (lambda path, mel: torch.save(mel[:77], path), "80 bands"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_other_contents_are_refused_in_one_line_with_the_name(tmp_path, mel, name):
+    write, word = BAD[name]
+    write(tmp_path / name, mel)
+    with pytest.raises(ValueError, match=word) as caught:
+        mel_io.read_mel(tmp_path / name, 80)
+    assert str(caught.value).startswith(f"{tmp_path / name}: ")
+    assert "\n" not in str(caught.value)
+
+
+class Payload:
+    def __init__(self, trace):
+        self.trace = trace
+
+    def __reduce__(self):
+        import os
+
+        return os.mkdir, (str(self.trace),)
+
+
+def test_pickle_in_a_pt_file_does_not_run(tmp_path):
+    torch.save({"mel": Payload(tmp_path / "ran")}, tmp_path / "evil.pt")
+    with pytest.raises(ValueError, match="more than tensors"):
+        mel_io.read_mel(tmp_path / "evil.pt", 80)
+    assert not (tmp_path / "ran").exists()
+
+
+# --- on the command line -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def vocode(*arguments):
+    return main(["vocode", *arguments, "--start", "mel", "--steps", "1"])
+
+
+def test_mel_of_a_preset_is_that_of_its_formula(place):
+    from audiodiff import audio
+
+    assert main(["mel", str(VOICE), "w.npy", "--mel-preset", "whisper"]) == 0
+    spec = choose("mel", "whisper")
+    waveform = audio.read(VOICE, 16000)[0]
+    padded = torch.nn.functional.pad(waveform, (0, -waveform.shape[-1] % 160))
+    assert np.abs(np.load("w.npy") - LogMel(spec)(padded[None])[0].numpy()).max() < 1e-6
+
+
+def test_foreign_mel_is_converted_told_and_made_again(place, caplog):
+    main(["mel", str(VOICE), "h.npy", "--mel-preset", "hifigan"])
+    with caplog.at_level(logging.WARNING):
+        assert vocode("h.npy", "h.wav", "--mel-preset", "hifigan") == 0
+    assert "converted" in caplog.text
+    assert "dB on average" in caplog.text
+    assert "looks like" not in caplog.text
+    note = sidecar.Sidecar.read("h.wav.json")
+    assert note.recipe.mel["sample_rate"] == 22050
+    made = Path("h.wav").read_bytes()
+    assert main(["regenerate", "h.wav.json", "again.wav"]) == 0
+    assert Path("again.wav").read_bytes() == made
+
+
+def test_spec_file_and_what_info_prints_mean_the_same(place, capsys):
+    main(["mel", str(VOICE), "a.npy"])
+    capsys.readouterr()
+    main(["info", "--json"])
+    shown = json.loads(capsys.readouterr().out)
+    assert len(shown["mel_fingerprint"]) == 12
+    Path("info.json").write_text(json.dumps(shown))
+    Path("mel.json").write_text(json.dumps(shown["mel"]))
+    for file in ("info.json", "mel.json"):
+        assert main(["mel", str(VOICE), "b.npy", "-f", "--mel-spec", file]) == 0
+        assert np.array_equal(np.load("a.npy"), np.load("b.npy"))
+
+
+def test_wrong_convention_is_named(place, caplog):
+    main(["mel", str(VOICE), "w.npy", "--mel-preset", "diffwave"])
+    with caplog.at_level(logging.WARNING):
+        assert vocode("w.npy", "w.wav") == 0
+    assert "looks like diffwave: try --mel-preset diffwave" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--mel-preset", "hifgan"], "did you mean hifigan?"),
+        (["--mel-preset", "hifigan", "--mel-spec", "x.json"], "give one of them"),
+        (["--mel-spec", "x.json"], "No such file"),
+        (["--mel-spec", "text.json"], "no JSON"),
+        (["--mel-spec", "odd.json"], "no fmin"),
+        (["--mel-spec", "narrow.json"], "f_max is 4000 Hz, and 8000 Hz are needed"),
+    ],
+)
+def test_bad_convention_is_refused_in_one_line(place, capsys, arguments, word):
+    np.save("m.npy", np.full((80, 40), -5.0, dtype=np.float32))
+    Path("text.json").write_text("{")
+    Path("odd.json").write_text('{"sample_rate": 16000, "fmin": 0}')
+    Path("narrow.json").write_text('{"sample_rate": 16000, "f_max": 4000}')
+    capsys.readouterr()
+    assert vocode("m.npy", "m.wav", *arguments) == 2
+    error = capsys.readouterr().err
+    assert word in error
+    assert error.count("\n") == 1
+    assert not Path("m.wav").exists()
+
+
+# --- behind a synthesiser ----------------------------------------------------------------------------------------
+
+
+def test_text_to_speech_demo_speaks_in_every_convention(place, tmp_path):
+    """With a stand-in for espeak-ng that plays a recording."""
+    import os
+    import stat
+    import subprocess
+    import sys
+
+    import soundfile
+
+    engine = tmp_path / "bin" / "espeak-ng"
+    engine.parent.mkdir()
+    samples, rate = soundfile.read(VOICE)
+    soundfile.write(tmp_path / "voice.wav", samples, rate)
+    engine.write_text(f'#!/bin/sh\ncp "{tmp_path}/voice.wav" "$2"\n')
+    engine.chmod(engine.stat().st_mode | stat.S_IXUSR)
+    demo = VOICE.parent.parent / "tts.py"
+    environment = os.environ | {"PATH": f"{engine.parent}:{os.environ['PATH']}"}
+
+    def speak(text):
+        command = [sys.executable, str(demo), text, "spoken", "--engine", "espeak-ng"]
+        return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+    done = speak("hello")
+    assert done.returncode == 0, done.stderr
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines()[2:]]
+    assert [row[0] for row in rows] == ["own", *presets()]
+    assert all(float(row[2]) < 0.6 for row in rows)
+    assert sorted(p.stem for p in Path("spoken").glob("*.wav")) == sorted(["own", "synthesiser", *presets()])
+    assert speak(" ").returncode == 2

@@ -1,0 +1,48 @@
+"""Shared by the tests of training."""
+
+import torch
+from hydra import compose, initialize_config_dir
+
+from audiodiff.models import checkpoint as models_checkpoint
+from audiodiff.training.run import train
+from audiodiff.utils.config import conf_dir
+
+TINY = [
+    "experiment=quickstart",
+    "model.denoiser.network.width=16",
+    "model.denoiser.network.dilations=[1]",
+    "model.denoiser.network.n_heads=2",
+    "model.denoiser.network.reach=4",
+    "model.denoiser.network.embedding=16",
+    "model.steps=2",
+    "data.batch_size=2",
+    "data.validation_clips=2",
+    "data.n_samples=8192",
+    "verdict=false",
+    "previews=0",
+    "optim.warmup_steps=2",
+    "optim.total_steps=20",
+    "log_every=1",
+    "ema_decay=0.9",
+]
+
+
+def run(folder, *overrides):
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        cfg = compose("train", [*TINY, f"run_dir={folder}", *overrides])
+    return train(cfg)
+
+
+def steps(n, every=5):
+    return [f"trainer.max_steps={n}", f"trainer.checkpoint_every={every}", f"trainer.val_check_interval={n}"]
+
+
+def states(folder):
+    return {
+        weights: models_checkpoint.load(folder / "last.ckpt", weights=weights).state_dict()
+        for weights in ("ema", "raw")
+    }
+
+
+def equal(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)

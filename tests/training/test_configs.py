@@ -1,0 +1,143 @@
+"""Every YAML file is composed and built; what trains is trained for two steps."""
+
+import json
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.errors import ConfigCompositionException
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from support import training
+
+import audiodiff.training.hydra_config  # which registers the resolvers that the files use
+from audiodiff import audio
+from audiodiff.losses import DenoisingLoss
+from audiodiff.models import checkpoint
+from audiodiff.models.base import Model
+from audiodiff.training.hydra_config import check_overrides
+from audiodiff.training.run import train
+from audiodiff.utils.config import build, conf_dir
+
+EXPERIMENTS = sorted(path.stem for path in (conf_dir() / "experiment").glob("*.yaml"))
+GROUPS = {
+    f"{path.parent.name}={path.stem}"
+    for path in conf_dir().glob("*/*.yaml")
+    if path.parent.name not in ("experiment", "data", "space")  # space is of conf/tune.yaml
+}
+NEEDED = {"continual=ewc": ["continual.manifest=old.jsonl"]}
+
+
+def composed(*overrides):
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return compose("train", list(overrides))
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_builds_its_model_loss_and_optimiser(experiment):
+    cfg = composed(f"experiment={experiment}")
+    model = build(OmegaConf.to_container(cfg.model, resolve=True))
+    assert isinstance(model, Model)
+    assert instantiate(cfg.optim.optimizer)(model.parameters()).param_groups[0]["lr"] == cfg.optim.optimizer.lr
+    assert isinstance(build(OmegaConf.to_container(cfg.loss, resolve=True)), DenoisingLoss)
+
+
+@pytest.mark.parametrize("choice", sorted(GROUPS))
+def test_every_choice_of_every_group_composes_and_resolves(choice):
+    cfg = composed(choice, "data.path=recordings", *NEEDED.get(choice, []))
+    assert OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)["model"]["_target_"]
+
+
+BUILT = ("augment", "distance", "lr", "mel_augment", "prediction", "schedule", "start", "terms", "times", "weighting")
+TRAINED = sorted(choice for choice in GROUPS if choice.partition("=")[0] in BUILT)
+NOISE_ALONE = {"prediction=eps": ["schedule=linear"]}  # eps needs a path that does not end in noise alone
+
+
+@pytest.mark.parametrize("choice", TRAINED)
+def test_every_choice_trains_for_two_steps(tmp_path, choice):
+    training.run(tmp_path, *training.steps(2), choice, *NOISE_ALONE.get(choice, []))
+    saved = (tmp_path / "model.safetensors").stat().st_size
+    assert saved > 0
+
+
+SHORT = [
+    *("data.batch_size=2", "data.validation_clips=2", "data.n_workers=0", "data.valid_manifest=null", "previews=0"),
+    *("trainer.max_steps=2", "trainer.val_check_interval=2", "trainer.checkpoint_every=2", "trainer.accelerator=cpu"),
+]
+VOICES = ["data.path=${shipped:datasets/clips/speech}", "data.manifest=null"]
+BEGUN = {"speech-few": ["init_from=speech-16k"], "speech-22k": ["init_from=speech-16k", "init_strict=false"]}
+
+
+def trained(folder, *overrides):
+    return train(audiodiff.training.hydra_config.composed([*SHORT, f"run_dir={folder}", *overrides]))
+
+
+def sounds(folder, labels):
+    """Writes half a second of noise for each class, and the manifest."""
+    lines = []
+    for n, label in enumerate(labels):
+        noise = 0.1 * torch.randn(1, 8000, generator=torch.Generator().manual_seed(n))
+        audio.write(folder / f"{label}.wav", noise, 16000)
+        lines.append({"path": f"{label}.wav", "n_samples": 8000, "sample_rate": 16000, "label": label})
+    (folder / "sounds.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return f"data.manifest={folder / 'sounds.jsonl'}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_trains_for_two_steps_as_it_is(tmp_path, experiment):
+    cfg = composed(f"experiment={experiment}")
+    data = [sounds(tmp_path, cfg.data.labels)] if cfg.data.get("one_shots") else VOICES
+    trained(tmp_path / "run", f"experiment={experiment}", "verdict=false", *data, *BEGUN.get(experiment, []))
+    assert checkpoint.load(tmp_path / "run").info["steps"] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["causal", "generator", "resolutions", "samples", "subbands", "vocoder"])
+def test_every_model_trains_for_two_steps_as_it_is(tmp_path, model):
+    trained(tmp_path, f"model={model}", "data.path=${shipped:datasets/clips/speech}", "data.n_samples=4096")
+    assert checkpoint.load(tmp_path).info["steps"] == 2
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize("name", ["sgd", "lion"])
+def test_optimiser_that_is_chosen_has_its_own_rate_in_every_experiment(experiment, name):
+    optim = [
+        cfg.optim.optimizer
+        for cfg in (composed(f"experiment={experiment}", f"optim={name}"), composed(f"optim={name}"))
+    ]
+    assert optim[0] == optim[1]
+
+
+@pytest.mark.parametrize("chosen", [["experiment=speech-few"], ["stage=adversarial", "data.path=recordings"]])
+def test_adversarial_stage_has_the_numbers_of_the_shipped_weights_unless_another_optimiser_is_chosen(chosen):
+    optim = OmegaConf.to_container(composed(*chosen).optim, resolve=True)
+    shipped = {"_target_": "torch.optim.AdamW", "_partial_": True, "weight_decay": 0.01, "fused": True}
+    assert optim.pop("optimizer") == shipped | {"lr": 2e-4, "betas": [0.8, 0.99]}
+    assert optim == {"warmup_steps": 50, "total_steps": composed(*chosen).trainer.max_steps, "final_factor": 0.05}
+    own = composed("optim=sgd", "data.path=recordings").optim.optimizer
+    assert composed(*chosen, "optim=sgd").optim.optimizer == own
+    assert composed(*chosen, "optim.optimizer.lr=1e-5").optim.optimizer.betas == [0.8, 0.99]
+
+
+def test_an_unknown_experiment_is_named():
+    with pytest.raises(ConfigCompositionException, match="nonsense"):
+        composed("experiment=nonsense")
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("daat.path=x", "data.path"),
+        ("optim.optimizer.lrr=1", "optim.optimizer.lr"),
+        ("optim=adamm", "optim=adam"),
+        ("scheduel=cosine", "schedule"),
+    ],
+)
+def test_unknown_setting_or_choice_is_told_with_what_was_meant(typed, meant):
+    with pytest.raises(ValueError, match=rf"did you mean {meant}\w*\?\)"):
+        check_overrides(["data.path=recordings", typed])
+
+
+def test_what_there_is_passes_the_check():
+    check_overrides(["data.path=recordings", "optim=adam", "+trainer.limit_val_batches=1"])

@@ -1,0 +1,192 @@
+"""Training as processes see it: two of them share a run, and one that is killed goes on as if it had not been."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import pytest
+import soundfile
+import torch
+from support.labelled_shards import TINY as TINY_ONE_SHOTS
+from support.processes import environment
+from support.training import TINY, equal
+
+from audiodiff.data import Augment, ShardClips, ShardOneShots, Shards
+from audiodiff.data.manifest import held_out, scan_folder
+from audiodiff.data.shards.writing import pack
+
+ALONE = ["trainer.devices=1"]
+SIGNS = {"above": 1, "below": -1}
+LABELLED = ["data=labelled-shards", "+augment.gain_db=[-6,0]", "optim.total_steps=20", "log_every=1"]
+TWO = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
+
+DRIVER = """
+import sys
+import torch
+from audiodiff.training.hydra_config import composed
+from audiodiff.train import train
+from audiodiff.training.callbacks import Checkpoints
+from audiodiff.training.lit import LitModel
+
+at_end, step, seen = Checkpoints.on_train_end, LitModel.training_step, []
+
+def told(self, trainer, module):
+    at_end(self, trainer, module)
+    found = {"weights": module.state_dict(), "seen": [torch.cat(parts) for parts in zip(*seen)]}
+    torch.save(found, f"{sys.argv[1]}/rank{trainer.global_rank}.pt")
+
+def noted(self, batch, batch_idx):
+    parts = batch if isinstance(batch, list) else [batch]
+    seen.append([part.clone() for part in parts])
+    return step(self, batch, batch_idx)
+
+Checkpoints.on_train_end, LitModel.training_step = told, noted
+train(composed(sys.argv[2:]))
+"""
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    """Thirty-two pieces, each longer than a clip, in sixteen chunks; one recording is held out."""
+    place = tmp_path_factory.mktemp("recordings")
+    for n in range(33):
+        noise = 0.2 * torch.randn(9600, generator=torch.Generator().manual_seed(n)).clamp(-4, 4)
+        soundfile.write(place / f"{n:02d}.wav", noise.numpy(), 16000, subtype="PCM_16")
+    out = tmp_path_factory.mktemp("packed") / "shards"
+    pack(*held_out(scan_folder(place)), out, chunk_mb=0.021)
+    return out
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    """Sixty-four sounds in eight chunks, and of what class each is can be heard: above zero, or below."""
+    place = tmp_path_factory.mktemp("sounds")
+    for label, sign in SIGNS.items():
+        (place / label).mkdir()
+        for n in range(32):
+            noise = torch.rand(1200, generator=torch.Generator().manual_seed(n)) + 0.5
+            soundfile.write(place / label / f"{n:02d}.wav", (sign * 0.5 * noise).numpy(), 8000, subtype="PCM_16")
+    recordings = scan_folder(place)
+    out = tmp_path_factory.mktemp("packed") / "shards"
+    pack(recordings, recordings[::32], out)
+    return out
+
+
+def command(folder, *overrides, tiny=TINY):
+    return [sys.executable, "-m", "audiodiff.train", *tiny, f"run_dir={folder}", *overrides]
+
+
+def finished(folder, *overrides, tiny=TINY):
+    call = command(folder, *overrides, tiny=tiny)
+    done = subprocess.run(call, env=environment(), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return torch.load(folder / "last.ckpt", weights_only=True), done
+
+
+def steps(n):
+    return [f"trainer.max_steps={n}", "trainer.checkpoint_every=5", "trainer.val_check_interval=20"]
+
+
+def killed(folder, *overrides, tiny=TINY):
+    """Starts a run, and kills all of its processes without warning soon after step 10."""
+    with open(folder.with_suffix(".log"), "w") as log:
+        call = command(folder, *overrides, tiny=tiny)
+        run = subprocess.Popen(call, env=environment(), stdout=log, stderr=log, start_new_session=True)
+    metrics, deadline = folder / "metrics.jsonl", time.monotonic() + 200
+    while time.monotonic() < deadline and run.poll() is None:
+        if metrics.is_file() and any(json.loads(line)["step"] >= 11 for line in metrics.read_text().splitlines()):
+            break
+        time.sleep(0.02)
+    assert run.poll() is None, folder.with_suffix(".log").read_text()
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait(30)
+    return torch.load(folder / "last.ckpt", weights_only=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("processes", "source"),
+    [(ALONE, None), (TWO, None), (TWO, "shards"), (TWO, "labelled")],
+    ids=["alone", "two", "two-from-shards", "two-from-labelled-shards"],
+)
+def test_run_that_is_killed_and_goes_on_equals_one_that_is_not(tmp_path, request, processes, source):
+    given, tiny = [*steps(20), *processes], TINY_ONE_SHOTS if source == "labelled" else TINY
+    if source:
+        given += [f"data.path={request.getfixturevalue(source)}", "data.n_workers=1"]
+        given += {"shards": ["data=shards"], "labelled": LABELLED}[source]
+    straight, _ = finished(tmp_path / "straight", *given, tiny=tiny)
+    half = killed(tmp_path / "killed", *given, tiny=tiny)
+    assert 10 <= half["global_step"] < 20
+    resumed, _ = finished(tmp_path / "killed", *given, tiny=tiny)
+    for key in ("state_dict", "current_model_state"):
+        assert equal(straight[key], resumed[key])
+        assert not equal(half[key], resumed[key])
+    old, new = (checkpoint["optimizer_states"][0]["state"] for checkpoint in (straight, resumed))
+    assert all(torch.equal(old[i]["exp_avg"], new[i]["exp_avg"]) for i in old)
+    assert straight["lr_schedulers"] == resumed["lr_schedulers"]
+
+
+def two_ranks(folder, *overrides, tiny=TINY):
+    """Runs two processes under torchrun; returns what each ended with, and saw: clips, and labels if it has them."""
+    driver = folder / "driver.py"
+    driver.write_text(DRIVER)
+    call = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", driver, folder]
+    call += [*tiny, *TWO, f"run_dir={folder / 'run'}", *overrides]
+    done = subprocess.run(call, env=environment(), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
+
+
+@pytest.mark.slow
+def test_two_processes_share_one_run_and_end_with_equal_weights(tmp_path):
+    ranks = two_ranks(tmp_path, *steps(6), "previews=1", "trainer.val_check_interval=6")
+    assert equal(*(rank["weights"] for rank in ranks))
+    folder = tmp_path / "run"
+    assert len(list(folder.glob("previews/*.wav"))) == 1
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["run"]
+    lines = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert lines == sorted(set(lines))  # one process writes
+
+
+@pytest.mark.slow
+def test_two_ddp_processes_on_shards_see_clips_apart_that_are_together_the_corpus(tmp_path, shards):
+    """Eight steps of two clips by two processes are one time around: clips 0 to 31, and each piece in one of them."""
+    ranks = two_ranks(tmp_path, *steps(8), "data=shards", f"data.path={shards}")
+    assert equal(*(rank["weights"] for rank in ranks))
+    data = ShardClips(Shards(str(shards)), 8192, 16000)
+    numbers = {hash(data[n].numpy().tobytes()): n for n in range(32)}
+    seen = [[numbers[hash(clip.numpy().tobytes())] for clip in rank["seen"][0]] for rank in ranks]
+    assert seen == [list(range(rank, 32, 2)) for rank in (0, 1)]
+    places = [[data.place(n) for n in own] for own in seen]
+    assert len(set(places[0] + places[1])) == 32 == len(data.shards)
+    assert not {chunk for chunk, _ in places[0]} & {chunk for chunk, _ in places[1]}
+
+
+@pytest.mark.slow
+def test_two_ddp_processes_on_labelled_shards_see_clips_apart_with_their_classes(tmp_path, labelled):
+    """Eight steps of four clips by two processes are one time around: clips 0 to 63, of one chunk as of another."""
+    ranks = two_ranks(tmp_path, *steps(8), f"data.path={labelled}", *LABELLED, tiny=TINY_ONE_SHOTS)
+    assert equal(*(rank["weights"] for rank in ranks))
+    data = ShardOneShots(Shards(str(labelled)), list(SIGNS), 1024, 8000, augment=Augment(gain_db=[-6, 0]))
+    numbers = {hash(data[n][0].numpy().tobytes()): n for n in range(64)}  # no two have one gain
+    seen = [[numbers[hash(clip.numpy().tobytes())] for clip in rank["seen"][0]] for rank in ranks]
+    assert seen == [list(range(rank, 64, 2)) for rank in (0, 1)]
+    for clips, labels in (rank["seen"] for rank in ranks):
+        assert clips.sum((1, 2)).sign().tolist() == [SIGNS[data.labels[label]] for label in labels]
+    chunks = [[path.name.partition("#")[0] for n in own for path in data.sources(n)] for own in seen]
+    assert not set(chunks[0]) & set(chunks[1])
+    assert Counter(chunks[0] + chunks[1]) == {chunk.name: chunk.n_pieces for chunk in data.shards.chunks}
+
+
+@pytest.mark.slow
+def test_two_processes_tell_their_metrics_once_and_see_other_clips(tmp_path):
+    together, done = finished(tmp_path / "together", *steps(4), *TWO)
+    assert len(done.stdout.splitlines()[-1:]) == 1
+    told = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    assert len(told) == 1
+    alone, _ = finished(tmp_path / "alone", *steps(4), *ALONE)
+    assert not equal(together["current_model_state"], alone["current_model_state"])

@@ -1,0 +1,153 @@
+"""Training on a tiny model: what is drawn, averaged, saved, resumed and previewed."""
+
+import json
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from support.training import equal, run, states, steps
+
+from audiodiff import audio
+from audiodiff.evaluation import metrics
+from audiodiff.evaluation.sanity_check import verdict
+from audiodiff.models import checkpoint as models_checkpoint
+from audiodiff.pipelines.resynthesis import resynthesise
+from audiodiff.training.lr_schedules import WarmupCosine
+from audiodiff.training.run import train
+from audiodiff.utils.config import conf_dir, shipped_path
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """A run of 20 steps with a preview of one clip at the end."""
+    folder = tmp_path_factory.mktemp("straight")
+    run(folder, *steps(20), "previews=1")
+    return folder
+
+
+def test_resume_repeats_an_uninterrupted_run_bit_for_bit(straight, tmp_path):
+    run(tmp_path, *steps(10), "previews=1")
+    half = states(tmp_path)
+    run(tmp_path, *steps(20), "previews=1")
+    whole, resumed = states(straight), states(tmp_path)
+    assert equal(whole["raw"], resumed["raw"])
+    assert equal(whole["ema"], resumed["ema"])
+    assert not equal(half["raw"], resumed["raw"])
+
+
+def test_ema_and_raw_weights_both_survive_in_checkpoint_and_export(straight):
+    from_ckpt = states(straight)
+    exported = {weights: models_checkpoint.load(straight, weights=weights).state_dict() for weights in ("ema", "raw")}
+    assert equal(from_ckpt["ema"], exported["ema"])
+    assert equal(from_ckpt["raw"], exported["raw"])
+    assert not equal(from_ckpt["ema"], from_ckpt["raw"])
+
+
+def test_preview_is_what_resynthesis_of_that_checkpoint_gives_sample_for_sample(straight):
+    (preview,) = (straight / "previews").glob("step0000020-*.wav")
+    source = shipped_path("datasets/clips/speech") / f"{preview.stem.split('-', 1)[1]}.flac"
+    model = models_checkpoint.load(straight / "last.ckpt")
+    waveform, _ = audio.read(source, model.sample_rate)
+    samples, _ = audio.to_pcm(resynthesise(model, waveform, seed=0).waveform)
+    heard, _ = audio.read(preview)
+    assert torch.equal(heard, torch.from_numpy(samples.T / 32768).float())
+
+
+def test_metrics_file_holds_loss_by_log_snr_band_and_clips_per_second(straight):
+    lines = [json.loads(line) for line in (straight / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["step"] == 20
+    assert lines[-1]["clips_per_second"] > 0
+    assert any(name.startswith("log_snr/") for name in lines[-1])
+
+
+def test_checkpoint_loads_without_pickled_code_and_knows_the_level_of_the_data(straight):
+    checkpoint = torch.load(straight / "last.ckpt", weights_only=True)
+    info = checkpoint["audiodiff"]["info"]
+    assert 0 < info["level"]["rms"] < info["level"]["peak"] <= 1
+    assert info["steps"] == 20
+    assert len(info["mel_statistics"]["mean"]) == checkpoint["audiodiff"]["config"]["mel"]["n_mels"]
+    assert json.loads((straight / "model.json").read_text())["config"] == checkpoint["audiodiff"]["config"]
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
+def test_training_lowers_the_loss_in_every_precision(tmp_path, precision):
+    run(tmp_path, *steps(50), f"trainer.precision={precision}", "optim.optimizer.lr=3e-3", "optim.total_steps=50")
+    losses = [json.loads(line)["train/loss"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert all(torch.isfinite(torch.tensor(losses)))
+    assert sum(losses[-10:]) < sum(losses[:10])
+
+
+def test_transfer_begins_with_another_models_weights_at_step_zero(straight, tmp_path):
+    run(tmp_path, *steps(1), f"init_from={straight}", "optim.optimizer.lr=0.0")
+    assert equal(states(tmp_path)["raw"], states(straight)["ema"])
+
+
+def test_a_run_that_goes_on_does_not_read_what_it_began_with(straight, tmp_path):
+    run(tmp_path, *steps(2), f"init_from={straight}")
+    with pytest.raises(ValueError, match="leave one of them out"):
+        run(tmp_path, *steps(4), f"init_from={straight}", "resume=true")
+    run(tmp_path, *steps(4), "init_from=a-run-that-was-removed")
+    assert models_checkpoint.load(tmp_path).info["steps"] == 4
+    run(tmp_path, *steps(1), "resume=false")
+    assert models_checkpoint.load(tmp_path).info["steps"] == 1
+
+
+def test_going_on_with_a_run_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="leave out resume=true"):
+        run(tmp_path, *steps(1), "resume=true")
+    with pytest.raises(ValueError, match="choose auto, true or false"):
+        run(tmp_path, *steps(1), "resume=yes-please")
+
+
+def test_going_on_with_another_optimiser_or_without_data_is_refused_before_the_first_step(tmp_path):
+    run(tmp_path, *steps(1))
+    with pytest.raises(ValueError, match=r"began with torch\.optim\.AdamW, .* than torch\.optim\.SGD"):
+        run(tmp_path, *steps(2), "optim=sgd")
+    run(tmp_path, *steps(2), "optim=adamw", "optim.optimizer.lr=1e-4")  # another rate is no other optimiser
+    with pytest.raises(ValueError, match=r"data\.path=FOLDER"):
+        run(tmp_path / "new", *steps(1), "data.path=???")
+
+
+@pytest.mark.parametrize("mel", sorted(path.stem for path in (conf_dir() / "mel").glob("*.yaml")))
+def test_any_sample_rate_and_hop_trains_by_configuration_alone(tmp_path, mel):
+    run(tmp_path, *steps(1), f"mel={mel}", "start=griffin-lim", "start.n_iter=1", "data.n_samples=32768")
+    model = models_checkpoint.load(tmp_path)
+    frames = 9
+    sound = model.generate(torch.full((1, model.mel.n_mels, frames), -5.0))
+    assert sound.shape == (1, 1, frames * model.mel.hop_length)
+    assert bool(torch.isfinite(sound).all())
+
+
+def test_a_centred_mel_trains(tmp_path):
+    run(tmp_path, *steps(1), "mel.center=true")
+    assert models_checkpoint.load(tmp_path).mel.center
+
+
+def test_learning_rate_rises_then_falls_to_its_last_value():
+    factor = WarmupCosine(10, 100, 0.1)
+    values = [factor(step) for step in range(101)]
+    assert values[:10] == sorted(values[:10])
+    assert values[10:] == sorted(values[10:], reverse=True)
+    assert values[100] == pytest.approx(0.1)
+    assert max(values) == 1
+
+
+def test_verdict_compares_with_silence_noise_and_the_untrained_network(straight):
+    model = models_checkpoint.load(straight)
+    reference, _ = audio.read(shipped_path("datasets/clips/speech") / "june.flac", model.sample_rate)
+    found = verdict(model, model, reference[0])
+    assert found["lsd/model"] == found["lsd/untrained"]
+    assert found["lsd/margin"] <= 0
+    silence = metrics.log_spectral_distance_db(reference[0], torch.zeros_like(reference[0]), model.sample_rate)
+    assert found["lsd/silence"] == silence
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("experiment", "margin_db"), [("quickstart", 6.0), ("one-clip", 10.0)])
+def test_tiny_experiment_beats_silence_noise_and_the_untrained_network(tmp_path, experiment, margin_db):
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        found = train(compose("train", [f"experiment={experiment}", f"run_dir={tmp_path}"]))
+    assert found["lsd/margin"] > margin_db
+    sample, rate = audio.read(tmp_path / "sample.wav")
+    assert rate == 16000
+    assert sample.shape[1] > rate
