@@ -6,7 +6,7 @@
     >>> audiodiff.write("out.wav", audiodiff.resynthesise(vocoder, waveform).waveform, 16000)  # doctest: +SKIP
 
 Follow one clip through the code: `audio.read` → `mel.LogMel` → `model.Vocoder.generate` (`starts`, `solvers.sample`,
-`denoisers.Denoiser`, `nn.HybridNetwork`, `consistency.MelProjection`, `priors`) → `audio.write`.
+`denoisers.Denoiser`, `nn.HybridNetwork`, `consistency.MelProjection`, `whitenings`) → `audio.write`.
 
 Each name is imported from its module when it is first used, so that `audiodiff --help` answers without torch.
 """
@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from audiodiff.audio import read, write
     from audiodiff.diffusion.denoiser import Denoiser
-    from audiodiff.diffusion.predictions import Data, Estimate, Flow, Noise, Velocity
+    from audiodiff.diffusion.predictions import EpsPrediction, Estimate, FlowPrediction, VPrediction, XPrediction
     from audiodiff.diffusion.sampling import sample
     from audiodiff.diffusion.schedules import CosineVP, Schedule
     from audiodiff.diffusion.solvers import DDIM, DPMSolver2M, Solver
-    from audiodiff.diffusion.timesteps import even_log_snr, even_times
+    from audiodiff.diffusion.timesteps import linear_timesteps, log_snr_timesteps
     from audiodiff.griffin_lim.mel_conversion import convert_mel
     from audiodiff.mel import LogMel, MelSpec
     from audiodiff.models.generator import Generator
@@ -34,21 +34,21 @@ __all__ = [
     "DDIM",
     "CosineVP",
     "DPMSolver2M",
-    "Data",
     "Denoiser",
+    "EpsPrediction",
     "Estimate",
-    "Flow",
+    "FlowPrediction",
     "Generator",
     "LogMel",
     "MelSpec",
-    "Noise",
     "Schedule",
     "Solver",
-    "Velocity",
+    "VPrediction",
     "Vocoder",
+    "XPrediction",
     "convert_mel",
-    "even_log_snr",
-    "even_times",
+    "linear_timesteps",
+    "log_snr_timesteps",
     "read",
     "resynthesise",
     "sample",
@@ -60,14 +60,14 @@ _HOMES = {
     name: module
     for module, names in {
         "audio": ("read", "write"),
-        "diffusion": ("Data", "Denoiser", "Estimate", "Flow", "Noise", "Velocity"),
+        "diffusion": ("XPrediction", "Denoiser", "Estimate", "FlowPrediction", "EpsPrediction", "VPrediction"),
         "mel": ("LogMel", "MelSpec"),
         "griffin_lim.mel_conversion": ("convert_mel",),
         "models.generator": ("Generator",),
         "models.vocoder": ("Vocoder",),
         "pipelines.resynthesis": ("resynthesise", "vocode"),
         "diffusion.schedules": ("CosineVP", "Schedule"),
-        "diffusion.timesteps": ("even_log_snr", "even_times"),
+        "diffusion.timesteps": ("log_snr_timesteps", "linear_timesteps"),
         "diffusion.solvers": ("DDIM", "DPMSolver2M", "Solver"),
         "diffusion.sampling": ("sample",),
     }.items()

@@ -33,7 +33,7 @@ STARTS = (
 
 def row(vocoder: Vocoder, name: str | None, calls: int, recordings: list[Recording]) -> list[str]:
     """Measures one start; its own for none."""
-    start = named_start(name, vocoder) if name else vocoder.start_of(calls)
+    start = named_start(name, vocoder) if name else vocoder.start_for(calls)
     how = {"steps": calls, "start": start}
     hop, ahead = vocoder.hop_length, vocoder.look_ahead(**how)
     found, speed = [], 0.0

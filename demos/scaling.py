@@ -25,7 +25,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from audiodiff import audio
-from audiodiff.data.crops import ClipData, NumberSampler, clip_loader
+from audiodiff.data.crops import ClipData, ResumableSampler, clip_loader
 from audiodiff.data.manifest import Recording, recordings_of, scan_folder
 from audiodiff.data.shards.crops import ShardClips
 from audiodiff.data.shards.index import Shards
@@ -57,7 +57,7 @@ def trained(processes: int, steps: int) -> float:
 
 def loaded(data: ClipData | ShardClips, workers: int, clips: int) -> float:
     """Reads clips of a second, and returns how many a second."""
-    batches = iter(clip_loader(data, NumberSampler(0, clips + BATCH), BATCH, workers))
+    batches = iter(clip_loader(data, ResumableSampler(0, clips + BATCH), BATCH, workers))
     next(batches)  # the processes have started
     begun = time.perf_counter()
     return sum(len(batch) for batch in batches) / (time.perf_counter() - begun)

@@ -109,7 +109,7 @@ def export(run: Path, target: Path, facts: dict) -> None:
 def described(model: Model, facts: dict) -> None:
     """Puts the sampling defaults of the facts into a model's configuration."""
     model.config |= facts.get("config", {})
-    for start in ("start", "quick_start"):
+    for start in ("start", "one_step_start"):
         if "mel" in (model.config.get(start) or {}):
             model.config[start]["mel"] = model.config["mel"]
 
@@ -132,7 +132,7 @@ def batch_of(run: Path) -> int:
 def card(target: Path, facts: dict, table: dict, command: str) -> str:
     """Writes the model card."""
     model = Vocoder.load(target)
-    start, quick = describe_start(model.start), model.quick_start and describe_start(model.quick_start)
+    start, quick = describe_start(model.start), model.one_step_start and describe_start(model.one_step_start)
     return CARD.format(
         **{**facts, **model.info, **model.info["level"]},
         seconds=facts["n_samples"] / model.sample_rate,
@@ -141,8 +141,8 @@ def card(target: Path, facts: dict, table: dict, command: str) -> str:
         mel=", ".join(f"{k} {v}" for k, v in dataclasses.asdict(model.mel).items()),
         sampling=f"{model.steps} step(s) of DDIM from {start.pop('name')} {start}"
         + (f" (one step from {quick.pop('name')} {quick})" if quick else "")
-        + f", {model.projections} rounds"
-        f" of projection onto the mel in every step and {model.finish} after the last"
+        + f", {model.projection_iters} rounds"
+        f" of projection onto the mel in every step and {model.final_iters} after the last"
         + (f"; searched times for {', '.join(str(len(t) - 1) for t in model.times)} steps" if model.times else ""),
         receptive_field=model.denoiser.network.receptive_field(),
         clips_scored=table["clips"],

@@ -19,7 +19,7 @@ from audiodiff.diffusion.predictions import Estimate
 from audiodiff.diffusion.sampling import sample
 from audiodiff.diffusion.schedules import CosineVP
 from audiodiff.diffusion.solvers import Solver, UniPC, solver_named, solver_names
-from audiodiff.diffusion.timesteps import even_log_snr, even_times
+from audiodiff.diffusion.timesteps import linear_timesteps, log_snr_timesteps
 from audiodiff.utils.files import atomic_file
 
 CALLS = (2, 4, 8, 16, 32, 64, 128)
@@ -61,7 +61,7 @@ def error_of(solver: Solver, steps: int, true: Tensor) -> float:
     """Returns the error on the better of two grids."""
     exact = Mixture()
     found = []
-    for times in (even_times(steps), even_log_snr(exact.schedule, steps)):
+    for times in (linear_timesteps(steps), log_snr_timesteps(exact.schedule, steps)):
         generator = torch.Generator().manual_seed(0)
         if solver.stochastic:
             end = sample(exact, solver, exact.noisy(generator), times, generator=generator)
@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="PNG")
     options = parser.parse_args()
     exact = Mixture()
-    true = sample(exact, UniPC(), FINE, even_log_snr(exact.schedule, 20_000))
+    true = sample(exact, UniPC(), FINE, log_snr_timesteps(exact.schedule, 20_000))
     figure, axes = pyplot.subplots(1, 2, figsize=(11, 4.5), layout="constrained", sharex=True)
     print("| solver | calls per step | " + " | ".join(f"{n} calls" for n in CALLS) + " |")
     print("|---|---|" + "---|" * len(CALLS))

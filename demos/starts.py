@@ -67,8 +67,8 @@ def main() -> None:
     vocoder = Vocoder.load(options.model)
     recordings = recordings_of(options.manifest, 2.0, options.clips)
     lines = []
-    for name, start, calls, projections, finish in rows(vocoder.mel):
-        vocoder.projections, vocoder.finish = projections, finish
+    for name, start, calls, projection_iters, finish in rows(vocoder.mel):
+        vocoder.projection_iters, vocoder.final_iters = projection_iters, finish
         scores, speeds = [], []
         for recording in recordings:
             waveform = audio.read(recording.path, vocoder.sample_rate)[0][:1]
@@ -82,7 +82,7 @@ def main() -> None:
                 out = start.waveform(mel, noise)
             speeds.append(waveform.shape[-1] / vocoder.sample_rate / (time.perf_counter() - began))
             scores.append({key: MEASURES[key][0](waveform[0], out[0, 0], vocoder.sample_rate) for key in SHOWN})
-        line = {"start": name, "calls": calls, "rounds in each call": projections, "rounds at the end": finish}
+        line = {"start": name, "calls": calls, "rounds in each call": projection_iters, "rounds at the end": finish}
         line |= {key: round(statistics.mean(s[key] for s in scores), 3) for key in SHOWN}
         lines.append(line | {"x real time": round(statistics.median(speeds), 1)})
         print("| " + " | ".join(str(value) for value in lines[-1].values()) + " |", flush=True)

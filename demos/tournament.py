@@ -26,8 +26,8 @@ from audiodiff.training.hydra_config import composed
 CONTESTANTS = {
     "a: frames": [],
     "a, v output": ["prediction=v"],
-    "a, prior exponent 0": ["model.prior.exponent=0", "model.prior.scale=0.1"],
-    "a, prior exponent 1": ["model.prior.exponent=1", "model.prior.scale=1.2"],
+    "a, whitening exponent 0": ["model.whitening.exponent=0", "model.whitening.scale=0.1"],
+    "a, whitening exponent 1": ["model.whitening.exponent=1", "model.whitening.scale=1.2"],
     "a, magnitudes as input": ["+model.denoiser.network.magnitudes=input", "+model.denoiser.network.mel=${mel}"],
     "a, magnitudes scale the residual": [
         "+model.denoiser.network.magnitudes=residual",
@@ -67,7 +67,7 @@ def measure(run_dir: Path, manifest: str, clips: int) -> dict[str, float]:
         waveform = waveform[:, : waveform.shape[-1] // model.hop_length * model.hop_length]
         mel = model.spectrogram(waveform[None])
         for name, (calls, rounds) in WAYS.items():
-            model.projections, model.finish = 0, rounds
+            model.projection_iters, model.final_iters = 0, rounds
             began = time.perf_counter()
             out = model.generate(mel, steps=calls)[0, 0]
             if name == "4":

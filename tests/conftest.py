@@ -31,11 +31,11 @@ TINY = {
     "_target_": "audiodiff.models.Vocoder",
     "mel": MEL,
     "steps": 2,
-    "projections": 1,
+    "projection_iters": 1,
     "denoiser": {
         "_target_": "audiodiff.diffusion.Denoiser",
         "schedule": {"_target_": "audiodiff.diffusion.schedules.CosineVP"},
-        "prediction": {"_target_": "audiodiff.diffusion.Velocity"},
+        "prediction": {"_target_": "audiodiff.diffusion.VPrediction"},
         "network": {
             "_target_": "audiodiff.nn.HybridNetwork",
             "hop_length": 128,
@@ -44,13 +44,13 @@ TINY = {
             "dilations": [1],
             "n_stages": 1,
             "n_heads": 2,
-            "reach": 4,
+            "attention_window": 4,
             "embedding": 16,
             "n_mels": 80,
             "mel_hop_length": 256,
         },
     },
-    "prior": {"_target_": "audiodiff.models.MelShaped", "mel": MEL, "exponent": 0.5, "block": 128},
+    "whitening": {"_target_": "audiodiff.models.MelWhitening", "mel": MEL, "exponent": 0.5, "block": 128},
 }
 
 

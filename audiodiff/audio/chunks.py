@@ -2,9 +2,9 @@
 
     pieces ─► held: past │ new │ future ─► work ─► the middle of what comes out ─► pieces
 
-Every stage of sampling is local: what comes out at a sample depends on what goes in no further away than its `Reach`.
+Every stage of sampling is local: what comes out at a sample depends on what goes in no further away than its `Context`.
 So a piece is worked on together with as much of its neighbours, and what the edges have spoilt is thrown away. Stages
-are chained as iterators, and hold no more than a piece and their reach: memory does not grow with the sound, and what
+are chained as iterators, and hold no more than a piece and their context: memory does not grow with the sound, and what
 one stage knows early enough, the next may have before the sound has ended.
 """
 
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Piece", "Reach", "cut", "overlapped", "regrouped"]
+__all__ = ["Context", "Piece", "cut", "overlapped", "regrouped"]
 
 Aligned = Any
 """Tensors that share their last axis, time, at a whole number of samples per frame; in tuples, lists and mappings, with
@@ -31,7 +31,7 @@ class Piece(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Reach:
+class Context:
     """Says how far away, in samples, what comes out may depend on what goes in.
 
     Args:
@@ -45,17 +45,17 @@ class Reach:
     past: int = 0
     future: int = 0
 
-    def __add__(self, other: "Reach") -> "Reach":
-        """Returns the reach of one stage after another."""
-        return Reach(self.past + other.past, self.future + other.future)
+    def __add__(self, other: "Context") -> "Context":
+        """Returns the context of one stage after another."""
+        return Context(self.past + other.past, self.future + other.future)
 
-    def __rmul__(self, times: int) -> "Reach":
-        """Returns the reach of a stage that is gone through several times."""
-        return Reach(times * self.past, times * self.future)
+    def __rmul__(self, times: int) -> "Context":
+        """Returns the context of a stage that is gone through several times."""
+        return Context(times * self.past, times * self.future)
 
-    def in_frames(self, hop_length: int) -> "Reach":
+    def in_frames(self, hop_length: int) -> "Context":
         """Rounds up to whole frames."""
-        return Reach(-(-self.past // hop_length), -(-self.future // hop_length))
+        return Context(-(-self.past // hop_length), -(-self.future // hop_length))
 
 
 def regrouped(pieces: Iterable[Tensor], frames: int, total: int | None = None) -> Iterator[Piece]:
@@ -83,12 +83,12 @@ def regrouped(pieces: Iterable[Tensor], frames: int, total: int | None = None) -
         yield Piece(held.shape[-1], held, True)
 
 
-def overlapped(pieces: Iterable[Piece], reach: Reach, work: Callable[[Aligned, int], Aligned]) -> Iterator[Piece]:
+def overlapped(pieces: Iterable[Piece], context: Context, work: Callable[[Aligned, int], Aligned]) -> Iterator[Piece]:
     """Works on a stream in overlapping windows.
 
     Args:
         pieces: What arrives, in order.
-        reach: Of the work, in frames.
+        context: Of the work, in frames.
         work: Gets a window and the position of its first frame, and returns as many frames.
 
     Yields:
@@ -101,7 +101,7 @@ def overlapped(pieces: Iterable[Piece], reach: Reach, work: Callable[[Aligned, i
         nonlocal held, begin, done
         if ready > done:
             out = cut(work(held, begin), done - begin, ready - begin, end - begin)
-            keep = max(begin, ready - reach.past)
+            keep = max(begin, ready - context.past)
             held = cut(held, keep - begin, end - begin, end - begin)
             length, begin, done = ready - done, keep, ready
             yield Piece(length, out, last)
@@ -110,7 +110,7 @@ def overlapped(pieces: Iterable[Piece], reach: Reach, work: Callable[[Aligned, i
     for piece in pieces:
         held = piece.tree if held is None else _joined(held, piece.tree)
         end, last = end + piece.frames, piece.last
-        yield from until(end if last else end - reach.future)
+        yield from until(end if last else end - context.future)
     last = True
     yield from until(end)
 

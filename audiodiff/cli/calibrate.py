@@ -1,6 +1,6 @@
 """Measures recordings, and proposes sigma_data and the range and shift of a schedule for training on them.
 
-OVERRIDEs are those of `python -m audiodiff.train`: they choose the mel and the prior, hence the space that is diffused.
+OVERRIDEs are those of `python -m audiodiff.train`: they choose the mel and the whitening, hence the space that is diffused.
 What is printed on standard output are overrides too, ready to be appended to the training command.
 """
 
@@ -40,8 +40,8 @@ def run(options: argparse.Namespace) -> int:
     if options.plot and Path(options.plot).exists() and not options.force:
         raise ValueError(f"{options.plot}: exists; give -f to overwrite it")
     section = plain(composed(["data.path=recordings", *options.overrides]).model)
-    prior, schedule = build(section["prior"]), build(section["denoiser"]["schedule"])
-    waveforms, encoded, rate = _encode(section, prior, options)
+    whitening, schedule = build(section["whitening"]), build(section["denoiser"]["schedule"])
+    waveforms, encoded, rate = _encode(section, whitening, options)
     found = calibrate.calibrate(waveforms, encoded, rate)
     if options.plot:
         calibrate.plot(found, schedule, options.plot)
@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _encode(
-    section: dict[str, Any], prior: Any, options: argparse.Namespace
+    section: dict[str, Any], whitening: Any, options: argparse.Namespace
 ) -> tuple[list["Tensor"], list["Tensor"], int]:
     """Reads recordings and maps them to the diffused space."""
     import torch
@@ -83,6 +83,6 @@ def _encode(
             continue
         with torch.no_grad():
             mel = log_mel(whole[None])[..., : whole.shape[-1] // hop] if log_mel else whole[None]
-            encoded.append(prior.encode(whole[None], prior.shape(mel))[0])
+            encoded.append(whitening.encode(whole[None], whitening.gains(mel))[0])
         waveforms.append(waveform)
     return waveforms, encoded, rate

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from audiodiff.mel import MelSpec
     from audiodiff.models.base import Model
     from audiodiff.models.vocoder import Vocoder
-    from audiodiff.pipelines.vocoding import Recipe
+    from audiodiff.pipelines.vocoding import VocodeRecipe
 
 M = TypeVar("M", bound="Model")
 
@@ -210,7 +210,7 @@ def load_model(kind: type[M], model: str, options: argparse.Namespace) -> M:
     return built
 
 
-def recipe_of(command: str, vocoder: "Vocoder", options: argparse.Namespace) -> "Recipe":
+def recipe_of(command: str, vocoder: "Vocoder", options: argparse.Namespace) -> "VocodeRecipe":
     """Turns the sampling options into a recipe."""
     from audiodiff.models import checkpoint
     from audiodiff.pipelines import vocoding

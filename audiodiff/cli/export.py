@@ -14,7 +14,7 @@ from audiodiff.cli import common
 
 if TYPE_CHECKING:
     from audiodiff.models.base import Model
-    from audiodiff.models.streaming import Sampling
+    from audiodiff.models.streaming import SamplingConfig
 
 EXAMPLE = "audiodiff export speech-16k speech-16k.onnx --steps 1"
 
@@ -52,13 +52,13 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _sampling(model: "Model", options: argparse.Namespace) -> "Sampling":
+def _sampling(model: "Model", options: argparse.Namespace) -> "SamplingConfig":
     """Reads the sampling options as `audiodiff vocode` and `audiodiff generate` do."""
     from audiodiff.diffusion.solvers import solver_named
-    from audiodiff.diffusion.timesteps import explicit
+    from audiodiff.diffusion.timesteps import check_timesteps
     from audiodiff.models.generator import Generator
     from audiodiff.models.starts import PureNoise
-    from audiodiff.models.streaming import Sampling
+    from audiodiff.models.streaming import SamplingConfig
     from audiodiff.pipelines import generation, vocoding
 
     told = {name: getattr(options, name) for name in ("weights", "solver", "steps", "times")}
@@ -70,4 +70,4 @@ def _sampling(model: "Model", options: argparse.Namespace) -> "Sampling":
         recipe = vocoding.recipe("vocode", model, options.model, **told, start=options.start)
         start = vocoding.build_start(recipe.start, model.mel)
     solver = model.solver if recipe.solver == vocoding.OWN else solver_named(recipe.solver)
-    return Sampling(start, solver, explicit(recipe.times))
+    return SamplingConfig(start, solver, check_timesteps(recipe.times))

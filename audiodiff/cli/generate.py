@@ -14,7 +14,7 @@ from audiodiff.cli import common
 
 if TYPE_CHECKING:
     from audiodiff.models.generator import Generator
-    from audiodiff.pipelines.generation import Generation
+    from audiodiff.pipelines.generation import GenerateRecipe
 
 EXAMPLE = "audiodiff generate hits --model drums --label snare -n 16 --guidance 2"
 MOST = 10_000
@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def make_sounds(
-    jobs: Sequence[tuple["Generation", Path]], generator: "Generator", source: str | None, as_json: bool
+    jobs: Sequence[tuple["GenerateRecipe", Path]], generator: "Generator", source: str | None, as_json: bool
 ) -> int:
     """Follows recipes, writes sounds with their sidecars, and tells how it went."""
     from audiodiff import audio
@@ -103,7 +103,7 @@ def _check(options: argparse.Namespace) -> None:
         raise ValueError(f"{options.out}: is a file; give a folder")
 
 
-def _jobs(generator: "Generator", model: str, options: argparse.Namespace) -> list[tuple["Generation", Path]]:
+def _jobs(generator: "Generator", model: str, options: argparse.Namespace) -> list[tuple["GenerateRecipe", Path]]:
     """One recipe and one name for each sound; refuses to overwrite."""
     from audiodiff.pipelines.generation import generation
 

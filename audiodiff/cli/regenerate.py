@@ -23,16 +23,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Reads the sidecar, checks that nothing has changed, and follows its recipe."""
-    from audiodiff.pipelines.generation import Generation
-    from audiodiff.pipelines.restoration import Repair
+    from audiodiff.pipelines.generation import GenerateRecipe
+    from audiodiff.pipelines.restoration import RestoreRecipe
     from audiodiff.pipelines.sidecar import Sidecar
 
     note = Sidecar.read(options.sidecar)
     note.check_input()
     source = options.sidecar if note.input is None else note.input
     jobs = plan([source], options.out, Kinds((), ".wav", beside=(".json",)), options.force)
-    if isinstance(note.recipe, Generation):
+    if isinstance(note.recipe, GenerateRecipe):
         return make_sounds([(note.recipe, jobs.jobs[0].output)], note.load(), note.input, options.json)
-    if isinstance(note.recipe, Repair):
+    if isinstance(note.recipe, RestoreRecipe):
         return make_mended(note.recipe, jobs, note.load(), options.json)
     return follow(note.recipe, jobs, note.load(), options.json)

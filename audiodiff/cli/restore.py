@@ -14,7 +14,7 @@ from audiodiff.cli.progress import Made, work
 
 if TYPE_CHECKING:
     from audiodiff.models.vocoder import Vocoder
-    from audiodiff.pipelines.restoration import Repair
+    from audiodiff.pipelines.restoration import RestoreRecipe
 
 EXAMPLE = "audiodiff restore loud.wav mended.wav --task declip"
 
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
     return make_mended(how, jobs, vocoder, options.json)
 
 
-def make_mended(how: "Repair", jobs: Plan, vocoder: "Vocoder", as_json: bool) -> int:
+def make_mended(how: "RestoreRecipe", jobs: Plan, vocoder: "Vocoder", as_json: bool) -> int:
     """Mends what a plan names, and writes it with its sidecar."""
     from audiodiff import audio
     from audiodiff.pipelines import sidecar

@@ -18,7 +18,7 @@ from audiodiff.cli.workers import make_by_workers
 
 if TYPE_CHECKING:
     from audiodiff.models.vocoder import Vocoder
-    from audiodiff.pipelines.vocoding import Recipe
+    from audiodiff.pipelines.vocoding import VocodeRecipe
 
 EXAMPLE = "audiodiff resynth speech.flac out.wav --steps 4"
 
@@ -50,19 +50,19 @@ def make_sounds(command: str, options: argparse.Namespace, kinds: Kinds) -> int:
     return follow(common.recipe_of(command, vocoder, options), jobs, vocoder, options.json)
 
 
-def prepared(command: str, options: argparse.Namespace) -> tuple[Callable[[Job], Made], "Recipe"]:
+def prepared(command: str, options: argparse.Namespace) -> tuple[Callable[[Job], Made], "VocodeRecipe"]:
     """Loads the model; returns what does a job, and its recipe."""
     vocoder = common.load_vocoder(options)
     recipe = common.recipe_of(command, vocoder, options)
     return functools.partial(_make, vocoder, recipe), recipe
 
 
-def follow(recipe: "Recipe", jobs: Plan, vocoder: "Vocoder", as_json: bool) -> int:
+def follow(recipe: "VocodeRecipe", jobs: Plan, vocoder: "Vocoder", as_json: bool) -> int:
     """Makes the sounds of a plan by a recipe."""
     return work(jobs, functools.partial(_make, vocoder, recipe), vocoder.device, as_json)
 
 
-def _make(vocoder: "Vocoder", recipe: "Recipe", job: Job) -> Made:
+def _make(vocoder: "Vocoder", recipe: "VocodeRecipe", job: Job) -> Made:
     from audiodiff.pipelines import sidecar, vocoding
 
     sound = vocoding.make(vocoder, recipe, job.input)

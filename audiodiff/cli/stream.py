@@ -25,7 +25,7 @@ def run(options: argparse.Namespace) -> int:
     """
     from audiodiff import audio
     from audiodiff.diffusion.solvers import solver_named
-    from audiodiff.diffusion.timesteps import explicit
+    from audiodiff.diffusion.timesteps import check_timesteps
     from audiodiff.pipelines import resynthesis, vocoding
 
     if options.json or common.convention_of(options) is not None:
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
     recipe = common.recipe_of("vocode", vocoder, options)
     start = vocoding.build_start(recipe.start, vocoder.mel)
     solver = vocoder.solver if recipe.solver == vocoding.OWN else solver_named(recipe.solver)
-    how = {"start": start, "solver": solver, "times": explicit(recipe.times)}
+    how = {"start": start, "solver": solver, "times": check_timesteps(recipe.times)}
     ahead, rate = vocoder.look_ahead(**how), vocoder.sample_rate / vocoder.hop_length
     chunk = recipe.chunk_frames or max(1, ahead)
     common.say(f"the sound comes {ahead / rate:.2f} s of look-ahead and {chunk / rate:.2f} s of a chunk after the mel")

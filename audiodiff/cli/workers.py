@@ -27,9 +27,9 @@ from audiodiff.cli.jobs import Job, Plan
 from audiodiff.cli.locks import Claims, leftovers, shared, sweep
 
 if TYPE_CHECKING:
-    from audiodiff.pipelines.vocoding import Recipe
+    from audiodiff.pipelines.vocoding import VocodeRecipe
 
-Prepare = Callable[[argparse.Namespace], tuple[Callable[[Job], progress.Made], "Recipe"]]
+Prepare = Callable[[argparse.Namespace], tuple[Callable[[Job], progress.Made], "VocodeRecipe"]]
 Result = dict[str, Any] | None
 MOST = 1024
 
@@ -104,7 +104,7 @@ def _one(jobs: Plan, prepare: Prepare, options: argparse.Namespace) -> Iterator[
         sweep(jobs.jobs, claims)
 
 
-def fits(job: Job, recipe: "Recipe") -> bool:
+def fits(job: Job, recipe: "VocodeRecipe") -> bool:
     """Says whether a job's sound is there, made by this recipe of this input."""
     from audiodiff.pipelines.sidecar import Sidecar, file_hash, sidecar_path
 
@@ -121,7 +121,7 @@ def fits(job: Job, recipe: "Recipe") -> bool:
         return False
 
 
-def _check(jobs: list[Job], claims: Claims, recipe: "Recipe") -> None:
+def _check(jobs: list[Job], claims: Claims, recipe: "VocodeRecipe") -> None:
     """Refuses to work where something lies that was made otherwise; what is being made, or was cut off, does not count.
 
     Raises:

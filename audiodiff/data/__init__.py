@@ -1,7 +1,7 @@
 """Recordings in, training clips out: crops and augmentation."""
 
 from audiodiff.data.augment.chain import Augment
-from audiodiff.data.crops import ClipData, NumberSampler, clip_loader
+from audiodiff.data.crops import ClipData, ResumableSampler, clip_loader
 from audiodiff.data.manifest import Recording, read_manifest, scan_folder
 from audiodiff.data.one_shots import OneShots, labels_of
 from audiodiff.data.shards.crops import ShardClips
@@ -11,9 +11,9 @@ from audiodiff.data.shards.one_shots import ShardOneShots
 __all__ = [
     "Augment",
     "ClipData",
-    "NumberSampler",
     "OneShots",
     "Recording",
+    "ResumableSampler",
     "ShardClips",
     "ShardOneShots",
     "Shards",

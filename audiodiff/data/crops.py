@@ -19,7 +19,7 @@ from audiodiff import audio
 from audiodiff.data.augment.chain import Augment
 from audiodiff.data.manifest import BadFiles, Recording
 
-__all__ = ["ClipData", "Clips", "NumberSampler", "clip_loader"]
+__all__ = ["ClipData", "Clips", "ResumableSampler", "clip_loader"]
 
 TRIES = 100  # sources in a row that give nothing, after which there is no hope
 
@@ -149,7 +149,7 @@ class ClipData(Clips):
         return audio.resample(waveform.mean(0, keepdim=True), rate, self.sample_rate)[:, :wanted]
 
 
-class NumberSampler(Sampler[int]):
+class ResumableSampler(Sampler[int]):
     """Counts through the clips of a run: from an offset, in steps of the number of processes.
 
     Args:

@@ -18,7 +18,7 @@ from audiodiff import audio
 from audiodiff.data.augment.chain import Augment
 from audiodiff.data.manifest import BadFiles, Recording
 
-__all__ = ["Classed", "OneShots", "beginning", "labels_of", "read_one_shot"]
+__all__ = ["Labelled", "OneShots", "beginning", "labels_of", "read_one_shot"]
 
 FADE = 0.02  # seconds, where a sound is longer than a clip
 
@@ -39,7 +39,7 @@ def labels_of(recordings: Sequence[Recording]) -> list[str]:
     return labels
 
 
-class Classed(Dataset[tuple[Tensor, int]], ABC):
+class Labelled(Dataset[tuple[Tensor, int]], ABC):
     """Provides sounds of equal length and their classes, by number, out of what `_sounds` and `_read` give.
 
     Args:
@@ -118,12 +118,12 @@ class Classed(Dataset[tuple[Tensor, int]], ABC):
         raise ValueError(f"no recording of {label} can be read: look at them with `audiodiff scan`")
 
 
-class OneShots(Classed):
+class OneShots(Labelled):
     """Provides the beginnings of recordings and their classes, by number.
 
     Args:
         recordings: Each with a label.
-        labels, n_samples, sample_rate, seed, augment, all_classes, max_bad: As for `Classed`.
+        labels, n_samples, sample_rate, seed, augment, all_classes, max_bad: As for `Labelled`.
 
     Raises:
         ValueError: A class has no recording.

@@ -1,6 +1,6 @@
 """Diffusion: schedules, predictions, denoisers, solvers, guidance."""
 
 from audiodiff.diffusion.denoiser import Denoiser
-from audiodiff.diffusion.predictions import Data, Flow, Noise, Velocity
+from audiodiff.diffusion.predictions import EpsPrediction, FlowPrediction, VPrediction, XPrediction
 
-__all__ = ["Data", "Denoiser", "Flow", "Noise", "Velocity"]
+__all__ = ["Denoiser", "EpsPrediction", "FlowPrediction", "VPrediction", "XPrediction"]

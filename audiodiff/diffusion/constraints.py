@@ -13,10 +13,10 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["BandLimited", "Clipped", "Known", "Measurement"]
+__all__ = ["BandwidthConstraint", "ClippingConstraint", "Constraint", "InpaintingConstraint"]
 
 
-class Measurement(abc.ABC):
+class Constraint(abc.ABC):
     """Says what is known of a signal, as the nearest signal that agrees with it.
 
     Args:
@@ -50,7 +50,7 @@ class Measurement(abc.ABC):
         return x - self.project(x)
 
 
-class Known(Measurement):
+class InpaintingConstraint(Constraint):
     """Knows some samples: inpainting, missing packets, continuation.
 
     Args:
@@ -74,7 +74,7 @@ class Known(Measurement):
         return torch.where(self.mask.to(x.device), observed, x)
 
 
-class BandLimited(Measurement):
+class BandwidthConstraint(Constraint):
     """Knows the spectrum from 0 up to a cutoff, taken over the whole clip: bandwidth extension.
 
     Args:
@@ -98,7 +98,7 @@ class BandLimited(Measurement):
         return x + torch.fft.irfft(wrong, n=x.shape[-1])
 
 
-class Clipped(Measurement):
+class ClippingConstraint(Constraint):
     """Knows the samples below a limit, and that the others lie at or beyond it, each on its own side: declipping.
 
     Args:

@@ -18,11 +18,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from audiodiff.diffusion.predictions import Estimate, Noise, Prediction, noise_of
+from audiodiff.diffusion.predictions import EpsPrediction, Estimate, Prediction, noise_of
 from audiodiff.diffusion.schedules.base import Schedule
 from audiodiff.utils import devices
 
-__all__ = ["Conditioned", "Denoise", "Denoiser", "Refined"]
+__all__ = ["Conditioned", "ConstrainedDenoiser", "Denoise", "Denoiser"]
 
 MOST_LOG_SNR = 20.0  # what networks are told; beyond it float32 sees signal alone or noise alone
 
@@ -55,7 +55,7 @@ class Denoiser(nn.Module):
     def __init__(self, network: nn.Module, prediction: Prediction, schedule: Schedule) -> None:
         super().__init__()
         if (
-            isinstance(prediction, Noise)
+            isinstance(prediction, EpsPrediction)
             and float(schedule.log_snr(torch.tensor(1.0, dtype=torch.float64))) == -math.inf
         ):
             raise ValueError(
@@ -107,7 +107,7 @@ class Conditioned:
             return self.denoiser(x_t, t, self.condition)
 
 
-class Refined:
+class ConstrainedDenoiser:
     """Corrects every clean estimate by a known fact about it, such as its mel spectrogram; the noise follows.
 
     Args:

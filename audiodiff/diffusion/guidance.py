@@ -23,10 +23,10 @@ from audiodiff.diffusion.denoiser import Denoise, scales
 from audiodiff.diffusion.predictions import TINY, Estimate, noise_of
 from audiodiff.diffusion.schedules import Schedule
 
-__all__ = ["Guided", "ReconstructionGuidance"]
+__all__ = ["ClassifierFreeGuidance", "ReconstructionGuidance"]
 
 
-class Guided:
+class ClassifierFreeGuidance:
     """Extrapolates from what is likely to what the condition makes likely: classifier-free guidance.
 
         x̂ = x̂_u + scale (x̂_c - x̂_u),      x̂ ← (1 - rescale + rescale std(x̂_c) / std(x̂)) x̂
@@ -102,7 +102,7 @@ class ReconstructionGuidance:
     Args:
         denoise: The denoiser, differentiable in x_t; a condition bound to it must not stem from inference mode.
         residual: Differentiable, [B, 1, T] to any [B, ...], zero where the estimate agrees, each clip's from that clip
-            alone; for a vocoder, lambda x: known.residual(prior.decode(x, shape)).
+            alone; for a vocoder, lambda x: known.residual(whitening.decode(x, shape)).
         weight: Relaxation; 1 is the step above, from 2 on the residual would grow.
 
     Raises:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-__all__ = ["Data", "Estimate", "Flow", "Noise", "Prediction", "Velocity"]
+__all__ = ["EpsPrediction", "Estimate", "FlowPrediction", "Prediction", "VPrediction", "XPrediction"]
 
 TINY = 1e-12  # below every scale that a schedule reaches; keeps 0 / 0 at the very ends of a path finite
 
@@ -55,7 +55,7 @@ class Prediction(abc.ABC):
         """Returns the output that a perfect network would give: the inverse of `estimate`."""
 
 
-class Velocity(Prediction):
+class VPrediction(Prediction):
     """Reads the output as v, which equals alpha eps - sigma x at sigma_data = 1.
 
     x = (alpha sd² x_t / r - sigma sd v) / r,      eps = (sigma x_t / r + alpha sd v) / r
@@ -76,7 +76,7 @@ class Velocity(Prediction):
         return (alpha * sd**2 * eps - sigma * x) / (self.norm(alpha, sigma) * sd)
 
 
-class Noise(Prediction):
+class EpsPrediction(Prediction):
     """Reads the output as eps. The clean signal is then undetermined where alpha vanishes."""
 
     def estimate(self, output: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Estimate:
@@ -88,7 +88,7 @@ class Noise(Prediction):
         return eps
 
 
-class Data(Prediction):
+class XPrediction(Prediction):
     """Reads the output as the clean signal in units of sigma_data.
 
     The target has nothing of the noise in it, so a narrow network on wide frames need not carry noise through its
@@ -105,7 +105,7 @@ class Data(Prediction):
         return x / self.sigma_data
 
 
-class Flow(Prediction):
+class FlowPrediction(Prediction):
     """Reads the output as eps - x in units of its own standard deviation, sqrt(1 + sd²).
 
     x = (x_t - sigma u) / (alpha + sigma),      eps = (x_t + alpha u) / (alpha + sigma),      u = eps - x

@@ -4,8 +4,8 @@ from torch import Tensor
 
 from audiodiff.diffusion.denoiser import Denoise
 from audiodiff.diffusion.noise import NoiseField
-from audiodiff.diffusion.solvers.base import Callback, Memory, Noise, Solver
-from audiodiff.diffusion.timesteps import explicit
+from audiodiff.diffusion.solvers.base import Callback, NoiseSource, Solver, SolverState
+from audiodiff.diffusion.timesteps import check_timesteps
 
 __all__ = ["sample"]
 
@@ -16,7 +16,7 @@ def sample(
     x: Tensor,
     times: Tensor,
     *,
-    generator: Noise = None,
+    generator: NoiseSource = None,
     callback: Callback | None = None,
 ) -> Tensor:
     """Walks a grid of times and lands on the clean estimate.
@@ -38,8 +38,8 @@ def sample(
     Raises:
         ValueError: The grid is not decreasing, or does not end at 0, or a stochastic solver has no generator.
     """
-    times = explicit(times)
-    memory: Memory = None
+    times = check_timesteps(times)
+    memory: SolverState = None
     for i in range(len(times) - 1):
         noise = generator.of_step(i + 1) if isinstance(generator, NoiseField) else generator
         x, memory = solver.step(denoise, x, times[i], times[i + 1], memory, noise)

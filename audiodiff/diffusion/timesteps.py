@@ -12,10 +12,17 @@ from torch import Tensor
 
 from audiodiff.diffusion.schedules.base import Schedule
 
-__all__ = ["GRIDS", "even_log_snr", "even_times", "explicit", "karras", "quadratic"]
+__all__ = [
+    "TIMESTEP_GRIDS",
+    "check_timesteps",
+    "karras_timesteps",
+    "linear_timesteps",
+    "log_snr_timesteps",
+    "quadratic_timesteps",
+]
 
 
-def even_times(steps: int, start: float = 1.0) -> Tensor:
+def linear_timesteps(steps: int, start: float = 1.0) -> Tensor:
     """Divides [start, 0] into equal steps of time. DDIM converges best on this grid.
 
     >>> even_times(2).tolist()
@@ -25,7 +32,7 @@ def even_times(steps: int, start: float = 1.0) -> Tensor:
     return torch.linspace(start, 0.0, steps + 1, dtype=torch.float64)
 
 
-def quadratic(steps: int, start: float = 1.0) -> Tensor:
+def quadratic_timesteps(steps: int, start: float = 1.0) -> Tensor:
     """Takes the squares of equal steps: times crowd at low noise.
 
     Reference: Song et al., 2020, arXiv:2010.02502, appendix D.2.
@@ -37,7 +44,7 @@ def quadratic(steps: int, start: float = 1.0) -> Tensor:
     return start * torch.linspace(1.0, 0.0, steps + 1, dtype=torch.float64) ** 2
 
 
-def even_log_snr(schedule: Schedule, steps: int, start: float = 1.0) -> Tensor:
+def log_snr_timesteps(schedule: Schedule, steps: int, start: float = 1.0) -> Tensor:
     """Divides the way from `start` to 0 into equal steps of log-SNR. High-order multistep solvers like it best.
 
     Reference: DPM-Solver (Lu et al., 2022), arXiv:2206.00927, section 4.1.
@@ -46,7 +53,7 @@ def even_log_snr(schedule: Schedule, steps: int, start: float = 1.0) -> Tensor:
     return _between(schedule, torch.linspace(begin, end, steps + 1, dtype=torch.float64), start)
 
 
-def karras(schedule: Schedule, steps: int, start: float = 1.0, rho: float = 7.0) -> Tensor:
+def karras_timesteps(schedule: Schedule, steps: int, start: float = 1.0, rho: float = 7.0) -> Tensor:
     """Divides the way into equal steps of (sigma / alpha)^(1/rho).
 
     Reference: Karras et al., 2022, arXiv:2206.00364, equation 5.
@@ -62,7 +69,7 @@ def karras(schedule: Schedule, steps: int, start: float = 1.0, rho: float = 7.0)
     return _between(schedule, -2 * rho * (first + ratio * (last - first)).log(), start)
 
 
-def explicit(times: Sequence[float]) -> Tensor:
+def check_timesteps(times: Sequence[float]) -> Tensor:
     """Takes the times as they are.
 
     Raises:
@@ -77,11 +84,11 @@ def explicit(times: Sequence[float]) -> Tensor:
     return grid
 
 
-GRIDS: dict[str, Callable[[Schedule, int, float], Tensor]] = {
-    "even-t": lambda schedule, steps, start: even_times(steps, start),
-    "even-log-snr": even_log_snr,
-    "karras": karras,
-    "quadratic": lambda schedule, steps, start: quadratic(steps, start),
+TIMESTEP_GRIDS: dict[str, Callable[[Schedule, int, float], Tensor]] = {
+    "even-t": lambda schedule, steps, start: linear_timesteps(steps, start),
+    "even-log-snr": log_snr_timesteps,
+    "karras": karras_timesteps,
+    "quadratic": lambda schedule, steps, start: quadratic_timesteps(steps, start),
 }
 """The names by which the command line knows the grids."""
 

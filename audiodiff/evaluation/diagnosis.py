@@ -153,7 +153,7 @@ def _encoded(model: Model, clip: Tensor) -> tuple[Tensor, Tensor | None]:
         condition = network.encode(announced)
     elif getattr(network, "labels", None) is not None:
         condition = network.encode_labels(torch.full((1,), -1, device=clip.device))
-    return model.prior.encode(clip, model.prior.shape(announced)), condition
+    return model.whitening.encode(clip, model.whitening.gains(announced)), condition
 
 
 def _transformed(x: Tensor) -> Tensor:

@@ -105,13 +105,13 @@ def own_rows(vocoder: Vocoder, calls: Sequence[int]) -> list[Row]:
     """Lists the model's own start: alone, and at each number of calls."""
     if isinstance(vocoder.start, PureNoise):
         return noise_rows(vocoder, calls)
-    starts = {name_start(vocoder.start_of(n)): vocoder.start_of(n) for n in calls}
+    starts = {name_start(vocoder.start_for(n)): vocoder.start_for(n) for n in calls}
     return [
         *(
             Row(f"{name}, alone", 0, lambda mel, _, s=s: s.waveform(mel, _noise_like(vocoder, mel)))
             for name, s in starts.items()
         ),
-        *(Row(name_start(vocoder.start_of(n)), n, lambda mel, _, n=n: vocoder.generate(mel, steps=n)) for n in calls),
+        *(Row(name_start(vocoder.start_for(n)), n, lambda mel, _, n=n: vocoder.generate(mel, steps=n)) for n in calls),
     ]
 
 

@@ -32,7 +32,7 @@ class ClassStep(nn.Module):
         super().__init__()
         self.network = real_network(generator.denoiser.network)
         self.prediction = generator.denoiser.prediction
-        self.prior = generator.prior
+        self.whitening = generator.whitening
         self.guidance = guidance
         self.labelled = bool(generator.labels)
         self.takes_label = self.labelled and guidance != 0
@@ -50,7 +50,7 @@ class ClassStep(nn.Module):
         log_snr = (2 * (alpha.log() - sigma.log())).clamp(-MOST_LOG_SNR, MOST_LOG_SNR)
         scales = alpha.reshape(-1, 1, 1), sigma.reshape(-1, 1, 1)
         x, eps = self.estimate(x_t, *scales, log_snr, self.conditions(x_t, label))
-        return x, eps, self.prior.decode(x, self.prior.shape(x))
+        return x, eps, self.whitening.decode(x, self.whitening.gains(x))
 
     def conditions(self, like: Tensor, label: Tensor | None) -> list[Tensor | None]:
         """Looks up under what the network is called: what is left open, then the class, as far as they are needed."""
@@ -108,4 +108,4 @@ class ClassSampler(nn.Module):
         signals = torch.cat([first[None], first.new_zeros(2 * self.n_calls, *first.shape)])
         signals = repeated(around, self.n_calls, signals, torch.zeros(1, dtype=torch.int64))
         x = (self.end * signals).sum(0)
-        return self.step.prior.decode(x, self.step.prior.shape(x))
+        return self.step.whitening.decode(x, self.step.whitening.gains(x))

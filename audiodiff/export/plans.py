@@ -20,7 +20,7 @@ from audiodiff.diffusion.predictions import Estimate
 from audiodiff.diffusion.sampling import sample
 from audiodiff.diffusion.schedules import Schedule
 from audiodiff.diffusion.solvers import Solver
-from audiodiff.diffusion.solvers.base import at
+from audiodiff.diffusion.solvers.base import path_point
 
 __all__ = ["Call", "Plan", "Sum", "plan_of", "table_of", "weights_of"]
 
@@ -127,7 +127,7 @@ class _Listener:
         self.calls: list[Call] = []
 
     def __call__(self, x_t: Sum, t: Tensor) -> Estimate:
-        point, number = at(self.schedule, t), len(self.calls)
+        point, number = path_point(self.schedule, t), len(self.calls)
         self.calls.append(Call(_used(x_t), float(t), point.alpha, point.sigma, 2 * point.lam))
         return Estimate(Sum({1 + 2 * number: 1.0}), Sum({2 + 2 * number: 1.0}))
 

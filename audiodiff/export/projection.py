@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from audiodiff.export.transforms import RealTransform, halves, power_of
 from audiodiff.griffin_lim.projection import MelProjection
-from audiodiff.griffin_lim.subband import Octave, lowest_octave
+from audiodiff.griffin_lim.subband import SubbandSTFT, lowest_octave
 from audiodiff.mel import MelSpec
 from audiodiff.models.starts import CoarseToFine, GriffinLim, MelNoise, PureNoise, Start, band_magnitudes
 
@@ -33,13 +33,13 @@ class RealOctave(nn.Module):
         super().__init__()
         self.spec = spec
         self.octave = octave
-        part = Octave(spec, torch.zeros(1, spec.n_mels, 1), octave)
+        part = SubbandSTFT(spec, torch.zeros(1, spec.n_mels, 1), octave)
         self.rate, self.n_bins = part.rate, part.n_bins
         self.transform = RealTransform(part.window, part.hop_length, part.padding, spec.pad_mode)
 
-    def of(self, mel: Tensor) -> Octave:
+    def of(self, mel: Tensor) -> SubbandSTFT:
         """Returns the octave of a mel, [B, M, F], of which only what is real may be used."""
-        return Octave(self.spec, mel, self.octave)
+        return SubbandSTFT(self.spec, mel, self.octave)
 
 
 class RealProjection(nn.Module):
@@ -91,7 +91,7 @@ class RealCoarseToFine(nn.Module):
     Args:
         spec: The mel's contract.
         rounds: Of all bins, of the lower half, and so on.
-        momentum: Of the projections.
+        momentum: Of the projection_iters.
     """
 
     def __init__(self, spec: MelSpec, rounds: Sequence[int], momentum: float) -> None:
@@ -99,7 +99,7 @@ class RealCoarseToFine(nn.Module):
         lowest = lowest_octave(spec)
         rounds = [*rounds[:lowest], sum(rounds[lowest:])]
         self.whole = RealOctave(spec)
-        self.projections = nn.ModuleList(
+        self.projection_iters = nn.ModuleList(
             RealProjection(spec, n_iter, momentum, octave)
             for octave, n_iter in reversed(list(enumerate(rounds)))
             if n_iter
@@ -107,7 +107,7 @@ class RealCoarseToFine(nn.Module):
 
     def forward(self, spectrum: Tensor, mel: Tensor) -> Tensor:
         """Maps a first spectrum, [B, F, 2 K], and a mel to a signal, [B, F, hop]."""
-        for project in self.projections:
+        for project in self.projection_iters:
             part = project.part
             transform, before = part.transform, halves(spectrum)
             low = torch.cat([z[..., : part.n_bins] for z in before], dim=-1) / part.rate

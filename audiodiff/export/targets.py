@@ -17,7 +17,7 @@ from audiodiff.models.base import Model
 from audiodiff.models.checkpoint import model_hash
 from audiodiff.models.generator import Generator
 from audiodiff.models.starts import PureNoise
-from audiodiff.models.streaming import Sampling, stages
+from audiodiff.models.streaming import SamplingConfig, stages
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.pipelines.vocoding import describe_start
 
@@ -37,7 +37,7 @@ class Target:
 
 
 def target_of(
-    model: Vocoder | Generator, part: str, sampling: Sampling | None = None, guidance: float | None = None
+    model: Vocoder | Generator, part: str, sampling: SamplingConfig | None = None, guidance: float | None = None
 ) -> Target:
     """Builds what is exported; arguments as for `writing.export`.
 
@@ -52,11 +52,11 @@ def target_of(
     return _of_vocoder(model, part, sampling or model.sampling())
 
 
-def _own(generator: Generator) -> Sampling:
-    return Sampling(generator.start, generator.solver, generator.grid())
+def _own(generator: Generator) -> SamplingConfig:
+    return SamplingConfig(generator.start, generator.solver, generator.grid())
 
 
-def _of_vocoder(vocoder: Vocoder, part: str, sampling: Sampling) -> Target:
+def _of_vocoder(vocoder: Vocoder, part: str, sampling: SamplingConfig) -> Target:
     plan = plan_of(sampling.solver, vocoder.denoiser.schedule, sampling.times)
     told = _described(vocoder, sampling, plan, part) | {
         "mel": dataclasses.asdict(vocoder.mel),
@@ -70,7 +70,7 @@ def _of_vocoder(vocoder: Vocoder, part: str, sampling: Sampling) -> Target:
     return Target(Step(vocoder), inputs, ("x", "eps", "waveform"), _texts(told))
 
 
-def _of_generator(generator: Generator, part: str, sampling: Sampling, guidance: float | None) -> Target:
+def _of_generator(generator: Generator, part: str, sampling: SamplingConfig, guidance: float | None) -> Target:
     if not isinstance(sampling.start, PureNoise):
         raise ValueError(f"a start of the kind {type(sampling.start).__name__} cannot be exported: choose noise")
     generator.denoise(1, generator.labels[0] if generator.labels else None, guidance)  # refuses what cannot be bound
@@ -91,7 +91,7 @@ def _of_generator(generator: Generator, part: str, sampling: Sampling, guidance:
     return Target(step, _noisy(noise, plan) | label, ("x", "eps", "waveform"), _texts(told))
 
 
-def _described(model: Model, sampling: Sampling, plan: Plan, part: str) -> dict[str, Any]:
+def _described(model: Model, sampling: SamplingConfig, plan: Plan, part: str) -> dict[str, Any]:
     """Says what the file is and does, whatever the kind of model."""
     return {
         "format": "audiodiff-onnx-1",
@@ -119,11 +119,11 @@ def _texts(told: dict[str, Any]) -> dict[str, str]:
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in told.items()}
 
 
-def reach_of(vocoder: Vocoder, sampling: Sampling) -> tuple[int, int] | None:
+def reach_of(vocoder: Vocoder, sampling: SamplingConfig) -> tuple[int, int] | None:
     """Returns how far the whole way looks, in mel frames, back and ahead; None for all of the sound."""
     try:
         start, step, landing = stages(vocoder, sampling)
-    except ValueError:  # the network knows positions, or does not tell its reach
+    except ValueError:  # the network knows positions, or does not tell its context
         return None
     total = [start, *[step] * (len(sampling.times) - 1), landing]
     return sum(r.past for r in total), sum(r.future for r in total)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from audiodiff.export.targets import EXAMPLE, target_of
 from audiodiff.models.base import Model
 from audiodiff.models.generator import Generator
-from audiodiff.models.streaming import Sampling
+from audiodiff.models.streaming import SamplingConfig
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.utils.files import atomic_file
 
@@ -41,7 +41,7 @@ def export(
     model: Model,
     path: str | Path,
     part: str = "sampler",
-    sampling: Sampling | None = None,
+    sampling: SamplingConfig | None = None,
     guidance: float | None = None,
 ) -> float:
     """Writes a part of a model, complete or not at all.

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from audiodiff.audio.chunks import Reach
+from audiodiff.audio.chunks import Context
 from audiodiff.griffin_lim.kernels.dispatch import fused_rounds, is_fusable
-from audiodiff.griffin_lim.subband import LIMIT, RELAXATION, Octave, lowest_octave
+from audiodiff.griffin_lim.subband import LIMIT, RELAXATION, SubbandSTFT, lowest_octave
 from audiodiff.mel import MelSpec
 
 __all__ = [
@@ -27,21 +27,21 @@ __all__ = [
     "coarse_to_fine",
     "fit_magnitudes",
     "magnitudes_of",
-    "reach_of",
+    "projection_context",
     "with_phase",
 ]
 
 
 def fit_magnitudes(spec: MelSpec, magnitudes: Tensor, mel: Tensor, n_iter: int) -> Tensor:
     """Moves STFT magnitudes, [B, F, n_fft // 2 + 1], towards those whose mel is the given one, [B, M, F]."""
-    whole = Octave(spec, mel)
+    whole = SubbandSTFT(spec, mel)
     for _ in range(n_iter):
         magnitudes = magnitudes * whole.gains(magnitudes)
     return magnitudes
 
 
 class MelProjection:
-    """Moves a waveform towards those that have a given mel, by accelerated alternating projections.
+    """Moves a waveform towards those that have a given mel, by accelerated alternating projection_iters.
 
         C ← STFT(iSTFT(fit(|C|) phase(u_n - momentum / (1 + momentum) u_{n-1}))),    u_n = C / |C| in round n
 
@@ -67,7 +67,7 @@ class MelProjection:
     def __init__(self, spec: MelSpec, mel: Tensor, n_iter: int = 8, momentum: float = 0.99, octave: int = 0) -> None:
         if n_iter < 0 or not 0 <= momentum < 1:
             raise ValueError(f"n_iter={n_iter}, momentum={momentum}: need n_iter >= 0 and momentum in [0, 1)")
-        self.octave = Octave(spec, mel, octave)
+        self.octave = SubbandSTFT(spec, mel, octave)
         self.n_iter = n_iter
         self.extrapolation = momentum / (1 + momentum)
 
@@ -116,12 +116,12 @@ def coarse_to_fine(spec: MelSpec, mel: Tensor, spectrum: Tensor, rounds: Sequenc
         # The last bin of an octave holds what is aliased: it stays as it was.
         kept = part.n_bins - 1
         spectrum[..., :kept] = part.stft(low[:, 0])[..., :kept].mul_(rate)
-    return Octave(spec, mel).istft(spectrum)[:, None]
+    return SubbandSTFT(spec, mel).istft(spectrum)[:, None]
 
 
-def reach_of(spec: MelSpec, n_iter: int) -> Reach:
+def projection_context(spec: MelSpec, n_iter: int) -> Context:
     """Returns how far so many rounds look: a sample is under frames that begin a window earlier and end one later."""
-    return Reach(n_iter * spec.win_length, n_iter * spec.win_length)
+    return Context(n_iter * spec.win_length, n_iter * spec.win_length)
 
 
 def magnitudes_of(spectrum: Tensor) -> Tensor:

@@ -14,13 +14,13 @@ from audiodiff.audio.stft import envelope, hann, istft, stft
 from audiodiff.mel import MelSpec
 from audiodiff.mel.filterbank import band_weights, mel_filters
 
-__all__ = ["Octave", "lowest_octave", "restricted"]
+__all__ = ["SubbandSTFT", "lowest_octave", "subband_filters"]
 
 RELAXATION = 1.7  # 1 converges half as fast; 2 does not converge
 LIMIT = 3.0  # nepers per iteration
 
 
-class Octave:
+class SubbandSTFT:
     """The transform of the lowest bins, and how far their magnitudes are from a mel.
 
     Args:
@@ -38,7 +38,7 @@ class Octave:
         self.spec = spec
         self.rate = 2**octave
         self.n_bins = spec.n_fft // self.rate // 2 + 1
-        self.filters, self.spread = restricted(spec, self.n_bins, mel.dtype, mel.device)
+        self.filters, self.spread = subband_filters(spec, self.n_bins, mel.dtype, mel.device)
         # No band holds a constant offset, so nothing else would keep it out of the sound: e^-inf = 0.
         self.silent = torch.zeros(self.n_bins, dtype=mel.dtype, device=mel.device)
         self.silent[0] = -math.inf
@@ -79,14 +79,14 @@ def lowest_octave(spec: MelSpec) -> int:
     parts = math.gcd(spec.n_fft // 2, spec.win_length, spec.hop_length, *spec.padding)
     octave = (parts & -parts).bit_length() - 1
     cpu = torch.device("cpu")
-    while octave and not restricted(spec, spec.n_fft // 2**octave // 2 + 1, torch.float64, cpu)[0].shape[1]:
+    while octave and not subband_filters(spec, spec.n_fft // 2**octave // 2 + 1, torch.float64, cpu)[0].shape[1]:
         octave -= 1
     return octave
 
 
 @functools.lru_cache(maxsize=64)
 @torch.inference_mode(False)  # as in stft.hann
-def restricted(spec: MelSpec, n_bins: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+def subband_filters(spec: MelSpec, n_bins: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     """Returns filters, [n_bins, m], and relaxed weights, [n_bins, m], of the m bands below the cut as a whole.
 
     Bins above the highest of these bands follow it.

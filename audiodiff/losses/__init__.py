@@ -6,14 +6,15 @@ Four choices that do not know of each other: the *times* t that are drawn, the *
 diffused space, and auxiliary *terms* on waveforms. Each is a config group.
 """
 
-from audiodiff.losses.auxiliary import LogSpectral, MelL1, MultiResolutionSTFT, MultiScaleMel, Phase, Term
+from audiodiff.losses.auxiliary import AuxiliaryLoss, LogSpectral, MelL1, MultiResolutionSTFT, MultiScaleMel, Phase
 from audiodiff.losses.denoising import DenoisingLoss, LossTerms
 from audiodiff.losses.distances import EnergyBalanced, SquaredError
 from audiodiff.losses.loudness import Loudness
-from audiodiff.losses.time_sampling import LogitNormalTimes, LogNormalTimes, PowerTimes, Times
+from audiodiff.losses.time_sampling import LogitNormalTimes, LogNormalTimes, PowerTimes, TimeSampler
 from audiodiff.losses.weightings import DataWeight, MinSNR, NoiseWeight, SigmoidWeight, VelocityWeight, Weighting
 
 __all__ = [
+    "AuxiliaryLoss",
     "DataWeight",
     "DenoisingLoss",
     "EnergyBalanced",
@@ -31,8 +32,7 @@ __all__ = [
     "PowerTimes",
     "SigmoidWeight",
     "SquaredError",
-    "Term",
-    "Times",
+    "TimeSampler",
     "VelocityWeight",
     "Weighting",
 ]

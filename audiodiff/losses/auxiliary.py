@@ -9,10 +9,10 @@ from torch import Tensor
 from audiodiff.audio.stft import hann, stft
 from audiodiff.mel import LogMel, MelSpec
 
-__all__ = ["LogSpectral", "MelL1", "MultiResolutionSTFT", "MultiScaleMel", "Phase", "Term"]
+__all__ = ["AuxiliaryLoss", "LogSpectral", "MelL1", "MultiResolutionSTFT", "MultiScaleMel", "Phase"]
 
 
-class Term(abc.ABC):
+class AuxiliaryLoss(abc.ABC):
     """Compares waveforms.
 
     Args:
@@ -29,7 +29,7 @@ class Term(abc.ABC):
         """Returns a distance per clip, [B], of waveforms [B, 1, T]."""
 
 
-class LogSpectral(Term):
+class LogSpectral(AuxiliaryLoss):
     """Takes the mean absolute difference of log STFT magnitudes in nepers; the hop is a quarter of a frame.
 
     Args:
@@ -52,7 +52,7 @@ class LogSpectral(Term):
         return (test - reference).abs().mean((1, 2))
 
 
-class MultiResolutionSTFT(Term):
+class MultiResolutionSTFT(AuxiliaryLoss):
     """Takes auraloss' multi-resolution STFT distance: spectral convergence plus log-magnitude L1, mean of three.
 
     Reference: Yamamoto et al., 2020, arXiv:1910.11480; Steinmetz & Reiss, 2020 (auraloss).
@@ -69,7 +69,7 @@ class MultiResolutionSTFT(Term):
         return torch.stack([self._distance(t[None], r[None]) for t, r in zip(test, reference, strict=True)])
 
 
-class MelL1(Term):
+class MelL1(AuxiliaryLoss):
     """Takes the mean absolute difference of log-mel spectrograms in nepers of magnitude, whatever the mel's own unit.
 
     Args:
@@ -87,7 +87,7 @@ class MelL1(Term):
         return self._log_mel.spec.log_ratio(test, reference).abs().mean((1, 2))
 
 
-class MultiScaleMel(Term):
+class MultiScaleMel(AuxiliaryLoss):
     """Takes the mean of log-mel distances at several frame lengths, each with a hop of a quarter of a frame.
 
     Reference: Kumar et al., 2023, arXiv:2306.06546.
@@ -116,7 +116,7 @@ class MultiScaleMel(Term):
         return sum(distance(test, reference) for distance in self._distances) / len(self._distances)
 
 
-class Phase(Term):
+class Phase(AuxiliaryLoss):
     """Compares phases, and their steps along frequency and time, where the reference has energy.
 
         mean over three of  sum w (1 - cos(d)) / sum w,     d = difference of phase, group delay, phase advance

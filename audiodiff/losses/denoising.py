@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from audiodiff.diffusion.denoiser import Denoiser, scales
-from audiodiff.losses.auxiliary import Term
+from audiodiff.losses.auxiliary import AuxiliaryLoss
 from audiodiff.losses.distances import Distance, SquaredError
-from audiodiff.losses.time_sampling import Times
+from audiodiff.losses.time_sampling import TimeSampler
 from audiodiff.losses.weightings import VelocityWeight, Weighting
 
 __all__ = ["DenoisingLoss", "LossTerms"]
@@ -36,10 +36,10 @@ class DenoisingLoss:
 
     def __init__(
         self,
-        times: Times,
+        times: TimeSampler,
         weighting: Weighting | None = None,
         distance: Distance | None = None,
-        terms: Mapping[str, Term] | None = None,
+        terms: Mapping[str, AuxiliaryLoss] | None = None,
     ) -> None:
         self.times = times
         self.weighting = weighting or VelocityWeight()

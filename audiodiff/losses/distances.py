@@ -34,7 +34,7 @@ class EnergyBalanced:
 
     y is the decoded waveform and E the energy of its spectrum, averaged over 3 × 3 neighbours. The factor mean(x²)
     makes it comparable with `SquaredError`: well above the floor d does not depend on the waveform's gain, and grows
-    with the square of the diffused signal's. A mel-shaped prior with exponent 0.5 has most of this in it already.
+    with the square of the diffused signal's. A mel-shaped whitening with exponent 0.5 has most of this in it already.
     References: RFWave, 2024, arXiv:2403.05010; Flow2GAN, 2025, arXiv:2512.23278, which scale by (S + eps)^(-1/2).
 
     Args:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from audiodiff.audio.stft import hann, stft
-from audiodiff.losses.auxiliary import Term
+from audiodiff.losses.auxiliary import AuxiliaryLoss
 
 __all__ = ["Loudness"]
 
@@ -21,7 +21,7 @@ EXPONENT = 0.23  # of Zwicker's power law
 LEVEL = 88.0  # dB SPL at which every reference is heard: loud, so that what is quiet in it counts
 
 
-class Loudness(Term):
+class Loudness(AuxiliaryLoss):
     """Takes the mean difference of loudness that is not masked, in sone per Bark.
 
     It is near to what PESQ measures. A model that was trained with it is to be judged by other measures too.

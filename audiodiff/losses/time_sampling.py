@@ -13,10 +13,10 @@ from torch import Tensor
 
 from audiodiff.diffusion.schedules import Schedule
 
-__all__ = ["LogNormalTimes", "LogitNormalTimes", "PowerTimes", "Times"]
+__all__ = ["LogNormalTimes", "LogitNormalTimes", "PowerTimes", "TimeSampler"]
 
 
-class Times(abc.ABC):
+class TimeSampler(abc.ABC):
     """Draws training times."""
 
     @abc.abstractmethod
@@ -32,7 +32,7 @@ class Times(abc.ABC):
         return self.quantile((stratum + jitter) / (batch * world), schedule)
 
 
-class PowerTimes(Times):
+class PowerTimes(TimeSampler):
     """Draws t = low + (high - low) u^power.
 
     Args:
@@ -56,7 +56,7 @@ class PowerTimes(Times):
         return self.low + (self.high - self.low) * u**self.power
 
 
-class LogitNormalTimes(Times):
+class LogitNormalTimes(TimeSampler):
     """Draws t whose logit is normal: fewer clips at both ends.
 
     Reference: Esser et al., 2024, arXiv:2403.03206, equation 19.

@@ -3,7 +3,7 @@
 from audiodiff.models.generator import Generator
 from audiodiff.models.starts import CoarseToFine, GriffinLim, MelNoise, PureNoise, Variation
 from audiodiff.models.vocoder import Vocoder
-from audiodiff.models.whitening import Identity, MelShaped
+from audiodiff.models.whitening import Identity, MelWhitening
 
 __all__ = [
     "CoarseToFine",
@@ -11,7 +11,7 @@ __all__ = [
     "GriffinLim",
     "Identity",
     "MelNoise",
-    "MelShaped",
+    "MelWhitening",
     "PureNoise",
     "Variation",
     "Vocoder",

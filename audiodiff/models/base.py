@@ -1,4 +1,4 @@
-"""What every model is: a denoiser, a prior, where and how to sample, and how to be saved and loaded."""
+"""What every model is: a denoiser, a whitening, where and how to sample, and how to be saved and loaded."""
 
 import math
 from collections.abc import Sequence
@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from audiodiff.diffusion.denoiser import Conditioned, Denoiser
 from audiodiff.diffusion.solvers import DDIM, Solver
-from audiodiff.diffusion.timesteps import GRIDS, even_times, explicit
+from audiodiff.diffusion.timesteps import TIMESTEP_GRIDS, check_timesteps, linear_timesteps
 from audiodiff.models.starts import Start
-from audiodiff.models.whitening import Prior
+from audiodiff.models.whitening import Whitening
 
 __all__ = ["MOST_STEPS", "Model"]
 
@@ -24,7 +24,7 @@ class Model(nn.Module):
 
     Args:
         denoiser: Network, prediction and schedule.
-        prior: What is diffused.
+        whitening: What is diffused.
         sample_rate: Hz.
         hop_length: Signals are a multiple of this long.
         start: Where sampling starts unless told otherwise.
@@ -41,7 +41,7 @@ class Model(nn.Module):
     def __init__(
         self,
         denoiser: Denoiser,
-        prior: Prior,
+        whitening: Whitening,
         sample_rate: int,
         hop_length: int,
         start: Start,
@@ -51,13 +51,13 @@ class Model(nn.Module):
     ) -> None:
         super().__init__()
         self.denoiser = denoiser
-        self.prior = prior
+        self.whitening = whitening
         self.sample_rate = sample_rate
         self.hop_length = hop_length
         self.start = start
         self.steps = steps
         self.solver = solver or DDIM()
-        self.times = [explicit(grid) for grid in times or []]
+        self.times = [check_timesteps(grid) for grid in times or []]
         self.precision = "float32"
         self.config = {}
         self.info = {}
@@ -112,7 +112,7 @@ class Model(nn.Module):
 
         return hub.push(self, name, private)
 
-    def walked(self, steps: int | None, solver: Solver | None, times: Tensor | None, start: Start) -> Tensor:
+    def resolve_timesteps(self, steps: int | None, solver: Solver | None, times: Tensor | None, start: Start) -> Tensor:
         """Returns the times that are walked: those that are given, or `grid`'s.
 
         Raises:
@@ -122,12 +122,12 @@ class Model(nn.Module):
         for kind, given, example in ((Solver, solver, "solver_named('ddim')"), (Start, start, "PureNoise()")):
             if not isinstance(given, kind | None):
                 raise TypeError(f"{given!r} is no {kind.__name__}: give one, such as {example}")
-        times = None if times is None else explicit(times).clone()
+        times = None if times is None else check_timesteps(times).clone()
         asked = steps if times is None else len(times) - 1
         if asked is not None and asked > MOST_STEPS:
             raise ValueError(f"steps={asked}: a whole number from 1 to {MOST_STEPS} is wanted")
         if times is None:
-            return explicit(self.grid(steps, start.time, solver))
+            return check_timesteps(self.grid(steps, start.time, solver))
         if abs(float(times[0]) - start.time) > ROUNDING:
             raise ValueError(f"times begin at {float(times[0]):g}, the start at {start.time:g}: make them equal")
         times[0] = start.time
@@ -140,5 +140,5 @@ class Model(nn.Module):
             if len(times) == steps + 1 and float(times[0]) == start:
                 return times
         if math.isinf(float(schedule.log_snr(torch.tensor(start, dtype=torch.float64)))):
-            return even_times(steps, start)  # nothing is even in log-SNR from zero SNR on
-        return GRIDS[(solver or self.solver).grid](schedule, steps, start)
+            return linear_timesteps(steps, start)  # nothing is even in log-SNR from zero SNR on
+        return TIMESTEP_GRIDS[(solver or self.solver).grid](schedule, steps, start)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from audiodiff.diffusion.denoiser import Conditioned, Denoise, Denoiser
-from audiodiff.diffusion.guidance import Guided
+from audiodiff.diffusion.guidance import ClassifierFreeGuidance
 from audiodiff.diffusion.noise import NoiseField
 from audiodiff.diffusion.sampling import sample
 from audiodiff.diffusion.solvers import Solver
@@ -29,7 +29,7 @@ class Generator(Model):
         denoiser: Network, prediction and schedule.
         sample_rate: Hz.
         hop_length: Signals are a multiple of this long.
-        prior: What is diffused.
+        whitening: What is diffused.
         steps: Solver steps unless told otherwise.
         solver: How to step unless told otherwise; DDIM by default.
         times: Grids of times that were searched for this model.
@@ -46,7 +46,7 @@ class Generator(Model):
         denoiser: Denoiser,
         sample_rate: int,
         hop_length: int,
-        prior: Identity | None = None,
+        whitening: Identity | None = None,
         steps: int = 32,
         solver: Solver | None = None,
         times: Sequence[Sequence[float]] | None = None,
@@ -54,7 +54,7 @@ class Generator(Model):
         guidance: float = 1.0,
         n_samples: int | None = None,
     ) -> None:
-        super().__init__(denoiser, prior or Identity(), sample_rate, hop_length, PureNoise(), steps, solver, times)
+        super().__init__(denoiser, whitening or Identity(), sample_rate, hop_length, PureNoise(), steps, solver, times)
         self.labels = list(labels or [])
         self.guidance = guidance
         self.n_samples = n_samples or sample_rate
@@ -102,12 +102,12 @@ class Generator(Model):
         if n_samples < 1 or batch < 1:
             raise ValueError(f"n_samples={n_samples}, batch={batch}: both must be at least 1")
         whole = -(-n_samples // self.hop_length) * self.hop_length
-        times = self.walked(steps, solver, times, start)
+        times = self.resolve_timesteps(steps, solver, times, start)
         denoise = self.denoise(batch, label, guidance)
         field = NoiseField(range(seed, seed + batch))
         noise = field.draw(torch.empty(batch, 1, whole, device=self.device))
-        shape = self.prior.shape(noise)
-        x = start(noise, noise, lambda waveform: self.prior.encode(waveform, shape), self.denoiser.schedule)
+        shape = self.whitening.gains(noise)
+        x = start(noise, noise, lambda waveform: self.whitening.encode(waveform, shape), self.denoiser.schedule)
         x = sample(
             known(denoise) if known else denoise,
             solver or self.solver,
@@ -116,7 +116,7 @@ class Generator(Model):
             generator=field,
             callback=callback,
         )
-        return self.prior.decode(x, shape)[..., :n_samples]
+        return self.whitening.decode(x, shape)[..., :n_samples]
 
     def denoise(self, batch: int, label: str | None, guidance: float | None) -> Denoise:
         """Binds a class to the denoiser, guided if the scale is other than 0 and 1.
@@ -139,7 +139,7 @@ class Generator(Model):
         if label is None or scale == 0:
             return bound(-1)
         conditional = bound(self.number_of(label))
-        return conditional if scale == 1 else Guided(conditional, bound(-1), scale)
+        return conditional if scale == 1 else ClassifierFreeGuidance(conditional, bound(-1), scale)
 
     def number_of(self, label: str) -> int:
         """Returns the number of a class.

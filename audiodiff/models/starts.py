@@ -11,10 +11,16 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from audiodiff.audio.chunks import Reach
+from audiodiff.audio.chunks import Context
 from audiodiff.diffusion.denoiser import scales
 from audiodiff.diffusion.schedules import Schedule
-from audiodiff.griffin_lim.projection import MelProjection, coarse_to_fine, fit_magnitudes, reach_of, with_phase
+from audiodiff.griffin_lim.projection import (
+    MelProjection,
+    coarse_to_fine,
+    fit_magnitudes,
+    projection_context,
+    with_phase,
+)
 from audiodiff.mel import MelSpec
 from audiodiff.mel.filterbank import band_weights
 
@@ -26,11 +32,11 @@ class Start(abc.ABC):
 
     Attributes:
         time: t at which sampling starts, in (0, 1].
-        reach: How far, in samples, the estimate looks.
+        context: How far, in samples, the estimate looks.
     """
 
     time: float = 1.0
-    reach: Reach = Reach()
+    context: Context = Context()
 
     def part(self, begin: int, end: int) -> "Start":
         """Returns the start of the samples from `begin` to `end` alone; itself, unless it holds a recording."""
@@ -76,7 +82,7 @@ class MelNoise(Start):
     def __init__(self, mel: MelSpec, time: float = 0.9) -> None:
         self.mel = mel
         self.time = _checked(time)
-        self.reach = reach_of(mel, 1)
+        self.context = projection_context(mel, 1)
 
     def waveform(self, mel: Tensor, noise: Tensor) -> Tensor:
         """Gives the phases of the noise that is added later (so it draws nothing itself) the magnitudes of the mel."""
@@ -112,7 +118,7 @@ class GriffinLim(MelNoise):
             raise ValueError(f"n_iter={n_iter}, momentum={momentum}: need n_iter >= 0 and momentum in [0, 1)")
         self.n_iter = n_iter
         self.momentum = momentum
-        self.reach = reach_of(mel, 1 + n_iter)
+        self.context = projection_context(mel, 1 + n_iter)
 
     def waveform(self, mel: Tensor, noise: Tensor) -> Tensor:
         """Estimates the waveform that has the mel."""
@@ -131,7 +137,7 @@ class CoarseToFine(MelNoise):
         mel: The mel's contract.
         time: Time to which the estimate is noised.
         full, half, quarter, eighth: Rounds on so many of the bins.
-        momentum: Of the projections.
+        momentum: Of the projection_iters.
 
     Raises:
         ValueError: time is not in (0, 1], a count is negative, or momentum not in [0, 1).
@@ -156,7 +162,9 @@ class CoarseToFine(MelNoise):
         self.full, self.half, self.quarter, self.eighth = full, half, quarter, eighth
         self.rounds = (full, half, quarter, eighth)
         self.momentum = momentum
-        self.reach = reach_of(mel, 1 + sum(n + 1 for n in self.rounds if n))  # one more on the way into each octave
+        self.context = projection_context(
+            mel, 1 + sum(n + 1 for n in self.rounds if n)
+        )  # one more on the way into each octave
 
     def waveform(self, mel: Tensor, noise: Tensor) -> Tensor:
         """Estimates the waveform that has the mel."""

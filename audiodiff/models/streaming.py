@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from audiodiff.audio.chunks import Reach, overlapped, regrouped
+from audiodiff.audio.chunks import Context, overlapped, regrouped
 from audiodiff.diffusion.noise import NoiseField
 from audiodiff.diffusion.solvers import Solver
 from audiodiff.diffusion.solvers.base import Callback
-from audiodiff.griffin_lim.projection import reach_of
+from audiodiff.griffin_lim.projection import projection_context
 from audiodiff.models.starts import Start
 
 if TYPE_CHECKING:
     from audiodiff.models.vocoder import Vocoder
 
-__all__ = ["Sampling", "chunk_of", "look_ahead", "streamed"]
+__all__ = ["SamplingConfig", "chunk_of", "look_ahead", "streamed"]
 
 CHUNK_SECONDS = 30.0  # that are worked on at once where nothing else is asked for
 BESIDE_A_WIDE_START = 20.0  # likewise, where the start looks further than that and its windows are long anyway
@@ -33,7 +33,7 @@ LONG_SECONDS = 60.0  # from which on a mel is worked on in chunks
 
 
 @dataclasses.dataclass(frozen=True)
-class Sampling:
+class SamplingConfig:
     """Holds how to sample: where to start, how to step, when, with which noise; and who wants to be told."""
 
     start: Start
@@ -49,7 +49,7 @@ class Sampling:
 
 @torch.no_grad()
 def streamed(
-    vocoder: "Vocoder", pieces: Iterable[Tensor], sampling: Sampling, chunk_frames: int, total: int | None = None
+    vocoder: "Vocoder", pieces: Iterable[Tensor], sampling: SamplingConfig, chunk_frames: int, total: int | None = None
 ) -> Iterator[Tensor]:
     """Yields the waveform, [B, 1, any hop], of mels that arrive one after the other, [B, M, any].
 
@@ -63,50 +63,52 @@ def streamed(
     Raises:
         ValueError: A piece has the wrong shape or is not finite, or all of them together are too short.
     """
-    hop, reaches = vocoder.hop_length, stages(vocoder, sampling)
+    hop, contexts = vocoder.hop_length, stages(vocoder, sampling)
 
     def begin(mel: Tensor, at: int) -> Any:
         start = sampling.start.part(at * hop, (at + mel.shape[-1]) * hop)
-        return mel, vocoder.begin(mel, start, sampling.noise(len(mel), at * hop)), None
+        return mel, vocoder.initial_state(mel, start, sampling.noise(len(mel), at * hop)), None
 
     def step(i: int, held: Any, at: int) -> Any:
         mel, x, memory = held
         noise = sampling.noise(len(mel), at * hop).of_step(i + 1)
-        x, memory = sampling.solver.step(vocoder.bind(mel), x, sampling.times[i], sampling.times[i + 1], memory, noise)
+        x, memory = sampling.solver.step(
+            vocoder.make_denoiser(mel), x, sampling.times[i], sampling.times[i + 1], memory, noise
+        )
         if sampling.callback is not None:
             sampling.callback(i, x)
         return mel, x, memory
 
     stream = regrouped(_checked(vocoder, pieces), chunk_frames, total)
-    stream = overlapped(stream, reaches[0], begin)
+    stream = overlapped(stream, contexts[0], begin)
     for i in range(len(sampling.times) - 1):
-        stream = overlapped(stream, reaches[1], lambda held, at, i=i: step(i, held, at))
-    stream = overlapped(stream, reaches[2], lambda held, at: vocoder.land(*held[:2]))
+        stream = overlapped(stream, contexts[1], lambda held, at, i=i: step(i, held, at))
+    stream = overlapped(stream, contexts[2], lambda held, at: vocoder.to_waveform(*held[:2]))
     for piece in stream:
         yield piece.tree
 
 
-def stages(vocoder: "Vocoder", sampling: Sampling) -> tuple[Reach, Reach, Reach]:
+def stages(vocoder: "Vocoder", sampling: SamplingConfig) -> tuple[Context, Context, Context]:
     """Returns how far the start, a step and the landing look, in mel frames.
 
     Raises:
         ValueError: The network cannot work on parts of a sound.
     """
-    spec, prior, network = vocoder.mel, vocoder.prior.reach, vocoder.denoiser.network
-    if not hasattr(network, "reach"):
-        raise ValueError(f"{type(network).__name__} does not tell its reach: leave out chunks")
-    call = network.reach()
-    if vocoder.projections:
-        call = call + 2 * prior + reach_of(spec, vocoder.projections)
+    spec, whitening, network = vocoder.mel, vocoder.whitening.context, vocoder.denoiser.network
+    if not hasattr(network, "context"):
+        raise ValueError(f"{type(network).__name__} does not tell its context: leave out chunks")
+    call = network.context()
+    if vocoder.projection_iters:
+        call = call + 2 * whitening + projection_context(spec, vocoder.projection_iters)
     steps = sampling.solver.calls_per_step * call
-    found = (sampling.start.reach + prior, steps, prior + reach_of(spec, vocoder.finish))
-    return tuple(reach.in_frames(spec.hop_length) for reach in found)
+    found = (sampling.start.context + whitening, steps, whitening + projection_context(spec, vocoder.final_iters))
+    return tuple(context.in_frames(spec.hop_length) for context in found)
 
 
-def chunk_of(vocoder: "Vocoder", sampling: Sampling, frames: int) -> int | None:
+def chunk_of(vocoder: "Vocoder", sampling: SamplingConfig, frames: int) -> int | None:
     """Returns into how many frames a mel is cut where nothing else is asked for; None leaves it whole."""
     rate, network = vocoder.sample_rate / vocoder.hop_length, vocoder.denoiser.network
-    cuttable = hasattr(network, "reach") and getattr(network, "positions", None) is None
+    cuttable = hasattr(network, "context") and getattr(network, "positions", None) is None
     if not cuttable or frames <= LONG_SECONDS * rate:
         return None
     wide = stages(vocoder, sampling)[0].future > CHUNK_SECONDS * rate
@@ -114,7 +116,7 @@ def chunk_of(vocoder: "Vocoder", sampling: Sampling, frames: int) -> int | None:
     return math.ceil(frames / round(frames / (seconds * rate)))  # equal ones: a short one looks as far as a long
 
 
-def look_ahead(vocoder: "Vocoder", sampling: Sampling) -> int:
+def look_ahead(vocoder: "Vocoder", sampling: SamplingConfig) -> int:
     """Returns by how many mel frames the sound of a stream lags behind the mel at most."""
     start, step, landing = stages(vocoder, sampling)
     return start.future + (len(sampling.times) - 1) * step.future + landing.future

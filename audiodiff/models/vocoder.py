@@ -1,6 +1,6 @@
 """The models: what is trained, saved, loaded and asked for sound. Start reading here.
 
-    vocoder:    mel → prior's shape, network's condition → start → solver steps → projection onto the mel → waveform
+    vocoder:    mel → whitening's shape, network's condition → start → solver steps → projection onto the mel → waveform
     generator:  noise → solver steps → waveform                     (`audiodiff.models.generator`)
 
 There is one way to sound, `generate`: the command line, the training preview and the demo page all call it.
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from audiodiff.diffusion.denoiser import Denoise, Denoiser, Refined
+from audiodiff.diffusion.denoiser import ConstrainedDenoiser, Denoise, Denoiser
 from audiodiff.diffusion.noise import NoiseField
 from audiodiff.diffusion.sampling import sample
 from audiodiff.diffusion.solvers import Solver
@@ -20,8 +20,8 @@ from audiodiff.griffin_lim.projection import MelProjection
 from audiodiff.mel import LogMel, MelSpec
 from audiodiff.models.base import Model
 from audiodiff.models.starts import PureNoise, Start
-from audiodiff.models.streaming import Sampling, chunk_of, look_ahead, streamed
-from audiodiff.models.whitening import Prior
+from audiodiff.models.streaming import SamplingConfig, chunk_of, look_ahead, streamed
+from audiodiff.models.whitening import Whitening
 
 __all__ = ["Model", "Vocoder"]
 
@@ -32,14 +32,14 @@ class Vocoder(Model):
     Args:
         mel: The mel's contract.
         denoiser: Network, prediction and schedule.
-        prior: What is diffused.
+        whitening: What is diffused.
         start: Where sampling starts unless told otherwise.
-        quick_start: Where it starts instead if there is only one step; it should cost little beside one call.
+        one_step_start: Where it starts instead if there is only one step; it should cost little beside one call.
         steps: Solver steps unless told otherwise.
-        projections: Rounds by which every estimate is projected onto the mel; 0 for none.
+        projection_iters: Rounds by which every estimate is projected onto the mel; 0 for none.
         solver: How to step unless told otherwise; DDIM by default.
         times: Grids of times that were searched for this model.
-        finish: Rounds by which what comes out of the last step is projected onto the mel.
+        final_iters: Rounds by which what comes out of the last step is projected onto the mel.
 
     Raises:
         ValueError: The two starts begin at different times.
@@ -49,27 +49,31 @@ class Vocoder(Model):
         self,
         mel: MelSpec,
         denoiser: Denoiser,
-        prior: Prior,
+        whitening: Whitening,
         start: Start | None = None,
         steps: int = 4,
-        projections: int = 16,
+        projection_iters: int = 16,
         solver: Solver | None = None,
         times: Sequence[Sequence[float]] | None = None,
-        finish: int = 0,
-        quick_start: Start | None = None,
+        final_iters: int = 0,
+        one_step_start: Start | None = None,
     ) -> None:
-        super().__init__(denoiser, prior, mel.sample_rate, mel.hop_length, start or PureNoise(), steps, solver, times)
-        if quick_start is not None and quick_start.time != self.start.time:
-            raise ValueError(f"the starts begin at t = {self.start.time:g} and {quick_start.time:g}: make them equal")
-        self.quick_start = quick_start
+        super().__init__(
+            denoiser, whitening, mel.sample_rate, mel.hop_length, start or PureNoise(), steps, solver, times
+        )
+        if one_step_start is not None and one_step_start.time != self.start.time:
+            raise ValueError(
+                f"the starts begin at t = {self.start.time:g} and {one_step_start.time:g}: make them equal"
+            )
+        self.one_step_start = one_step_start
         self.mel = mel
         self.log_mel = LogMel(mel)
-        self.projections = projections
-        self.finish = finish
+        self.projection_iters = projection_iters
+        self.final_iters = final_iters
 
-    def start_of(self, steps: int) -> Start:
+    def start_for(self, steps: int) -> Start:
         """Returns where sampling of so many steps starts unless told otherwise."""
-        return self.quick_start if steps == 1 and self.quick_start is not None else self.start
+        return self.one_step_start if steps == 1 and self.one_step_start is not None else self.start
 
     def spectrogram(self, waveform: Tensor) -> Tensor:
         """Computes the log-mel spectrogram of a waveform, [B, 1, T] to [B, M, F], at the model's sample rate."""
@@ -120,12 +124,12 @@ class Vocoder(Model):
             )
         mel = mel.to(self.device, torch.float32)
         noise = sampling.noise(len(mel))
-        x = self.begin(mel, sampling.start, noise)
-        denoise = self.bind(mel)
+        x = self.initial_state(mel, sampling.start, noise)
+        denoise = self.make_denoiser(mel)
         x = sample(
             known(denoise) if known else denoise, sampling.solver, x, sampling.times, generator=noise, callback=callback
         )
-        return self.land(mel, x)
+        return self.to_waveform(mel, x)
 
     def stream(
         self,
@@ -172,28 +176,33 @@ class Vocoder(Model):
         start: Start | None = None,
         seed: int = 0,
         callback: Callback | None = None,
-    ) -> Sampling:
-        """Fills in what is left open; raises what `walked` raises."""
-        times = self.walked(steps, solver, times, self.start if start is None else start)
-        start = self.start_of(len(times) - 1) if start is None else start
-        return Sampling(start, solver or self.solver, times, seed, callback)
+    ) -> SamplingConfig:
+        """Fills in what is left open; raises what `resolve_timesteps` raises."""
+        times = self.resolve_timesteps(steps, solver, times, self.start if start is None else start)
+        start = self.start_for(len(times) - 1) if start is None else start
+        return SamplingConfig(start, solver or self.solver, times, seed, callback)
 
-    def begin(self, mel: Tensor, start: Start, noise: NoiseField) -> Tensor:
+    def initial_state(self, mel: Tensor, start: Start, noise: NoiseField) -> Tensor:
         """Makes the signal from which sampling starts, [B, 1, F hop], in the diffused space."""
-        shape, drawn = self.prior.shape(mel), noise.draw(mel.new_empty(len(mel), 1, mel.shape[-1] * self.hop_length))
-        return start(mel, drawn, lambda waveform: self.prior.encode(waveform, shape), self.denoiser.schedule)
+        shape, drawn = (
+            self.whitening.gains(mel),
+            noise.draw(mel.new_empty(len(mel), 1, mel.shape[-1] * self.hop_length)),
+        )
+        return start(mel, drawn, lambda waveform: self.whitening.encode(waveform, shape), self.denoiser.schedule)
 
-    def bind(self, mel: Tensor) -> Denoise:
+    def make_denoiser(self, mel: Tensor) -> Denoise:
         """Makes the denoiser of a mel: conditioned on it, and projected onto it."""
         denoise = self.conditioned(self.denoiser.network.encode(mel))
-        if not self.projections:
+        if not self.projection_iters:
             return denoise
-        shape, project = self.prior.shape(mel), MelProjection(self.mel, mel, self.projections)
-        return Refined(denoise, lambda x: self.prior.encode(project(self.prior.decode(x, shape)), shape))
+        shape, project = self.whitening.gains(mel), MelProjection(self.mel, mel, self.projection_iters)
+        return ConstrainedDenoiser(
+            denoise, lambda x: self.whitening.encode(project(self.whitening.decode(x, shape)), shape)
+        )
 
-    def land(self, mel: Tensor, x: Tensor) -> Tensor:
+    def to_waveform(self, mel: Tensor, x: Tensor) -> Tensor:
         """Maps what sampling ends with to a waveform, [B, 1, F hop], and projects it onto the mel."""
-        return MelProjection(self.mel, mel, self.finish)(self.prior.decode(x, self.prior.shape(mel)))
+        return MelProjection(self.mel, mel, self.final_iters)(self.whitening.decode(x, self.whitening.gains(mel)))
 
     def check_mel(self, mel: Tensor, convention: MelSpec | None = None, whole: bool = True) -> None:
         """Checks the shape and the values of log-mels, [B, M, F], of this model's convention or of another.

@@ -1,6 +1,6 @@
 """What is diffused: an invertible map between the waveform and the space in which noise is white.
 
-Diffusing the waveform itself drowns the quiet high frequencies of speech long before the loud low ones. A prior that is
+Diffusing the waveform itself drowns the quiet high frequencies of speech long before the loud low ones. A whitening that is
 shaped by the mel divides both signal and noise by a power of the expected spectrum: at exponent 1 every component has
 the same signal-to-noise ratio, at 0 the waveform is diffused, between them lies a compromise.
 References: PriorGrad (Lee et al., 2021, arXiv:2106.06406), SpecGrad (Koizumi et al., 2022, arXiv:2203.16749).
@@ -11,22 +11,22 @@ import abc
 import torch
 from torch import Tensor
 
-from audiodiff.audio.chunks import Reach
+from audiodiff.audio.chunks import Context
 from audiodiff.audio.mdct import imdct, mdct
 from audiodiff.mel import MelSpec
 from audiodiff.mel.filterbank import band_weights
 
-__all__ = ["Identity", "MelShaped", "Prior"]
+__all__ = ["Identity", "MelWhitening", "Whitening"]
 
 
-class Prior(abc.ABC):
+class Whitening(abc.ABC):
     """Maps waveforms to the diffused space and back, exactly.
 
     Attributes:
-        reach: How far, in samples, either map looks, at the mel too.
+        context: How far, in samples, either map looks, at the mel too.
     """
 
-    reach: Reach = Reach()
+    context: Context = Context()
 
     @abc.abstractmethod
     def shape(self, mel: Tensor) -> Tensor:
@@ -41,7 +41,7 @@ class Prior(abc.ABC):
         """Maps back: the inverse of `encode`."""
 
 
-class Identity(Prior):
+class Identity(Whitening):
     """Diffuses the waveform, divided by one number.
 
     Args:
@@ -64,7 +64,7 @@ class Identity(Prior):
         return x * shape
 
 
-class MelShaped(Prior):
+class MelWhitening(Whitening):
     """Divides the MDCT coefficients of the waveform by a power of the spectrum that the mel announces.
 
         x = MDCT⁻¹(MDCT(waveform) / g),    g = scale max(floor, envelope)^exponent
@@ -93,7 +93,7 @@ class MelShaped(Prior):
         self.floor = floor
         self.scale = scale
         side = max(2 * mel.hop_length, 3 * block)  # gains are interpolated between frames, blocks overlap
-        self.reach = Reach(side, side)
+        self.context = Context(side, side)
 
     def shape(self, mel: Tensor) -> Tensor:
         """Returns the gains g, [B, 1, F hop / block, block]."""

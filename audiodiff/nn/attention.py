@@ -4,61 +4,61 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from audiodiff.nn.conv import Modulation, perceptron
+from audiodiff.nn.conv import Modulation, mlp
 
 __all__ = ["AttentionBlock", "BandAttention", "WindowedAttention"]
 
 
 class WindowedAttention(nn.Module):
-    """Attends from frame i to the frames j with |i - j| <= reach, with a learned bias for each distance.
+    """Attends from frame i to the frames j with |i - j| <= window, with a learned bias for each distance.
 
-    Queries are cut into blocks of `reach` frames; a block looks at itself and its two neighbours. What a frame computes
+    Queries are cut into blocks of `window` frames; a block looks at itself and its two neighbours. What a frame computes
     depends on distances alone, never on where the blocks fall, so a signal may be processed in pieces.
 
     Args:
         width: Channels.
         n_heads: Heads; must divide the width.
-        reach: Frames seen to each side.
+        window: Frames seen to each side.
         causal: Whether no frame sees a later one.
 
     Raises:
         ValueError: n_heads does not divide the width.
     """
 
-    def __init__(self, width: int, n_heads: int, reach: int, causal: bool = False) -> None:
+    def __init__(self, width: int, n_heads: int, window: int, causal: bool = False) -> None:
         super().__init__()
         if width % n_heads:
             raise ValueError(f"n_heads={n_heads} must divide width={width}")
         self.n_heads = n_heads
-        self.reach = reach
-        self.look_ahead = 0 if causal else reach
+        self.window = self.context = window
+        self.look_ahead = 0 if causal else window
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
-        self.bias = nn.Parameter(torch.zeros(n_heads, 2 * reach + 1))
-        distance = torch.arange(3 * reach)[None] - torch.arange(reach, 2 * reach)[:, None]  # key minus query
+        self.bias = nn.Parameter(torch.zeros(n_heads, 2 * window + 1))
+        distance = torch.arange(3 * window)[None] - torch.arange(window, 2 * window)[:, None]  # key minus query
         self.register_buffer("distance", distance, persistent=False)
 
     def forward(self, h: Tensor) -> Tensor:
         """Maps [B, F, C] to [B, F, C]."""
-        (batch, frames, width), reach = h.shape, self.reach
-        blocks = (frames + reach - 1) // reach  # not -(-frames // reach): exported graphs divide towards zero
-        qkv = functional.pad(self.qkv(h), (0, 0, 0, blocks * reach - frames))
-        q, k, v = qkv.view(batch, blocks * reach, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)
-        k, v = (functional.pad(z, (0, 0, reach, reach)).unflatten(2, (blocks + 2, reach)) for z in (k, v))
+        (batch, frames, width), window = h.shape, self.window
+        blocks = (frames + window - 1) // window  # not -(-frames // window): exported graphs divide towards zero
+        qkv = functional.pad(self.qkv(h), (0, 0, 0, blocks * window - frames))
+        q, k, v = qkv.view(batch, blocks * window, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)
+        k, v = (functional.pad(z, (0, 0, window, window)).unflatten(2, (blocks + 2, window)) for z in (k, v))
         k, v = (torch.cat([z.narrow(2, side, blocks) for side in range(3)], dim=3) for z in (k, v))
-        q = q.unflatten(2, (blocks, reach)) * q.shape[-1] ** -0.5
+        q = q.unflatten(2, (blocks, window)) * q.shape[-1] ** -0.5
         scores = (q @ k.transpose(-1, -2)).float() + self._bias(blocks, frames)
         mixed = scores.softmax(-1).to(v.dtype) @ v
         return self.out(mixed.flatten(2, 3)[:, :, :frames].transpose(1, 2).reshape(batch, frames, width))
 
     def _bias(self, blocks: int, frames: int) -> Tensor:
-        """Returns what is added to the scores, [heads, blocks, reach, 3 reach]."""
-        reach, distance = self.reach, self.distance
-        by_distance = self.bias[:, (distance + reach).clamp(0, 2 * reach)]
-        key = torch.arange(-reach, 2 * reach, device=distance.device) + reach * torch.arange(
+        """Returns what is added to the scores, [heads, blocks, window, 3 window]."""
+        window, distance = self.window, self.distance
+        by_distance = self.bias[:, (distance + window).clamp(0, 2 * window)]
+        key = torch.arange(-window, 2 * window, device=distance.device) + window * torch.arange(
             blocks, device=distance.device
         ).unsqueeze(1)
-        seen = (distance >= -reach) & (distance <= self.look_ahead) & ((key >= 0) & (key < frames))[:, None]
+        seen = (distance >= -window) & (distance <= self.look_ahead) & ((key >= 0) & (key < frames))[:, None]
         # Rows of padding see nothing; a large negative number keeps their softmax finite where -inf would not.
         return by_distance[:, None].float() + torch.where(seen, 0.0, -1e9)
 
@@ -72,7 +72,7 @@ class BandAttention(nn.Module):
         n_bands: Bands.
     """
 
-    reach = look_ahead = 0  # frames seen to each side
+    context = look_ahead = 0  # frames seen to each side
 
     def __init__(self, width: int, n_heads: int, n_bands: int) -> None:
         super().__init__()
@@ -102,11 +102,11 @@ class AttentionBlock(nn.Module):
         self, attention: WindowedAttention | BandAttention, width: int, expansion: float, embedding: int
     ) -> None:
         super().__init__()
-        self.reach, self.look_ahead = attention.reach, attention.look_ahead
+        self.context, self.look_ahead = attention.context, attention.look_ahead
         self.attention = attention
         self.before_attention = Modulation(width, embedding)
         self.before_mlp = Modulation(width, embedding)
-        self.mlp = perceptron(width, expansion)
+        self.mlp = mlp(width, expansion)
 
     def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
         """Maps [B, N, C] and a log-SNR embedding [B, E] to [B, N, C]."""

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from audiodiff.audio.chunks import Reach
+from audiodiff.audio.chunks import Context
 from audiodiff.nn.attention import AttentionBlock, BandAttention
 from audiodiff.nn.conv import ConvBlock
 from audiodiff.nn.embedding import LogSNREmbedding
@@ -109,9 +109,9 @@ class SubBandNetwork(nn.Module):
 
     def receptive_field(self) -> int:
         """Returns R: a sample of the output depends on no input sample further than R away."""
-        reach = sum(block.reach for convolutions in self.along_time for block in convolutions)
-        return reach * self.hop_length + self.transform.n_fft - 1
+        context = sum(block.context for convolutions in self.along_time for block in convolutions)
+        return context * self.hop_length + self.transform.n_fft - 1
 
-    def reach(self) -> Reach:
+    def context(self) -> Context:
         """Returns how far the output looks, in samples, at the signal and at the mel."""
-        return Reach(self.receptive_field(), self.receptive_field()) + self.mel_encoder.reach
+        return Context(self.receptive_field(), self.receptive_field()) + self.mel_encoder.context

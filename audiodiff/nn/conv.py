@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-__all__ = ["ConvBlock", "DepthwiseConv", "Modulation", "perceptron", "split_reach"]
+__all__ = ["ConvBlock", "DepthwiseConv", "Modulation", "mlp", "split_context"]
 
 
 class Modulation(nn.Module):
@@ -30,7 +30,7 @@ class Modulation(nn.Module):
         return torch.addcmul(shift, self.norm(h), 1 + scale), gate
 
 
-def split_reach(total: int, causal: bool) -> tuple[int, int]:
+def split_context(total: int, causal: bool) -> tuple[int, int]:
     """Shares an even number of frames between past and future: half and half, or all to the past."""
     return (total, 0) if causal else (total // 2, total // 2)
 
@@ -50,7 +50,7 @@ class DepthwiseConv(nn.Module):
     def __init__(self, width: int, kernel: int, dilation: int, causal: bool = False) -> None:
         super().__init__()
         self.dilation = dilation
-        self.reach, self.look_ahead = split_reach(dilation * (kernel - 1), causal)
+        self.context, self.look_ahead = split_context(dilation * (kernel - 1), causal)
         self.weight = nn.Parameter(torch.empty(width, 1, kernel))
         self.bias = nn.Parameter(torch.empty(width))
         for parameter in (self.weight, self.bias):
@@ -58,14 +58,14 @@ class DepthwiseConv(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         """Maps [B, F, C] to [B, F, C]; zeros lie beyond the ends."""
-        padded = nn.functional.pad(h, (0, 0, self.reach, self.look_ahead))
+        padded = nn.functional.pad(h, (0, 0, self.context, self.look_ahead))
         out = self.bias.expand_as(h)
         for k, tap in enumerate(self.weight[:, 0].unbind(-1)):
             out = torch.addcmul(out, padded[:, k * self.dilation :][:, : h.shape[1]], tap)
         return out
 
 
-def perceptron(width: int, expansion: float) -> nn.Sequential:
+def mlp(width: int, expansion: float) -> nn.Sequential:
     """Makes the two layers that follow each mixing along time: width to width x expansion and back.
 
     The exact GELU: its tanh approximation takes three times as long on a CPU.
@@ -93,9 +93,9 @@ class ConvBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.conv = DepthwiseConv(width, kernel, dilation, causal)
-        self.reach, self.look_ahead = self.conv.reach, self.conv.look_ahead
+        self.context, self.look_ahead = self.conv.context, self.conv.look_ahead
         self.modulation = Modulation(width, embedding)
-        self.mlp = perceptron(width, expansion)
+        self.mlp = mlp(width, expansion)
 
     def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
         """Maps frames [B, F, C] and a log-SNR embedding [B, E] to frames [B, F, C]."""

@@ -6,7 +6,7 @@ Reference: DiffWave (Kong et al., 2020, arXiv:2009.09761). Tens of times more co
 import torch
 from torch import Tensor, nn
 
-from audiodiff.audio.chunks import Reach
+from audiodiff.audio.chunks import Context
 from audiodiff.nn.embedding import LogSNREmbedding
 from audiodiff.nn.mel_encoder import MelEncoder
 
@@ -67,6 +67,6 @@ class SampleNetwork(nn.Module):
         """Returns R: a sample of the output depends on no input sample further than R away."""
         return sum(self.dilations)
 
-    def reach(self) -> Reach:
+    def context(self) -> Context:
         """Returns how far the output looks, in samples, at the signal and at the mel."""
-        return Reach(self.receptive_field(), self.receptive_field()) + self.mel_encoder.reach
+        return Context(self.receptive_field(), self.receptive_field()) + self.mel_encoder.context

@@ -13,12 +13,12 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from audiodiff.audio.stft import hann, stft
 
-__all__ = ["Discriminators", "Judgement", "Period", "Resolution"]
+__all__ = ["DiscriminatorOutput", "Discriminators", "Period", "Resolution"]
 
 SLOPE = 0.1  # of the leaky rectifiers
 
 
-class Judgement(NamedTuple):
+class DiscriminatorOutput(NamedTuple):
     """Holds what one discriminator says: scores (high: real), and feature maps, [B, C, H, W] each."""
 
     score: Tensor
@@ -43,7 +43,7 @@ class Period(nn.Module):
         )
         self.score = weight_norm(nn.Conv2d(channels[-1], 1, (3, 1), padding=(1, 0)))
 
-    def forward(self, waveform: Tensor) -> Judgement:
+    def forward(self, waveform: Tensor) -> DiscriminatorOutput:
         """Judges waveforms, [B, 1, T]."""
         padded = nn.functional.pad(waveform, (0, -waveform.shape[-1] % self.period), mode="reflect")
         return _judge(padded.unflatten(-1, (-1, self.period)), self.layers, self.score)
@@ -67,7 +67,7 @@ class Resolution(nn.Module):
         )
         self.score = weight_norm(nn.Conv2d(channels[-1], 1, 3, padding=1))
 
-    def forward(self, waveform: Tensor) -> Judgement:
+    def forward(self, waveform: Tensor) -> DiscriminatorOutput:
         """Judges waveforms, [B, 1, T]."""
         window = hann(self.n_fft, self.n_fft, 1.0, waveform.dtype, waveform.device)
         spectrum = stft(waveform[:, 0], window, self.n_fft // 4, (self.n_fft // 2, self.n_fft // 2), "reflect")
@@ -97,14 +97,14 @@ class Discriminators(nn.Module):
             + [Resolution(n_fft, resolution_channels) for n_fft in resolutions]
         )
 
-    def forward(self, waveform: Tensor) -> list[Judgement]:
+    def forward(self, waveform: Tensor) -> list[DiscriminatorOutput]:
         """Judges waveforms, [B, 1, T], of about unit variance."""
         return [part(waveform) for part in self.parts]
 
 
-def _judge(h: Tensor, layers: nn.ModuleList, score: nn.Module) -> Judgement:
+def _judge(h: Tensor, layers: nn.ModuleList, score: nn.Module) -> DiscriminatorOutput:
     features = []
     for layer in layers:
         h = nn.functional.leaky_relu(layer(h), SLOPE)
         features.append(h)
-    return Judgement(score(h), features)
+    return DiscriminatorOutput(score(h), features)

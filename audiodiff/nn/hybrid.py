@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from audiodiff.audio.chunks import Reach
+from audiodiff.audio.chunks import Context
 from audiodiff.mel import MelSpec
 from audiodiff.nn.attention import AttentionBlock, WindowedAttention
 from audiodiff.nn.conv import ConvBlock
@@ -37,7 +37,7 @@ class HybridNetwork(nn.Module):
         kernel: Taps of the convolutions.
         expansion: Hidden width of the perceptrons in units of width.
         n_heads: Attention heads.
-        reach: Frames that attention sees to each side.
+        attention_window: Frames that attention sees to each side.
         embedding: Size of the log-SNR embedding.
         n_mels: Bands of the mel that conditions the network; 0 for none.
         mel_hop_length: Samples per mel frame; a multiple of hop_length.
@@ -64,7 +64,7 @@ class HybridNetwork(nn.Module):
         kernel: int = 7,
         expansion: float = 2.0,
         n_heads: int = 4,
-        reach: int = 32,
+        attention_window: int = 32,
         embedding: int = 128,
         n_mels: int = 0,
         mel_hop_length: int = 0,
@@ -101,7 +101,11 @@ class HybridNetwork(nn.Module):
         self.stages = nn.ModuleList(
             nn.ModuleList(
                 [ConvBlock(width, kernel, dilation, expansion, embedding, causal) for dilation in dilations]
-                + [AttentionBlock(WindowedAttention(width, n_heads, reach, causal), width, expansion, embedding)]
+                + [
+                    AttentionBlock(
+                        WindowedAttention(width, n_heads, attention_window, causal), width, expansion, embedding
+                    )
+                ]
             )
             for _ in range(n_stages)
         )
@@ -162,9 +166,9 @@ class HybridNetwork(nn.Module):
 
     def receptive_field(self) -> int:
         """Returns R: a sample of the output depends on no input sample further than R away."""
-        return self.reach(with_condition=False).past
+        return self.context(with_condition=False).past
 
-    def reach(self, with_condition: bool = True) -> Reach:
+    def context(self, with_condition: bool = True) -> Context:
         """Returns how far the output looks, in samples, at the signal, and at the mel if it is asked.
 
         Raises:
@@ -173,7 +177,7 @@ class HybridNetwork(nn.Module):
         if self.positions is not None and with_condition:
             raise ValueError("this network knows positions from the beginning on, so it cannot work piece by piece")
         blocks = [block for stage in self.stages for block in stage]
-        past, future = (sum(getattr(block, side) for block in blocks) for side in ("reach", "look_ahead"))
+        past, future = (sum(getattr(block, side) for block in blocks) for side in ("context", "look_ahead"))
         hop, window = self.transform.hop_length, self.transform.n_fft - 1
-        signal = Reach(past * hop + window, future * hop + window)
-        return signal + self.mel_encoder.reach if with_condition and self.mel_encoder else signal
+        signal = Context(past * hop + window, future * hop + window)
+        return signal + self.mel_encoder.context if with_condition and self.mel_encoder else signal

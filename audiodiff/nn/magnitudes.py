@@ -39,7 +39,7 @@ class ExpectedMagnitudes(nn.Module):
 class PowerScale(nn.Module):
     """Turns log-magnitudes into factors of an output: exp(power log(magnitude) + offset), both learned for each bin.
 
-    The range-space path of RNDVoC and FreeV (arXiv:2507.20731, arXiv:2406.08196), for any transform and prior.
+    The range-space path of RNDVoC and FreeV (arXiv:2507.20731, arXiv:2406.08196), for any transform and whitening.
 
     Args:
         n_bins: Bins.

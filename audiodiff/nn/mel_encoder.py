@@ -3,8 +3,8 @@
 from torch import Tensor, nn
 from torch.nn import functional
 
-from audiodiff.audio.chunks import Reach
-from audiodiff.nn.conv import split_reach
+from audiodiff.audio.chunks import Context
+from audiodiff.nn.conv import split_context
 
 __all__ = ["MelEncoder"]
 
@@ -45,16 +45,16 @@ class MelEncoder(nn.Module):
                 f"for instance {fitting[-1]}"
             )
         self.upsampling = mel_hop_length // hop_length
-        self.padding = [split_reach(kernel - 1, causal), split_reach(2, causal)]
+        self.padding = [split_context(kernel - 1, causal), split_context(2, causal)]
         self.mel_hop_length = mel_hop_length
         self.layers = nn.Sequential(nn.Conv1d(n_mels, width, kernel), nn.GELU(), nn.Conv1d(width, width, 3), nn.GELU())
         self.outward = nn.Conv1d(width, n_features * self.upsampling, 1)
 
     @property
-    def reach(self) -> Reach:
+    def context(self) -> Context:
         """How far, in samples, features look at the mel."""
         past, future = (sum(sides) for sides in zip(*self.padding, strict=True))
-        return Reach(past * self.mel_hop_length, future * self.mel_hop_length)
+        return Context(past * self.mel_hop_length, future * self.mel_hop_length)
 
     def forward(self, mel: Tensor) -> Tensor:
         """Maps [B, M, F] to [B, F upsampling, n_features]."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from audiodiff.audio.chunks import Reach
+from audiodiff.audio.chunks import Context
 from audiodiff.nn.hybrid import HybridNetwork
 
 __all__ = ["ParallelNetwork"]
@@ -53,7 +53,7 @@ class ParallelNetwork(nn.Module):
         """Returns R: a sample of the output depends on no input sample further than R away."""
         return max(branch.receptive_field() for branch in self.branches)
 
-    def reach(self) -> Reach:
+    def context(self) -> Context:
         """Returns how far the output looks, in samples, at the signal and at the mel."""
-        reaches = [branch.reach() for branch in self.branches]
-        return Reach(max(r.past for r in reaches), max(r.future for r in reaches))
+        contexts = [branch.context() for branch in self.branches]
+        return Context(max(r.past for r in contexts), max(r.future for r in contexts))

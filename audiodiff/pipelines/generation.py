@@ -13,27 +13,27 @@ import torch
 from torch import Tensor
 
 from audiodiff import audio
-from audiodiff.diffusion.constraints import Known
-from audiodiff.diffusion.denoiser import Denoise, Refined
+from audiodiff.diffusion.constraints import InpaintingConstraint
+from audiodiff.diffusion.denoiser import ConstrainedDenoiser, Denoise
 from audiodiff.diffusion.guidance import ReconstructionGuidance
 from audiodiff.diffusion.solvers import name_of, solver_named
-from audiodiff.diffusion.timesteps import GRIDS, explicit
+from audiodiff.diffusion.timesteps import TIMESTEP_GRIDS, check_timesteps
 from audiodiff.models.generator import Generator
 from audiodiff.models.starts import PureNoise, Variation
-from audiodiff.pipelines.recipe import LARGEST_COUNT, OWN, Origin, is_int, is_interval, is_number, origin_of
+from audiodiff.pipelines.recipe import LARGEST_COUNT, OWN, RecipeBase, is_int, is_interval, is_number, recipe_fields
 from audiodiff.pipelines.vocoding import is_grid
 
-__all__ = ["Generation", "follow", "generation"]
+__all__ = ["GenerateRecipe", "follow", "generation"]
 
 LONGEST = 3600.0  # seconds
 
 
 @dataclasses.dataclass(frozen=True)
-class Generation(Origin):
+class GenerateRecipe(RecipeBase):
     """Holds what decides the samples of a generated sound, as values that JSON can hold.
 
     Args:
-        command: "generate"; the next six are those of `Origin`.
+        command: "generate"; the next six are those of `RecipeBase`.
         solver: Its name, or "own".
         times: The grid of times, one more than steps; it begins at the strength where a recording is varied.
         label: The class, or none.
@@ -94,7 +94,7 @@ def generation(
     seconds: float | None = None,
     strength: float | None = None,
     gap: tuple[float, float] | None = None,
-) -> Generation:
+) -> GenerateRecipe:
     """Fills in, from the model and the machine, what is left open.
 
     Args:
@@ -103,7 +103,7 @@ def generation(
         seconds: Length; that of the training clips by default.
         strength: How far a recording is noised before it is made anew, in (0, 1]; none without a recording.
         gap: Seconds from and to which a recording is made anew.
-        weights, seed, solver, steps, times, label, guidance: As in `Generation`.
+        weights, seed, solver, steps, times, label, guidance: As in `GenerateRecipe`.
 
     Raises:
         ValueError: A value lies outside its range, or the model has no such class.
@@ -119,13 +119,13 @@ def generation(
     begin = 1.0 if strength is None else strength
     if times is None:
         grid = generator.grid(steps, begin, stepper)
-    elif times in GRIDS:
-        grid = GRIDS[times](generator.denoiser.schedule, generator.steps if steps is None else steps, begin)
+    elif times in TIMESTEP_GRIDS:
+        grid = TIMESTEP_GRIDS[times](generator.denoiser.schedule, generator.steps if steps is None else steps, begin)
     else:
-        grid = explicit([float(part) for part in times.split(",")])
+        grid = check_timesteps([float(part) for part in times.split(",")])
     scale = 1.0 if not generator.labels or label is None else generator.guidance if guidance is None else guidance
-    return Generation(
-        **origin_of("generate", generator, model, weights, seed),
+    return GenerateRecipe(
+        **recipe_fields("generate", generator, model, weights, seed),
         solver=solver or name_of(generator.solver) or OWN,
         times=grid.tolist(),
         label=label,
@@ -136,7 +136,7 @@ def generation(
     )
 
 
-def follow(generator: Generator, recipe: Generation, path: str | Path | None = None) -> Tensor:
+def follow(generator: Generator, recipe: GenerateRecipe, path: str | Path | None = None) -> Tensor:
     """Makes the sound of a recipe, [1, T].
 
     Args:
@@ -150,7 +150,7 @@ def follow(generator: Generator, recipe: Generation, path: str | Path | None = N
     settings: dict[str, Any] = {
         "label": recipe.label,
         "guidance": recipe.guidance if recipe.label is not None else None,
-        "times": explicit(recipe.times),
+        "times": check_timesteps(recipe.times),
         "solver": None if recipe.solver == OWN else solver_named(recipe.solver),
         "seed": recipe.seed,
     }
@@ -167,7 +167,7 @@ def follow(generator: Generator, recipe: Generation, path: str | Path | None = N
         return known.project(made)[0, :, : recipe.n_samples].cpu()
 
 
-def _recording(generator: Generator, recipe: Generation, path: str | Path | None) -> Tensor:
+def _recording(generator: Generator, recipe: GenerateRecipe, path: str | Path | None) -> Tensor:
     """Reads the beginning of a recording, whole hops of at least the window: [1, 1, T]."""
     if path is None:
         raise ValueError("a recording belongs to this: give one")
@@ -182,7 +182,7 @@ def _recording(generator: Generator, recipe: Generation, path: str | Path | None
     return torch.nn.functional.pad(mono, (0, whole - len(mono)))[None, None].to(generator.device)
 
 
-def _outside(generator: Generator, recording: Tensor, gap: list[float]) -> Known:
+def _outside(generator: Generator, recording: Tensor, gap: list[float]) -> InpaintingConstraint:
     """The samples of a recording outside of a gap."""
     begin, end = (round(g * generator.sample_rate) for g in gap)
     if end > recording.shape[-1]:
@@ -190,17 +190,17 @@ def _outside(generator: Generator, recording: Tensor, gap: list[float]) -> Known
         raise ValueError(f"the gap from {gap[0]:g} to {gap[1]:g} s lies outside of the {seconds:.2f} s that are made")
     mask = torch.ones_like(recording)
     mask[..., begin:end] = 0
-    return Known(recording * mask, mask.bool())
+    return InpaintingConstraint(recording * mask, mask.bool())
 
 
-def _agreeing(generator: Generator, known: Known) -> Any:
+def _agreeing(generator: Generator, known: InpaintingConstraint) -> Any:
     """Wraps a denoiser so that its estimates agree with what is known of the waveform."""
-    shape = generator.prior.shape(known.observed)
+    shape = generator.whitening.gains(known.observed)
 
     def wrap(denoise: Denoise) -> Denoise:
-        steered = ReconstructionGuidance(denoise, lambda x: known.residual(generator.prior.decode(x, shape)))
-        return Refined(
-            steered, lambda x: generator.prior.encode(known.project(generator.prior.decode(x, shape)), shape)
+        steered = ReconstructionGuidance(denoise, lambda x: known.residual(generator.whitening.decode(x, shape)))
+        return ConstrainedDenoiser(
+            steered, lambda x: generator.whitening.encode(known.project(generator.whitening.decode(x, shape)), shape)
         )
 
     return wrap

@@ -13,14 +13,14 @@ from audiodiff.models import checkpoint
 from audiodiff.models.base import MOST_STEPS, Model
 from audiodiff.utils import devices
 
-__all__ = ["LARGEST_COUNT", "OWN", "Origin", "is_int", "is_interval", "is_number", "origin_of"]
+__all__ = ["LARGEST_COUNT", "OWN", "RecipeBase", "is_int", "is_interval", "is_number", "recipe_fields"]
 
 OWN = "own"  # the solver that a model brings along and no name is known of
 LARGEST_COUNT = MOST_STEPS  # of iterations and threads, too
 
 
 @dataclasses.dataclass(frozen=True)
-class Origin:
+class RecipeBase:
     """Holds from what a sound came, as values that JSON can hold.
 
     Args:
@@ -77,8 +77,8 @@ class Origin:
             built.precision = before
 
 
-def origin_of(command: str, built: Model, model: str | Path, weights: str, seed: int) -> dict[str, Any]:
-    """Fills in the fields of an `Origin` from a loaded model and the machine."""
+def recipe_fields(command: str, built: Model, model: str | Path, weights: str, seed: int) -> dict[str, Any]:
+    """Fills in the fields of an `RecipeBase` from a loaded model and the machine."""
     shipped = not Path(model).exists() and str(model) in checkpoint.shipped()
     return {
         "command": command,

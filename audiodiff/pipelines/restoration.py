@@ -19,16 +19,16 @@ import torch
 from torch import Tensor
 
 from audiodiff.audio.linear_prediction import declipped, filled
-from audiodiff.diffusion.constraints import BandLimited, Clipped, Known, Measurement
-from audiodiff.diffusion.denoiser import Denoise, Refined
+from audiodiff.diffusion.constraints import BandwidthConstraint, ClippingConstraint, Constraint, InpaintingConstraint
+from audiodiff.diffusion.denoiser import ConstrainedDenoiser, Denoise
 from audiodiff.griffin_lim.projection import MelProjection
 from audiodiff.mel.detection import MelStatistics
 from audiodiff.mel.filterbank import band_centres
 from audiodiff.models.starts import Variation
 from audiodiff.models.vocoder import Vocoder
-from audiodiff.pipelines.recipe import Origin, is_interval, is_number, origin_of
+from audiodiff.pipelines.recipe import RecipeBase, is_interval, is_number, recipe_fields
 
-__all__ = ["TASKS", "Repair", "find_cutoff", "find_limit", "mend", "repair"]
+__all__ = ["TASKS", "RestoreRecipe", "find_cutoff", "find_limit", "mend", "repair"]
 
 TASKS = ("gap", "declip", "bandwidth")
 SHORT_GAP = 0.03  # seconds up to which linear prediction alone says what the mel is
@@ -40,11 +40,11 @@ FEWEST_CLIPPED = 8  # samples at one level that count as clipping
 
 
 @dataclasses.dataclass(frozen=True)
-class Repair(Origin):
+class RestoreRecipe(RecipeBase):
     """Holds what decides the samples of a mended recording, as values that JSON can hold.
 
     Args:
-        command: "restore"; the next six are those of `Origin`.
+        command: "restore"; the next six are those of `RecipeBase`.
         task: One of TASKS.
         gap: Seconds from and to which samples are missing.
         limit: Amplitude from which on samples are clipped.
@@ -72,7 +72,7 @@ class Repair(Origin):
         }
 
 
-def repair(vocoder: Vocoder, model: str, waveform: Tensor, task: str, **given: Any) -> Repair:
+def repair(vocoder: Vocoder, model: str, waveform: Tensor, task: str, **given: Any) -> RestoreRecipe:
     """Fills in, from the model, the machine and the recording, what is left open.
 
     Args:
@@ -89,8 +89,8 @@ def repair(vocoder: Vocoder, model: str, waveform: Tensor, task: str, **given: A
         given["limit"] = find_limit(waveform)
     if task == "bandwidth" and given.get("cutoff") is None:
         given["cutoff"] = find_cutoff(waveform, vocoder.sample_rate)
-    return Repair(
-        **origin_of("restore", vocoder, model, given.get("weights", "ema"), given.get("seed", 0)),
+    return RestoreRecipe(
+        **recipe_fields("restore", vocoder, model, given.get("weights", "ema"), given.get("seed", 0)),
         task=task,
         gap=given.get("gap"),
         limit=given.get("limit"),
@@ -98,7 +98,7 @@ def repair(vocoder: Vocoder, model: str, waveform: Tensor, task: str, **given: A
     )
 
 
-def mend(vocoder: Vocoder, waveform: Tensor, how: Repair) -> Tensor:
+def mend(vocoder: Vocoder, waveform: Tensor, how: RestoreRecipe) -> Tensor:
     """Mends each channel of a recording, [C, T] at the vocoder's sample rate, and returns one of the same length.
 
     Raises:
@@ -112,20 +112,20 @@ def mend(vocoder: Vocoder, waveform: Tensor, how: Repair) -> Tensor:
     return torch.cat(channels)[:, :length].cpu()
 
 
-def _mend_channel(vocoder: Vocoder, x: Tensor, how: Repair, length: int) -> Tensor:
+def _mend_channel(vocoder: Vocoder, x: Tensor, how: RestoreRecipe, length: int) -> Tensor:
     """Mends [1, 1, T]; returns [1, T]."""
     spec, rounds = vocoder.mel, 0
     if how.task == "gap":
         first, known, mel = _across_gap(vocoder, x, how.gap or [], length)
     elif how.task == "declip":
         limit = how.limit or math.inf
-        known = Clipped(x, limit)
+        known = ClippingConstraint(x, limit)
         first = torch.from_numpy(declipped(x[0, 0].double().cpu().numpy(), limit)).to(x)[None, None]
         mel = vocoder.spectrogram(first)[..., : x.shape[-1] // spec.hop_length]
     else:
         first, rounds = x, ROUNDS
         known, mel = _beyond_cutoff(vocoder, x, how.cutoff or 0.0)
-    shape, project = vocoder.prior.shape(mel), MelProjection(spec, mel, 1, momentum=0)
+    shape, project = vocoder.whitening.gains(mel), MelProjection(spec, mel, 1, momentum=0)
     if rounds:
         noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(how.seed)).to(x)
         estimate = vocoder.start.waveform(mel, noise)
@@ -134,13 +134,15 @@ def _mend_channel(vocoder: Vocoder, x: Tensor, how: Repair, length: int) -> Tens
         first = known.project(project(first))
 
     def agreeing(denoise: Denoise) -> Denoise:
-        return Refined(denoise, lambda z: vocoder.prior.encode(known.project(vocoder.prior.decode(z, shape)), shape))
+        return ConstrainedDenoiser(
+            denoise, lambda z: vocoder.whitening.encode(known.project(vocoder.whitening.decode(z, shape)), shape)
+        )
 
     start = Variation(first, TIMES[how.task])
     return known.project(vocoder.generate(mel, steps=1, start=start, known=agreeing, seed=how.seed))[0]
 
 
-def _across_gap(vocoder: Vocoder, x: Tensor, gap: list[float], length: int) -> tuple[Tensor, Measurement, Tensor]:
+def _across_gap(vocoder: Vocoder, x: Tensor, gap: list[float], length: int) -> tuple[Tensor, Constraint, Tensor]:
     """Returns the gap filled by linear prediction, what is known, and the mel."""
     spec = vocoder.mel
     begin, end = (round(g * spec.sample_rate) for g in gap)
@@ -159,10 +161,10 @@ def _across_gap(vocoder: Vocoder, x: Tensor, gap: list[float], length: int) -> t
         between = torch.linspace(0, 1, right - left + 1).to(mel)
         bridge = mel[..., left, None] * (1 - between) + mel[..., right, None] * between - MARGIN
         mel[..., left + 1 : right] = mel[..., left + 1 : right].maximum(bridge[..., 1:-1])
-    return first, Known(x, mask), mel
+    return first, InpaintingConstraint(x, mask), mel
 
 
-def _beyond_cutoff(vocoder: Vocoder, x: Tensor, cutoff: float) -> tuple[Measurement, Tensor]:
+def _beyond_cutoff(vocoder: Vocoder, x: Tensor, cutoff: float) -> tuple[Constraint, Tensor]:
     """Returns what is known, and the mel with its upper bands expected from the lower ones."""
     spec = vocoder.mel
     statistics = MelStatistics.from_dict(vocoder.info.get("mel_statistics"), spec.n_mels)
@@ -172,7 +174,7 @@ def _beyond_cutoff(vocoder: Vocoder, x: Tensor, cutoff: float) -> tuple[Measurem
         raise ValueError(
             f"cutoff={cutoff:g} Hz: a recording at {spec.sample_rate} Hz ends at {spec.sample_rate // 2} Hz"
         )
-    known = BandLimited(x, SLOPE * cutoff, spec.sample_rate)
+    known = BandwidthConstraint(x, SLOPE * cutoff, spec.sample_rate)
     mel = vocoder.spectrogram(x)[..., : x.shape[-1] // spec.hop_length]
     lower = band_centres(spec) < SLOPE * cutoff
     if not bool(lower.any()) or bool(lower.all()):

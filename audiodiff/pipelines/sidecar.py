@@ -24,16 +24,16 @@ from audiodiff.models import checkpoint
 from audiodiff.models.base import Model
 from audiodiff.models.generator import Generator
 from audiodiff.models.vocoder import Vocoder
-from audiodiff.pipelines.generation import Generation
-from audiodiff.pipelines.restoration import Repair
+from audiodiff.pipelines.generation import GenerateRecipe
+from audiodiff.pipelines.restoration import RestoreRecipe
 from audiodiff.pipelines.resynthesis import Resynthesis
-from audiodiff.pipelines.vocoding import Recipe, build_start
+from audiodiff.pipelines.vocoding import VocodeRecipe, build_start
 from audiodiff.utils import devices
 from audiodiff.utils import files as utils_files
 
 __all__ = ["Sidecar", "file_hash", "sidecar_path", "versions", "write"]
 
-KINDS: dict[str, type[Generation | Repair]] = {"generate": Generation, "restore": Repair}
+KINDS: dict[str, type[GenerateRecipe | RestoreRecipe]] = {"generate": GenerateRecipe, "restore": RestoreRecipe}
 LARGEST = 100_000  # bytes; a sidecar has about one thousand
 log = logging.getLogger(__name__)
 
@@ -52,13 +52,13 @@ class Sidecar:
         ValueError: A field has the wrong type.
     """
 
-    recipe: Recipe | Generation | Repair
+    recipe: VocodeRecipe | GenerateRecipe | RestoreRecipe
     input: str | None
     input_sha256: str | None
     versions: Mapping[str, str]
 
     def __post_init__(self) -> None:
-        of_file = str if not isinstance(self.recipe, Generation) or self.recipe.needs_input else type(None)
+        of_file = str if not isinstance(self.recipe, GenerateRecipe) or self.recipe.needs_input else type(None)
         for name, kind in {"input": of_file, "input_sha256": of_file, "versions": dict}.items():
             if not isinstance(getattr(self, name), kind):
                 raise ValueError(f"{name}={getattr(self, name)!r} has the wrong type")
@@ -71,7 +71,7 @@ class Sidecar:
             ValueError: It is missing, is no sidecar, or has a field that is missing, unknown or out of range.
         """
         fields = _read_object(Path(path))
-        kind = KINDS.get(str(fields.get("command")), Recipe)
+        kind = KINDS.get(str(fields.get("command")), VocodeRecipe)
         wanted = {f.name for f in (*dataclasses.fields(kind), *dataclasses.fields(cls))} - {"recipe"}
         if wrong := wanted ^ fields.keys():
             raise ValueError(
@@ -108,10 +108,10 @@ class Sidecar:
             ValueError: The model is missing or has changed.
         """
         recipe = self.recipe
-        kind = Generator if isinstance(recipe, Generation) else Vocoder
+        kind = Generator if isinstance(recipe, GenerateRecipe) else Vocoder
         model = kind.load(recipe.model, devices.resolve(recipe.device), recipe.weights)
         _same(f"the model {recipe.model}", recipe.model_hash, checkpoint.model_hash(model))
-        if isinstance(recipe, Recipe):
+        if isinstance(recipe, VocodeRecipe):
             build_start(recipe.start, model.mel)
         changed = [f"{name} {now}" for name, now in versions().items() if self.versions.get(name) != now]
         if changed:
@@ -131,7 +131,7 @@ def sidecar_path(path: str | Path) -> Path:
 def write(
     path: str | Path,
     sound: Resynthesis,
-    recipe: Recipe | Generation | Repair,
+    recipe: VocodeRecipe | GenerateRecipe | RestoreRecipe,
     source: str | Path | None,
     sample_rate: int,
 ) -> int:

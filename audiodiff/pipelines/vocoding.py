@@ -1,6 +1,6 @@
 """What decides the samples that come out, besides the input: written down as plain values, and followed.
 
-The command line and `audiodiff regenerate` both call `make` with a `Recipe`, so a sound can be made again. The number
+The command line and `audiodiff regenerate` both call `make` with a `VocodeRecipe`, so a sound can be made again. The number
 of threads belongs to it, since sums are taken in another order when it changes.
 """
 
@@ -14,16 +14,16 @@ from torch import Tensor
 
 from audiodiff import audio
 from audiodiff.diffusion.solvers import Solver, name_of, solver_named
-from audiodiff.diffusion.timesteps import GRIDS, explicit
+from audiodiff.diffusion.timesteps import TIMESTEP_GRIDS, check_timesteps
 from audiodiff.mel import MelSpec
 from audiodiff.mel import io as mel_io
 from audiodiff.mel.detection import presets_with
 from audiodiff.models.starts import CoarseToFine, GriffinLim, MelNoise, PureNoise, Start
 from audiodiff.models.vocoder import Vocoder
-from audiodiff.pipelines.recipe import LARGEST_COUNT, OWN, Origin, is_int, is_number, origin_of
+from audiodiff.pipelines.recipe import LARGEST_COUNT, OWN, RecipeBase, is_int, is_number, recipe_fields
 from audiodiff.pipelines.resynthesis import Resynthesis, resynthesise, vocode
 
-__all__ = ["STARTS", "Recipe", "build_start", "describe_start", "make", "name_start", "named_start", "recipe"]
+__all__ = ["STARTS", "VocodeRecipe", "build_start", "describe_start", "make", "name_start", "named_start", "recipe"]
 
 STARTS: dict[str, type[Start]] = {
     "noise": PureNoise,
@@ -35,11 +35,11 @@ STARTS: dict[str, type[Start]] = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Recipe(Origin):
+class VocodeRecipe(RecipeBase):
     """Holds what decides the samples of a vocoder, as values that JSON can hold.
 
     Args:
-        command: "resynth" for audio as input, "vocode" for mels; the next six are those of `Origin`.
+        command: "resynth" for audio as input, "vocode" for mels; the next six are those of `RecipeBase`.
         solver: Its name, or "own" for one that the model has and no name is known of.
         times: The grid of times, one more than steps, from the start's time to 0.
         start: `name`, one of STARTS, and the start's parameters.
@@ -89,14 +89,14 @@ def recipe(
     start: str | None = None,
     chunk_frames: int | None = None,
     mel: MelSpec | None = None,
-) -> Recipe:
+) -> VocodeRecipe:
     """Fills in, from the model and the machine, what is left open.
 
     Args:
-        command: As in `Recipe`.
+        command: As in `VocodeRecipe`.
         vocoder: The loaded model.
         model: From where it was loaded.
-        weights, seed, chunk_frames: As in `Recipe`.
+        weights, seed, chunk_frames: As in `VocodeRecipe`.
         solver: A name; the model's own by default.
         steps: Solver steps; the model's own by default.
         times: One of `schedules.GRIDS`, or numbers with commas between; the model's own grid by default.
@@ -109,17 +109,17 @@ def recipe(
     named = None if start is None else named_start(start, vocoder)
     stepper = solver_named(solver) if solver and solver != OWN else vocoder.solver
     grid = _grid(vocoder, times, steps, (named or vocoder.start).time, stepper)
-    return Recipe(
-        **origin_of(command, vocoder, model, weights, seed),
+    return VocodeRecipe(
+        **recipe_fields(command, vocoder, model, weights, seed),
         solver=solver or name_of(vocoder.solver) or OWN,
         times=grid.tolist(),
-        start=describe_start(named or vocoder.start_of(len(grid) - 1)),
+        start=describe_start(named or vocoder.start_for(len(grid) - 1)),
         chunk_frames=chunk_frames,
         mel=None if mel is None else dataclasses.asdict(mel),
     )
 
 
-def make(vocoder: Vocoder, recipe: Recipe, path: str | Path) -> Resynthesis:
+def make(vocoder: Vocoder, recipe: VocodeRecipe, path: str | Path) -> Resynthesis:
     """Follows a recipe: reads a recording or a mel and makes its sound.
 
     Raises:
@@ -127,7 +127,7 @@ def make(vocoder: Vocoder, recipe: Recipe, path: str | Path) -> Resynthesis:
     """
     start, path = build_start(recipe.start, vocoder.mel), Path(path)
     settings = {
-        "times": explicit(recipe.times),
+        "times": check_timesteps(recipe.times),
         "solver": None if recipe.solver == OWN else solver_named(recipe.solver),
         "start": start,
         "seed": recipe.seed,
@@ -157,12 +157,12 @@ def _grid(vocoder: Vocoder, times: str | None, steps: int | None, start: float, 
         raise ValueError(f"steps={steps}: a whole number from 1 to {LARGEST_COUNT} is wanted")
     if times is None:
         return vocoder.grid(steps, start, solver)
-    if times in GRIDS:
-        return GRIDS[times](vocoder.denoiser.schedule, vocoder.steps if steps is None else steps, start)
+    if times in TIMESTEP_GRIDS:
+        return TIMESTEP_GRIDS[times](vocoder.denoiser.schedule, vocoder.steps if steps is None else steps, start)
     try:
-        grid = explicit([float(part) for part in times.split(",")])
+        grid = check_timesteps([float(part) for part in times.split(",")])
     except ValueError as error:
-        hint = f"choose one of {', '.join(GRIDS)}, or give numbers such as {start:g},{start / 2:g},0"
+        hint = f"choose one of {', '.join(TIMESTEP_GRIDS)}, or give numbers such as {start:g},{start / 2:g},0"
         raise ValueError(f"times {times!r}: {hint} ({error})") from None
     if steps is not None and len(grid) != steps + 1:
         raise ValueError(f"{len(grid)} times make {len(grid) - 1} steps, and {steps} are asked for: leave one out")

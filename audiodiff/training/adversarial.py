@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from audiodiff.diffusion.denoiser import Conditioned, Denoise
 from audiodiff.diffusion.predictions import Estimate
 from audiodiff.diffusion.sampling import sample
-from audiodiff.diffusion.solvers.base import Noise, white_noise
+from audiodiff.diffusion.solvers.base import NoiseSource, white_noise
 from audiodiff.griffin_lim.projection import MelProjection
-from audiodiff.losses import DenoisingLoss, Term
+from audiodiff.losses import AuxiliaryLoss, DenoisingLoss
 from audiodiff.losses.adversarial import discriminator_loss, feature_distance, generator_loss
 from audiodiff.models.base import Model
 from audiodiff.models.vocoder import Vocoder
@@ -59,7 +59,7 @@ class LitAdversarial(LitModel):
         optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
         lr_factor: Callable[[int], float],
         discriminators: Discriminators,
-        terms: Mapping[str, Term] | None = None,
+        terms: Mapping[str, AuxiliaryLoss] | None = None,
         calls: Sequence[int] = (1, 2, 4),
         rounds: int = 2,
         feature_weight: float = 2.0,
@@ -77,7 +77,7 @@ class LitAdversarial(LitModel):
         self.discriminators = discriminators
         self.auxiliary = dict(terms or {})
         self.calls = list(calls)
-        self.finish = rounds
+        self.final_iters = rounds
         self.feature_weight = feature_weight
         self.denoising_weight = denoising_weight
         self.warmup_steps = warmup_steps
@@ -89,19 +89,19 @@ class LitAdversarial(LitModel):
         optimizers = [optimizer_of(self.optimizer, side, factors) for side, factors in sides]
         return optimizers, [scheduled(o, self.lr_factor) for o in optimizers]
 
-    def unrolled(self, mel: Tensor, calls: int, generator: Noise) -> Tensor:
+    def unrolled(self, mel: Tensor, calls: int, generator: NoiseSource) -> Tensor:
         """Makes waveforms, [B, 1, F hop], as `Vocoder.generate` does; gradients flow through the last call."""
         vocoder = self.model
         noise = white_noise(mel.new_empty(len(mel), 1, mel.shape[-1] * vocoder.hop_length), generator)
-        shape = vocoder.prior.shape(mel)
+        shape = vocoder.whitening.gains(mel)
         condition = vocoder.denoiser.network.encode(mel)
         denoise = LastCallLearns(Conditioned(vocoder.denoiser, condition), calls * vocoder.solver.calls_per_step)
-        start, times = vocoder.start_of(calls), vocoder.grid(calls, vocoder.start.time)
+        start, times = vocoder.start_for(calls), vocoder.grid(calls, vocoder.start.time)
         with exactly(mel):
-            x = start(mel, noise, lambda w: vocoder.prior.encode(w, shape), vocoder.denoiser.schedule)
+            x = start(mel, noise, lambda w: vocoder.whitening.encode(w, shape), vocoder.denoiser.schedule)
         x = sample(denoise, vocoder.solver, x, times, generator=generator)
         with exactly(mel):
-            return MelProjection(vocoder.mel, mel, self.finish, momentum=0)(vocoder.prior.decode(x, shape))
+            return MelProjection(vocoder.mel, mel, self.final_iters, momentum=0)(vocoder.whitening.decode(x, shape))
 
     def distances(self, fake: Tensor, clips: Tensor) -> dict[str, Tensor]:
         """Measures every term, averaged over the clips."""

@@ -7,7 +7,7 @@ import lightning
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from audiodiff.data.crops import ClipData, NumberSampler, clip_loader
+from audiodiff.data.crops import ClipData, ResumableSampler, clip_loader
 from audiodiff.data.manifest import Recording, held_out, read_manifest, scan_folder
 from audiodiff.data.one_shots import OneShots, labels_of
 from audiodiff.data.replay import Replay, WatchedFolder
@@ -72,7 +72,7 @@ class ClipLoaders(lightning.LightningDataModule):
     def train_dataloader(self) -> DataLoader[torch.Tensor]:
         """Makes the loader of the clips that are left."""
         trainer, per_step = self.trainer, self._per_step(self.trainer)
-        sampler = NumberSampler(
+        sampler = ResumableSampler(
             trainer.global_step * per_step,
             max(self.steps, trainer.global_step + 1) * per_step,
             trainer.global_rank,
@@ -83,7 +83,7 @@ class ClipLoaders(lightning.LightningDataModule):
     def val_dataloader(self) -> DataLoader[torch.Tensor]:
         """Makes the loader of the held-out clips, which are shared out between the processes."""
         trainer, clips = self.trainer, self.data["validation_clips"]
-        sampler = NumberSampler(0, clips, trainer.global_rank, trainer.world_size)
+        sampler = ResumableSampler(0, clips, trainer.global_rank, trainer.world_size)
         batch = max(1, min(self.data["batch_size"], clips // trainer.world_size))
         return clip_loader(self.validation, sampler, batch, 0)
 

@@ -72,10 +72,10 @@ class MelAugment:
 
 def blurred(mel: Tensor, deviation: float, axis: int) -> Tensor:
     """Blurs [M, F] along an axis by a Gaussian; the edge values continue beyond the ends."""
-    reach = min(int(4 * deviation + 0.5), mel.shape[axis] - 1)
-    if reach < 1:
+    context = min(int(4 * deviation + 0.5), mel.shape[axis] - 1)
+    if context < 1:
         return mel
-    weights = (-0.5 * (torch.arange(-reach, reach + 1) / deviation) ** 2).exp()
+    weights = (-0.5 * (torch.arange(-context, context + 1) / deviation) ** 2).exp()
     rows = mel.movedim(axis, -1)
-    padded = torch.nn.functional.pad(rows[:, None], (reach, reach), mode="replicate")
+    padded = torch.nn.functional.pad(rows[:, None], (context, context), mode="replicate")
     return torch.nn.functional.conv1d(padded, (weights / weights.sum())[None, None].to(mel))[:, 0].movedim(-1, axis)

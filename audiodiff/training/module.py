@@ -122,18 +122,18 @@ class LitModel(lightning.LightningModule):
             announced = self.spoilt(announced, generator)
             condition = model.denoiser.network.encode(announced)
         with torch.no_grad(), torch.autocast(clips.device.type, enabled=False):
-            shape = model.prior.shape(announced)
-            x = model.prior.encode(clips, shape)
+            shape = model.whitening.gains(announced)
+            x = model.whitening.encode(clips, shape)
 
         def decode(z: Tensor) -> Tensor:
-            return model.prior.decode(z, shape)
+            return model.whitening.decode(z, shape)
 
         refine = None
         if self.rounds:
             project = MelProjection(model.mel, announced, self.rounds, momentum=0)
 
             def refine(z: Tensor) -> Tensor:
-                return model.prior.encode(project(decode(z)), shape)
+                return model.whitening.encode(project(decode(z)), shape)
 
         return self.loss(model.denoiser, x, condition, decode, generator, *self._place(), refine)
 

@@ -28,7 +28,7 @@ __all__ = ["tune"]
 
 log = logging.getLogger(__name__)
 LOSS = frozenset(
-    ["distance", "loss", "mel", "prediction", "prior", "schedule", "stage", "start", "terms", "times", "weighting"]
+    ["distance", "loss", "mel", "prediction", "whitening", "schedule", "stage", "start", "terms", "times", "weighting"]
 )
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from scipy.optimize import minimize
 from torch import Tensor
 
-from audiodiff.diffusion.timesteps import GRIDS, explicit
+from audiodiff.diffusion.timesteps import TIMESTEP_GRIDS, check_timesteps
 from audiodiff.evaluation.metrics import MEASURES
 from audiodiff.models.vocoder import Vocoder
 
@@ -59,7 +59,7 @@ def search_times(
     """Finds the grid of `steps` steps with the best measure of resynthesised clips.
 
     Args:
-        vocoder: The model; its start, solver and projections count.
+        vocoder: The model; its start, solver and projection_iters count.
         clips: Recordings at its sample rate, [B, 1, T] with B at least 4.
         steps: Solver steps.
         measure: One of `metrics.MEASURES`.
@@ -86,14 +86,14 @@ def search_times(
         return sign * np.array(found)
 
     searching, judging = clips[::2], clips[1::2]
-    named = {name: grid(vocoder.denoiser.schedule, steps, start) for name, grid in GRIDS.items()}
+    named = {name: grid(vocoder.denoiser.schedule, steps, start) for name, grid in TIMESTEP_GRIDS.items()}
     candidates, tried = dict(named), 0
     if steps > 1:
         first = min(named, key=lambda name: np.nanmean(costs_of(searching, named[name])))
         if steps <= FREE_STEPS:
             begin, bent = _shares(named[first]), lambda p: _free(p, start)
         else:
-            curve = GRIDS[first](vocoder.denoiser.schedule, FINE, start).numpy() / start
+            curve = TIMESTEP_GRIDS[first](vocoder.denoiser.schedule, FINE, start).numpy() / start
             begin, bent = np.zeros(2), lambda p: _bent(p, curve, steps, start)
         simplex = np.vstack([begin, begin + 0.7 * np.eye(len(begin))])
         result = minimize(
@@ -132,11 +132,11 @@ def _free(parameters: Sequence[float], start: float) -> Tensor:
     """Divides [start, 0] in proportion to exp(parameters) and 1: the inverse of `_shares`."""
     shares = np.exp(np.clip([*parameters, 0.0], -12, 12))
     left = 1 - np.cumsum(shares)[:-1] / shares.sum()
-    return explicit([start, *(start * left), 0.0])
+    return check_timesteps([start, *(start * left), 0.0])
 
 
 def _bent(parameters: Sequence[float], curve: np.ndarray, steps: int, start: float) -> Tensor:
     """Returns start g(u^a)^b with a, b = exp(parameters) at even u: zeros give the named grid."""
     a, b = np.exp(np.clip(parameters, -1.5, 1.5))
     u = np.linspace(0, 1, steps + 1) ** a
-    return explicit((start * np.interp(u, np.linspace(0, 1, len(curve)), curve) ** b).tolist())
+    return check_timesteps((start * np.interp(u, np.linspace(0, 1, len(curve)), curve) ** b).tolist())

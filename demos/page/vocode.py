@@ -68,7 +68,7 @@ class Estimates:
         calls, kept = len(self.found) // len(mel), []
         for i in range(calls):
             channels = [
-                self.vocoder.prior.decode(x, self.vocoder.prior.shape(channel[None].cpu()))[0, :, :length]
+                self.vocoder.whitening.decode(x, self.vocoder.whitening.gains(channel[None].cpu()))[0, :, :length]
                 for x, channel in zip(self.found[i::calls], mel, strict=True)
             ]
             kept.append(torch.cat(channels))
@@ -237,7 +237,7 @@ def _facts(vocoder: Vocoder) -> str:
 
 
 def _controls(vocoder: Vocoder) -> list[gr.components.Component]:
-    once, more = (name_start(vocoder.start_of(steps)) for steps in (1, 2))
+    once, more = (name_start(vocoder.start_for(steps)) for steps in (1, 2))
     own = once if once == more else f"{once}, for one step; {more}, for more"
     steps = gr.Slider(1, max(MAX_STEPS, vocoder.steps), vocoder.steps, step=1, label="Solver steps")
     with gr.Row():

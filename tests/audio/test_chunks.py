@@ -5,10 +5,10 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from audiodiff.audio.chunks import Piece, Reach, cut, overlapped, regrouped
+from audiodiff.audio.chunks import Context, Piece, cut, overlapped, regrouped
 
 TAPS = torch.tensor([0.5, -1.0, 2.0, 0.25, 3.0])
-REACH = Reach(2, 2)
+REACH = Context(2, 2)
 
 
 class Held(NamedTuple):
@@ -36,7 +36,7 @@ def test_windows_give_what_the_whole_gives(lengths):
     assert torch.allclose(torch.cat([z.tree for z in found], -1), filtered(x), atol=1e-6)
 
 
-@pytest.mark.parametrize("reach", [Reach(1, 2), Reach(2, 1)])
+@pytest.mark.parametrize("attention_window", [Context(1, 2), Context(2, 1)])
 def test_windows_of_less_reach_would_differ(reach):
     x = torch.ones(1, 1, 30)
     x[..., 3::5] = -4
@@ -52,13 +52,13 @@ def test_windows_are_no_longer_than_piece_and_reach_and_say_where_they_are():
         assert float(window[0, 0, 0]) == at
         return window
 
-    assert torch.equal(torch.cat([z.tree for z in worked(pieces_of(x, *[10] * 10), Reach(4, 3), work)], -1), x)
+    assert torch.equal(torch.cat([z.tree for z in worked(pieces_of(x, *[10] * 10), Context(4, 3), work)], -1), x)
     assert max(seen) == 10 + 4 + 3
 
 
 def test_streams_come_out_as_early_as_they_can():
     out, arriving = 0, (Piece(1, torch.ones(1, 1, 1)) for _ in range(20))
-    for n, piece in enumerate(overlapped(arriving, Reach(5, 3), lambda window, at: window)):
+    for n, piece in enumerate(overlapped(arriving, Context(5, 3), lambda window, at: window)):
         out += piece.frames
         if out < 17:
             assert out == n + 1
@@ -69,7 +69,7 @@ def test_streams_carry_trees_of_tensors_at_several_rates():
     x = torch.arange(12.0)[None]
     whole = (Held(x, {"twice": x.repeat_interleave(2, -1), "number": 3.0, "none": None}), [x])
     pieces = [Piece(n, cut(whole, a, a + n, 12)) for a, n in ((0, 5), (5, 1), (6, 6))]
-    seen = list(overlapped(pieces, Reach(2, 1), lambda window, at: window))
+    seen = list(overlapped(pieces, Context(2, 1), lambda window, at: window))
     assert sum(piece.frames for piece in seen) == 12
     for _, (held, (last,)), _ in seen:
         assert isinstance(held, Held)
@@ -79,9 +79,9 @@ def test_streams_carry_trees_of_tensors_at_several_rates():
 
 
 def test_stages_in_a_chain_look_as_far_as_both():
-    assert Reach(3, 1) + 2 * Reach(10, 4) == Reach(23, 9)
-    assert Reach(1, 256).in_frames(256) == Reach(1, 1)
-    assert Reach(0, 257).in_frames(256) == Reach(0, 2)
+    assert Context(3, 1) + 2 * Context(10, 4) == Context(23, 9)
+    assert Context(1, 256).in_frames(256) == Context(1, 1)
+    assert Context(0, 257).in_frames(256) == Context(0, 2)
 
 
 @pytest.mark.parametrize("frames", [1, 4, 9, 50])

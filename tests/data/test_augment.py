@@ -11,13 +11,13 @@ import torch
 from audiodiff import audio
 from audiodiff.data import Augment, ClipData, OneShots, scan_folder
 from audiodiff.data.augment.codecs import Codec
-from audiodiff.data.augment.effects import BandLimit, Equaliser, Noise, PitchShift, Polarity, Room, Shift, Tilt
+from audiodiff.data.augment.effects import AdditiveNoise, BandLimit, Equaliser, PitchShift, Polarity, Room, Shift, Tilt
 from audiodiff.data.augment.filters import aligned, at_level_of
 from audiodiff.training.hydra_config import composed, plain
 from audiodiff.utils.config import build, choices, shipped_path
 
 RATE = 16000
-ALL = (Polarity, Shift, PitchShift, Tilt, Equaliser, BandLimit, Noise, Room, Codec)
+ALL = (Polarity, Shift, PitchShift, Tilt, Equaliser, BandLimit, AdditiveNoise, Room, Codec)
 
 
 def rng(seed=0):
@@ -96,12 +96,12 @@ def test_band_limit_keeps_what_is_below_and_nothing_above():
 @pytest.mark.parametrize(("ratio", "slope"), [(10, 0), (30, -3), (0, -6)])
 def test_noise_has_its_ratio_and_its_slope(ratio, slope):
     clip = sine(440, 8)
-    added = Noise(1, [ratio, ratio], [slope, slope])(clip, RATE, rng()) - clip
+    added = AdditiveNoise(1, [ratio, ratio], [slope, slope])(clip, RATE, rng()) - clip
     assert 20 * math.log10(rms(clip) / rms(added)) == pytest.approx(ratio, abs=0.01)
     assert level_db(added, 2000, 2200) - level_db(added, 500, 550) == pytest.approx(2 * slope, abs=1.5)
 
 
-@pytest.mark.parametrize("effect", [Noise(1, [10, 10], [0, 0]), Room(1, [0.3, 0.3], [5, 5])])
+@pytest.mark.parametrize("effect", [AdditiveNoise(1, [10, 10], [0, 0]), Room(1, [0.3, 0.3], [5, 5])])
 def test_noise_and_rooms_are_drawn_anew_for_every_clip(effect):
     assert rms(effect(speech(), RATE, rng(1)) - effect(speech(), RATE, rng(2))) > 0.1 * rms(speech())
 
@@ -246,8 +246,8 @@ def test_augmentation_of_every_configuration_stays_within_full_scale(name):
 @pytest.mark.parametrize(
     "build_it",
     [
-        lambda: Noise(1.5),
-        lambda: Noise(1, [20, 10]),
+        lambda: AdditiveNoise(1.5),
+        lambda: AdditiveNoise(1, [20, 10]),
         lambda: Room(1, [0, 1]),
         lambda: Codec(1, ["real-audio"]),
         lambda: Codec(1, ["mp3"], [0.5, 1.0]),

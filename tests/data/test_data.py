@@ -9,7 +9,7 @@ import pytest
 import soundfile
 import torch
 
-from audiodiff.data import Augment, ClipData, NumberSampler, clip_loader
+from audiodiff.data import Augment, ClipData, ResumableSampler, clip_loader
 from audiodiff.data.manifest import Recording, measure_level, read_manifest, scan_folder
 
 RATE = 8000
@@ -142,25 +142,25 @@ def test_augment_refuses_gains_in_the_wrong_order(gain_db):
 
 
 def test_resume_continues_the_count_exactly():
-    whole = list(NumberSampler(0, 40))
+    whole = list(ResumableSampler(0, 40))
     assert whole == list(range(40))
     for seen in (0, 8, 39):
-        assert list(NumberSampler(seen, 40)) == whole[seen:]
-    assert len(NumberSampler(8, 40)) == 40  # of the run, which is what a trainer that resumes counts against
+        assert list(ResumableSampler(seen, 40)) == whole[seen:]
+    assert len(ResumableSampler(8, 40)) == 40  # of the run, which is what a trainer that resumes counts against
 
 
 def test_ddp_ranks_share_the_clips_without_overlap():
     for start in (0, 8):
-        ranks = [list(NumberSampler(start, 40, rank, 2)) for rank in range(2)]
+        ranks = [list(ResumableSampler(start, 40, rank, 2)) for rank in range(2)]
         assert len(ranks[0]) == len(ranks[1]) == (40 - start) // 2
         assert sorted(ranks[0] + ranks[1]) == list(range(start, 40))
-    assert [len(NumberSampler(8, 40, rank, 2)) for rank in range(2)] == [20, 20]
+    assert [len(ResumableSampler(8, 40, rank, 2)) for rank in range(2)] == [20, 20]
 
 
 @pytest.mark.parametrize("n_workers", [0, 1])
 def test_loader_batches_clips_in_the_order_of_their_numbers(noisy, n_workers):
     data = ClipData(noisy, 500, RATE)
-    batches = list(clip_loader(data, NumberSampler(4, 13), 4, n_workers))
+    batches = list(clip_loader(data, ResumableSampler(4, 13), 4, n_workers))
     assert [tuple(batch.shape) for batch in batches] == [(4, 1, 500)] * 2  # the ninth is no batch
     for i, clip in enumerate(torch.cat(batches)):
         assert torch.equal(clip, data[4 + i])

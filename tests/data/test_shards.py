@@ -12,7 +12,7 @@ from support.training import equal, run, states, steps
 
 from audiodiff import audio
 from audiodiff.cli import main
-from audiodiff.data import Augment, NumberSampler, ShardClips, Shards, clip_loader
+from audiodiff.data import Augment, ResumableSampler, ShardClips, Shards, clip_loader
 from audiodiff.data.manifest import Recording, held_out, read_manifest, scan_folder
 from audiodiff.data.shards import storage
 from audiodiff.data.shards.index import chunk_of, opened
@@ -124,7 +124,7 @@ def test_shard_pieces_each_begin_one_clip_a_turn_in_another_order_each(packed):
 @pytest.mark.parametrize("world", [2, 4, 8])
 def test_shard_chunks_and_clips_of_ranks_are_disjoint(packed, world):
     data = ShardClips(Shards(str(packed)), 1000, RATE)
-    numbers = [list(NumberSampler(16, 16 + 8 * 30, rank, world)) for rank in range(world)]
+    numbers = [list(ResumableSampler(16, 16 + 8 * 30, rank, world)) for rank in range(world)]
     assert sorted(n for own in numbers for n in own) == list(range(16, 16 + 8 * 30))
     chunks = [{data.place(n)[0] for n in own} for own in numbers]
     assert sum(map(len, chunks)) == len(set().union(*chunks)) == 16
@@ -140,8 +140,8 @@ def test_shard_chunk_is_finished_before_the_next_of_its_lane(packed):
 @pytest.mark.parametrize("n_workers", [0, 2])
 def test_shard_loader_resumes_inside_a_turn_whatever_the_workers(packed, n_workers):
     data = ShardClips(Shards(str(packed)), 1500, RATE, seed=3)
-    whole = torch.cat(list(clip_loader(data, NumberSampler(0, 40), 4, 0)))
-    rest = torch.cat(list(clip_loader(data, NumberSampler(12, 40), 4, n_workers)))
+    whole = torch.cat(list(clip_loader(data, ResumableSampler(0, 40), 4, 0)))
+    rest = torch.cat(list(clip_loader(data, ResumableSampler(12, 40), 4, n_workers)))
     assert torch.equal(rest, whole[12:])
 
 

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from audiodiff.diffusion.denoiser import Conditioned, Denoiser, Refined, scales
-from audiodiff.diffusion.predictions import Data, Flow, Noise, Velocity, data_of, noise_of
+from audiodiff.diffusion.denoiser import Conditioned, ConstrainedDenoiser, Denoiser, scales
+from audiodiff.diffusion.predictions import EpsPrediction, FlowPrediction, VPrediction, XPrediction, data_of, noise_of
 from audiodiff.diffusion.schedules import CosineVP, GeometricVE, KarrasVE
 from audiodiff.losses import VelocityWeight
 from audiodiff.utils.config import choices, choose
 
-PREDICTIONS = [Velocity, Noise, Data, Flow]
+PREDICTIONS = [VPrediction, EpsPrediction, XPrediction, FlowPrediction]
 LEVELS = [1.0, 0.1, 3.0]
 SCHEDULE = CosineVP()
 TIMES = st.floats(0, 1)
@@ -77,11 +77,15 @@ def test_prediction_estimate_inverts_target_on_every_path(prediction, sigma_data
     x = sigma_data * draw(1)
     for t in (0.0, 1e-3, 0.3, 0.7, 0.999, 1.0):
         alpha, sigma = scales(schedule, torch.tensor(t, dtype=torch.float64), x)
-        if prediction is Noise and not bool(alpha > 0):
+        if prediction is EpsPrediction and not bool(alpha > 0):
             continue  # nothing of the signal is left; Denoiser refuses such a path
         estimate = made.estimate(made.target(x, eps, alpha, sigma), alpha * x + sigma * eps, alpha, sigma)
         # Float64 for v and u, which divide by no scale that vanishes; the others magnify it by alpha / sigma or back.
-        lost = {Noise: 1 + float(sigma / alpha), Data: 1 + float(alpha / sigma)}.get(prediction, 1) if alpha > 0 else 1
+        lost = (
+            {EpsPrediction: 1 + float(sigma / alpha), XPrediction: 1 + float(alpha / sigma)}.get(prediction, 1)
+            if alpha > 0
+            else 1
+        )
         assert torch.allclose(estimate.x, x, rtol=0, atol=1e-14 * lost)
         assert torch.allclose(estimate.eps, eps, rtol=0, atol=1e-14 * lost)
 
@@ -91,7 +95,7 @@ def test_prediction_estimate_inverts_target_on_every_path(prediction, sigma_data
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_denoiser_stays_finite_at_both_ends_of_every_path(prediction, path, dtype):
     schedule = choose("schedule", path)
-    if prediction is Noise and path == "zero-terminal":
+    if prediction is EpsPrediction and path == "zero-terminal":
         with pytest.raises(ValueError, match="zero SNR"):
             Denoiser(Listener(), prediction(), schedule)
         return
@@ -119,7 +123,7 @@ def test_prediction_survives_scales_that_are_exactly_zero(t):
 @given(t=TIMES)
 def test_prediction_velocity_is_that_of_salimans_and_ho(t):
     x, eps, _, alpha, sigma = mixed(t)
-    assert torch.allclose(Velocity().target(x, eps, alpha, sigma), alpha * eps - sigma * x, atol=1e-14)  # float64
+    assert torch.allclose(VPrediction().target(x, eps, alpha, sigma), alpha * eps - sigma * x, atol=1e-14)  # float64
 
 
 @every_level
@@ -130,11 +134,11 @@ def test_prediction_velocity_is_the_preconditioning_of_edm(sigma_data, t):
     level, output = sigma / alpha, draw(3)
     total = level**2 + sigma_data**2
     skip, out = sigma_data**2 / total, level * sigma_data / total.sqrt()
-    estimate = Velocity(sigma_data).estimate(-output, x_t, alpha, sigma)  # their network points to the signal
+    estimate = VPrediction(sigma_data).estimate(-output, x_t, alpha, sigma)  # their network points to the signal
     assert torch.allclose(estimate.x, skip * x_t / alpha + out * output, rtol=1e-9, atol=1e-9)  # float64
 
 
-@pytest.mark.parametrize("prediction", [Velocity, Noise, Data])
+@pytest.mark.parametrize("prediction", [VPrediction, EpsPrediction, XPrediction])
 @every_level
 @pytest.mark.parametrize("t", [0.0, 0.2, 0.5, 0.9, 1.0])
 def test_prediction_target_has_unit_variance(prediction, sigma_data, t):
@@ -147,7 +151,7 @@ def test_prediction_target_has_unit_variance(prediction, sigma_data, t):
 @every_level
 def test_prediction_flow_target_has_unit_variance_at_every_time(sigma_data):
     x, eps, _, alpha, sigma = mixed(0.3, sigma_data)
-    target = Flow(sigma_data).target(x, eps, alpha, sigma)
+    target = FlowPrediction(sigma_data).target(x, eps, alpha, sigma)
     assert torch.allclose(target * math.sqrt(1 + sigma_data**2), eps - x, atol=1e-14)  # independent: variances add
 
 
@@ -167,7 +171,7 @@ def test_prediction_kinds_agree_on_the_exact_target(sigma_data, t):
 @given(t=TIMES)
 def test_prediction_weight_of_v_turns_an_error_in_x_into_one_in_v(sigma_data, t):
     x, eps, x_t, alpha, sigma = mixed(t, sigma_data)
-    velocity, output = Velocity(sigma_data), draw(3)
+    velocity, output = VPrediction(sigma_data), draw(3)
     error_v = (output - velocity.target(x, eps, alpha, sigma)) ** 2
     error_x = (velocity.estimate(output, x_t, alpha, sigma).x - x) ** 2
     # The difference of two nearly equal x̂ loses digits at t = 0, where sigma is 5.5e-4.
@@ -182,7 +186,7 @@ def test_prediction_norm_is_the_standard_deviation_of_the_input(sigma_data):
     for t in (0.05, 0.4, 0.95):
         alpha, sigma = scales(SCHEDULE, torch.tensor(t, dtype=torch.float64), x)
         measured = (alpha * x + sigma * eps).std()
-        assert float(measured / Velocity(sigma_data).norm(alpha, sigma)) == pytest.approx(1, abs=0.01)
+        assert float(measured / VPrediction(sigma_data).norm(alpha, sigma)) == pytest.approx(1, abs=0.01)
 
 
 @every_prediction
@@ -213,13 +217,13 @@ def test_denoiser_gives_its_network_unit_variance(sigma_data, t):
     x, eps = sigma_data * draw(1, (1, 1, n)), draw(2, (1, 1, n))
     t = torch.tensor(t, dtype=torch.float64)
     alpha, sigma = scales(SCHEDULE, t, x)
-    Denoiser(network, Velocity(sigma_data), SCHEDULE)(alpha * x + sigma * eps, t)
+    Denoiser(network, VPrediction(sigma_data), SCHEDULE)(alpha * x + sigma * eps, t)
     assert float(network.x.std()) == pytest.approx(1, abs=0.01)  # standard error 0.0016
 
 
 def test_denoiser_tells_its_network_log_snr_and_condition():
     network, condition = Listener(), object()
-    denoiser = Denoiser(network, Velocity(), SCHEDULE)
+    denoiser = Denoiser(network, VPrediction(), SCHEDULE)
     t = torch.tensor([0.2, 0.9], dtype=torch.float64)
     denoiser(draw(dtype=torch.float32), t, condition)
     assert network.log_snr.dtype == torch.float32
@@ -238,7 +242,7 @@ def test_denoiser_of_velocity_is_that_of_edm_on_a_path_that_explodes(schedule, s
     alpha, sigma = scales(schedule, t, draw())
     assert torch.equal(alpha, torch.ones_like(alpha))
     x_t = sigma_data * draw(1, (5, 1, 64)) + sigma * draw(2, (5, 1, 64))
-    estimate = Denoiser(network, Velocity(sigma_data), schedule)(x_t, t)
+    estimate = Denoiser(network, VPrediction(sigma_data), schedule)(x_t, t)
     total = sigma**2 + sigma_data**2
     skip, out, into = sigma_data**2 / total, -sigma * sigma_data / total.sqrt(), 1 / total.sqrt()
     assert torch.allclose(network.x, into * x_t, rtol=1e-12)
@@ -250,7 +254,7 @@ def test_denoiser_of_velocity_is_that_of_edm_on_a_path_that_explodes(schedule, s
 @pytest.mark.parametrize("schedule", [CosineVP(-40, 40), choose("schedule", "zero-terminal"), KarrasVE(1e-6, 1e6)])
 def test_denoiser_tells_its_network_no_more_than_twenty_units_of_log_snr(schedule):
     network, t = Listener(), torch.tensor([0.0, 0.4, 1.0], dtype=torch.float64)
-    Denoiser(network, Velocity(), schedule)(draw(shape=(3, 1, 64)), t)
+    Denoiser(network, VPrediction(), schedule)(draw(shape=(3, 1, 64)), t)
     assert network.log_snr[[0, 2]].tolist() == pytest.approx([20, -20], abs=1e-9)
     assert float(network.log_snr[1]) == float(schedule.log_snr(t[1]))
 
@@ -293,7 +297,7 @@ def test_denoiser_keeps_the_dtype_of_the_signal_whatever_the_network_answers(pre
 
 def test_denoiser_conditioned_binds_its_condition():
     network, condition = Listener(), object()
-    denoiser = Denoiser(network, Velocity(), SCHEDULE)
+    denoiser = Denoiser(network, VPrediction(), SCHEDULE)
     bound, t = Conditioned(denoiser, condition), torch.tensor(0.5, dtype=torch.float64)
     estimate = bound(draw(), t)
     assert network.condition is condition
@@ -303,13 +307,13 @@ def test_denoiser_conditioned_binds_its_condition():
 
 @given(t=TIMES)
 def test_denoiser_refined_is_refined_and_still_adds_up(t):
-    inner = Conditioned(Denoiser(Listener(), Velocity(), SCHEDULE), None)
+    inner = Conditioned(Denoiser(Listener(), VPrediction(), SCHEDULE), None)
     x_t, t = draw(), torch.tensor(t, dtype=torch.float64)
-    plain, refined = inner(x_t, t), Refined(inner, lambda x: 0.5 * x + 0.1)(x_t, t)
+    plain, refined = inner(x_t, t), ConstrainedDenoiser(inner, lambda x: 0.5 * x + 0.1)(x_t, t)
     alpha, sigma = scales(SCHEDULE, t, x_t)
     assert torch.equal(refined.x, 0.5 * plain.x + 0.1)
     assert torch.allclose(alpha * refined.x + sigma * refined.eps, x_t, atol=1e-12)  # float64
-    assert Refined(inner, lambda x: x).schedule is SCHEDULE
+    assert ConstrainedDenoiser(inner, lambda x: x).schedule is SCHEDULE
 
 
 def test_denoiser_scales_are_shaped_for_signals_and_computed_where_the_time_is():
@@ -329,7 +333,7 @@ def test_denoiser_multiplies_in_bfloat16_only_where_it_is_told_to():
             return x
 
     seen: list[torch.dtype] = []
-    denoiser = Denoiser(Products(), Data(), CosineVP())
+    denoiser = Denoiser(Products(), XPrediction(), CosineVP())
     x_t, t = torch.randn(1, 1, 8), torch.tensor(0.5, dtype=torch.float64)
     estimates = [Conditioned(denoiser, None, name)(x_t, t) for name in ("float32", "bfloat16")]
     assert seen == [torch.float32, torch.bfloat16]

@@ -1,4 +1,4 @@
-"""Guidance against truths: Gaussians whose denoisers and conditional means are exact; projections that are nearest."""
+"""Guidance against truths: Gaussians whose denoisers and conditional means are exact; projection_iters that are nearest."""
 
 import math
 
@@ -7,14 +7,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audiodiff.diffusion.constraints import BandLimited, Clipped, Known
-from audiodiff.diffusion.denoiser import Denoiser, Refined, scales
-from audiodiff.diffusion.guidance import Guided, ReconstructionGuidance, step_length
-from audiodiff.diffusion.predictions import Estimate, Velocity, noise_of
+from audiodiff.diffusion.constraints import BandwidthConstraint, ClippingConstraint, InpaintingConstraint
+from audiodiff.diffusion.denoiser import ConstrainedDenoiser, Denoiser, scales
+from audiodiff.diffusion.guidance import ClassifierFreeGuidance, ReconstructionGuidance, step_length
+from audiodiff.diffusion.predictions import Estimate, VPrediction, noise_of
 from audiodiff.diffusion.sampling import sample
 from audiodiff.diffusion.schedules import CosineVP, LinearVP, ZeroTerminalSNR
 from audiodiff.diffusion.solvers import DDIM, solver_named, solver_names
-from audiodiff.diffusion.timesteps import even_log_snr, even_times
+from audiodiff.diffusion.timesteps import linear_timesteps, log_snr_timesteps
 from audiodiff.models.starts import Variation
 
 SCHEDULE, N = CosineVP(), 32
@@ -81,7 +81,7 @@ def rms(x):
 @pytest.mark.parametrize("t", TIMES)
 def test_guidance_extrapolates_two_exact_gaussians(scale, t):
     one, free, x_t = Correlated(0.5, 0.3), Correlated(-0.2, 1.0), draw(3, 1, N)
-    found = Guided(one, free, scale)(x_t, t)
+    found = ClassifierFreeGuidance(one, free, scale)(x_t, t)
     alpha, sigma = scales(SCHEDULE, t, x_t)
     assert torch.allclose(found.x, (1 - scale) * free(x_t, t).x + scale * one(x_t, t).x, atol=1e-12)  # float64
     assert torch.allclose(alpha * found.x + sigma * found.eps, x_t, atol=1e-12)
@@ -89,14 +89,14 @@ def test_guidance_extrapolates_two_exact_gaussians(scale, t):
 
 def test_guidance_of_equal_variances_samples_the_shifted_gaussian():
     """x̂ is affine in the mean, so guiding N(1, C) against N(0, C) by 2.5 is to sample N(2.5, C)."""
-    guided, wanted = Guided(Correlated(1.0), Correlated(0.0), 2.5), Correlated(2.5)
-    ends = [sample(denoise, DDIM(), draw(2, 1, N), even_times(6)) for denoise in (guided, wanted)]
+    guided, wanted = ClassifierFreeGuidance(Correlated(1.0), Correlated(0.0), 2.5), Correlated(2.5)
+    ends = [sample(denoise, DDIM(), draw(2, 1, N), linear_timesteps(6)) for denoise in (guided, wanted)]
     assert torch.allclose(*ends, atol=1e-10)  # float64
 
 
 def test_guidance_at_scale_one_is_the_conditional_denoiser_and_one_call():
     one, free, x_t = Correlated(0.5), Correlated(-0.2), draw(1, 1, N)
-    found, wanted = Guided(one, free, 1.0, rescale=0.5)(x_t, TIMES[1]), one(x_t, TIMES[1])
+    found, wanted = ClassifierFreeGuidance(one, free, 1.0, rescale=0.5)(x_t, TIMES[1]), one(x_t, TIMES[1])
     assert torch.equal(found.x, wanted.x)
     assert torch.equal(found.eps, wanted.eps)
     assert (one.calls, free.calls) == (2, 0)
@@ -104,13 +104,13 @@ def test_guidance_at_scale_one_is_the_conditional_denoiser_and_one_call():
 
 def test_guidance_calls_the_unconditional_denoiser_only_inside_its_interval():
     one, free = Correlated(0.5), Correlated(-0.2)
-    times = even_log_snr(SCHEDULE, 30)  # log-SNR -15, -14, ..., 14: calls are at all but the last time
-    sample(Guided(one, free, 2.0, log_snr_min=-3.5, log_snr_max=5.5), DDIM(), draw(1, 1, N), times)
+    times = log_snr_timesteps(SCHEDULE, 30)  # log-SNR -15, -14, ..., 14: calls are at all but the last time
+    sample(ClassifierFreeGuidance(one, free, 2.0, log_snr_min=-3.5, log_snr_max=5.5), DDIM(), draw(1, 1, N), times)
     assert (one.calls, free.calls) == (30, 9)  # -3 ... 5
 
 
 def test_guidance_treats_each_clip_of_a_batch_at_its_own_time():
-    guided, x_t = Guided(Correlated(0.5), Correlated(-0.2), 2.0, 1.0, log_snr_min=0), draw(3, 1, N)
+    guided, x_t = ClassifierFreeGuidance(Correlated(0.5), Correlated(-0.2), 2.0, 1.0, log_snr_min=0), draw(3, 1, N)
     together = guided(x_t, TIMES)  # log-SNR -15, -0.6, 2.2
     for i in range(3):
         alone = guided(x_t[i : i + 1], TIMES[i])
@@ -124,7 +124,8 @@ def test_guidance_treats_each_clip_of_a_batch_at_its_own_time():
 def test_guidance_rescale_restores_the_standard_deviation_of_each_clip(rescale):
     one, free, x_t = Correlated(0.0, 1.0), Correlated(0.0, 0.3), draw(4, 1, N)
     plain, found, wanted = (
-        d(x_t, TIMES[1]).x for d in (Guided(one, free, 4.0), Guided(one, free, 4.0, rescale=rescale), one)
+        d(x_t, TIMES[1]).x
+        for d in (ClassifierFreeGuidance(one, free, 4.0), ClassifierFreeGuidance(one, free, 4.0, rescale=rescale), one)
     )
     before, after, true = (x.std(dim=(1, 2)) for x in (plain, found, wanted))
     assert bool((before > 1.2 * true).all())
@@ -147,20 +148,20 @@ def test_guidance_rescale_restores_the_standard_deviation_of_each_clip(rescale):
 )
 def test_guidance_refuses_what_makes_no_guidance(wrong, message):
     arguments = {"conditional": Correlated(), "unconditional": Correlated(schedule=CosineVP()), "scale": 2.0}
-    Guided(**arguments)
+    ClassifierFreeGuidance(**arguments)
     with pytest.raises(ValueError, match=message):
-        Guided(**arguments | wrong)
+        ClassifierFreeGuidance(**arguments | wrong)
 
 
 # Measurements
 
 OBSERVED = draw(1, 1, N, seed=9)
 MEASUREMENTS = {
-    "known": Known(OBSERVED, gap_mask()),
-    "known-with-nan": Known(OBSERVED.masked_fill(~gap_mask(), math.nan), gap_mask()),
-    "band-limited": BandLimited(OBSERVED, 2500, 16000),
-    "band-limited-odd": BandLimited(OBSERVED[..., 1:], 2500, 16000),
-    "clipped": Clipped(OBSERVED.clamp(-0.8, 0.8), 0.8),
+    "known": InpaintingConstraint(OBSERVED, gap_mask()),
+    "known-with-nan": InpaintingConstraint(OBSERVED.masked_fill(~gap_mask(), math.nan), gap_mask()),
+    "band-limited": BandwidthConstraint(OBSERVED, 2500, 16000),
+    "band-limited-odd": BandwidthConstraint(OBSERVED[..., 1:], 2500, 16000),
+    "clipped": ClippingConstraint(OBSERVED.clamp(-0.8, 0.8), 0.8),
 }
 every_measurement = pytest.mark.parametrize("known", MEASUREMENTS.values(), ids=MEASUREMENTS.keys())
 seeds = st.integers(0, 2**31)
@@ -210,7 +211,9 @@ def test_guidance_known_replaces_the_known_samples_alone():
 def test_guidance_band_limited_replaces_the_spectrum_up_to_the_cutoff(cutoff, n_known):
     """Bins of 500 Hz; the one at the cutoff is known."""
     x = draw(2, 1, N)
-    found, mine, theirs = (torch.fft.rfft(v) for v in (BandLimited(OBSERVED, cutoff, 16000).project(x), x, OBSERVED))
+    found, mine, theirs = (
+        torch.fft.rfft(v) for v in (BandwidthConstraint(OBSERVED, cutoff, 16000).project(x), x, OBSERVED)
+    )
     assert torch.allclose(found[..., :n_known], theirs[..., :n_known].expand(2, -1, -1), atol=1e-12)
     assert torch.allclose(found[..., n_known:], mine[..., n_known:], atol=1e-12)
 
@@ -218,7 +221,7 @@ def test_guidance_band_limited_replaces_the_spectrum_up_to_the_cutoff(cutoff, n_
 def test_guidance_clipped_keeps_small_samples_and_pushes_the_others_out():
     observed = torch.tensor([[[0.3, 0.5, 0.5, -0.5, -0.5, -0.5]]])
     x = torch.tensor([[[0.1, 0.2, 0.9, -0.9, 0.4, -0.1]]])
-    found = Clipped(observed, 0.5).project(x)
+    found = ClippingConstraint(observed, 0.5).project(x)
     assert torch.equal(found, torch.tensor([[[0.3, 0.5, 0.9, -0.9, -0.5, -0.5]]]))
 
 
@@ -230,19 +233,25 @@ def test_guidance_measurement_takes_the_dtype_of_the_estimate():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Known(OBSERVED[0], gap_mask()[0]), r"observed is torch.float64 \[1, 32\]: give .*\[B, 1, T\]"),
-        (lambda: Clipped(OBSERVED[0].T, 1.0), r"\[32, 1\]: give .*\[B, 1, T\]"),
-        (lambda: Clipped(OBSERVED.expand(1, 2, N), 1.0), r"\[1, 2, 32\]: give .*\[B, 1, T\]"),
-        (lambda: Clipped(OBSERVED.to(torch.int16), 1.0), "torch.int16 .* give floating-point"),
-        (lambda: Known(OBSERVED, gap_mask()[..., 1:]), r"mask is torch.bool \[1, 1, 31\].*\[1, 1, 32\]"),
-        (lambda: Known(OBSERVED, gap_mask().float()), "mask is torch.float32 .* give torch.bool"),
-        (lambda: BandLimited(OBSERVED, 0.0, 16000), r"cutoff=0.0 Hz .*\(0, 8000.0\]"),
-        (lambda: BandLimited(OBSERVED, 8001, 16000), r"cutoff=8001 Hz .*\(0, 8000.0\]"),
-        (lambda: Clipped(OBSERVED, 0.0), "limit=0.0: give the positive amplitude"),
-        (lambda: Clipped(OBSERVED, math.nan), "limit=nan: give the positive amplitude"),
-        (lambda: Clipped(OBSERVED, 1.0).project(draw(1, 1, 31)), r"x is \[1, 1, 31\].* one shape"),
-        (lambda: Clipped(OBSERVED, 1.0).residual(draw(1, 2, N)), r"x is \[1, 2, 32\].* one shape"),
-        (lambda: Clipped(draw(2, 1, N), 1.0).project(draw(3, 1, N)), r"x is \[3, 1, 32\], the observed \[2, 1, 32\]"),
+        (
+            lambda: InpaintingConstraint(OBSERVED[0], gap_mask()[0]),
+            r"observed is torch.float64 \[1, 32\]: give .*\[B, 1, T\]",
+        ),
+        (lambda: ClippingConstraint(OBSERVED[0].T, 1.0), r"\[32, 1\]: give .*\[B, 1, T\]"),
+        (lambda: ClippingConstraint(OBSERVED.expand(1, 2, N), 1.0), r"\[1, 2, 32\]: give .*\[B, 1, T\]"),
+        (lambda: ClippingConstraint(OBSERVED.to(torch.int16), 1.0), "torch.int16 .* give floating-point"),
+        (lambda: InpaintingConstraint(OBSERVED, gap_mask()[..., 1:]), r"mask is torch.bool \[1, 1, 31\].*\[1, 1, 32\]"),
+        (lambda: InpaintingConstraint(OBSERVED, gap_mask().float()), "mask is torch.float32 .* give torch.bool"),
+        (lambda: BandwidthConstraint(OBSERVED, 0.0, 16000), r"cutoff=0.0 Hz .*\(0, 8000.0\]"),
+        (lambda: BandwidthConstraint(OBSERVED, 8001, 16000), r"cutoff=8001 Hz .*\(0, 8000.0\]"),
+        (lambda: ClippingConstraint(OBSERVED, 0.0), "limit=0.0: give the positive amplitude"),
+        (lambda: ClippingConstraint(OBSERVED, math.nan), "limit=nan: give the positive amplitude"),
+        (lambda: ClippingConstraint(OBSERVED, 1.0).project(draw(1, 1, 31)), r"x is \[1, 1, 31\].* one shape"),
+        (lambda: ClippingConstraint(OBSERVED, 1.0).residual(draw(1, 2, N)), r"x is \[1, 2, 32\].* one shape"),
+        (
+            lambda: ClippingConstraint(draw(2, 1, N), 1.0).project(draw(3, 1, N)),
+            r"x is \[3, 1, 32\], the observed \[2, 1, 32\]",
+        ),
     ],
 )
 def test_guidance_measurement_refuses_bad_input(make, message):
@@ -258,15 +267,15 @@ def inpainted():
     """64 clips with a gap, and what each way makes of them in 30 steps of DDIM."""
     exact, mask = Correlated(), gap_mask(64)
     observed = exact.draw(64, seed=3)
-    known = Known(observed.masked_fill(~mask, math.nan), mask)
+    known = InpaintingConstraint(observed.masked_fill(~mask, math.nan), mask)
     explained = ReconstructionGuidance(exact, known.residual)
     ways = {
         "unguided": exact,
-        "replaced": Refined(exact, known.project),
+        "replaced": ConstrainedDenoiser(exact, known.project),
         "explained": explained,
-        "both": Refined(explained, known.project),
+        "both": ConstrainedDenoiser(explained, known.project),
     }
-    times = even_log_snr(SCHEDULE, 30)
+    times = log_snr_timesteps(SCHEDULE, 30)
     ends = {name: sample(way, DDIM(), draw(64, 1, N, seed=4), times) for name, way in ways.items()}
     return exact, observed, known, ends, exact.mean_of_gap(observed, mask[0, 0])
 
@@ -306,7 +315,7 @@ def test_guidance_by_reconstruction_approaches_the_posterior_mean(rho, part, t):
     eye = torch.eye(N, dtype=torch.float64)
     v = torch.linalg.inv(torch.linalg.inv(exact.covariance) + alpha**2 / sigma**2 * eye)
     true = x - (x - observed)[..., mask] @ torch.linalg.solve(v[mask][:, mask], v[mask])
-    found = ReconstructionGuidance(exact, Known(observed, gap_mask(50)).residual)(x_t, t)
+    found = ReconstructionGuidance(exact, InpaintingConstraint(observed, gap_mask(50)).residual)(x_t, t)
     # Measured 0.46, 0.32, 0.06 of the unguided error at rho = 0.5 and 0.52, 0.59, 0.29 at 0.9; 0 at 0.
     bound = 0.65 if rho else 1e-12
     assert rms((found.x - true)[..., part]) < bound * rms((x - true)[..., part])
@@ -317,7 +326,7 @@ def test_guidance_by_reconstruction_approaches_the_posterior_mean(rho, part, t):
 @pytest.mark.parametrize("factor", [1e-4, 1.0, 1e4])
 def test_guidance_by_reconstruction_needs_no_scale(factor):
     """The same correction whatever the unit of the residual."""
-    known, x_t = Known(OBSERVED, gap_mask()), draw(2, 1, N)
+    known, x_t = InpaintingConstraint(OBSERVED, gap_mask()), draw(2, 1, N)
     plain = ReconstructionGuidance(Correlated(), known.residual)(x_t, TIMES[1]).x
     other = ReconstructionGuidance(Correlated(), lambda x: factor * known.residual(x))(x_t, TIMES[1]).x
     assert torch.allclose(plain, other, rtol=1e-9)
@@ -365,11 +374,11 @@ class Gain(torch.nn.Module):
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
 @every_measurement
 def test_guidance_by_reconstruction_works_in_every_gradient_mode(known, mode):
-    denoiser = Denoiser(Gain(), Velocity(), SCHEDULE)
+    denoiser = Denoiser(Gain(), VPrediction(), SCHEDULE)
     wanted = ReconstructionGuidance(denoiser, known.residual)(like(known), TIMES[1]).x
     with mode():
-        if isinstance(known, Known):
-            known = Known(known.observed + 0, known.mask | False)  # tensors that were made in this mode
+        if isinstance(known, InpaintingConstraint):
+            known = InpaintingConstraint(known.observed + 0, known.mask | False)  # tensors that were made in this mode
         found = ReconstructionGuidance(denoiser, known.residual)(like(known), TIMES[1] + 0)
     assert torch.equal(found.x, wanted)
     assert not torch.allclose(wanted, denoiser(like(known), TIMES[1]).x, atol=1e-3)
@@ -401,8 +410,8 @@ def test_guidance_by_reconstruction_refuses_a_weight_that_diverges(weight):
 # With every solver
 
 WRAPPED = {
-    "guided": lambda exact, known: Guided(exact, Correlated(-0.2), 1.5, 0.5, -5, 5),
-    "replaced": lambda exact, known: Refined(exact, known.project),
+    "guided": lambda exact, known: ClassifierFreeGuidance(exact, Correlated(-0.2), 1.5, 0.5, -5, 5),
+    "replaced": lambda exact, known: ConstrainedDenoiser(exact, known.project),
     "explained": lambda exact, known: ReconstructionGuidance(exact, known.residual),
 }
 
@@ -411,8 +420,8 @@ WRAPPED = {
 @pytest.mark.parametrize("name", solver_names())
 def test_guidance_serves_every_solver(name, wrap):
     solver, inner = solver_named(name), Counting(Correlated())
-    known, x = Known(OBSERVED, gap_mask()), draw(2, 1, N)
-    times = even_log_snr(SCHEDULE, 40)  # Euler-Maruyama diverges at 6
+    known, x = InpaintingConstraint(OBSERVED, gap_mask()), draw(2, 1, N)
+    times = log_snr_timesteps(SCHEDULE, 40)  # Euler-Maruyama diverges at 6
     with torch.inference_mode():
         guided, plain = (
             sample(denoise, solver, x, times, generator=torch.Generator().manual_seed(1))
@@ -435,7 +444,7 @@ def test_start_from_a_recording_at_a_small_time_ends_near_it():
 
     def distance(time):
         x = Variation(recording, time)(mel, noise, lambda waveform: waveform, SCHEDULE)
-        return rms(sample(exact, DDIM(), x, even_times(10, time)) - recording)
+        return rms(sample(exact, DDIM(), x, linear_timesteps(10, time)) - recording)
 
     distances = [distance(time) for time in (0.02, 0.3, 0.6, 1.0)]
     assert distances == sorted(distances)

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from audiodiff.diffusion.denoiser import Denoiser, scales
-from audiodiff.diffusion.predictions import Data, Flow, Noise, Velocity
+from audiodiff.diffusion.predictions import EpsPrediction, FlowPrediction, VPrediction, XPrediction
 from audiodiff.diffusion.sampling import sample
 from audiodiff.diffusion.solvers import solver_named, solver_names
-from audiodiff.diffusion.timesteps import even_times
+from audiodiff.diffusion.timesteps import linear_timesteps
 from audiodiff.utils.config import choices, choose, shipped_path
 
 SEED = 3
@@ -26,8 +26,8 @@ class Smooth(nn.Module):
 
 def pairs():
     for path in choices("schedule"):
-        for prediction in (Data, Noise, Velocity, Flow):
-            if not (path == "zero-terminal" and prediction is Noise):
+        for prediction in (XPrediction, EpsPrediction, VPrediction, FlowPrediction):
+            if not (path == "zero-terminal" and prediction is EpsPrediction):
                 yield pytest.param(path, prediction, id=f"{path}-{prediction.__name__}")
 
 
@@ -41,14 +41,14 @@ def test_solver_prediction_and_schedule_stay_finite_together(path, prediction, d
     for name in solver_names():
         for steps in (1, 2, 3, 5, *MANY[dtype]):
             generator = torch.Generator().manual_seed(SEED)
-            end = sample(denoiser, solver_named(name), x, even_times(steps), generator=generator)
+            end = sample(denoiser, solver_named(name), x, linear_timesteps(steps), generator=generator)
             assert bool(end.isfinite().all()), f"{name}, {steps} steps"
             assert end.dtype == dtype
 
 
 def test_prediction_of_eps_is_refused_on_a_path_that_ends_in_noise_alone():
     with pytest.raises(ValueError, match=r"zero SNR.*predict Data, Velocity or Flow"):
-        Denoiser(Smooth(), Noise(), choose("schedule", "zero-terminal"))
+        Denoiser(Smooth(), EpsPrediction(), choose("schedule", "zero-terminal"))
 
 
 def test_solver_of_the_guide_stays_finite_from_zero_snr():
@@ -56,5 +56,5 @@ def test_solver_of_the_guide_stays_finite_from_zero_snr():
     made = {}
     exec(re.findall(r"^```python\n(.*?)^```", page, flags=re.DOTALL | re.MULTILINE)[0], made)
     schedule, noise = choose("schedule", "zero-terminal"), torch.randn(1, 1, 8)
-    end = sample(Denoiser(Smooth(), Velocity(), schedule), made["AdamsBashforth"](), noise, even_times(5))
+    end = sample(Denoiser(Smooth(), VPrediction(), schedule), made["AdamsBashforth"](), noise, linear_timesteps(5))
     assert bool(end.isfinite().all())

@@ -5,13 +5,13 @@ import torch
 from torch import nn
 
 from audiodiff.diffusion.denoiser import Denoiser
-from audiodiff.diffusion.predictions import Data, Noise, Velocity
+from audiodiff.diffusion.predictions import EpsPrediction, VPrediction, XPrediction
 from audiodiff.diffusion.sampling import sample
 from audiodiff.diffusion.schedules import CosineVP, GeometricVE
 from audiodiff.diffusion.solvers import DDIM, DPMSolver3M, Heun, UniPC, solver_named
 
 diffusers = pytest.importorskip("diffusers")
-PREDICTIONS = [(Velocity, "v_prediction"), (Noise, "epsilon"), (Data, "sample")]
+PREDICTIONS = [(VPrediction, "v_prediction"), (EpsPrediction, "epsilon"), (XPrediction, "sample")]
 EVEN = list(range(1000, -1, -50))
 JUMPY = [1000, 960, 900, 800, 640, 500, 330, 200, 120, 50, 20, 0]
 PATH = CosineVP(-5, 8)  # some of them cast to float32, which eps / alpha magnifies where alpha is small
@@ -144,7 +144,7 @@ def test_solver_unipc_follows_the_trajectory_of_diffusers(variant, order, predic
     assert_together(our_trajectory(UniPC(order, variant), prediction, index), found)
 
 
-@pytest.mark.parametrize("prediction", [Noise, Data, Velocity])
+@pytest.mark.parametrize("prediction", [EpsPrediction, XPrediction, VPrediction])
 def test_solver_heun_follows_the_trajectory_of_diffusers(prediction):
     # They walk in sigma, as EDM does: compared on a path on which alpha = 1.
     path = GeometricVE(0.01, 50.0)

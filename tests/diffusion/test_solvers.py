@@ -22,7 +22,7 @@ from audiodiff.diffusion.solvers import (
     solver_names,
 )
 from audiodiff.diffusion.solvers.base import white_noise
-from audiodiff.diffusion.timesteps import even_log_snr, even_times
+from audiodiff.diffusion.timesteps import linear_timesteps, log_snr_timesteps
 
 ONE, ZERO = torch.tensor([1.0, 0.0], dtype=torch.float64)
 SOLVERS = {name: solver_named(name) for name in solver_names()}
@@ -54,7 +54,7 @@ REFERENCE = {}
 def errors(exact, solver, grid, counts=COUNTS):
     """The largest error over nine trajectories, against sixteen thousand steps of UniPC."""
     if exact.schedule not in REFERENCE:
-        REFERENCE[exact.schedule] = sample(exact, UniPC(), standardised(), even_log_snr(exact.schedule, 16000))
+        REFERENCE[exact.schedule] = sample(exact, UniPC(), standardised(), log_snr_timesteps(exact.schedule, 16000))
     true = REFERENCE[exact.schedule]
     return [float((sample(exact, solver, standardised(), grid(exact.schedule, n)) - true).abs().max()) for n in counts]
 
@@ -62,7 +62,7 @@ def errors(exact, solver, grid, counts=COUNTS):
 MIXTURE = Mixture()
 
 
-@pytest.mark.parametrize("grid", [even_log_snr, warped_grid])
+@pytest.mark.parametrize("grid", [log_snr_timesteps, warped_grid])
 @pytest.mark.parametrize("name", DETERMINISTIC)
 def test_solver_reaches_declared_order(name, grid):
     # On a mixture, whose flow bends. Unequal steps matter: a wrong ratio of steps is invisible on an even grid.
@@ -85,7 +85,7 @@ SIZES = {  # at 128 steps; the order alone would not notice a constant factor of
 
 @pytest.mark.parametrize("name", DETERMINISTIC)
 def test_solver_error_has_its_known_size(name):
-    assert errors(MIXTURE, SOLVERS[name], even_log_snr, [128])[0] == pytest.approx(SIZES[name], rel=0.15)
+    assert errors(MIXTURE, SOLVERS[name], log_snr_timesteps, [128])[0] == pytest.approx(SIZES[name], rel=0.15)
 
 
 def test_solver_with_half_the_curvature_has_only_order_two():
@@ -93,7 +93,7 @@ def test_solver_with_half_the_curvature_has_only_order_two():
     class Half(DPMSolver3M):
         curvature_share = 0.5
 
-    found, ours = (errors(MIXTURE, solver, even_log_snr) for solver in (Half(), DPMSolver3M()))
+    found, ours = (errors(MIXTURE, solver, log_snr_timesteps) for solver in (Half(), DPMSolver3M()))
     assert -np.polyfit(np.log(COUNTS), np.log(found), 1)[0] == pytest.approx(2, abs=0.15)
     assert found[0] > 3 * ours[0]
     assert found[-1] > 12 * ours[-1]
@@ -110,12 +110,12 @@ def test_solver_unipc_gains_an_order_by_correcting(steps_back, variant):
 def test_solver_midpoint_is_exact_on_a_straight_flow():
     # A point mass at the origin on rectified flow: u = x / t is constant along the trajectory.
     exact = ExactGaussian(mean=0.3, std=0.0, schedule=RectifiedFlow(-30, 30))
-    end = sample(exact, SOLVERS["midpoint"], exact.at(standardised(), ONE), even_times(2))
+    end = sample(exact, SOLVERS["midpoint"], exact.at(standardised(), ONE), linear_timesteps(2))
     assert torch.allclose(end, exact.at(standardised(), ZERO), atol=1e-6)  # float64 over sigma = 3e-7
 
 
 def moments_of(solver, exact, x_1, steps, generator):
-    end = sample(exact, solver, x_1, even_log_snr(exact.schedule, steps), generator=generator)
+    end = sample(exact, solver, x_1, log_snr_timesteps(exact.schedule, steps), generator=generator)
     return float(end.mean()), float(end.var())
 
 
@@ -183,7 +183,7 @@ def test_solver_churn_adds_what_the_path_has_at_the_time_that_it_goes_back_to():
 def test_solver_leaves_zero_snr_without_dividing_by_it(name):
     schedule = ZeroTerminalSNR(CosineVP(-15, 15))
     exact = ExactGaussian(schedule=schedule)
-    times = torch.cat([ONE[None], even_log_snr(schedule, 39, start=0.98)])
+    times = torch.cat([ONE[None], log_snr_timesteps(schedule, 39, start=0.98)])
     end = sample(exact, SOLVERS[name], exact.at(standardised(), ONE), times, generator=seeded())
     assert bool(end.isfinite().all())
     if not SOLVERS[name].stochastic:
@@ -196,7 +196,7 @@ def test_solver_grid_matters_as_much_as_the_solver():
     def error(solver, times):
         return float((sample(exact, solver, exact.at(z, ONE), times) - exact.at(z, ZERO)).abs().max())
 
-    even_t, even_l = even_times(64), even_log_snr(exact.schedule, 64)
+    even_t, even_l = linear_timesteps(64), log_snr_timesteps(exact.schedule, 64)
     assert error(DDIM(), even_t) < 0.7 * error(DDIM(), even_l)  # 1.04e-2 × 2 against 1.73e-2 × 2
     assert error(DPMSolver2M(), even_l) < 0.2 * error(DPMSolver2M(), even_t)  # 2.0e-3 against 2.7e-2
 
@@ -205,13 +205,13 @@ def test_solver_grid_matters_as_much_as_the_solver():
 def test_solver_keeps_as_much_of_a_weak_component_as_is_known(name, kept):
     # A component with 3 % of the signal's amplitude, at 8 calls or 16 (2S).
     exact, z = ExactGaussian(mean=0.0, std=0.03), standardised()
-    end = sample(exact, SOLVERS[name], exact.at(z, ONE), even_log_snr(exact.schedule, 8))
+    end = sample(exact, SOLVERS[name], exact.at(z, ONE), log_snr_timesteps(exact.schedule, 8))
     assert float(end.std() / exact.at(z, ZERO).std()) == pytest.approx(kept, abs=0.005)
 
 
 def test_solver_that_stops_early_shrinks_a_weak_component():
     exact, z = ExactGaussian(mean=0.0, std=0.03), standardised()
-    times, early = even_log_snr(exact.schedule, 8), {}
+    times, early = log_snr_timesteps(exact.schedule, 8), {}
     end = sample(
         exact, DPMSolver2M(), exact.at(z, ONE), times, callback=lambda i, x: early.update({i: exact(x, times[i + 1]).x})
     )
@@ -262,7 +262,7 @@ def test_solver_calls_the_denoiser_as_often_as_it_declares(name):
     def note(i, x):
         seen.append((i, x.shape))
 
-    sample(exact, SOLVERS[name], standardised(), even_times(7), generator=seeded(), callback=note)
+    sample(exact, SOLVERS[name], standardised(), linear_timesteps(7), generator=seeded(), callback=note)
     assert exact.calls == 7 * SOLVERS[name].calls_per_step
     assert seen == [(i, (1, 1, 9)) for i in range(7)]
 
@@ -274,7 +274,7 @@ def test_solver_is_deterministic_for_a_seed_and_keeps_no_state(name):
     def run(seed):
         generator = seeded(seed)
         x = torch.randn(1, 1, 64, generator=generator, dtype=torch.float64)
-        return sample(exact, solver, x, even_log_snr(exact.schedule, 6), generator=generator)
+        return sample(exact, solver, x, log_snr_timesteps(exact.schedule, 6), generator=generator)
 
     first, other, again = run(0), run(1), run(0)
     assert torch.equal(first, again)
@@ -285,8 +285,8 @@ def test_solver_is_deterministic_for_a_seed_and_keeps_no_state(name):
 def test_solver_treats_each_clip_of_a_batch_alone(name):
     exact = ExactGaussian()
     x = torch.randn(3, 1, 8, generator=seeded(), dtype=torch.float64)
-    together = sample(exact, SOLVERS[name], x, even_times(5), generator=[seeded(i) for i in range(3)])
-    alone = [sample(exact, SOLVERS[name], x[i : i + 1], even_times(5), generator=seeded(i)) for i in range(3)]
+    together = sample(exact, SOLVERS[name], x, linear_timesteps(5), generator=[seeded(i) for i in range(3)])
+    alone = [sample(exact, SOLVERS[name], x[i : i + 1], linear_timesteps(5), generator=seeded(i)) for i in range(3)]
     assert torch.equal(together, torch.cat(alone))
 
 
@@ -294,7 +294,7 @@ def test_solver_treats_each_clip_of_a_batch_alone(name):
 def test_solver_that_draws_noise_refuses_to_take_it_from_nowhere(name):
     for generator in (None, [seeded()] * 2):
         with pytest.raises(ValueError, match="generator"):
-            sample(ExactGaussian(), SOLVERS[name], standardised(), even_times(2), generator=generator)
+            sample(ExactGaussian(), SOLVERS[name], standardised(), linear_timesteps(2), generator=generator)
 
 
 def test_solver_noise_is_white_and_of_the_clip():
@@ -310,7 +310,7 @@ def test_solver_keeps_the_dtype_of_the_signal(name):
     exact = ExactGaussian()
 
     def run(z):
-        return sample(exact, SOLVERS[name], exact.at(z, ONE), even_log_snr(exact.schedule, 32), generator=seeded())
+        return sample(exact, SOLVERS[name], exact.at(z, ONE), log_snr_timesteps(exact.schedule, 32), generator=seeded())
 
     end, wanted = run(standardised().float()), run(standardised())
     assert end.dtype == torch.float32
@@ -327,13 +327,13 @@ def test_solver_hands_the_sampler_memory_and_generator_through(name):
             return x_s, len(seen)
 
     seen, generator = [], torch.Generator()
-    sample(ExactGaussian(), Spy(), standardised(), even_times(2), generator=generator)
+    sample(ExactGaussian(), Spy(), standardised(), linear_timesteps(2), generator=generator)
     assert seen == [(None, generator, 1.0, 0.5), (1, generator, 0.5, 0.0)]
 
 
 def test_solver_may_start_below_one():
     exact, z, start = ExactGaussian(), standardised(), torch.tensor(0.3, dtype=torch.float64)
-    end = sample(exact, DPMSolver2M(), exact.at(z, start), even_log_snr(exact.schedule, 64, start=0.3))
+    end = sample(exact, DPMSolver2M(), exact.at(z, start), log_snr_timesteps(exact.schedule, 64, start=0.3))
     assert torch.allclose(end, exact.at(z, ZERO), atol=1e-3)  # second order at 64 steps
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from support.schedules import PATHS, double, every_path
 
 from audiodiff.diffusion.denoiser import Denoiser
-from audiodiff.diffusion.predictions import Data, Flow, Noise, Velocity
+from audiodiff.diffusion.predictions import EpsPrediction, FlowPrediction, VPrediction, XPrediction
 from audiodiff.diffusion.schedules import (
     CosineVP,
     GeometricVE,
@@ -25,10 +25,19 @@ from audiodiff.diffusion.schedules import (
     SubVP,
     ZeroTerminalSNR,
 )
-from audiodiff.diffusion.timesteps import GRIDS, even_log_snr, even_times, explicit, karras, quadratic
+from audiodiff.diffusion.timesteps import (
+    TIMESTEP_GRIDS,
+    check_timesteps,
+    karras_timesteps,
+    linear_timesteps,
+    log_snr_timesteps,
+    quadratic_timesteps,
+)
 
-every_grid = pytest.mark.parametrize("grid", GRIDS)
-of_a_path = pytest.mark.parametrize("grid", [even_log_snr, karras, functools.partial(karras, rho=2.0)])
+every_grid = pytest.mark.parametrize("grid", TIMESTEP_GRIDS)
+of_a_path = pytest.mark.parametrize(
+    "grid", [log_snr_timesteps, karras_timesteps, functools.partial(karras_timesteps, rho=2.0)]
+)
 
 
 @every_path
@@ -38,7 +47,7 @@ of_a_path = pytest.mark.parametrize("grid", [even_log_snr, karras, functools.par
 def test_schedule_grids_fall_from_start_to_zero_in_float64(path, grid, steps, start):
     if not isinstance(PATHS[path], ZeroTerminalSNR) and steps % 3 == 0:
         start = 1.0
-    times = GRIDS[grid](PATHS[path], steps, start)
+    times = TIMESTEP_GRIDS[grid](PATHS[path], steps, start)
     assert times.dtype == torch.float64
     assert times.shape == (steps + 1,)
     assert (float(times[0]), float(times[-1])) == (start, 0.0)
@@ -55,8 +64,8 @@ def evenly(values):
 
 @pytest.mark.parametrize("start", [1.0, 0.3])
 def test_schedule_grids_in_time_are_even_in_what_they_say(start):
-    assert evenly(even_times(8, start))
-    assert evenly(quadratic(8, start).sqrt())
+    assert evenly(linear_timesteps(8, start))
+    assert evenly(quadratic_timesteps(8, start).sqrt())
 
 
 @every_path
@@ -65,19 +74,19 @@ def test_schedule_grids_are_even_in_what_they_say(path, start):
     schedule = PATHS[path]
     if isinstance(schedule, ZeroTerminalSNR) and start == 1:
         start = 0.999
-    assert evenly(schedule.log_snr(even_log_snr(schedule, 7, start)))
+    assert evenly(schedule.log_snr(log_snr_timesteps(schedule, 7, start)))
     for rho in (1.0, 3.0, 7.0):
-        alpha, sigma = schedule(karras(schedule, 7, start, rho))
+        alpha, sigma = schedule(karras_timesteps(schedule, 7, start, rho))
         assert evenly((sigma / alpha) ** (1 / rho))
 
 
 def test_schedule_grids_of_karras_tell_rho_seven_unless_told():
-    assert torch.equal(karras(CosineVP(), 5), karras(CosineVP(), 5, rho=7.0))
+    assert torch.equal(karras_timesteps(CosineVP(), 5), karras_timesteps(CosineVP(), 5, rho=7.0))
 
 
 def test_schedule_grids_take_explicit_times_as_they_are():
-    assert torch.equal(explicit([0.9, 0.2, 0]), double([0.9, 0.2, 0]))
-    assert torch.equal(explicit(torch.tensor([1.0, 0.0])), double([1, 0]))
+    assert torch.equal(check_timesteps([0.9, 0.2, 0]), double([0.9, 0.2, 0]))
+    assert torch.equal(check_timesteps(torch.tensor([1.0, 0.0])), double([1, 0]))
 
 
 @pytest.mark.parametrize(
@@ -86,27 +95,27 @@ def test_schedule_grids_take_explicit_times_as_they_are():
 )
 def test_schedule_grids_refuse_explicit_times_that_are_no_grid(times):
     with pytest.raises(ValueError, match=r"times=.*falls strictly"):
-        explicit(times)
+        check_timesteps(times)
 
 
 @every_grid
 @pytest.mark.parametrize("steps", [0, -3, 1.5])
 def test_schedule_grids_refuse_no_steps_and_parts_of_one(grid, steps):
     with pytest.raises(ValueError, match=rf"steps={steps}.*at least 1"):
-        GRIDS[grid](CosineVP(), steps, 1.0)
+        TIMESTEP_GRIDS[grid](CosineVP(), steps, 1.0)
 
 
 @every_grid
 @pytest.mark.parametrize("start", [0.0, -0.5, 1.01, math.nan])
 def test_schedule_grids_refuse_a_start_outside_of_the_path(grid, start):
     with pytest.raises(ValueError, match="start="):
-        GRIDS[grid](CosineVP(), 4, start)
+        TIMESTEP_GRIDS[grid](CosineVP(), 4, start)
 
 
 @pytest.mark.parametrize("rho", [0.0, -7.0, math.nan])
 def test_schedule_grids_refuse_a_rho_that_is_not_positive(rho):
     with pytest.raises(ValueError, match="rho="):
-        karras(CosineVP(), 4, rho=rho)
+        karras_timesteps(CosineVP(), 4, rho=rho)
 
 
 @of_a_path
@@ -115,7 +124,7 @@ def test_schedule_grids_refuse_to_divide_an_infinite_log_snr(grid):
     with pytest.raises(ValueError, match="even_times or quadratic"):
         grid(path, 4)
     assert len(grid(path, 4, 0.99)) == 5  # the remedies
-    assert len(even_times(4)) == len(quadratic(4)) == 5
+    assert len(linear_timesteps(4)) == len(quadratic_timesteps(4)) == 5
 
 
 class Straight(RangedSchedule):
@@ -205,7 +214,9 @@ class Smooth(torch.nn.Module):
         return torch.nn.functional.conv1d((hidden + level).tanh(), self.outward, padding=4)
 
 
-PREDICTIONS = [kind(sigma_data) for kind in (Data, Noise, Velocity, Flow) for sigma_data in (1.0, 0.3)]
+PREDICTIONS = [
+    kind(sigma_data) for kind in (XPrediction, EpsPrediction, VPrediction, FlowPrediction) for sigma_data in (1.0, 0.3)
+]
 LOG_SNR = double([-6.0, -2.5, 0.0, 1.7, 6.0])  # every path has them
 
 
@@ -214,7 +225,7 @@ PAIRS = [
     pytest.param(path, prediction, id=f"{path}-{type(prediction).__name__}-{prediction.sigma_data}")
     for path in PATHS
     for prediction in PREDICTIONS
-    if not (isinstance(prediction, Noise) and isinstance(PATHS[path], ZeroTerminalSNR))
+    if not (isinstance(prediction, EpsPrediction) and isinstance(PATHS[path], ZeroTerminalSNR))
 ]
 
 

@@ -17,7 +17,7 @@ from audiodiff import audio, export
 from audiodiff.cli import main
 from audiodiff.diffusion.denoiser import Denoiser
 from audiodiff.diffusion.noise import NoiseField
-from audiodiff.diffusion.predictions import Data
+from audiodiff.diffusion.predictions import XPrediction
 from audiodiff.diffusion.schedules import RectifiedFlow
 from audiodiff.diffusion.solvers import solver_named
 from audiodiff.mel import LogMel, MelSpec
@@ -25,7 +25,7 @@ from audiodiff.mel import io as mel_io
 from audiodiff.models import checkpoint
 from audiodiff.models.starts import GriffinLim, MelNoise
 from audiodiff.models.vocoder import Vocoder
-from audiodiff.models.whitening import MelShaped
+from audiodiff.models.whitening import MelWhitening
 from audiodiff.pipelines.vocoding import named_start
 
 onnx = pytest.importorskip("onnx")
@@ -44,7 +44,7 @@ def model_path(tmp_path_factory):
     spec = vocoder.config["mel"]
     vocoder.start = GriffinLim(MelSpec(16000), time=0.5, n_iter=ROUNDS)
     vocoder.config["start"] = {"_target_": "audiodiff.models.GriffinLim", "mel": spec, "time": 0.5, "n_iter": ROUNDS}
-    vocoder.config |= {"projections": 0, "finish": 1}
+    vocoder.config |= {"projection_iters": 0, "final_iters": 1}
     path = tmp_path_factory.mktemp("exported") / "tiny.safetensors"
     checkpoint.save(vocoder, path)
     return path
@@ -111,9 +111,9 @@ def test_step_walked_as_the_file_says_makes_the_sound_of_the_library(frames, ste
         signals += [x, eps]
     end = torch.from_numpy(sum(weight * signals[int(key)] for key, weight in plan["end"].items())).float()
     vocoder = Vocoder.load(model_path)
-    vocoder.finish = 0
+    vocoder.final_iters = 0
     wanted = vocoder.generate(mel, steps=3, start=named_start("noise", vocoder))
-    found = vocoder.prior.decode(end, vocoder.prior.shape(mel))
+    found = vocoder.whitening.decode(end, vocoder.whitening.gains(mel))
     torch.testing.assert_close(found, wanted, atol=1e-4, rtol=0)
 
 
@@ -301,12 +301,12 @@ def test_vocoders_of_other_conventions_become_graphs(name, tmp_path, waveform):
     network = {"hop_length": spec.hop_length // 2, "mel_hop_length": spec.hop_length}
     vocoder = Vocoder(
         spec,
-        Denoiser(hybrid(**network), Data(), RectifiedFlow()),
-        MelShaped(spec, block=spec.hop_length // 2),
+        Denoiser(hybrid(**network), XPrediction(), RectifiedFlow()),
+        MelWhitening(spec, block=spec.hop_length // 2),
         GriffinLim(spec, 0.5, 3),
         steps=2,
-        projections=2,
-        finish=1,
+        projection_iters=2,
+        final_iters=1,
     ).eval()
     vocoder.config = {"_target_": "audiodiff.models.Vocoder"}
     assert export.export(vocoder, tmp_path / "out.onnx") < 1e-4

@@ -15,7 +15,7 @@ from audiodiff import export
 from audiodiff.cli import main
 from audiodiff.diffusion.denoiser import Denoiser
 from audiodiff.diffusion.noise import NoiseField
-from audiodiff.diffusion.predictions import Data
+from audiodiff.diffusion.predictions import XPrediction
 from audiodiff.diffusion.schedules import CosineVP
 from audiodiff.diffusion.solvers import solver_named
 from audiodiff.export.generators import ClassSampler, ClassStep
@@ -24,7 +24,7 @@ from audiodiff.export.targets import target_of
 from audiodiff.models import checkpoint
 from audiodiff.models.generator import Generator
 from audiodiff.models.starts import Variation
-from audiodiff.models.streaming import Sampling
+from audiodiff.models.streaming import SamplingConfig
 from audiodiff.models.whitening import Identity
 from audiodiff.nn.hybrid import HybridNetwork
 
@@ -37,7 +37,7 @@ NETWORK = {
     "hop_length": 64,
     "n_fft": 256,
     "width": 16,
-    "reach": 4,
+    "attention_window": 4,
     "n_positions": 8,
     "dilations": (1, 2),
     "embedding": 8,
@@ -48,7 +48,7 @@ PLACES = {
     "n_samples": 3000,
     "steps": 3,
     "solver": {"_target_": "audiodiff.diffusion.solvers.DPMSolver2M"},
-    "prior": {"_target_": "audiodiff.models.Identity", "scale": 0.1},
+    "whitening": {"_target_": "audiodiff.models.Identity", "scale": 0.1},
 }
 
 
@@ -61,12 +61,12 @@ def tiny_generator(labels=("low", "high"), seed=0):
             torch.nn.init.normal_(parameter, std=0.1)
         if labels:
             torch.nn.init.normal_(network.labels.weight, std=5.0)  # classes that are heard
-    denoiser = Denoiser(network, Data(), CosineVP(-8, 8))
+    denoiser = Denoiser(network, XPrediction(), CosineVP(-8, 8))
     model = Generator(denoiser, 16000, 64, Identity(0.1), 3, solver_named("dpmpp-2m"), None, labels, 1.0, 3000)
     part = {
         "_target_": "audiodiff.diffusion.Denoiser",
         "network": {"_target_": "audiodiff.nn.HybridNetwork", **NETWORK, "n_labels": len(labels)},
-        "prediction": {"_target_": "audiodiff.diffusion.Data"},
+        "prediction": {"_target_": "audiodiff.diffusion.XPrediction"},
         "schedule": {"_target_": "audiodiff.diffusion.schedules.CosineVP", "log_snr_min": -8, "log_snr_max": 8},
     }
     part["network"]["dilations"] = list(NETWORK["dilations"])
@@ -80,7 +80,7 @@ def drawn(length, seeds=(0,)):
 
 
 def own(generator, solver=None):
-    return Sampling(generator.start, solver or generator.solver, generator.grid(solver=solver))
+    return SamplingConfig(generator.start, solver or generator.solver, generator.grid(solver=solver))
 
 
 def told(path):
@@ -253,7 +253,7 @@ def test_what_of_a_generator_no_graph_can_hold_is_refused(tmp_path, monkeypatch)
     monkeypatch.setattr(export.writing, "_converted", lambda *_: pytest.fail("refused too late"))
     generator = tiny_generator()
     start = Variation(torch.zeros(1, 1, 1280), 0.5)
-    sampling = Sampling(start, generator.solver, generator.grid(2, 0.5))
+    sampling = SamplingConfig(start, generator.solver, generator.grid(2, 0.5))
     with pytest.raises(ValueError, match="Variation cannot be exported: choose noise"):
         export.export(generator, tmp_path / "out.onnx", "sampler", sampling)
     with pytest.raises(ValueError, match="knows no labels"):

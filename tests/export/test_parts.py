@@ -13,7 +13,7 @@ from audiodiff.diffusion.noise import NoiseField
 from audiodiff.diffusion.sampling import sample
 from audiodiff.diffusion.schedules import CosineVP, RectifiedFlow
 from audiodiff.diffusion.solvers import DDIM, Solver, solver_named, solver_names
-from audiodiff.diffusion.timesteps import even_times
+from audiodiff.diffusion.timesteps import linear_timesteps
 from audiodiff.export.networks import real_network
 from audiodiff.export.parts import Sampler, Step
 from audiodiff.export.plans import Sum, plan_of
@@ -114,7 +114,7 @@ def test_network_without_a_counterpart_is_refused():
 # --- plans -------------------------------------------------------------------------------------------------------
 
 
-def walked(plan, denoise, x, schedule):
+def resolve_timesteps(plan, denoise, x, schedule):
     """Does what a plan says, and nothing else."""
     signals = [x]
     for call in plan.calls:
@@ -128,18 +128,18 @@ def walked(plan, denoise, x, schedule):
 @pytest.mark.parametrize("name", [name for name in solver_names() if not solver_named(name).stochastic])
 def test_plan_of_a_solver_arrives_where_the_solver_does(name, schedule):
     solver, denoise = solver_named(name), Mixture(schedule)
-    times = 0.9 * even_times(5)
+    times = 0.9 * linear_timesteps(5)
     x = torch.linspace(-2, 2, 9, dtype=torch.float64).reshape(9, 1, 1)
     wanted = sample(denoise, solver, x, times)
     plan = plan_of(solver, schedule, times)
     assert len(plan.calls) == denoise.calls
-    torch.testing.assert_close(walked(plan, Mixture(schedule), x, schedule), wanted, atol=1e-9, rtol=1e-9)
+    torch.testing.assert_close(resolve_timesteps(plan, Mixture(schedule), x, schedule), wanted, atol=1e-9, rtol=1e-9)
 
 
 @pytest.mark.parametrize("name", [name for name in solver_names() if solver_named(name).stochastic])
 def test_plan_is_refused_to_solvers_that_draw_noise(name):
     with pytest.raises(ValueError, match="draws noise"):
-        plan_of(solver_named(name), CosineVP(), even_times(2))
+        plan_of(solver_named(name), CosineVP(), linear_timesteps(2))
 
 
 def test_plan_is_refused_to_solvers_that_do_more_than_add():
@@ -150,7 +150,7 @@ def test_plan_is_refused_to_solvers_that_do_more_than_add():
             return denoise(x_t, t).x.clamp(-1, 1), None
 
     with pytest.raises(ValueError, match="Clipping does more with signals than to add them"):
-        plan_of(Clipping(), CosineVP(), even_times(2))
+        plan_of(Clipping(), CosineVP(), linear_timesteps(2))
 
 
 def test_sum_of_signals_adds_as_signals_do():
@@ -165,8 +165,8 @@ def test_sum_of_signals_adds_as_signals_do():
 
 @pytest.mark.parametrize(
     "how",
-    [{}, {"projections": 0, "finish": 3}, {"prior": Identity(0.1)}],
-    ids=["as it is", "no projections", "another prior"],
+    [{}, {"projection_iters": 0, "final_iters": 3}, {"whitening": Identity(0.1)}],
+    ids=["as it is", "no projection_iters", "another whitening"],
 )
 def test_sampler_makes_what_generate_makes(how, waveform):
     vocoder = tiny_vocoder()
@@ -187,17 +187,19 @@ def test_step_estimates_what_the_bound_denoiser_does(waveform):
     for parameter in vocoder.parameters():  # the noise level's part in it begins at zero
         torch.nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(0))
     x_t, t = noise(1, mel.shape[-1] * SPEC.hop_length), torch.tensor(0.2, dtype=torch.float64)
-    wanted = vocoder.bind(mel)(x_t, t)
+    wanted = vocoder.make_denoiser(mel)(x_t, t)
     alpha, sigma = (scale.float()[None] for scale in vocoder.denoiser.schedule(t))
     with torch.no_grad():
         x, eps, sound = Step(vocoder)(x_t, alpha, sigma, mel)
     torch.testing.assert_close(x, wanted.x, atol=1e-4, rtol=0)
     torch.testing.assert_close(eps, wanted.eps, atol=1e-4, rtol=0)
-    torch.testing.assert_close(sound, vocoder.prior.decode(wanted.x, vocoder.prior.shape(mel)), atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        sound, vocoder.whitening.decode(wanted.x, vocoder.whitening.gains(mel)), atol=1e-4, rtol=0
+    )
 
 
 def test_ddim_in_a_plan_is_the_mix_that_its_paper_says():
-    schedule, times = CosineVP(), even_times(1)
+    schedule, times = CosineVP(), linear_timesteps(1)
     plan = plan_of(DDIM(), schedule, times)
     alpha, sigma = (float(scale) for scale in schedule(times[1]))
     assert plan.calls[0].weights == {0: 1.0}

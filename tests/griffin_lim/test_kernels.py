@@ -10,7 +10,7 @@ import torch
 from audiodiff.griffin_lim import projection as consistency
 from audiodiff.griffin_lim.kernels import dispatch as fused
 from audiodiff.griffin_lim.projection import MelProjection
-from audiodiff.griffin_lim.subband import Octave, lowest_octave
+from audiodiff.griffin_lim.subband import SubbandSTFT, lowest_octave
 from audiodiff.mel import LogMel, MelSpec
 
 SPECS = {
@@ -190,13 +190,13 @@ def test_fused_logarithms_are_exact_to_single_precision():
 
 def test_fused_rounds_are_left_to_the_reference_where_they_cannot_serve():
     spec = SPECS["speech"]
-    octave, signal = Octave(spec, LogMel(spec)(sound(spec))), sound(spec)[:, 0]
+    octave, signal = SubbandSTFT(spec, LogMel(spec)(sound(spec))), sound(spec)[:, 0]
     assert fused.is_fusable(octave, signal)
     assert not fused.is_fusable(octave, signal.double())
     assert not fused.is_fusable(octave, signal.requires_grad_())
     with torch.no_grad():
         assert fused.is_fusable(octave, signal)
-    other = Octave(MelSpec(16000, power=1.5), LogMel(MelSpec(16000, power=1.5))(sound(spec)))
+    other = SubbandSTFT(MelSpec(16000, power=1.5), LogMel(MelSpec(16000, power=1.5))(sound(spec)))
     assert not fused.is_fusable(other, sound(spec)[:, 0])
     assert fused._found(np.eye(4, 3, dtype=np.float32), np.ones((4, 3), np.float32)) is None  # no triangles
 

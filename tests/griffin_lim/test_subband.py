@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audiodiff.griffin_lim.projection import MelProjection, coarse_to_fine
-from audiodiff.griffin_lim.subband import Octave, lowest_octave
+from audiodiff.griffin_lim.subband import SubbandSTFT, lowest_octave
 from audiodiff.mel import LogMel, MelSpec
 from audiodiff.mel.filterbank import mel_filters
 from audiodiff.models.starts import CoarseToFine, GriffinLim, MelNoise
@@ -32,14 +32,14 @@ def some_mel(spec=SPEC, frames=24, dtype=torch.float64):
 def test_octave_sees_the_lowest_bins_of_the_whole(octave):
     """Away from the ends, where what is mirrored differs."""
     whole, low = low_sound(octave)
-    part = Octave(SPEC, some_mel(), octave)
+    part = SubbandSTFT(SPEC, some_mel(), octave)
     found, wanted = 2**octave * part.stft(low), SPEC.stft(whole)[..., : part.n_bins]
     assert torch.allclose(found[:, 3:-3, :-1], wanted[:, 3:-3, :-1], atol=1e-3 * float(wanted.abs().max()))
 
 
 @pytest.mark.parametrize("octave", [0, 1, 2, 3])
 def test_octave_inverts_its_own_transform(octave):
-    part = Octave(SPEC, some_mel(), octave)
+    part = SubbandSTFT(SPEC, some_mel(), octave)
     signal = torch.randn(2, 24 * 256 // 2**octave, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     assert torch.allclose(part.istft(part.stft(signal)), signal, atol=1e-9)
 
@@ -50,7 +50,7 @@ def test_magnitudes_that_have_the_mel_stay_as_they_are(octave, power):
     spec = MelSpec(16000, power=power)
     magnitudes = torch.rand(1, 7, 513, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.1
     mel = spec.compress(magnitudes**power @ mel_filters(spec, magnitudes)).transpose(1, 2)
-    part = Octave(spec, mel, octave)
+    part = SubbandSTFT(spec, mel, octave)
     factors = part.gains(magnitudes[..., : part.n_bins] / 2**octave)
     assert torch.allclose(factors[..., 1:], torch.ones_like(factors[..., 1:]), atol=1e-9)
     assert bool((factors[..., 0] == 0).all())  # a constant offset is in no band
@@ -58,7 +58,7 @@ def test_magnitudes_that_have_the_mel_stay_as_they_are(octave, power):
 
 @pytest.mark.parametrize("octave", [0, 2])
 def test_gains_raise_what_is_too_quiet(octave):
-    part = Octave(SPEC, some_mel(frames=3), octave)
+    part = SubbandSTFT(SPEC, some_mel(frames=3), octave)
     assert bool((part.gains(torch.full((1, 3, part.n_bins), 1e-7, dtype=torch.float64))[..., 1:] > 1).all())
     assert bool((part.gains(torch.full((1, 3, part.n_bins), 1e3, dtype=torch.float64)) < 1).all())
 
@@ -67,7 +67,7 @@ def test_octaves_end_where_frames_no_longer_divide():
     assert lowest_octave(ODD) == 0
     assert lowest_octave(MelSpec(16000, hop_length=160)) == 4  # the hop divides by 32, the padding of 432 by 16
     with pytest.raises(ValueError, match=r"divide by 2\^0 at most"):
-        Octave(ODD, some_mel(ODD), 1)
+        SubbandSTFT(ODD, some_mel(ODD), 1)
 
 
 def distance(mel, waveform, spec=SPEC):

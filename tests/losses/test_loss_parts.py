@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audiodiff.diffusion.denoiser import Denoiser, scales
-from audiodiff.diffusion.predictions import Data, Noise, Velocity
+from audiodiff.diffusion.predictions import EpsPrediction, VPrediction, XPrediction
 from audiodiff.diffusion.schedules import CosineVP, GeometricVE, KarrasVE, RectifiedFlow
 from audiodiff.losses import (
     DataWeight,
@@ -237,7 +237,8 @@ def test_prediction_weight_of_a_sigmoid_goes_from_snr_to_a_constant(bias):
 
 
 @pytest.mark.parametrize(
-    ("prediction", "weighting"), [(Velocity, VelocityWeight(None)), (Noise, NoiseWeight(None)), (Data, DataWeight())]
+    ("prediction", "weighting"),
+    [(VPrediction, VelocityWeight(None)), (EpsPrediction, NoiseWeight(None)), (XPrediction, DataWeight())],
 )
 @pytest.mark.parametrize("sigma_data", [1.0, 0.3])
 @every_path

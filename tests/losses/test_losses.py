@@ -6,9 +6,18 @@ import pytest
 import torch
 
 from audiodiff.diffusion.denoiser import Denoiser, scales
-from audiodiff.diffusion.predictions import Data, Estimate, Velocity
+from audiodiff.diffusion.predictions import Estimate, VPrediction, XPrediction
 from audiodiff.diffusion.schedules import CosineVP
-from audiodiff.losses import DataWeight, DenoisingLoss, LogSpectral, Phase, PowerTimes, Term, Times, VelocityWeight
+from audiodiff.losses import (
+    AuxiliaryLoss,
+    DataWeight,
+    DenoisingLoss,
+    LogSpectral,
+    Phase,
+    PowerTimes,
+    TimeSampler,
+    VelocityWeight,
+)
 from audiodiff.training.hydra_config import composed, plain
 from audiodiff.utils.config import build, choices
 
@@ -28,7 +37,7 @@ class Oracle:
 
     def __init__(self, x, error=0.0, prediction=None):
         self.x, self.error = x, error
-        self.prediction, self.schedule = prediction or Velocity(), SCHEDULE
+        self.prediction, self.schedule = prediction or VPrediction(), SCHEDULE
 
     def __call__(self, x_t, t, condition=None):
         self.x_t, self.t, self.condition = x_t, t, condition
@@ -66,7 +75,7 @@ def test_prediction_loss_shows_the_denoiser_signal_and_noise_at_its_times():
 @pytest.mark.parametrize("max_weight", [10.0, 2.0])
 def test_prediction_loss_is_the_error_in_v_up_to_its_cut_off(sigma_data, max_weight):
     x = draw(16, 1, 64)
-    oracle = Oracle(x, error=0.2, prediction=Velocity(sigma_data))
+    oracle = Oracle(x, error=0.2, prediction=VPrediction(sigma_data))
     terms = DenoisingLoss(PowerTimes(), VelocityWeight(max_weight))(oracle, x, None, unreachable, seeded())
     alpha, sigma = (v.flatten() for v in SCHEDULE(oracle.t))
     weight = ((alpha * sigma_data) ** 2 + sigma**2) / (sigma * sigma_data) ** 2
@@ -81,7 +90,7 @@ def test_prediction_loss_equals_the_squared_error_of_a_velocity_network():
         def forward(self, x, log_snr, condition=None):
             return 0.5 * x
 
-    x, velocity = draw(8, 1, 64), Velocity(0.7)
+    x, velocity = draw(8, 1, 64), VPrediction(0.7)
     terms = DenoisingLoss(PowerTimes(), VelocityWeight(None))(
         Denoiser(Half(), velocity, SCHEDULE), x, None, unreachable, seeded(1)
     )
@@ -132,14 +141,14 @@ def test_prediction_loss_trains_by_its_total_alone():
 def test_prediction_loss_stays_finite_at_the_ends_of_the_path():
     x = draw(2, 1, 64, dtype=torch.float32)
     for low, high in ((0.0, 1e-9), (1 - 1e-9, 1.0)):
-        for prediction in (Velocity(), Data(), Velocity(1e-3)):
+        for prediction in (VPrediction(), XPrediction(), VPrediction(1e-3)):
             oracle = Oracle(x, 0.1, prediction)
             terms = DenoisingLoss(PowerTimes(1.0, low, high))(oracle, x, None, unreachable, seeded())
             assert bool(terms.total.isfinite().all())
             assert all(term.dtype == torch.float32 for term in (terms.total, terms.error, terms.log_snr))
 
 
-class Fixed(Term):
+class Fixed(AuxiliaryLoss):
     """Answers with a number per clip."""
 
     def __init__(self, weight, *found):
@@ -187,7 +196,7 @@ def test_prediction_loss_shares_out_its_times_between_ranks(world):
     assert sorted(seen) == list(range(4 * world))
 
 
-class Ends(Times):
+class Ends(TimeSampler):
     """Puts every other clip at t = 0, the rest at t = 1."""
 
     def quantile(self, u, schedule):

@@ -11,7 +11,7 @@ import torch
 
 import audiodiff
 from audiodiff.diffusion.denoiser import Denoiser
-from audiodiff.diffusion.predictions import Velocity
+from audiodiff.diffusion.predictions import VPrediction
 from audiodiff.diffusion.schedules import CosineVP
 from audiodiff.models import checkpoint as models_checkpoint
 from audiodiff.models.generator import Generator
@@ -79,8 +79,16 @@ def test_model_saves_and_loads_itself(vocoder, tmp_path):
 
 
 def test_generator_comes_back_too(tmp_path):
-    network = {"hop_length": 64, "n_fft": 256, "width": 8, "dilations": [1], "n_stages": 1, "n_heads": 2, "reach": 4}
-    generator = Generator(Denoiser(HybridNetwork(**network), Velocity(), CosineVP()), 16000, 64)
+    network = {
+        "hop_length": 64,
+        "n_fft": 256,
+        "width": 8,
+        "dilations": [1],
+        "n_stages": 1,
+        "n_heads": 2,
+        "attention_window": 4,
+    }
+    generator = Generator(Denoiser(HybridNetwork(**network), VPrediction(), CosineVP()), 16000, 64)
     generator.config = {
         "_target_": "audiodiff.models.Generator",
         "sample_rate": 16000,
@@ -88,7 +96,7 @@ def test_generator_comes_back_too(tmp_path):
         "denoiser": {
             "_target_": "audiodiff.diffusion.Denoiser",
             "network": {"_target_": "audiodiff.nn.HybridNetwork", **network},
-            "prediction": {"_target_": "audiodiff.diffusion.Velocity"},
+            "prediction": {"_target_": "audiodiff.diffusion.VPrediction"},
             "schedule": {"_target_": "audiodiff.diffusion.schedules.CosineVP"},
         },
     }
@@ -195,7 +203,7 @@ def test_crafted_pickle_is_refused_and_its_payload_does_not_run(vocoder, tmp_pat
 )
 def test_description_that_names_foreign_code_is_refused(tiny_model_path, tmp_path, target):
     def edit(header):
-        header["config"]["prior"] = {"_target_": target, "command": "true"}
+        header["config"]["whitening"] = {"_target_": target, "command": "true"}
 
     with pytest.raises(ValueError, match=rf"model\.safetensors: _target_ '{target}' (is refused|does not exist)"):
         models_checkpoint.load(edited(tiny_model_path, tmp_path, edit))

@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from audiodiff.diffusion.denoiser import Denoiser
-from audiodiff.diffusion.predictions import Velocity
+from audiodiff.diffusion.predictions import VPrediction
 from audiodiff.diffusion.schedules import CosineVP
 from audiodiff.diffusion.solvers import solver_named, solver_names
 from audiodiff.mel import MelSpec
 from audiodiff.models import streaming
 from audiodiff.models.starts import CoarseToFine, GriffinLim, MelNoise, PureNoise, Variation
 from audiodiff.models.vocoder import Vocoder
-from audiodiff.models.whitening import Identity, MelShaped
+from audiodiff.models.whitening import Identity, MelWhitening
 from audiodiff.nn import HybridNetwork, ParallelNetwork, SampleNetwork, SubBandNetwork
 from audiodiff.pipelines import resynthesis
 from audiodiff.pipelines.resynthesis import vocode, vocode_stream
@@ -25,7 +25,15 @@ TOLERANCE = 1e-4  # float32: sums of other lengths round differently
 
 def network_of(kind, **options):
     small = {"n_mels": 8, "mel_hop_length": 16}
-    hybrid = {"width": 8, "dilations": (1, 2), "n_stages": 1, "kernel": 3, "n_heads": 2, "reach": 3, "embedding": 8}
+    hybrid = {
+        "width": 8,
+        "dilations": (1, 2),
+        "n_stages": 1,
+        "kernel": 3,
+        "n_heads": 2,
+        "attention_window": 3,
+        "embedding": 8,
+    }
     with torch.random.fork_rng():
         torch.manual_seed(0)
         made = {
@@ -45,10 +53,12 @@ def network_of(kind, **options):
     return made
 
 
-def vocoder_of(kind="hybrid", start=None, prior=None, projections=0, finish=0, **options):
-    denoiser = Denoiser(network_of(kind, **options), Velocity(), CosineVP(log_snr_min=-8.0, log_snr_max=12.0))
-    prior = prior or MelShaped(SPEC, block=8)
-    return Vocoder(SPEC, denoiser, prior, start, steps=2, projections=projections, finish=finish).eval()
+def vocoder_of(kind="hybrid", start=None, whitening=None, projection_iters=0, final_iters=0, **options):
+    denoiser = Denoiser(network_of(kind, **options), VPrediction(), CosineVP(log_snr_min=-8.0, log_snr_max=12.0))
+    whitening = whitening or MelWhitening(SPEC, block=8)
+    return Vocoder(
+        SPEC, denoiser, whitening, start, steps=2, projection_iters=projection_iters, final_iters=final_iters
+    ).eval()
 
 
 @pytest.fixture(scope="module")
@@ -87,14 +97,14 @@ def test_chunks_give_the_whole_with_any_solver(name, mel):
     ],
     ids=lambda start: type(start).__name__,
 )
-@pytest.mark.parametrize("prior", [Identity(0.1), MelShaped(SPEC, block=16)], ids=["identity", "shaped"])
-def test_chunks_give_the_whole_from_any_start(start, prior, mel):
-    assert differs(vocoder_of(prior=prior), mel, 11, start=start) < TOLERANCE
+@pytest.mark.parametrize("whitening", [Identity(0.1), MelWhitening(SPEC, block=16)], ids=["identity", "shaped"])
+def test_chunks_give_the_whole_from_any_start(start, whitening, mel):
+    assert differs(vocoder_of(whitening=whitening), mel, 11, start=start) < TOLERANCE
 
 
-@pytest.mark.parametrize(("projections", "finish"), [(2, 0), (0, 2), (1, 3)])
-def test_chunks_give_the_whole_with_projections(projections, finish, mel):
-    assert differs(vocoder_of(projections=projections, finish=finish), mel, 9) < TOLERANCE
+@pytest.mark.parametrize(("projection_iters", "final_iters"), [(2, 0), (0, 2), (1, 3)])
+def test_chunks_give_the_whole_with_projections(projection_iters, final_iters, mel):
+    assert differs(vocoder_of(projection_iters=projection_iters, final_iters=final_iters), mel, 9) < TOLERANCE
 
 
 def test_chunks_of_a_batch_give_the_whole(mel):
@@ -110,7 +120,7 @@ def test_chunks_leave_no_seam(mel):
 
 def test_less_reach_would_be_heard(mel, monkeypatch):
     vocoder = vocoder_of()
-    monkeypatch.setattr(streaming, "stages", lambda *_: [streaming.Reach(1, 1)] * 3)
+    monkeypatch.setattr(streaming, "stages", lambda *_: [streaming.Context(1, 1)] * 3)
     assert differs(vocoder, mel, 10) > 10 * TOLERANCE
 
 
@@ -121,7 +131,7 @@ def test_streams_are_what_the_whole_is_however_the_mel_arrives(mel):
         assert float((torch.cat(pieces, -1) - whole).abs().max()) < TOLERANCE
 
 
-@pytest.mark.parametrize("options", [{}, {"causal": True}, {"start": MelNoise(SPEC)}, {"finish": 1}])
+@pytest.mark.parametrize("options", [{}, {"causal": True}, {"start": MelNoise(SPEC)}, {"final_iters": 1}])
 def test_streams_lag_behind_by_the_look_ahead_and_no_more(options, mel):
     vocoder, arrived, heard = vocoder_of(**options), 0, 0
 

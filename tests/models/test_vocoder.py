@@ -12,17 +12,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from audiodiff import audio
 from audiodiff.diffusion.denoiser import Denoiser
 from audiodiff.diffusion.noise import NoiseField
-from audiodiff.diffusion.predictions import Velocity
+from audiodiff.diffusion.predictions import VPrediction
 from audiodiff.diffusion.schedules import CosineVP, ZeroTerminalSNR
 from audiodiff.diffusion.solvers import DDIM, DPMSolver2M, solver_named, solver_names
-from audiodiff.diffusion.timesteps import GRIDS, even_times
+from audiodiff.diffusion.timesteps import TIMESTEP_GRIDS, linear_timesteps
 from audiodiff.losses import DenoisingLoss, LogSpectral, PowerTimes
 from audiodiff.mel import LogMel, MelSpec
 from audiodiff.models import checkpoint
 from audiodiff.models.generator import Generator
 from audiodiff.models.starts import GriffinLim, PureNoise
 from audiodiff.models.vocoder import Vocoder
-from audiodiff.models.whitening import Identity, MelShaped
+from audiodiff.models.whitening import Identity, MelWhitening
 from audiodiff.nn import HybridNetwork
 from audiodiff.pipelines.resynthesis import CallCounter, analyse, resynthesise, vocode
 from audiodiff.pipelines.vocoding import describe_start, recipe
@@ -53,11 +53,13 @@ def mel(vocoder, waveform):
 
 @pytest.fixture(scope="module")
 def generator():
-    network = HybridNetwork(hop_length=64, n_fft=256, width=8, dilations=(1,), n_stages=1, n_heads=2, reach=4)
+    network = HybridNetwork(
+        hop_length=64, n_fft=256, width=8, dilations=(1,), n_stages=1, n_heads=2, attention_window=4
+    )
     with torch.random.fork_rng():
         torch.manual_seed(0)
         torch.nn.init.normal_(network.outward.weight, std=0.05)
-    return Generator(Denoiser(network, Velocity(), CosineVP()), 16000, 64, Identity(0.1), steps=2).eval()
+    return Generator(Denoiser(network, VPrediction(), CosineVP()), 16000, 64, Identity(0.1), steps=2).eval()
 
 
 def build_vocoder(sample_rate, mel_hop, hop):
@@ -72,12 +74,14 @@ def build_vocoder(sample_rate, mel_hop, hop):
         dilations=(1, 2),
         n_stages=1,
         n_heads=2,
-        reach=4,
+        attention_window=4,
         embedding=16,
         n_mels=20,
         mel_hop_length=mel_hop,
     )
-    return Vocoder(spec, Denoiser(network, Velocity(), CosineVP()), MelShaped(spec, block=hop), steps=2, projections=1)
+    return Vocoder(
+        spec, Denoiser(network, VPrediction(), CosineVP()), MelWhitening(spec, block=hop), steps=2, projection_iters=1
+    )
 
 
 @pytest.mark.parametrize(("sample_rate", "mel_hop", "hop"), RATES)
@@ -88,9 +92,9 @@ def test_vocoder_of_any_rate_trains_and_gives_frames_times_hop_samples(sample_ra
     waveform = 0.1 * torch.randn(2, 1, 16 * mel_hop, generator=torch.Generator().manual_seed(1))
     mel = vocoder.spectrogram(waveform)
     assert mel.shape == (2, 20, 16)
-    shape = vocoder.prior.shape(mel)
-    x = vocoder.prior.encode(waveform, shape)
-    assert torch.allclose(vocoder.prior.decode(x, shape), waveform, atol=1e-5)
+    shape = vocoder.whitening.gains(mel)
+    x = vocoder.whitening.encode(waveform, shape)
+    assert torch.allclose(vocoder.whitening.decode(x, shape), waveform, atol=1e-5)
     loss = DenoisingLoss(PowerTimes())
     optimizer, losses = torch.optim.Adam(vocoder.parameters(), lr=3e-3), []
     for _ in range(4):
@@ -125,7 +129,7 @@ def test_generate_makes_each_clip_from_its_own_seed(vocoder, mel, start, solver)
 @pytest.mark.parametrize("name", ["ddim", "dpmpp-2m", "unipc", "heun"])
 def test_generate_walks_the_grid_that_suits_the_solver(vocoder, mel, name):
     solver = solver_named(name)
-    wanted = GRIDS["even-t" if name == "ddim" else "even-log-snr"](vocoder.denoiser.schedule, 3, 1.0)
+    wanted = TIMESTEP_GRIDS["even-t" if name == "ddim" else "even-log-snr"](vocoder.denoiser.schedule, 3, 1.0)
     assert torch.equal(vocoder.grid(3, solver=solver), wanted)
     assert torch.equal(
         vocoder.generate(mel, steps=3, solver=solver), vocoder.generate(mel, times=wanted, solver=solver)
@@ -135,9 +139,9 @@ def test_generate_walks_the_grid_that_suits_the_solver(vocoder, mel, name):
 def test_generate_walks_even_times_from_zero_snr_with_any_solver(tiny_model_path):
     vocoder = Vocoder.load(tiny_model_path)
     vocoder.denoiser.schedule = ZeroTerminalSNR(CosineVP())
-    assert torch.equal(vocoder.grid(3, solver=solver_named("unipc")), even_times(3))
+    assert torch.equal(vocoder.grid(3, solver=solver_named("unipc")), linear_timesteps(3))
     assert torch.equal(
-        vocoder.grid(3, 0.5, solver_named("unipc")), GRIDS["even-log-snr"](vocoder.denoiser.schedule, 3, 0.5)
+        vocoder.grid(3, 0.5, solver_named("unipc")), TIMESTEP_GRIDS["even-log-snr"](vocoder.denoiser.schedule, 3, 0.5)
     )
 
 
@@ -184,10 +188,10 @@ def test_generate_follows_steps_times_solver_and_callback(vocoder, mel):
 
     assert calls() == vocoder.steps == 2
     assert calls(steps=5) == 5
-    assert calls(times=even_times(3), solver=DPMSolver2M()) == 3
-    assert torch.equal(vocoder.generate(mel, steps=3), vocoder.generate(mel, times=even_times(3)))
+    assert calls(times=linear_timesteps(3), solver=DPMSolver2M()) == 3
+    assert torch.equal(vocoder.generate(mel, steps=3), vocoder.generate(mel, times=linear_timesteps(3)))
     with pytest.raises(ValueError, match="make them equal"):
-        vocoder.generate(mel, times=even_times(3, start=0.5))
+        vocoder.generate(mel, times=linear_timesteps(3, start=0.5))
     assert not torch.equal(vocoder.generate(mel, steps=3), vocoder.generate(mel, steps=3, solver=DPMSolver2M()))
 
 
@@ -205,8 +209,8 @@ def test_generate_begins_where_its_start_says(vocoder, mel):
 
 def test_one_step_starts_quickly_and_more_steps_start_well(vocoder, mel):
     model = copy.deepcopy(vocoder)
-    model.start, model.quick_start = (GriffinLim(model.mel, time=0.3, n_iter=n) for n in (3, 1))
-    for steps, start in ((1, model.quick_start), (2, model.start)):
+    model.start, model.one_step_start = (GriffinLim(model.mel, time=0.3, n_iter=n) for n in (3, 1))
+    for steps, start in ((1, model.one_step_start), (2, model.start)):
         found = model.generate(mel, steps=steps)
         assert torch.equal(found, vocoder.generate(mel, steps=steps, start=start))
         assert torch.equal(found, model.generate(mel, times=model.grid(steps, 0.3)))
@@ -221,12 +225,12 @@ def test_one_step_starts_quickly_and_more_steps_start_well(vocoder, mel):
 def test_two_starts_must_begin_at_one_time(vocoder):
     starts = [GriffinLim(vocoder.mel, time=time) for time in (0.3, 0.4)]
     with pytest.raises(ValueError, match=r"begin at t = 0\.3 and 0\.4: make them equal"):
-        Vocoder(vocoder.mel, vocoder.denoiser, vocoder.prior, starts[0], quick_start=starts[1])
+        Vocoder(vocoder.mel, vocoder.denoiser, vocoder.whitening, starts[0], one_step_start=starts[1])
 
 
 def test_generate_gives_the_sound_the_mel_it_was_asked_for(vocoder, mel, monkeypatch):
-    def error(projections):
-        monkeypatch.setattr(vocoder, "projections", projections)
+    def error(projection_iters):
+        monkeypatch.setattr(vocoder, "projection_iters", projection_iters)
         return float((vocoder.spectrogram(vocoder.generate(mel)) - mel).abs().mean())
 
     assert error(2) < 0.5 * error(0)  # random weights; measured 0.18 against 0.75 nepers
@@ -301,12 +305,12 @@ def test_generate_makes_no_float64_tensor_but_times(vocoder, mel):
 
 
 def test_training_makes_no_float64_tensor_but_times(vocoder, mel):
-    x, shape = torch.randn(2, 1, 40 * 256), vocoder.prior.shape(mel)
+    x, shape = torch.randn(2, 1, 40 * 256), vocoder.whitening.gains(mel)
     loss = DenoisingLoss(PowerTimes(), terms={"spectral": LogSpectral(0.1)})
     condition = vocoder.denoiser.network.encode(torch.cat([mel, mel]))
 
     def once():
-        loss(vocoder.denoiser, x, condition, lambda z: vocoder.prior.decode(z, shape), torch.Generator())
+        loss(vocoder.denoiser, x, condition, lambda z: vocoder.whitening.decode(z, shape), torch.Generator())
 
     once()
     with NoWideFloat64() as mode:
@@ -322,11 +326,11 @@ def test_training_may_follow_sampling_in_one_process():
     vocoder.train()
     x = vocoder.generate(vocoder.spectrogram(waveform)).clone().requires_grad_()
     mel = vocoder.spectrogram(x)
-    shape = vocoder.prior.shape(mel)
+    shape = vocoder.whitening.gains(mel)
     estimate = vocoder.denoiser(
-        vocoder.prior.encode(x, shape), torch.tensor(0.5).double(), vocoder.denoiser.network.encode(mel)
+        vocoder.whitening.encode(x, shape), torch.tensor(0.5).double(), vocoder.denoiser.network.encode(mel)
     )
-    vocoder.prior.decode(estimate.x, shape).square().sum().backward()
+    vocoder.whitening.decode(estimate.x, shape).square().sum().backward()
     assert bool((x.grad != 0).any())
 
 
@@ -392,13 +396,13 @@ def test_generator_follows_steps_times_and_solver(generator):
     seen = []
     generator.generate(64, steps=5, callback=lambda i, x: seen.append(i))
     assert seen == [0, 1, 2, 3, 4]
-    assert torch.equal(generator.generate(640, steps=3), generator.generate(640, times=even_times(3)))
+    assert torch.equal(generator.generate(640, steps=3), generator.generate(640, times=linear_timesteps(3)))
     assert not torch.equal(generator.generate(640), generator.generate(640, solver=DPMSolver2M()))
 
 
 def test_generator_scales_what_it_makes_by_its_prior(generator, monkeypatch):
     plain = generator.generate(640)
-    monkeypatch.setattr(generator, "prior", Identity(0.3))
+    monkeypatch.setattr(generator, "whitening", Identity(0.3))
     assert torch.allclose(generator.generate(640), 3 * plain, rtol=1e-4, atol=1e-6)  # float32
 
 

@@ -7,7 +7,7 @@ import torch
 
 from audiodiff.mel import LogMel, MelSpec
 from audiodiff.mel.filterbank import mel_filters
-from audiodiff.models.whitening import Identity, MelShaped
+from audiodiff.models.whitening import Identity, MelWhitening
 
 SPEC = MelSpec(16000, power=2.0)  # the mean of energies is exact for noise; the mean of magnitudes is 0.886 of the rms
 RAYLEIGH = math.sqrt(math.pi) / 2  # mean magnitude of complex Gaussian noise of unit power
@@ -36,27 +36,29 @@ def test_prior_is_inverted_exactly(exponent, rate, hop, block, center):
     spec = MelSpec(rate, n_fft=2048, win_length=2048, hop_length=hop, center=center)
     waveform = coloured(20 * hop)
     mel = LogMel(spec)(waveform)[..., :20]
-    prior = MelShaped(spec, exponent, block, scale=0.2)
-    shape = prior.shape(mel)
+    whitening = MelWhitening(spec, exponent, block, scale=0.2)
+    shape = whitening.gains(mel)
     assert shape.shape == (1, 1, 20 * hop // block, block)
-    x = prior.encode(waveform, shape)
+    x = whitening.encode(waveform, shape)
     assert x.shape == waveform.shape
-    assert torch.allclose(prior.decode(x, shape), waveform, atol=1e-12)  # float64
-    assert torch.allclose(prior.encode(prior.decode(x, shape), shape), x, atol=1e-10)  # gains down to 1e-5
+    assert torch.allclose(whitening.decode(x, shape), waveform, atol=1e-12)  # float64
+    assert torch.allclose(whitening.encode(whitening.decode(x, shape), shape), x, atol=1e-10)  # gains down to 1e-5
 
 
 def test_prior_identity_divides_by_its_scale():
-    prior, waveform = Identity(0.2), white(1000)
-    shape = prior.shape(torch.zeros(1, 80, 4))
-    assert torch.allclose(prior.encode(waveform, shape), waveform / 0.2, rtol=1e-6)  # the scale is float32 here
-    assert torch.allclose(prior.decode(prior.encode(waveform, shape), shape), waveform)
+    whitening, waveform = Identity(0.2), white(1000)
+    shape = whitening.gains(torch.zeros(1, 80, 4))
+    assert torch.allclose(whitening.encode(waveform, shape), waveform / 0.2, rtol=1e-6)  # the scale is float32 here
+    assert torch.allclose(whitening.decode(whitening.encode(waveform, shape), shape), waveform)
     assert torch.equal(Identity().encode(waveform, Identity().shape(waveform)), waveform)
 
 
 def test_prior_of_exponent_zero_leaves_the_waveform():
     waveform = coloured(5120)
-    prior = MelShaped(SPEC, 0.0, scale=0.2)
-    assert torch.allclose(prior.encode(waveform, prior.shape(LogMel(SPEC)(waveform))), waveform / 0.2, atol=1e-12)
+    whitening = MelWhitening(SPEC, 0.0, scale=0.2)
+    assert torch.allclose(
+        whitening.encode(waveform, whitening.gains(LogMel(SPEC)(waveform))), waveform / 0.2, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0])
@@ -75,8 +77,8 @@ def test_prior_knows_the_level_of_white_noise(exponent, level, contract, bias):
     mels = LogMel(spec)(waveform)
     bands = spec.expand(mels) ** spec.power
     mel = spec.compress(bands.mean(-1, keepdim=True)).expand_as(mels)  # what is known of stationary noise
-    prior = MelShaped(spec, exponent, scale=0.5)
-    x = prior.encode(waveform, prior.shape(mel))
+    whitening = MelWhitening(spec, exponent, scale=0.5)
+    x = whitening.encode(waveform, whitening.gains(mel))
     # 400 hops hold a hundred independent frames, the narrowest bands two bins: below 2 % in the mean.
     assert float(x.std()) == pytest.approx(level / (0.5 * (bias * level) ** exponent), rel=0.02)
 
@@ -84,34 +86,34 @@ def test_prior_knows_the_level_of_white_noise(exponent, level, contract, bias):
 def test_prior_of_exponent_one_whitens_stationary_noise():
     waveform = coloured(256 * 200)
     mean = LogMel(SPEC)(waveform).mean(-1, keepdim=True).expand(-1, -1, 200)  # what is known of stationary noise
-    prior = MelShaped(SPEC, 1.0)
-    before, after = band_levels(waveform), band_levels(prior.encode(waveform, prior.shape(mean)))
+    whitening = MelWhitening(SPEC, 1.0)
+    before, after = band_levels(waveform), band_levels(whitening.encode(waveform, whitening.gains(mean)))
     assert float(20 * (before.max() / before.min()).log10()) > 30
     assert float(20 * (after.max() / after.min()).log10()) < 2  # bands are up to 1 kHz wide there: 5 dB each
 
 
 def test_prior_turns_white_noise_into_noise_of_the_shape_of_the_sound():
     waveform = coloured(256 * 200)
-    prior = MelShaped(SPEC, 1.0)
-    made = prior.decode(white(256 * 200, seed=1), prior.shape(LogMel(SPEC)(waveform)))
+    whitening = MelWhitening(SPEC, 1.0)
+    made = whitening.decode(white(256 * 200, seed=1), whitening.gains(LogMel(SPEC)(waveform)))
     assert float(20 * (band_levels(made) / band_levels(waveform)).log10().abs().max()) < 2
 
 
 @pytest.mark.parametrize("exponent", [0.5, 1.0])
 def test_prior_never_expects_less_than_its_floor(exponent):
     spec = MelSpec(16000)
-    prior = MelShaped(spec, exponent, floor=1e-4, scale=0.3)
-    shape = prior.shape(LogMel(spec)(torch.zeros(1, 1, 5120).double()))  # the mel's own floor lies at 8e-6
+    whitening = MelWhitening(spec, exponent, floor=1e-4, scale=0.3)
+    shape = whitening.gains(LogMel(spec)(torch.zeros(1, 1, 5120).double()))  # the mel's own floor lies at 8e-6
     assert torch.allclose(shape, torch.full_like(shape, 0.3 * 1e-4**exponent))
 
 
 def steps_of(spec, block, levels):
     """The gains at 1 kHz of a mel whose frames are flat spectra of these magnitudes, relative to a unit one."""
-    prior = MelShaped(spec, 1.0, block, floor=1e-12)
+    whitening = MelWhitening(spec, 1.0, block, floor=1e-12)
     loud = torch.zeros(1, spec.n_mels, len(levels), dtype=torch.float64)
     loud = loud + torch.tensor(levels, dtype=torch.float64).log() * spec.power
     unit = torch.zeros(1, spec.n_mels, len(levels), dtype=torch.float64)
-    return (prior.shape(loud) / prior.shape(unit))[0, 0, :, block // 8]
+    return (whitening.gains(loud) / whitening.gains(unit))[0, 0, :, block // 8]
 
 
 def test_prior_places_mel_frames_where_they_were_heard():
@@ -127,7 +129,7 @@ def test_prior_places_mel_frames_where_they_were_heard():
 
 def test_prior_places_bands_where_they_were_heard():
     tone = torch.sin(2 * math.pi * 2000 * torch.arange(256 * 20).double() / 16000)[None, None]
-    shape = MelShaped(SPEC, 1.0, block=128).shape(LogMel(SPEC)(tone))
+    shape = MelWhitening(SPEC, 1.0, block=128).shape(LogMel(SPEC)(tone))
     loudest = shape[0, 0, 20].argmax()  # coefficient k of 128 lies at (k + 1/2) 62.5 Hz
     assert abs((int(loudest) + 0.5) * 62.5 - 2000) < 63
 
@@ -137,16 +139,16 @@ def test_prior_reads_the_bands_at_the_middle_of_each_coefficient():
     spec = MelSpec(2000, n_mels=14, hop_length=255, f_max=1000.0, floor=1e-12, norm="none")
     loudness = torch.arange(1, 15, dtype=torch.float64)
     mel = (loudness * mel_filters(spec, loudness).sum(0)).log()[None, :, None].expand(-1, -1, 3)
-    gains = MelShaped(spec, 1.0, block=15, floor=1e-12).shape(mel)[0, 0, 5]
+    gains = MelWhitening(spec, 1.0, block=15, floor=1e-12).shape(mel)[0, 0, 5]
     assert torch.allclose(gains[1:14] / gains[1] * 1.5, torch.arange(1, 14, dtype=torch.float64) + 0.5, rtol=1e-6)
 
 
 def test_prior_shapes_each_clip_of_a_batch_alone():
     mel = torch.cat([LogMel(SPEC)(coloured(5120)), LogMel(SPEC)(white(5120))])
-    prior = MelShaped(SPEC)
-    assert torch.allclose(prior.shape(mel)[1:], prior.shape(mel[1:]), atol=1e-12)
+    whitening = MelWhitening(SPEC)
+    assert torch.allclose(whitening.gains(mel)[1:], whitening.gains(mel[1:]), atol=1e-12)
 
 
 def test_prior_block_must_divide_the_hop():
     with pytest.raises(ValueError, match="block=100 must divide the mel's hop_length=256"):
-        MelShaped(SPEC, block=100)
+        MelWhitening(SPEC, block=100)

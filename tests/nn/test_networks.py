@@ -10,7 +10,7 @@ from audiodiff.training.hydra_config import composed, plain
 from audiodiff.utils.config import build
 
 MEL = MelSpec(16000, n_fft=64, win_length=64, hop_length=16, n_mels=5)
-TRUNK = dict(width=8, dilations=(1, 2), n_stages=1, kernel=3, n_heads=2, reach=3, embedding=8)
+TRUNK = dict(width=8, dilations=(1, 2), n_stages=1, kernel=3, n_heads=2, attention_window=3, embedding=8)
 HEARS = dict(n_mels=5, mel_hop_length=16)
 
 

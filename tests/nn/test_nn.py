@@ -12,7 +12,9 @@ from audiodiff.nn.embedding import LogSNREmbedding
 from audiodiff.nn.mel_encoder import MelEncoder
 from audiodiff.nn.stft_frontend import LappedTransform
 
-SMALL = dict(hop_length=8, n_fft=32, width=8, dilations=(1, 2), n_stages=2, kernel=3, n_heads=2, reach=3, embedding=8)
+SMALL = dict(
+    hop_length=8, n_fft=32, width=8, dilations=(1, 2), n_stages=2, kernel=3, n_heads=2, attention_window=3, embedding=8
+)
 SIZES = [(32, 8), (512, 128), (33, 8), (30, 7), (100, 50), (600, 147)]  # n_fft, hop: powers of two, odd, not dividing
 
 
@@ -32,7 +34,9 @@ def small(seed=0, **changes):
     return randomised(HybridNetwork(**{**SMALL, **changes}), seed)
 
 
-@pytest.mark.parametrize("changes", [{}, {"hop_length": 7}, {"n_fft": 64, "n_stages": 1}, {"kernel": 5, "reach": 1}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"hop_length": 7}, {"n_fft": 64, "n_stages": 1}, {"kernel": 5, "attention_window": 1}]
+)
 def test_network_sees_its_receptive_field_and_nothing_beyond(changes):
     network = small(**changes)
     hop, field = network.transform.hop_length, network.receptive_field()
@@ -156,14 +160,14 @@ def naive_attention(attention, h):
     heads = []
     for n in range(attention.n_heads):
         part = slice(n * size, (n + 1) * size)
-        bias = attention.bias[n][(distance + attention.reach).clamp(0, 2 * attention.reach)]
+        bias = attention.bias[n][(distance + attention.context).clamp(0, 2 * attention.context)]
         scores = q[..., part] @ k[..., part].transpose(1, 2) / size**0.5 + bias
-        scores = scores.masked_fill(distance.abs() > attention.reach, -torch.inf)
+        scores = scores.masked_fill(distance.abs() > attention.context, -torch.inf)
         heads.append(scores.softmax(-1) @ v[..., part])
     return attention.out(torch.cat(heads, -1))
 
 
-@pytest.mark.parametrize("reach", [1, 3, 4])
+@pytest.mark.parametrize("attention_window", [1, 3, 4])
 @pytest.mark.parametrize("frames", [1, 2, 3, 8, 13])
 def test_attention_equals_a_dense_masked_softmax(reach, frames):
     attention, h = randomised(WindowedAttention(6, 2, reach), std=1.0), draw(2, frames, 6)
@@ -225,8 +229,8 @@ def test_network_convolutions_reach_as_far_as_they_say(kernel, dilation):
     h = draw(1, 61, 4).requires_grad_()
     (gradient,) = torch.autograd.grad(block(h, draw(1, 4))[0, 30].sum(), h)
     seen = gradient[0].abs().sum(-1).nonzero().flatten() - 30
-    assert (int(seen.min()), int(seen.max())) == (-block.reach, block.reach)
-    assert block.reach == dilation * (kernel - 1) // 2
+    assert (int(seen.min()), int(seen.max())) == (-block.context, block.context)
+    assert block.context == dilation * (kernel - 1) // 2
 
 
 def test_network_embedding_tells_all_log_snrs_apart():

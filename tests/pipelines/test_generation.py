@@ -26,14 +26,14 @@ def tiny(labels=tuple(LABELS), seed=0, **changes):
     network = {
         "_target_": "audiodiff.nn.HybridNetwork",
         **{"hop_length": 64, "n_fft": 256, "width": 8, "dilations": [1], "n_stages": 1, "kernel": 3, "n_heads": 2},
-        **{"reach": 8, "embedding": 8, "n_labels": len(labels), "n_positions": 16},
+        **{"attention_window": 8, "embedding": 8, "n_labels": len(labels), "n_positions": 16},
     }
     config = {
         "_target_": "audiodiff.models.Generator",
         "denoiser": {
             "_target_": "audiodiff.diffusion.Denoiser",
             "network": network,
-            "prediction": {"_target_": "audiodiff.diffusion.Velocity"},
+            "prediction": {"_target_": "audiodiff.diffusion.VPrediction"},
             "schedule": {"_target_": "audiodiff.diffusion.schedules.CosineVP"},
         },
         **{"sample_rate": RATE, "hop_length": 64, "steps": 3, "labels": list(labels), "n_samples": 1000},
@@ -284,7 +284,7 @@ def test_training_on_folders_of_classes_gives_a_generator_that_knows_them(sounds
     from audiodiff.training.run import train
 
     network = "model.denoiser.network"
-    small = [f"{network}.width=8", f"{network}.n_stages=1", f"{network}.reach=8", f"{network}.n_heads=2"]
+    small = [f"{network}.width=8", f"{network}.n_stages=1", f"{network}.context=8", f"{network}.n_heads=2"]
     small += [f"{network}.hop_length=64", f"{network}.n_fft=256", f"{network}.embedding=8", "model.sample_rate=8000"]
     run = ["trainer.max_steps=2", "trainer.val_check_interval=2", "data.batch_size=2", f"run_dir={tmp_path}/run"]
     train(

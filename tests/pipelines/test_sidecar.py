@@ -331,7 +331,10 @@ JSON = st.recursive(
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(field=st.sampled_from([f.name for f in dataclasses.fields(vocoding.Recipe)] + ["input", "versions"]), value=JSON)
+@given(
+    field=st.sampled_from([f.name for f in dataclasses.fields(vocoding.VocodeRecipe)] + ["input", "versions"]),
+    value=JSON,
+)
 def test_any_value_in_any_field_is_taken_or_refused_in_words(sound, tmp_path, field, value):
     note = json.loads(sidecar.sidecar_path(sound).read_text())
     path = tmp_path / "any.json"

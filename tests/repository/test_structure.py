@@ -22,7 +22,7 @@ SOURCES = sorted(
 FLOORS = {
     0: "schedules compiling fourier crew passes rounds stft mdct mel filterbank audio mel_files recordings config "
     "devices nn noise streams",
-    1: "denoisers priors octaves fused consistency metrics measurements autoregression voicing words scanning packing",
+    1: "denoisers whitenings octaves fused consistency metrics measurements autoregression voicing words scanning packing",
     2: "solvers starts mel_check mel_conversion guidance losses",
     3: "base_model streaming model generator files adapters hub origin resynthesis recipes generation restoration "
     "sidecar figures eval tuning calibration baselines doctor machine bench",

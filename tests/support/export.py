@@ -21,7 +21,8 @@ CONVENTIONS = {
 
 def hybrid(**how):
     return HybridNetwork(
-        **{"hop_length": 128, "n_fft": 512, "width": 16, "reach": 4, "n_mels": 80, "mel_hop_length": 256} | how
+        **{"hop_length": 128, "n_fft": 512, "width": 16, "attention_window": 4, "n_mels": 80, "mel_hop_length": 256}
+        | how
     )
 
 

@@ -12,7 +12,7 @@ from audiodiff.griffin_lim.projection import MelProjection
 from audiodiff.losses.adversarial import discriminator_loss, feature_distance, generator_loss
 from audiodiff.models import checkpoint as models_checkpoint
 from audiodiff.models.starts import GriffinLim
-from audiodiff.nn.discriminators import Discriminators, Judgement, Period, Resolution
+from audiodiff.nn.discriminators import DiscriminatorOutput, Discriminators, Period, Resolution
 from audiodiff.training.adversarial import LastCallLearns, LitAdversarial
 from audiodiff.training.hydra_config import composed
 from audiodiff.training.run import train
@@ -70,7 +70,7 @@ def test_stage_keeps_the_model_but_for_what_it_names(base, tmp_path):
     few(base, tmp_path, *steps(1), "optim.optimizer.lr=0.0")
     model, before = models_checkpoint.load(tmp_path), models_checkpoint.load(base)
     assert equal(model.state_dict(), before.state_dict())
-    assert (model.finish, model.projections, model.start.time) == (2, 0, 0.5)
+    assert (model.final_iters, model.projection_iters, model.start.time) == (2, 0, 0.5)
     assert model.config["denoiser"] == before.config["denoiser"]
 
 
@@ -124,8 +124,8 @@ def lit(tiny_vocoder, **changes):
 
 def test_unrolled_sampler_is_generate(tiny_vocoder):
     """The stage trains what `generate` does: same start, grid, solver and projection, given the same noise."""
-    tiny_vocoder.projections, tiny_vocoder.finish = 0, 1
-    tiny_vocoder.start, tiny_vocoder.quick_start = (GriffinLim(tiny_vocoder.mel, 0.5, n_iter=n) for n in (2, 1))
+    tiny_vocoder.projection_iters, tiny_vocoder.final_iters = 0, 1
+    tiny_vocoder.start, tiny_vocoder.one_step_start = (GriffinLim(tiny_vocoder.mel, 0.5, n_iter=n) for n in (2, 1))
     mel = torch.randn(1, tiny_vocoder.mel.n_mels, 24, generator=torch.Generator().manual_seed(1)) - 5
     for calls in (1, 3):
         made = lit(tiny_vocoder, rounds=1).unrolled(mel, calls, NoiseField([7]))
@@ -164,7 +164,7 @@ def test_stage_refuses_generators_and_no_calls(tiny_vocoder):
 
 
 def judged(score, feature):
-    return [Judgement(torch.full((2, 1, 3, 3), score), [torch.full((2, 4, 3, 3), feature)])]
+    return [DiscriminatorOutput(torch.full((2, 1, 3, 3), score), [torch.full((2, 4, 3, 3), feature)])]
 
 
 def test_losses_are_least_squares_and_a_relative_distance():

@@ -81,7 +81,9 @@ def test_other_bands_give_the_features_of_a_mel_that_is_smooth():
 
 def test_network_at_twice_the_rate_does_below_the_old_limit_what_the_old_one_did():
     def network(n_fft, hop):
-        return HybridNetwork(hop, n_fft, width=16, dilations=[1], n_stages=1, n_heads=2, reach=4, embedding=16)
+        return HybridNetwork(
+            hop, n_fft, width=16, dilations=[1], n_stages=1, n_heads=2, attention_window=4, embedding=16
+        )
 
     class Holder:
         def __init__(self, rate, n_fft, hop):

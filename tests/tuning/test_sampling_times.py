@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from audiodiff.cli import main
-from audiodiff.diffusion.timesteps import GRIDS, even_times, explicit
+from audiodiff.diffusion.timesteps import TIMESTEP_GRIDS, check_timesteps, linear_timesteps
 from audiodiff.models import checkpoint
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.tuning import sampling_times
@@ -56,13 +56,13 @@ def test_search_finds_a_bent_grid_of_many_steps():
     assert found.times == pytest.approx(wanted, abs=0.03)
 
 
-@pytest.mark.parametrize("name", GRIDS)
+@pytest.mark.parametrize("name", TIMESTEP_GRIDS)
 @pytest.mark.parametrize("steps", [2, 4, 7])
 def test_search_goes_on_from_the_best_grid_that_has_a_name(name, steps):
-    wanted = GRIDS[name](checkpoint.load("speech-16k").denoiser.schedule, steps, 1.0).tolist()
+    wanted = TIMESTEP_GRIDS[name](checkpoint.load("speech-16k").denoiser.schedule, steps, 1.0).tolist()
     vocoder = Known(wanted)
     search_times(vocoder, CLIPS, steps, "offset", evaluations=1)
-    first = vocoder.asked[len(GRIDS)][1].tolist()  # what the search tried first
+    first = vocoder.asked[len(TIMESTEP_GRIDS)][1].tolist()  # what the search tried first
     assert first == pytest.approx(wanted, abs=2e-3)  # as a function, sampled at 256 points
 
 
@@ -131,15 +131,15 @@ def test_tune_times_stores_what_generate_then_uses(place, capsys):
     vocoder = Vocoder.load("tiny.safetensors")
     assert [len(grid) - 1 for grid in vocoder.times] == [1, 3]
     assert vocoder.grid(3).tolist() == shown["3"]["times"]
-    assert torch.equal(vocoder.grid(2), even_times(2))
-    assert torch.equal(vocoder.grid(3, start=0.5), even_times(3, 0.5))
+    assert torch.equal(vocoder.grid(2), linear_timesteps(2))
+    assert torch.equal(vocoder.grid(3, start=0.5), linear_timesteps(3, 0.5))
     mel = vocoder.spectrogram(0.1 * torch.randn(1, 1, 4096, generator=torch.Generator().manual_seed(0)))
     bent = [1.0, 0.9, 0.2, 0.0]
     checkpoint.store_times("tiny.safetensors", [bent])
     vocoder = Vocoder.load("tiny.safetensors")
     assert [len(grid) - 1 for grid in vocoder.times] == [1, 3]  # replaced, not added
-    assert torch.equal(vocoder.generate(mel, steps=3), vocoder.generate(mel, times=explicit(bent)))
-    assert not torch.equal(vocoder.generate(mel, steps=3), vocoder.generate(mel, times=even_times(3)))
+    assert torch.equal(vocoder.generate(mel, steps=3), vocoder.generate(mel, times=check_timesteps(bent)))
+    assert not torch.equal(vocoder.generate(mel, steps=3), vocoder.generate(mel, times=linear_timesteps(3)))
     assert main(["resynth", "data/a.wav", "out.wav", "--model", "tiny.safetensors", "--steps", "3"]) == 0
     assert json.loads((place / "out.wav.json").read_text())["times"] == bent
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from audiodiff.diffusion.predictions import Velocity
+from audiodiff.diffusion.predictions import VPrediction
 from audiodiff.mel import MelSpec
-from audiodiff.models.whitening import MelShaped
+from audiodiff.models.whitening import MelWhitening
 from audiodiff.utils.config import build, conf_dir, shipped_path
 
 MEL = {"_target_": "audiodiff.mel.MelSpec", "sample_rate": 16000, "n_mels": 64}
@@ -12,13 +12,13 @@ MEL = {"_target_": "audiodiff.mel.MelSpec", "sample_rate": 16000, "n_mels": 64}
 
 def test_build_makes_what_the_target_names():
     assert build(MEL) == MelSpec(16000, n_mels=64)
-    assert isinstance(build({"_target_": "audiodiff.diffusion.Velocity"}), Velocity)
+    assert isinstance(build({"_target_": "audiodiff.diffusion.VPrediction"}), VPrediction)
 
 
 def test_build_starts_with_the_innermost():
-    prior = build({"_target_": "audiodiff.models.MelShaped", "mel": MEL, "exponent": 0.3, "block": 64})
-    assert isinstance(prior, MelShaped)
-    assert (prior.mel, prior.exponent, prior.block) == (MelSpec(16000, n_mels=64), 0.3, 64)
+    whitening = build({"_target_": "audiodiff.models.MelWhitening", "mel": MEL, "exponent": 0.3, "block": 64})
+    assert isinstance(whitening, MelWhitening)
+    assert (whitening.mel, whitening.exponent, whitening.block) == (MelSpec(16000, n_mels=64), 0.3, 64)
 
 
 def test_build_leaves_plain_values_and_keeps_its_input():
@@ -51,7 +51,7 @@ def test_build_leaves_plain_values_and_keeps_its_input():
         "audiodiff.mel.spec.torch",
         "audiodiff.mel.spec._filters",
         "audiodiff.mel.spec.MelSpec.__init__",
-        "audiodiff.diffusion.timesteps.GRIDS",
+        "audiodiff.diffusion.timesteps.TIMESTEP_GRIDS",
         "audiodiff.nothing.Here",
         "audiodiff.mel.spec.Nothing",
         "audiodiffusion.Evil",
@@ -69,7 +69,7 @@ def test_build_refuses_what_is_no_class_of_audiodiff(target):
 def test_build_refuses_a_target_deep_inside(tmp_path):
     marker = tmp_path / "ran"
     with pytest.raises(ValueError, match="is refused"):
-        build({"_target_": "audiodiff.models.MelShaped", "mel": {"_target_": "os.mkdir", "path": str(marker)}})
+        build({"_target_": "audiodiff.models.MelWhitening", "mel": {"_target_": "os.mkdir", "path": str(marker)}})
     assert not marker.exists()
 
 

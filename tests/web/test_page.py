@@ -131,7 +131,7 @@ def test_bad_seed_gets_one_line(app, vocoder, speech, seed):
 
 def test_last_estimate_is_the_result_and_there_is_one_for_each_call(app, tiny_model_path, speech):
     vocoder = Vocoder.load(tiny_model_path)
-    vocoder.projections = vocoder.finish = 0
+    vocoder.projection_iters = vocoder.final_iters = 0
     answer = app.vocode.respond(vocoder, str(speech), 3, "ddim", "noise", 7)
     assert len(answer[-1]) == 3
     np.testing.assert_allclose(answer[-1][-1][1], answer[2][1], atol=16)  # a path holds 5e-4 of noise at t = 0

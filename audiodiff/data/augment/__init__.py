@@ -3,10 +3,10 @@
 from audiodiff.data.augment.chain import Augment
 from audiodiff.data.augment.codecs import Codec
 from audiodiff.data.augment.effects import (
+    AdditiveNoise,
     BandLimit,
     Effect,
     Equaliser,
-    Noise,
     PitchShift,
     Polarity,
     Room,
@@ -15,12 +15,12 @@ from audiodiff.data.augment.effects import (
 )
 
 __all__ = [
+    "AdditiveNoise",
     "Augment",
     "BandLimit",
     "Codec",
     "Effect",
     "Equaliser",
-    "Noise",
     "PitchShift",
     "Polarity",
     "Room",

@@ -15,7 +15,7 @@ from torch import Tensor
 from audiodiff.data.augment.filters import at_level_of, convolved, filtered, ordered
 from audiodiff.utils.numba_cache import librosa
 
-__all__ = ["BandLimit", "Effect", "Equaliser", "Noise", "PitchShift", "Polarity", "Room", "Shift", "Tilt"]
+__all__ = ["AdditiveNoise", "BandLimit", "Effect", "Equaliser", "PitchShift", "Polarity", "Room", "Shift", "Tilt"]
 
 REFERENCE = 1000.0  # Hz, where a tilt changes nothing
 
@@ -155,7 +155,7 @@ class BandLimit(Effect):
         return filtered(clip, sample_rate, gain)
 
 
-class Noise(Effect):
+class AdditiveNoise(Effect):
     """Adds noise, from white to brown, at a ratio to the clip's own level.
 
     Args:

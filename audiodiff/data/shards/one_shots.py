@@ -13,19 +13,19 @@ import torch
 from torch import Tensor
 
 from audiodiff.data.augment.chain import Augment
-from audiodiff.data.one_shots import Classed, beginning
+from audiodiff.data.one_shots import Labelled, beginning
 from audiodiff.data.shards.crops import Lanes, Source
 from audiodiff.data.shards.index import Shards, opened
 
 __all__ = ["ShardOneShots"]
 
 
-class ShardOneShots(Classed):
+class ShardOneShots(Labelled):
     """Provides pieces from their onset on, and their classes, by number.
 
     Args:
         shards: The packed corpus.
-        labels, n_samples, sample_rate, seed, augment, max_bad: As for `Classed`.
+        labels, n_samples, sample_rate, seed, augment, max_bad: As for `Labelled`.
 
     Raises:
         ValueError: The corpus was packed without classes or in pieces shorter than a clip, or a class has no piece.

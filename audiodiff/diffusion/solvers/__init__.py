@@ -3,7 +3,7 @@
 A name such as "unipc" is a file of conf/solver: the class and its arguments.
 """
 
-from audiodiff.diffusion.solvers.base import Noise, Solver
+from audiodiff.diffusion.solvers.base import NoiseSource, Solver
 from audiodiff.diffusion.solvers.ddim import DDIM
 from audiodiff.diffusion.solvers.dpm_solver import DPMSolver1, DPMSolver2M, DPMSolver2S, DPMSolver3M, SDEDPMSolver2M
 from audiodiff.diffusion.solvers.euler_maruyama import EulerMaruyama
@@ -22,7 +22,7 @@ __all__ = [
     "EulerMaruyama",
     "Heun",
     "Midpoint",
-    "Noise",
+    "NoiseSource",
     "PredictorCorrector",
     "SDEDPMSolver2M",
     "Solver",

@@ -17,15 +17,25 @@ from audiodiff.diffusion.noise import NoiseField
 from audiodiff.diffusion.predictions import Estimate
 from audiodiff.diffusion.schedules import Schedule
 
-__all__ = ["At", "Callback", "Noise", "Solver", "at", "check_order", "interval", "mix", "white_noise"]
+__all__ = [
+    "Callback",
+    "NoiseSource",
+    "PathPoint",
+    "Solver",
+    "check_order",
+    "endpoints",
+    "mix",
+    "path_point",
+    "white_noise",
+]
 
-Memory = Any
+SolverState = Any
 Callback = Callable[[int, Tensor], None]
-Noise = NoiseField | torch.Generator | Sequence[torch.Generator] | None
+NoiseSource = NoiseField | torch.Generator | Sequence[torch.Generator] | None
 """Where noise comes from: a field, one generator for the batch, or one for each clip."""
 
 
-class At(NamedTuple):
+class PathPoint(NamedTuple):
     """Holds a path's scales at one time; lam = log(alpha / sigma)."""
 
     alpha: float
@@ -33,20 +43,20 @@ class At(NamedTuple):
     lam: float
 
 
-def at(schedule: Schedule, t: Tensor) -> At:
+def path_point(schedule: Schedule, t: Tensor) -> PathPoint:
     """Evaluates a path at a time, []."""
     alpha, sigma = schedule(t)
-    return At(float(alpha), float(sigma), float(schedule.log_snr(t)) / 2)
+    return PathPoint(float(alpha), float(sigma), float(schedule.log_snr(t)) / 2)
 
 
-def interval(schedule: Schedule, t: Tensor, s: Tensor) -> tuple[At, At]:
+def endpoints(schedule: Schedule, t: Tensor, s: Tensor) -> tuple[PathPoint, PathPoint]:
     """Evaluates a path at both ends of a step.
 
     Raises:
         ValueError: s is not below t.
     """
     check_order(t, s)
-    return at(schedule, t), at(schedule, s)
+    return path_point(schedule, t), path_point(schedule, s)
 
 
 def check_order(t: Tensor, s: Tensor) -> None:
@@ -55,12 +65,12 @@ def check_order(t: Tensor, s: Tensor) -> None:
         raise ValueError(f"s={float(s):g} is not below t={float(t):g}: a step goes from noise (1) towards audio (0)")
 
 
-def mix(estimate: Estimate, point: At) -> Tensor:
+def mix(estimate: Estimate, point: PathPoint) -> Tensor:
     """Returns alpha x̂ + sigma ε̂: where the estimates would put the signal at another time."""
     return point.alpha * estimate.x + point.sigma * estimate.eps
 
 
-def white_noise(like: Tensor, generator: Noise) -> Tensor:
+def white_noise(like: Tensor, generator: NoiseSource) -> Tensor:
     """Draws white noise of unit variance, shaped like a signal, [B, 1, T]; generators draw on their own device.
 
     Raises:
@@ -98,9 +108,9 @@ class Solver(abc.ABC):
         x_t: Tensor,
         t: Tensor,
         s: Tensor,
-        memory: Memory = None,
-        generator: Noise = None,
-    ) -> tuple[Tensor, Memory]:
+        memory: SolverState = None,
+        generator: NoiseSource = None,
+    ) -> tuple[Tensor, SolverState]:
         """Moves x_t, [B, 1, T], from time t to time s < t.
 
         Args:

@@ -5,7 +5,7 @@ import math
 from torch import Tensor
 
 from audiodiff.diffusion.denoiser import Denoise
-from audiodiff.diffusion.solvers.base import Memory, Noise, Solver, interval, white_noise
+from audiodiff.diffusion.solvers.base import NoiseSource, Solver, SolverState, endpoints, white_noise
 
 __all__ = ["DDIM"]
 
@@ -36,9 +36,9 @@ class DDIM(Solver):
         x_t: Tensor,
         t: Tensor,
         s: Tensor,
-        memory: Memory = None,
-        generator: Noise = None,
-    ) -> tuple[Tensor, Memory]:
+        memory: SolverState = None,
+        generator: NoiseSource = None,
+    ) -> tuple[Tensor, SolverState]:
         """Moves x_t to x_s; what is drawn anew has the variance of the posterior q(x_s | x_t, x̂) at eta = 1.
 
             x_s = alpha_s x̂ + sqrt(sigma_s² - d²) ε̂ + d z,      d² = eta² sigma_s² (1 - SNR_t / SNR_s)
@@ -46,7 +46,7 @@ class DDIM(Solver):
         Reference: Song et al., 2020, arXiv:2010.02502, equations 12 and 16.
         """
         estimate = denoise(x_t, t)
-        now, then = interval(denoise.schedule, t, s)
+        now, then = endpoints(denoise.schedule, t, s)
         drawn = self.eta * then.sigma * math.sqrt(-math.expm1(2 * (now.lam - then.lam)))
         x_s = then.alpha * estimate.x + math.sqrt(then.sigma**2 - drawn**2) * estimate.eps
         return x_s + drawn * white_noise(x_t, generator) if self.stochastic else x_s, None

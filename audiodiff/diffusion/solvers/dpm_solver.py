@@ -12,12 +12,20 @@ import math
 from torch import Tensor
 
 from audiodiff.diffusion.denoiser import Denoise
-from audiodiff.diffusion.solvers.base import At, Memory, Noise, Solver, at, interval, white_noise
+from audiodiff.diffusion.solvers.base import (
+    NoiseSource,
+    PathPoint,
+    Solver,
+    SolverState,
+    endpoints,
+    path_point,
+    white_noise,
+)
 
 __all__ = ["DPMSolver1", "DPMSolver2M", "DPMSolver2S", "DPMSolver3M", "SDEDPMSolver2M"]
 
 
-def exponential_step(x_t: Tensor, direction: Tensor, now: At, then: At) -> Tensor:
+def exponential_step(x_t: Tensor, direction: Tensor, now: PathPoint, then: PathPoint) -> Tensor:
     """Moves along the ODE as if the clean estimate were `direction` on the whole way."""
     return then.sigma / now.sigma * x_t - then.alpha * math.expm1(now.lam - then.lam) * direction
 
@@ -29,10 +37,16 @@ class DPMSolver1(Solver):
     calls_per_step = 1
 
     def step(
-        self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, memory: Memory = None, generator: Noise = None
-    ) -> tuple[Tensor, Memory]:
+        self,
+        denoise: Denoise,
+        x_t: Tensor,
+        t: Tensor,
+        s: Tensor,
+        memory: SolverState = None,
+        generator: NoiseSource = None,
+    ) -> tuple[Tensor, SolverState]:
         """Takes D = x̂_t."""
-        return exponential_step(x_t, denoise(x_t, t).x, *interval(denoise.schedule, t, s)), None
+        return exponential_step(x_t, denoise(x_t, t).x, *endpoints(denoise.schedule, t, s)), None
 
 
 class DPMSolver2S(Solver):
@@ -42,14 +56,20 @@ class DPMSolver2S(Solver):
     calls_per_step = 2
 
     def step(
-        self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, memory: Memory = None, generator: Noise = None
-    ) -> tuple[Tensor, Memory]:
+        self,
+        denoise: Denoise,
+        x_t: Tensor,
+        t: Tensor,
+        s: Tensor,
+        memory: SolverState = None,
+        generator: NoiseSource = None,
+    ) -> tuple[Tensor, SolverState]:
         """Takes D = x̂_m, estimated halfway in log-SNR from a first-order step to there. Algorithm 1, r = 1/2."""
-        now, then = interval(denoise.schedule, t, s)
+        now, then = endpoints(denoise.schedule, t, s)
         middle = denoise.schedule.time((denoise.schedule.log_snr(t) + denoise.schedule.log_snr(s)) / 2)
         if math.isinf(now.lam):  # from zero SNR there is no half of the way
             middle = (t + s) / 2
-        x_m = exponential_step(x_t, denoise(x_t, t).x, now, at(denoise.schedule, middle))
+        x_m = exponential_step(x_t, denoise(x_t, t).x, now, path_point(denoise.schedule, middle))
         return exponential_step(x_t, denoise(x_m, middle).x, now, then), None
 
 
@@ -64,17 +84,23 @@ class DPMSolver2M(Solver):
     grid = "even-log-snr"  # it extrapolates in log-SNR; the last of even times is a jump
 
     def step(
-        self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, memory: Memory = None, generator: Noise = None
-    ) -> tuple[Tensor, Memory]:
+        self,
+        denoise: Denoise,
+        x_t: Tensor,
+        t: Tensor,
+        s: Tensor,
+        memory: SolverState = None,
+        generator: NoiseSource = None,
+    ) -> tuple[Tensor, SolverState]:
         """Extrapolates to the middle of the step; the first has nothing to remember and equals DDIM. Algorithm 2.
 
         D = x̂_t + h / (2 h_prev) (x̂_t - x̂_prev)
         """
-        x, now, then = denoise(x_t, t).x, *interval(denoise.schedule, t, s)
+        x, now, then = denoise(x_t, t).x, *endpoints(denoise.schedule, t, s)
         return exponential_step(x_t, ahead(x, now, then, memory), now, then), (x, then.lam - now.lam)
 
 
-def ahead(x: Tensor, now: At, then: At, memory: Memory) -> Tensor:
+def ahead(x: Tensor, now: PathPoint, then: PathPoint, memory: SolverState) -> Tensor:
     """Extrapolates the clean estimate to the middle of the coming step by the line through the last two."""
     if memory is None:
         return x
@@ -95,8 +121,14 @@ class DPMSolver3M(Solver):
     curvature_share = 1.0  # 0.5 gives the trajectory of diffusers
 
     def step(
-        self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, memory: Memory = None, generator: Noise = None
-    ) -> tuple[Tensor, Memory]:
+        self,
+        denoise: Denoise,
+        x_t: Tensor,
+        t: Tensor,
+        s: Tensor,
+        memory: SolverState = None,
+        generator: NoiseSource = None,
+    ) -> tuple[Tensor, SolverState]:
         """Adds slope D' and curvature D'' of the estimate as a function of lam, from divided differences.
 
             x_s = (sigma_s / sigma_t) x_t - alpha_s (phi_1 x̂ - phi_2 h D' + phi_3 h² D'')
@@ -104,7 +136,7 @@ class DPMSolver3M(Solver):
 
         The second step has one slope and takes D of 2M instead. Reference: arXiv:2211.01095, equation 9 with n = 3.
         """
-        x, now, then = denoise(x_t, t).x, *interval(denoise.schedule, t, s)
+        x, now, then = denoise(x_t, t).x, *endpoints(denoise.schedule, t, s)
         h = then.lam - now.lam
         previous = memory or ()
         remembered = ((x, h), *previous[:1])
@@ -133,15 +165,21 @@ class SDEDPMSolver2M(Solver):
     grid = "even-log-snr"  # it extrapolates in log-SNR; the last of even times is a jump
 
     def step(
-        self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, memory: Memory = None, generator: Noise = None
-    ) -> tuple[Tensor, Memory]:
+        self,
+        denoise: Denoise,
+        x_t: Tensor,
+        t: Tensor,
+        s: Tensor,
+        memory: SolverState = None,
+        generator: NoiseSource = None,
+    ) -> tuple[Tensor, SolverState]:
         """Moves x_t along the reverse SDE; D as in 2M.
 
             x_s = (sigma_s / sigma_t) e^{-h} x_t + alpha_s (1 - e^{-2h}) D + sigma_s sqrt(1 - e^{-2h}) z
 
         Reference: arXiv:2211.01095, equation 16 (SDE-DPM-Solver++(2M)).
         """
-        x, now, then = denoise(x_t, t).x, *interval(denoise.schedule, t, s)
+        x, now, then = denoise(x_t, t).x, *endpoints(denoise.schedule, t, s)
         h = then.lam - now.lam
         fresh = -math.expm1(-2 * h)
         kept = then.sigma / now.sigma * math.exp(-h) * x_t + then.alpha * fresh * ahead(x, now, then, memory)

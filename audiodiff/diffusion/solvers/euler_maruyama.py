@@ -5,7 +5,7 @@ import math
 from torch import Tensor
 
 from audiodiff.diffusion.denoiser import Denoise
-from audiodiff.diffusion.solvers.base import Memory, Noise, Solver, interval, white_noise
+from audiodiff.diffusion.solvers.base import NoiseSource, Solver, SolverState, endpoints, white_noise
 from audiodiff.diffusion.solvers.ddim import DDIM
 
 __all__ = ["EulerMaruyama"]
@@ -19,8 +19,14 @@ class EulerMaruyama(Solver):
     stochastic = True
 
     def step(
-        self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, memory: Memory = None, generator: Noise = None
-    ) -> tuple[Tensor, Memory]:
+        self,
+        denoise: Denoise,
+        x_t: Tensor,
+        t: Tensor,
+        s: Tensor,
+        memory: SolverState = None,
+        generator: NoiseSource = None,
+    ) -> tuple[Tensor, SolverState]:
         """Moves x_t to x_s; the score is -ε̂ / sigma_t.
 
             x_s = x_t + (s - t) (f_t x_t + g_t² ε̂ / sigma_t) + g_t sqrt(t - s) z
@@ -29,7 +35,7 @@ class EulerMaruyama(Solver):
         limit, the ancestral one.
         Reference: Song et al., 2020, arXiv:2011.13456, equation 6.
         """
-        now, _ = interval(denoise.schedule, t, s)
+        now, _ = endpoints(denoise.schedule, t, s)
         if s == 0 or math.isinf(now.lam):
             return DDIM(0.0 if s == 0 else 1.0).step(denoise, x_t, t, s, None, generator)
         drift, diffusion = (float(c) for c in denoise.schedule.drift_and_diffusion(t))

@@ -6,7 +6,16 @@ import torch
 from torch import Tensor
 
 from audiodiff.diffusion.denoiser import Denoise
-from audiodiff.diffusion.solvers.base import Memory, Noise, Solver, at, check_order, interval, mix, white_noise
+from audiodiff.diffusion.solvers.base import (
+    NoiseSource,
+    Solver,
+    SolverState,
+    check_order,
+    endpoints,
+    mix,
+    path_point,
+    white_noise,
+)
 
 __all__ = ["Heun"]
 
@@ -37,8 +46,14 @@ class Heun(Solver):
         self.stochastic = churn > 0
 
     def step(
-        self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, memory: Memory = None, generator: Noise = None
-    ) -> tuple[Tensor, Memory]:
+        self,
+        denoise: Denoise,
+        x_t: Tensor,
+        t: Tensor,
+        s: Tensor,
+        memory: SolverState = None,
+        generator: NoiseSource = None,
+    ) -> tuple[Tensor, SolverState]:
         """Moves x_t to x_s; the slope of x / alpha by sigma / alpha is ε̂.
 
             x' = alpha_s x̂_t + sigma_s ε̂_t,    x_s = x' + alpha_s (sigma_s / alpha_s - sigma_t / alpha_t) (ε̂' - ε̂_t) / 2
@@ -49,7 +64,7 @@ class Heun(Solver):
         check_order(t, s)
         if self.stochastic:
             x_t, t = self._churned(denoise, x_t, t, generator)
-        now, then = interval(denoise.schedule, t, s)
+        now, then = endpoints(denoise.schedule, t, s)
         estimate = denoise(x_t, t)
         x_s = mix(estimate, then)
         if math.isinf(now.lam):
@@ -57,12 +72,12 @@ class Heun(Solver):
         way = math.exp(-then.lam) - math.exp(-now.lam)
         return x_s + then.alpha * way / 2 * (denoise(x_s, s).eps - estimate.eps), None
 
-    def _churned(self, denoise: Denoise, x_t: Tensor, t: Tensor, generator: Noise) -> tuple[Tensor, Tensor]:
+    def _churned(self, denoise: Denoise, x_t: Tensor, t: Tensor, generator: NoiseSource) -> tuple[Tensor, Tensor]:
         """Adds noise and moves back to the time at which the path has as much."""
         schedule = denoise.schedule
         end = schedule.log_snr(torch.ones_like(t))
         back = schedule.time(torch.maximum(schedule.log_snr(t) - 2 * math.log1p(self.churn), end)).clamp(t, 1.0)
-        now, before = at(schedule, t), at(schedule, back)
+        now, before = path_point(schedule, t), path_point(schedule, back)
         drawn = white_noise(x_t, generator)
         if not before.lam < now.lam:
             return x_t, t

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from audiodiff.diffusion.denoiser import Denoise
-from audiodiff.diffusion.solvers.base import Memory, Noise, Solver, check_order
+from audiodiff.diffusion.solvers.base import NoiseSource, Solver, SolverState, check_order
 
 __all__ = ["Midpoint"]
 
@@ -15,8 +15,14 @@ class Midpoint(Solver):
     calls_per_step = 2
 
     def step(
-        self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, memory: Memory = None, generator: Noise = None
-    ) -> tuple[Tensor, Memory]:
+        self,
+        denoise: Denoise,
+        x_t: Tensor,
+        t: Tensor,
+        s: Tensor,
+        memory: SolverState = None,
+        generator: NoiseSource = None,
+    ) -> tuple[Tensor, SolverState]:
         """Moves x_t to x_s by the velocity halfway.
 
             u(x, t) = alpha'_t x̂ + sigma'_t ε̂,      x_m = x_t + (m - t) u(x_t, t),      x_s = x_t + (s - t) u(x_m, m)

@@ -5,7 +5,7 @@ import math
 from torch import Tensor
 
 from audiodiff.diffusion.denoiser import Denoise
-from audiodiff.diffusion.solvers.base import Memory, Noise, Solver, at, white_noise
+from audiodiff.diffusion.solvers.base import NoiseSource, Solver, SolverState, path_point, white_noise
 from audiodiff.diffusion.solvers.ddim import DDIM
 
 __all__ = ["PredictorCorrector"]
@@ -34,8 +34,14 @@ class PredictorCorrector(Solver):
         self._predictor = DDIM(eta=1.0)
 
     def step(
-        self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, memory: Memory = None, generator: Noise = None
-    ) -> tuple[Tensor, Memory]:
+        self,
+        denoise: Denoise,
+        x_t: Tensor,
+        t: Tensor,
+        s: Tensor,
+        memory: SolverState = None,
+        generator: NoiseSource = None,
+    ) -> tuple[Tensor, SolverState]:
         """Corrects x_t, then moves it to x_s; the score is -ε̂ / sigma_t, and a = 2 snr².
 
             x_t ← x_t - a sigma_t ε̂ + sigma_t sqrt(2 a - a²) z
@@ -44,7 +50,7 @@ class PredictorCorrector(Solver):
         2 a - a², which keeps the variance of pure noise only in the limit.
         Reference: Song et al., 2020, arXiv:2011.13456, algorithms 3 and 5.
         """
-        size, sigma = 2 * self.snr**2, at(denoise.schedule, t).sigma
+        size, sigma = 2 * self.snr**2, path_point(denoise.schedule, t).sigma
         for _ in range(self.corrections):
             drawn = white_noise(x_t, generator)
             x_t = x_t - size * sigma * denoise(x_t, t).eps + sigma * math.sqrt(2 * size - size**2) * drawn

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from audiodiff.diffusion.denoiser import Denoise
-from audiodiff.diffusion.solvers.base import At, Memory, Noise, Solver, interval
+from audiodiff.diffusion.solvers.base import NoiseSource, PathPoint, Solver, SolverState, endpoints
 from audiodiff.diffusion.solvers.dpm_solver import exponential_step
 
 __all__ = ["UniPC"]
@@ -17,7 +17,7 @@ class Past(NamedTuple):
     """Remembers the corrected signal, where it was, and the estimates from there back: (lam, x̂), newest first."""
 
     x: Tensor
-    point: At
+    point: PathPoint
     estimates: tuple[tuple[float, Tensor], ...]
 
 
@@ -43,13 +43,19 @@ class UniPC(Solver):
         self.order = steps_back + 1
 
     def step(
-        self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, memory: Memory = None, generator: Noise = None
-    ) -> tuple[Tensor, Memory]:
+        self,
+        denoise: Denoise,
+        x_t: Tensor,
+        t: Tensor,
+        s: Tensor,
+        memory: SolverState = None,
+        generator: NoiseSource = None,
+    ) -> tuple[Tensor, SolverState]:
         """Corrects x_t by what the denoiser says there, then predicts x_s.
 
         Reference: Zhao et al., 2023, arXiv:2302.04867, algorithms 5 and 6 (data prediction).
         """
-        x, now, then = denoise(x_t, t).x, *interval(denoise.schedule, t, s)
+        x, now, then = denoise(x_t, t).x, *endpoints(denoise.schedule, t, s)
         estimates = ((now.lam, x),)
         if memory is not None:
             x_t = self._move(memory, now, x)
@@ -57,7 +63,7 @@ class UniPC(Solver):
         past = Past(x_t, now, estimates)
         return self._move(past, then), None if math.isinf(now.lam) else past
 
-    def _move(self, past: Past, then: At, arrived: Tensor | None = None) -> Tensor:
+    def _move(self, past: Past, then: PathPoint, arrived: Tensor | None = None) -> Tensor:
         """Moves from past.point to `then`; with the estimate made on arrival this is the corrector."""
         (lam, x), *older = past.estimates
         h = then.lam - lam

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from audiodiff.griffin_lim.subband import Octave, restricted
+from audiodiff.griffin_lim.subband import SubbandSTFT, subband_filters
 from audiodiff.mel import MelSpec
 from audiodiff.utils.numba_cache import one_process_at_a_time
 
@@ -40,7 +40,7 @@ class Bank(NamedTuple):
     back_upper: np.ndarray
 
 
-def is_fusable(octave: Octave, signal: Tensor) -> bool:
+def is_fusable(octave: SubbandSTFT, signal: Tensor) -> bool:
     """Says whether the compiled passes can serve: single precision on a CPU, no gradients, a mel of triangles."""
     plain = signal.device.type == "cpu" and signal.dtype == torch.float32 == octave.wanted.dtype
     needs_gradients = torch.is_grad_enabled() and (signal.requires_grad or octave.wanted.requires_grad)
@@ -52,7 +52,7 @@ def is_fusable(octave: Octave, signal: Tensor) -> bool:
     return _bank(octave.spec, octave.n_bins) is not None
 
 
-def fused_rounds(octave: Octave, signal: Tensor, n_iter: int, extrapolation: float) -> Tensor:
+def fused_rounds(octave: SubbandSTFT, signal: Tensor, n_iter: int, extrapolation: float) -> Tensor:
     """Does what the loop of `consistency.MelProjection` does, [B, F hop / r] to the same.
 
     Args:
@@ -82,7 +82,7 @@ def fused_rounds(octave: Octave, signal: Tensor, n_iter: int, extrapolation: flo
 
 
 def _shares(
-    octave: Octave,
+    octave: SubbandSTFT,
     blocks: np.ndarray,
     divisor: np.ndarray,
     wanted: np.ndarray,
@@ -120,12 +120,12 @@ def prepare() -> None:
     _rounds()
 
 
-def _in_blocks(octave: Octave, padded: np.ndarray) -> np.ndarray:
+def _in_blocks(octave: SubbandSTFT, padded: np.ndarray) -> np.ndarray:
     """Writes a padded signal as the passes want it, [hop, blocks]."""
     return np.ascontiguousarray(padded.reshape(-1, octave.hop_length).T)
 
 
-def _laps(octave: Octave) -> int:
+def _laps(octave: SubbandSTFT) -> int:
     """Counts the blocks of a hop that a frame lies on."""
     return -(-len(octave.window) // octave.hop_length)
 
@@ -160,7 +160,7 @@ def _rounds() -> Any:
 @functools.lru_cache(maxsize=64)
 def _bank(spec: MelSpec, n_bins: int) -> Bank | None:
     """Lists the two bands of each of the lowest bins; None where a bin belongs to others than two neighbours."""
-    filters, spread = restricted(spec, n_bins, torch.float32, torch.device("cpu"))
+    filters, spread = subband_filters(spec, n_bins, torch.float32, torch.device("cpu"))
     return _found(filters.numpy(), spread.numpy())
 
 
