@@ -14,6 +14,8 @@ Each name is imported from its module when it is first used, so that `audiodiff 
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from audiodiff._version import __version__
+
 if TYPE_CHECKING:
     from audiodiff.audio import read, write
     from audiodiff.diffusion.denoiser import Denoiser
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
     from audiodiff.models.generator import Generator
     from audiodiff.models.vocoder import Vocoder
     from audiodiff.pipelines.resynthesis import resynthesise, vocode
-
-__version__ = "0.1.0"
 
 __all__ = [
     "DDIM",
@@ -46,6 +46,7 @@ __all__ = [
     "VPrediction",
     "Vocoder",
     "XPrediction",
+    "__version__",
     "convert_mel",
     "linear_timesteps",
     "log_snr_timesteps",

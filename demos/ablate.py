@@ -15,7 +15,7 @@ import torch
 
 from audiodiff import audio
 from audiodiff.evaluation.metrics import score
-from audiodiff.models import checkpoint
+from audiodiff.models.base import Model
 from audiodiff.pipelines.resynthesis import resynthesise
 from audiodiff.training.hydra_config import composed
 from audiodiff.training.run import train
@@ -64,7 +64,7 @@ MEASURES = ("log_mel_l1", "lsd_db", "mr_stft", "pesq_wb", "stoi")
 
 def measure(run_dir: Path) -> dict[str, float]:
     """Scores a run's averaged weights on the clips of the quickstart."""
-    model = checkpoint.load(run_dir)
+    model = Model.load(run_dir)
     scores = []
     for path in sorted(shipped_path("datasets/clips/speech").glob("*.flac")):
         waveform, rate = audio.read(path, model.sample_rate)

@@ -17,7 +17,7 @@ import random
 from pathlib import Path
 
 from audiodiff.data.manifest import read_manifest
-from audiodiff.models import checkpoint
+from audiodiff.models.base import Model
 from audiodiff.training.continual import judged
 from audiodiff.training.hydra_config import composed
 from audiodiff.training.run import train
@@ -101,7 +101,7 @@ def made(
                 [*STAGE, *listed(lists), *budget, "ema_decay=0.99", f"seed={seed}", *begin, *given, f"run_dir={model}"]
             )
         )
-    vocoder, row = checkpoint.load(model), {"variant": name, "seed": seed, "steps": 0 if given is None else steps}
+    vocoder, row = Model.load(model), {"variant": name, "seed": seed, "steps": 0 if given is None else steps}
     for whose in ("new", "old"):
         found = judged(vocoder, read_manifest(lists[f"{whose}-test"]), limit=24)
         row |= {f"{whose} {measure}": round(value, 4) for measure, value in found.items()}

@@ -18,8 +18,8 @@ import torch
 from audiodiff import audio
 from audiodiff.data.manifest import Recording, recordings_of
 from audiodiff.evaluation.metrics import MEASURES
+from audiodiff.models.named_starts import name_start, named_start
 from audiodiff.models.vocoder import Vocoder
-from audiodiff.pipelines.vocoding import name_start, named_start
 
 SHOWN = ("pesq_wb", "stoi", "dnsmos_p808")
 STARTS = (

@@ -13,7 +13,7 @@ import torch
 
 from audiodiff import audio
 from audiodiff.evaluation import hardware
-from audiodiff.models import checkpoint
+from audiodiff.models import registry
 from audiodiff.models.base import Model
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.utils import devices
@@ -43,8 +43,8 @@ def main() -> None:
     with devices.cpu_threads(args.threads), torch.no_grad():
         for precision in devices.inference_precisions(torch.device("cpu")):
             peak = hardware.peak_gflops(precision)
-            for name in checkpoint.shipped():
-                model = checkpoint.load(name)
+            for name in registry.shipped():
+                model = Model.load(name)
                 model.precision = precision
                 for batch in [0] if isinstance(model, Vocoder) else args.batch:
                     what, make = run_of(model, args.seconds, batch)

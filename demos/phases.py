@@ -20,9 +20,9 @@ from torch import Tensor
 from audiodiff import audio
 from audiodiff.data.manifest import recordings_of
 from audiodiff.evaluation.metrics import MEASURES
-from audiodiff.griffin_lim.projection import coarse_to_fine, with_phase
+from audiodiff.griffin_lim.estimate import band_magnitudes, coarse_to_fine
+from audiodiff.griffin_lim.projection import with_phase
 from audiodiff.mel import LogMel, MelSpec
-from audiodiff.models.starts import band_magnitudes
 
 SHOWN = ("pesq_wb", "stoi", "log_mel_l1", "mr_stft", "dnsmos_p808")
 WAVERING = 1.3  # Hz

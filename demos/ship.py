@@ -19,8 +19,8 @@ import torch
 from audiodiff.evaluation import vocoder_table as evaluation
 from audiodiff.models import checkpoint
 from audiodiff.models.base import Model
+from audiodiff.models.named_starts import describe_start
 from audiodiff.models.vocoder import Vocoder
-from audiodiff.pipelines.vocoding import describe_start
 from audiodiff.utils.files import atomic_file
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -70,13 +70,13 @@ def main() -> int:
     name = facts["name"]
     target = ROOT / "audiodiff" / "weights" / f"{name}.safetensors"
     if str(args.run) == "shipped":
-        model = checkpoint.load(target)
+        model = Model.load(target)
         described(model, facts)
-        checkpoint.save(model, target, dtype=torch.int8)
+        model.save(target, dtype=torch.int8)
     else:
         export(args.run, target, facts)
     if args.tuned:
-        checkpoint.store_times(target, checkpoint.load(args.tuned).times)
+        checkpoint.save_timesteps(target, Model.load(args.tuned).times)
     table_file = target.with_suffix(".eval.json")
     # Written as the reader will type it: the manifest as given, the shipped name as the model.
     call = [name, str(args.manifest), "--clips", str(args.clips)]
@@ -97,13 +97,13 @@ def main() -> int:
 
 def export(run: Path, target: Path, facts: dict) -> None:
     """Writes the averaged weights of a run's last checkpoint, with the facts, and the sampling defaults among them."""
-    model = checkpoint.load(run / "last.ckpt")
+    model = Model.load(run / "last.ckpt")
     model.info |= {key: facts[key] for key in ("name", "licence", "data", "command", "hardware", "attribution")}
     # What the run began with was trained too.
     model.info["training_hours"] = round(wall_hours(run) + facts.get("earlier_hours", 0.0), 2)
     model.info["steps"] += facts.get("earlier_steps", 0)
     described(model, facts)
-    checkpoint.save(model, target, dtype=torch.int8)
+    model.save(target, dtype=torch.int8)
 
 
 def described(model: Model, facts: dict) -> None:

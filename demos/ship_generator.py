@@ -18,7 +18,7 @@ from ship import ROOT, batch_of, replace, wall_hours, with_table
 
 from audiodiff.cli import main as audiodiff
 from audiodiff.evaluation.generator_table import markdown_of
-from audiodiff.models import checkpoint
+from audiodiff.models.base import Model
 from audiodiff.models.generator import Generator
 
 CARD = """# {name}
@@ -65,13 +65,13 @@ def main() -> int:
     facts = json.loads(options.facts.read_text(encoding="utf-8"))
     name = facts["name"]
     target = ROOT / "audiodiff" / "weights" / f"{name}.safetensors"
-    model = checkpoint.load(options.run / "last.ckpt")
+    model = Model.load(options.run / "last.ckpt")
     model.info |= {key: facts[key] for key in ("name", "licence", "data", "command", "hardware", "attribution")}
     model.info["training_hours"] = round(wall_hours(options.run) + facts.get("earlier_hours", 0.0), 2)
     model.info["command"] = facts["command"].format(steps=f"{model.info['steps']:,}")
     model.info["steps"] += facts.get("earlier_steps", 0)  # what the run began with was trained too
     model.config |= facts.get("config", {})
-    checkpoint.save(model, target, dtype=torch.float16)
+    model.save(target, dtype=torch.float16)
     table_file = target.with_suffix(".eval.json")
     call = ["eval", name, options.test, "--train", options.train]
     if status := audiodiff([*call, "--out", str(table_file), "-f"]):

@@ -19,7 +19,7 @@ import torch
 from audiodiff import audio
 from audiodiff.data.manifest import recordings_of
 from audiodiff.evaluation.metrics import MEASURES
-from audiodiff.models import checkpoint
+from audiodiff.models.base import Model
 from audiodiff.training import run as training
 from audiodiff.training.hydra_config import composed
 
@@ -59,7 +59,7 @@ class Budget(lightning.Callback):
 
 def measure(run_dir: Path, manifest: str, clips: int) -> dict[str, float]:
     """Scores a run's averaged weights, and times the network."""
-    model = checkpoint.load(run_dir / "last.ckpt")
+    model = Model.load(run_dir / "last.ckpt")
     scores: dict[str, list[float]] = {}
     seconds = taken = 0.0
     for recording in recordings_of(manifest, 2.0, clips):
@@ -113,7 +113,7 @@ def main() -> None:
 
         training._trainer = with_budget
         training.train(cfg)
-        model = checkpoint.load(run_dir / "last.ckpt")
+        model = Model.load(run_dir / "last.ckpt")
         row = {
             "contestant": name,
             "steps": model.info["steps"],

@@ -8,7 +8,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from audiodiff import __version__
+from audiodiff._version import __version__
 from audiodiff.cli.common import Parser, guarded
 
 COMMANDS = {

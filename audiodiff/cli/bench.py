@@ -84,7 +84,6 @@ def _table(
     names: str,
 ) -> dict[str, Any]:
     from audiodiff.evaluation import benchmark, hardware
-    from audiodiff.models import checkpoint
 
     before, kinds = hardware.load_average(), {system.precision: None for system in systems}
     peaks = {kind: hardware.peak_gflops(kind) for kind in kinds}
@@ -94,7 +93,7 @@ def _table(
     for i, row in enumerate(rows):
         row["front"] = [judge for judge, ahead in fronts.items() if ahead[i]]
     return {
-        "models": {name: checkpoint.model_hash(vocoder) for name, vocoder in vocoders.items()},
+        "models": {name: vocoder.fingerprint() for name, vocoder in vocoders.items()},
         "clips": len(clips),
         "seconds": round(sum(c.waveform.shape[-1] / c.sample_rate for c in clips), 3),
         "clips_sha256": names,

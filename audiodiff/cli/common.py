@@ -190,10 +190,10 @@ def convention_of(options: argparse.Namespace) -> "MelSpec | None":
 
 def load_vocoder(options: argparse.Namespace) -> "Vocoder":
     """Loads the vocoder of --model."""
-    from audiodiff.models import checkpoint
+    from audiodiff.models import registry
     from audiodiff.models.vocoder import Vocoder
 
-    return load_model(Vocoder, options.model or checkpoint.DEFAULT_MODEL, options)
+    return load_model(Vocoder, options.model or registry.DEFAULT_MODEL, options)
 
 
 def load_model(kind: type[M], model: str, options: argparse.Namespace) -> M:
@@ -212,7 +212,7 @@ def load_model(kind: type[M], model: str, options: argparse.Namespace) -> M:
 
 def recipe_of(command: str, vocoder: "Vocoder", options: argparse.Namespace) -> "VocodeRecipe":
     """Turns the sampling options into a recipe."""
-    from audiodiff.models import checkpoint
+    from audiodiff.models import registry
     from audiodiff.pipelines import vocoding
 
     seconds, frames = options.chunk_seconds, None
@@ -223,7 +223,7 @@ def recipe_of(command: str, vocoder: "Vocoder", options: argparse.Namespace) -> 
     return vocoding.recipe(
         command,
         vocoder,
-        options.model or checkpoint.DEFAULT_MODEL,
+        options.model or registry.DEFAULT_MODEL,
         weights=options.weights,
         seed=options.seed,
         solver=options.solver,

@@ -28,15 +28,15 @@ def run(options: argparse.Namespace) -> int:
     """Examines, prints a table or JSON, and says by the exit status how it is."""
     from audiodiff.data.manifest import recordings_of
     from audiodiff.evaluation import diagnosis
-    from audiodiff.models import checkpoint
+    from audiodiff.models.base import Model
     from audiodiff.models.vocoder import Vocoder
     from audiodiff.utils.config import shipped_path
 
-    model = checkpoint.load(options.model)
+    model = Model.load(options.model)
     if options.data is None and not isinstance(model, Vocoder):
         raise ValueError(f"{options.model}: a {type(model).__name__} needs DATA: give recordings as it should make")
     try:
-        raw = checkpoint.load(options.model, weights="raw")
+        raw = Model.load(options.model, weights="raw")
     except ValueError:
         raw = None
     recordings = recordings_of(options.data or shipped_path("datasets/clips/speech"), count=options.clips)

@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
 
     from audiodiff.data.manifest import recordings_of
     from audiodiff.evaluation import generator_table, vocoder_table
-    from audiodiff.models import checkpoint
+    from audiodiff.models.base import Model
     from audiodiff.models.vocoder import Vocoder
     from audiodiff.utils import devices
     from audiodiff.utils import files as utils_files
@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(f"{out}: exists; give -f to overwrite it")
     if options.clips < 1:
         raise ValueError(f"--clips {options.clips}: at least 1 is wanted")
-    model = checkpoint.load(options.model, devices.resolve(options.device))
+    model = Model.load(options.model, devices.resolve(options.device))
     if isinstance(model, Vocoder):
         chosen = recordings_of(options.data, options.seconds, options.clips)
         precisions = devices.inference_precisions(model.device, options.precisions)

@@ -37,14 +37,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Checks, loads the model, and writes."""
     from audiodiff import export
-    from audiodiff.models import checkpoint
 
     out = Path(options.out)
     if out.suffix.lower() != ".onnx":
         raise ValueError(f"{out}: an .onnx file is written; give a name that ends in .onnx")
     if out.exists() and not options.force:
         raise ValueError(f"{out}: exists; give -f to overwrite, or another name")
-    model = checkpoint.load(options.model, weights=options.weights)
+    model = Model.load(options.model, weights=options.weights)
     export.check(model, options.part)
     difference = export.export(model, out, options.part, _sampling(model, options), options.guidance)
     size = out.stat().st_size / 1e6
@@ -56,6 +55,7 @@ def _sampling(model: "Model", options: argparse.Namespace) -> "SamplingConfig":
     """Reads the sampling options as `audiodiff vocode` and `audiodiff generate` do."""
     from audiodiff.diffusion.solvers import solver_named
     from audiodiff.diffusion.timesteps import check_timesteps
+    from audiodiff.models import named_starts
     from audiodiff.models.generator import Generator
     from audiodiff.models.starts import PureNoise
     from audiodiff.models.streaming import SamplingConfig
@@ -68,6 +68,6 @@ def _sampling(model: "Model", options: argparse.Namespace) -> "SamplingConfig":
         recipe, start = generation.generation(model, options.model, **told), PureNoise()
     else:
         recipe = vocoding.recipe("vocode", model, options.model, **told, start=options.start)
-        start = vocoding.build_start(recipe.start, model.mel)
+        start = named_starts.build_start(recipe.start, model.mel)
     solver = model.solver if recipe.solver == vocoding.OWN else solver_named(recipe.solver)
     return SamplingConfig(start, solver, check_timesteps(recipe.times))

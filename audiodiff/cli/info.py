@@ -23,12 +23,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Loads the model and prints its facts."""
-    from audiodiff.models import checkpoint
+    from audiodiff.models import registry
 
-    name = options.model or checkpoint.DEFAULT_MODEL
-    shown = facts(checkpoint.load(name), name)
+    name = options.model or registry.DEFAULT_MODEL
+    shown = facts(Model.load(name), name)
     if not options.model:
-        shown = {"shipped": checkpoint.shipped(), "default": checkpoint.DEFAULT_MODEL} | shown
+        shown = {"shipped": registry.shipped(), "default": registry.DEFAULT_MODEL} | shown
     print(json.dumps(shown, indent=2, default=str) if options.json else "\n".join(_lines(shown)))
     return 0
 
@@ -38,9 +38,9 @@ def facts(model: "Model", name: str) -> dict[str, Any]:
     import dataclasses
 
     from audiodiff.diffusion.solvers import name_of
-    from audiodiff.models import checkpoint
+    from audiodiff.models import registry
+    from audiodiff.models.named_starts import describe_start
     from audiodiff.models.vocoder import Vocoder
-    from audiodiff.pipelines.vocoding import describe_start
 
     network = model.denoiser.network
     field = getattr(network, "receptive_field", None)
@@ -51,8 +51,8 @@ def facts(model: "Model", name: str) -> dict[str, Any]:
         | told
         | {
             "kind": type(model).__name__,
-            "file": str(checkpoint.locate(name)),
-            "hash": checkpoint.model_hash(model),
+            "file": str(registry.locate(name)),
+            "hash": model.fingerprint(),
             "parameters": sum(p.numel() for p in model.parameters()),
             "receptive_field_samples": None if field is None else field(),
             "sample_rate": model.sample_rate,

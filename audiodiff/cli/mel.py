@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
 
     from audiodiff import audio
     from audiodiff.mel import io as mel_io
-    from audiodiff.pipelines.resynthesis import spectrogram
+    from audiodiff.mel.spectrogram import mel_of
 
     jobs = plan(options.inputs, options.out, Kinds(audio.AUDIO_SUFFIXES, ".npy"), options.force)
     spec, device = common.convention_of(options), torch.device("cpu")
@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
 
     def do(job: Job) -> Made:
         waveform, rate = audio.read(job.input, spec.sample_rate)
-        mel = spectrogram(spec, waveform.to(device))
+        mel = mel_of(spec, waveform.to(device))
         job.output.parent.mkdir(parents=True, exist_ok=True)
         mel_io.write_mel(job.output, mel)
         return Made(waveform.shape[-1] / rate)

@@ -22,14 +22,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Loads, and writes or uploads."""
-    from audiodiff.models import checkpoint, hub
+    from audiodiff.models.base import Model
 
     if options.out and Path(options.out).exists():
         raise ValueError(f"{options.out}: exists; give another folder")
-    model = checkpoint.load(options.model)
+    model = Model.load(options.model)
     if options.out:
-        hub.write_layout(model, options.out, options.name)
+        model.write_hub_layout(options.out, options.name)
         common.say(f"{options.out}: written; nothing was uploaded")
     else:
-        common.say(f"{hub.push(model, options.name, options.private)}: uploaded")
+        common.say(f"{model.push_to_hub(options.name, options.private)}: uploaded")
     return 0

@@ -36,7 +36,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Checks, loads the model, mends."""
     from audiodiff import audio
-    from audiodiff.models import checkpoint
+    from audiodiff.models import registry
     from audiodiff.pipelines.restoration import repair
 
     if (options.task == "gap") != (options.begin is not None and options.end is not None):
@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     waveform, _ = audio.read(options.input, vocoder.sample_rate)
     how = repair(
         vocoder,
-        options.model or checkpoint.DEFAULT_MODEL,
+        options.model or registry.DEFAULT_MODEL,
         waveform,
         options.task,
         weights=options.weights,

@@ -26,13 +26,14 @@ def run(options: argparse.Namespace) -> int:
     from audiodiff import audio
     from audiodiff.diffusion.solvers import solver_named
     from audiodiff.diffusion.timesteps import check_timesteps
+    from audiodiff.models import named_starts
     from audiodiff.pipelines import resynthesis, vocoding
 
     if options.json or common.convention_of(options) is not None:
         raise ValueError("--raw: a stream has no report, and its mel is the model's own: leave out --json and --mel-…")
     vocoder = common.load_vocoder(options)
     recipe = common.recipe_of("vocode", vocoder, options)
-    start = vocoding.build_start(recipe.start, vocoder.mel)
+    start = named_starts.build_start(recipe.start, vocoder.mel)
     solver = vocoder.solver if recipe.solver == vocoding.OWN else solver_named(recipe.solver)
     how = {"start": start, "solver": solver, "times": check_timesteps(recipe.times)}
     ahead, rate = vocoder.look_ahead(**how), vocoder.sample_rate / vocoder.hop_length

@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
             found[steps] = sampling_times.search_times(
                 vocoder, clips, steps, options.measure, options.evaluations, options.seed, bar.update
             )
-    target = checkpoint.store_times(options.model, [search.times for search in found.values()], options.out)
+    target = checkpoint.save_timesteps(options.model, [search.times for search in found.values()], options.out)
     if options.json:
         shown = {str(n): {"best": s.best, "times": s.times, options.measure: s.scores} for n, s in found.items()}
         print(json.dumps({"model": str(target), "clips": len(clips), "calls": shown}, indent=2))
@@ -68,9 +68,9 @@ def _check_target(options: argparse.Namespace) -> None:
     """Refuses before the search what cannot be stored after it."""
     from pathlib import Path
 
-    from audiodiff.models import checkpoint
+    from audiodiff.models import registry
 
-    path = checkpoint.locate(options.model)
+    path = registry.locate(options.model)
     if path.suffix == ".ckpt":
         raise ValueError(
             f"{path}: times are stored beside .safetensors; give the run's folder once it has exported one"

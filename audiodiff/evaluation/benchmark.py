@@ -21,8 +21,8 @@ from audiodiff.evaluation import hardware
 from audiodiff.evaluation.metrics import MEASURES, score
 from audiodiff.evaluation.vocoder_table import Row, floors, in_precision, own_rows
 from audiodiff.mel import MelSpec
+from audiodiff.mel.spectrogram import mel_of
 from audiodiff.models.vocoder import Vocoder
-from audiodiff.pipelines.resynthesis import spectrogram
 
 __all__ = [
     "HIGHER",
@@ -224,7 +224,7 @@ def _prepare(spec: MelSpec, clip: Clip) -> tuple[Tensor, Tensor]:
     """Returns the mel, [1, M, F], and the recording, [F hop]; a centred mel's last frame lies beyond it."""
     waveform = audio.resample(clip.waveform, clip.sample_rate, spec.sample_rate)
     waveform = waveform[:, : waveform.shape[-1] // spec.hop_length * spec.hop_length]
-    return spectrogram(spec, waveform), waveform[0]
+    return mel_of(spec, waveform), waveform[0]
 
 
 def _judge(system: System, clips: Sequence[tuple[Tensor, Tensor]], names: Collection[str]) -> dict[str, float]:

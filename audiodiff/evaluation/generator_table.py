@@ -25,7 +25,6 @@ from audiodiff.data.augment.chain import Augment
 from audiodiff.data.manifest import Recording
 from audiodiff.data.one_shots import OneShots, read_one_shot
 from audiodiff.mel import LogMel, MelSpec
-from audiodiff.models import checkpoint
 from audiodiff.models.generator import Generator
 
 __all__ = ["Classifier", "evaluate_generator", "frechet_distance", "markdown_of", "train_classifier"]
@@ -155,7 +154,7 @@ def evaluate_generator(
             scores.append(reference.score({label: way(label, seed) for label in labels}))
         rows.append({"name": name} | {key: _over_seeds([s[key][0] for s in scores]) for key in MEASURES})
     return {
-        "model": checkpoint.model_hash(generator),
+        "model": generator.fingerprint(),
         "embedding": f"{EMBEDDING} values of a classifier trained on the {len(training)} training recordings",
         "reference": f"{sum(len(v) for v in real.values())} training recordings",
         "held_out": sum(len(v) for v in reference.held_out.values()),

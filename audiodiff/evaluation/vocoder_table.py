@@ -24,10 +24,9 @@ from audiodiff import audio
 from audiodiff.data.manifest import Recording, recordings_of
 from audiodiff.evaluation.baselines import griffin_lim_nnls, pseudo_inverse_true_phase
 from audiodiff.evaluation.metrics import MEASURES, score
-from audiodiff.models import checkpoint
+from audiodiff.models.named_starts import name_start
 from audiodiff.models.starts import GriffinLim, PureNoise
 from audiodiff.models.vocoder import Vocoder
-from audiodiff.pipelines.vocoding import name_start
 from audiodiff.utils import devices
 from audiodiff.utils import files as utils_files
 
@@ -137,7 +136,7 @@ def evaluate(vocoder: Vocoder, rows: Sequence[Row], recordings: Sequence[Recordi
             speed = float("nan") if row is RECORDINGS else len(out) / vocoder.sample_rate / taken
             scores.append({**measured, "x_real_time": speed})
     return {
-        "model": checkpoint.model_hash(vocoder),
+        "model": vocoder.fingerprint(),
         "clips": len(recordings),
         "clips_sha256": list_hash(recordings),
         "threads": torch.get_num_threads(),

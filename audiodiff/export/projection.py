@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from audiodiff.export.transforms import RealTransform, halves, power_of
+from audiodiff.griffin_lim.estimate import band_magnitudes
 from audiodiff.griffin_lim.projection import MelProjection
 from audiodiff.griffin_lim.subband import SubbandSTFT, lowest_octave
 from audiodiff.mel import MelSpec
-from audiodiff.models.starts import CoarseToFine, GriffinLim, MelNoise, PureNoise, Start, band_magnitudes
+from audiodiff.models.starts import CoarseToFine, GriffinLim, MelNoise, PureNoise, Start
 
 __all__ = ["RealCoarseToFine", "RealMelNoise", "RealProjection", "hops", "repeated", "samples", "start_of"]
 

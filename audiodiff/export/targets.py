@@ -14,12 +14,11 @@ from audiodiff.export.generators import ClassSampler, ClassStep
 from audiodiff.export.parts import Sampler, Step
 from audiodiff.export.plans import Plan, plan_of
 from audiodiff.models.base import Model
-from audiodiff.models.checkpoint import model_hash
 from audiodiff.models.generator import Generator
+from audiodiff.models.named_starts import describe_start
 from audiodiff.models.starts import PureNoise
 from audiodiff.models.streaming import SamplingConfig, stages
 from audiodiff.models.vocoder import Vocoder
-from audiodiff.pipelines.vocoding import describe_start
 
 __all__ = ["Target", "fewest_frames", "reach_of", "target_of"]
 
@@ -98,7 +97,7 @@ def _described(model: Model, sampling: SamplingConfig, plan: Plan, part: str) ->
         "kind": type(model).__name__.lower(),
         "part": part,
         "model": model.info.get("name", "unnamed"),
-        "model_hash": model_hash(model),
+        "model_hash": model.fingerprint(),
         "licence": model.info.get("licence", "unknown"),
         "data": model.info.get("data", "unknown"),
         "attribution": model.info.get("attribution", []),

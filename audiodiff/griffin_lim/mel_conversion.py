@@ -16,9 +16,9 @@ from torch import Tensor
 
 from audiodiff.audio import resample
 from audiodiff.diffusion.solvers.base import white_noise
+from audiodiff.griffin_lim.estimate import coarse_to_fine, random_phase_spectrum
 from audiodiff.mel import LogMel, MelSpec
 from audiodiff.mel.filterbank import mel_filters
-from audiodiff.models.starts import CoarseToFine
 
 __all__ = ["Conversion", "Converted", "convert_mel"]
 
@@ -36,6 +36,7 @@ ANALYSIS = (
 )
 """Fields in which two specs must agree for their mels to be functions of each other."""
 
+ITERATIONS, MOMENTUM = (2, 8, 32, 64), 0.99  # of the estimate: on all bins, the lower half, quarter, eighth
 LEAST_UPPER = 0.9  # of the highest frequency that the target needs: beyond, the last band is continued
 MOST_LOWER_HZ = 150.0  # above the lowest frequency that the target needs, likewise
 LEAST_BANDS, LONGEST_HOP = 0.5, 2.0  # share of the target's bands; multiple of the target's hop in seconds
@@ -87,7 +88,8 @@ class Conversion:
         noise = white_noise(
             torch.empty(1, 1, mel.shape[-1] * self.source.hop_length), [torch.Generator().manual_seed(seed)]
         )
-        waveform = CoarseToFine(self.source).waveform(mel, noise.to(mel).expand(len(mel), -1, -1))
+        spectrum = random_phase_spectrum(self.source, mel, noise.to(mel).expand(len(mel), -1, -1), n_iter=0)
+        waveform = coarse_to_fine(self.source, mel, spectrum, ITERATIONS, MOMENTUM)
         found = LogMel(self.source)(waveform)[..., : mel.shape[-1]]
         residual = self.source.log_ratio(mel[..., : found.shape[-1]], found).abs().mean()
         sound = resample(waveform[:, 0].cpu(), self.source.sample_rate, self.target.sample_rate)

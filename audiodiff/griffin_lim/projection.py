@@ -10,21 +10,18 @@ gives back the energy that few-step estimates lose where they are unsure; that n
 Reference: SMART (Byrne, 1993, IEEE Trans. Image Processing 2), relaxed.
 """
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
 from audiodiff.audio.chunks import Context
 from audiodiff.griffin_lim.kernels.dispatch import fused_rounds, is_fusable
-from audiodiff.griffin_lim.subband import LIMIT, RELAXATION, SubbandSTFT, lowest_octave
+from audiodiff.griffin_lim.subband import LIMIT, RELAXATION, SubbandSTFT
 from audiodiff.mel import MelSpec
 
 __all__ = [
     "LIMIT",
     "RELAXATION",
     "MelProjection",
-    "coarse_to_fine",
     "fit_magnitudes",
     "magnitudes_of",
     "projection_context",
@@ -41,7 +38,7 @@ def fit_magnitudes(spec: MelSpec, magnitudes: Tensor, mel: Tensor, n_iter: int) 
 
 
 class MelProjection:
-    """Moves a waveform towards those that have a given mel, by accelerated alternating projection_iters.
+    """Moves a waveform towards those that have a given mel, by accelerated alternating projections.
 
         C ← STFT(iSTFT(fit(|C|) phase(u_n - momentum / (1 + momentum) u_{n-1}))),    u_n = C / |C| in round n
 
@@ -89,34 +86,6 @@ class MelProjection:
                 previous = phase
             signal = octave.istft(ahead * factor)
         return signal[:, None]
-
-
-def coarse_to_fine(spec: MelSpec, mel: Tensor, spectrum: Tensor, rounds: Sequence[int], momentum: float) -> Tensor:
-    """Finds a waveform, [B, 1, F hop], that has a mel, beginning with the lowest octave of a first spectrum.
-
-    Harmonics and most of the energy of speech lie in the lowest bins, where a round costs a fraction; what is found
-    there is the next octave's first estimate. Where the frames do not divide, rounds are done at the octave above.
-
-    Args:
-        spectrum: First estimate, [B, F, n_fft // 2 + 1]; its lower bins are overwritten.
-        rounds: Of all bins, of the lower half, of the lowest quarter, and so on.
-        momentum: As for `MelProjection`.
-    """
-    lowest = lowest_octave(spec)
-    rounds = [*rounds[:lowest], sum(rounds[lowest:])]
-    for octave in reversed(range(len(rounds))):
-        if not rounds[octave]:
-            continue
-        project = MelProjection(spec, mel, rounds[octave], momentum, octave)
-        part, rate = project.octave, project.octave.rate
-        first = spectrum[..., : part.n_bins]
-        low = project(part.istft(first / rate if octave else first)[:, None])
-        if not octave:
-            return low
-        # The last bin of an octave holds what is aliased: it stays as it was.
-        kept = part.n_bins - 1
-        spectrum[..., :kept] = part.stft(low[:, 0])[..., :kept].mul_(rate)
-    return SubbandSTFT(spec, mel).istft(spectrum)[:, None]
 
 
 def projection_context(spec: MelSpec, n_iter: int) -> Context:

@@ -5,24 +5,21 @@ The scale follows O'Shaughnessy's formula ("htk") or Slaney's Auditory Toolbox (
 
 import functools
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from audiodiff.audio.stft import hann
+from audiodiff.mel.spec import MelSpec
 
-if TYPE_CHECKING:
-    from audiodiff.mel.spec import MelSpec
-
-__all__ = ["band_centres", "band_weights", "mel_filters"]
+__all__ = ["band_centres", "band_weights", "mean_magnitudes", "mel_filters"]
 
 SLANEY_BREAK_HZ = 1000.0
 SLANEY_HZ_PER_MEL = 200.0 / 3
 SLANEY_LOG_STEP = math.log(6.4) / 27
 
 
-def mel_filters(spec: "MelSpec", like: Tensor) -> Tensor:
+def mel_filters(spec: MelSpec, like: Tensor) -> Tensor:
     """Returns the triangular filters, [n_fft // 2 + 1, n_mels], in the dtype and on the device of a tensor.
 
     They carry the window's scale too, where the spec normalises it.
@@ -32,7 +29,7 @@ def mel_filters(spec: "MelSpec", like: Tensor) -> Tensor:
 
 @functools.lru_cache(maxsize=32)
 @torch.inference_mode(False)  # as in stft.hann
-def _filters(spec: "MelSpec", dtype: torch.dtype, device: torch.device) -> Tensor:
+def _filters(spec: MelSpec, dtype: torch.dtype, device: torch.device) -> Tensor:
     frequencies = torch.linspace(0, spec.sample_rate / 2, spec.n_fft // 2 + 1, dtype=torch.float64)
     edges, triangles = _triangles(spec, frequencies)
     if spec.norm == "slaney":
@@ -43,7 +40,7 @@ def _filters(spec: "MelSpec", dtype: torch.dtype, device: torch.device) -> Tenso
     return triangles.to(dtype).to(device)
 
 
-def band_weights(spec: "MelSpec", n_bins: int, spacing: float, offset: float, like: Tensor) -> Tensor:
+def band_weights(spec: MelSpec, n_bins: int, spacing: float, offset: float, like: Tensor) -> Tensor:
     """Returns the weights that spread band values over bins at (k + offset) spacing Hz, [n_mels, n_bins].
 
     Each bin's weights sum to one; a bin beyond the outermost bands takes the value of the nearest.
@@ -54,7 +51,7 @@ def band_weights(spec: "MelSpec", n_bins: int, spacing: float, offset: float, li
 @functools.lru_cache(maxsize=32)
 @torch.inference_mode(False)  # as in stft.hann
 def _band_weights(
-    spec: "MelSpec", n_bins: int, spacing: float, offset: float, dtype: torch.dtype, device: torch.device
+    spec: MelSpec, n_bins: int, spacing: float, offset: float, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
     frequencies = (torch.arange(n_bins, dtype=torch.float64) + offset) * spacing
     edges, _ = _triangles(spec, frequencies)
@@ -63,7 +60,7 @@ def _band_weights(
     return (triangles / triangles.sum(1, keepdim=True)).T.contiguous().to(dtype).to(device)
 
 
-def _triangles(spec: "MelSpec", frequencies: Tensor) -> tuple[Tensor, Tensor]:
+def _triangles(spec: MelSpec, frequencies: Tensor) -> tuple[Tensor, Tensor]:
     """Returns the band edges, [n_mels + 2], and the height of each triangle at each frequency, [len, n_mels]."""
     ends = _hz_to_mel(torch.tensor([spec.f_min, spec.f_max], dtype=torch.float64), spec.scale)
     edges = _mel_to_hz(torch.linspace(float(ends[0]), float(ends[1]), spec.n_mels + 2, dtype=torch.float64), spec.scale)
@@ -88,6 +85,21 @@ def _mel_to_hz(mel: Tensor, scale: str) -> Tensor:
     )
 
 
-def band_centres(spec: "MelSpec") -> Tensor:
+def band_centres(spec: MelSpec) -> Tensor:
     """Returns the frequencies at which the triangles peak, Hz, [n_mels], float64."""
     return _triangles(spec, torch.zeros(1, dtype=torch.float64))[0][1:-1]
+
+
+def mean_magnitudes(spec: MelSpec, mel: Tensor) -> Tensor:
+    """Compute the mean STFT magnitude within each band from a log-mel.
+
+    Args:
+        spec: Mel parameters.
+        mel: Log-mel spectrogram, [B, M, F].
+
+    Returns:
+        Magnitudes, [B, F, M].
+    """
+    bands = spec.expand(mel.transpose(1, 2))
+    weight = mel_filters(spec, mel).sum(0).clamp(min=1e-8) ** (1 / spec.power)
+    return bands / weight

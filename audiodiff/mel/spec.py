@@ -17,10 +17,9 @@ import torch
 from torch import Tensor
 
 from audiodiff.audio.stft import envelope, hann, istft, stft
-from audiodiff.mel.filterbank import band_weights, mel_filters
 from audiodiff.utils.config import choose
 
-__all__ = ["MelSpec", "band_weights", "mel_filters"]
+__all__ = ["MelSpec"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,12 +205,6 @@ class MelSpec:
     def log_ratio(self, wanted: Tensor, mel: Tensor) -> Tensor:
         """Maps two log-mels, [..., M, F], to the logarithm of the ratio of their magnitudes, in nepers."""
         return (self.log_magnitudes(wanted.mT) - self.log_magnitudes(mel.mT)).mT
-
-    def magnitudes(self, mel: Tensor) -> Tensor:
-        """Maps log-mels, [B, M, F], to the mean STFT magnitude in each band, [B, F, M]."""
-        bands = self.expand(mel.transpose(1, 2))
-        weight = mel_filters(self, mel).sum(0).clamp(min=1e-8) ** (1 / self.power)
-        return bands / weight
 
     def _affine(self, like: Tensor) -> tuple[Tensor, Tensor]:
         mean, std = (torch.tensor(v, dtype=like.dtype, device=like.device) for v in (self.mean, self.std))

@@ -8,7 +8,7 @@ from audiodiff.audio.stft import stft
 from audiodiff.mel.filterbank import mel_filters
 from audiodiff.mel.spec import MelSpec
 
-__all__ = ["LogMel"]
+__all__ = ["LogMel", "check_channels", "mel_of"]
 
 AT_ONCE = 4096  # frames that are transformed together: bounds the memory that a long recording takes
 
@@ -49,3 +49,35 @@ class LogMel(nn.Module):
         if spec.eps:
             magnitude = (magnitude.square() + spec.eps).sqrt()
         return (magnitude if spec.power == 1 else magnitude**spec.power) @ mel_filters(spec, part)
+
+
+def mel_of(spec: MelSpec, waveform: Tensor) -> Tensor:
+    """Compute the log-mel spectrogram of each channel of a recording.
+
+    Args:
+        spec: Mel parameters.
+        waveform: [C, T] with C = 1 or 2, at the spec's sample rate; lengthened to whole hops by zeros.
+
+    Returns:
+        [C, M, F].
+
+    Raises:
+        ValueError: The recording has more than two channels or is too short.
+    """
+    check_channels(len(waveform), "recording")
+    hop, length, rate = spec.hop_length, waveform.shape[-1], spec.sample_rate
+    needed = spec.min_samples
+    if -(-length // hop) * hop < needed:
+        raise ValueError(
+            f"the recording has {length} samples ({length / rate:.3f} s at {rate} Hz); at least "
+            f"{(needed - 1) // hop * hop + 1} are needed: give a longer one"
+        )
+    padded = functional.pad(waveform, (0, -length % hop)) if length % hop else waveform
+    with torch.inference_mode():
+        return torch.cat([LogMel(spec)(channel[None, None]) for channel in padded])
+
+
+def check_channels(channels: int, kind: str) -> None:
+    """Raise ValueError unless there are one or two channels."""
+    if not 1 <= channels <= 2:
+        raise ValueError(f"the {kind} has {channels} channels; mono and stereo are supported: mix it down first")

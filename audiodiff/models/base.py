@@ -1,7 +1,11 @@
 """What every model is: a denoiser, a whitening, where and how to sample, and how to be saved and loaded."""
 
+import hashlib
+import json
 import math
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -10,13 +14,18 @@ from torch import Tensor, nn
 from audiodiff.diffusion.denoiser import Conditioned, Denoiser
 from audiodiff.diffusion.solvers import DDIM, Solver
 from audiodiff.diffusion.timesteps import TIMESTEP_GRIDS, check_timesteps, linear_timesteps
+from audiodiff.models import checkpoint, hub, registry
+from audiodiff.models.quantization import narrowest
 from audiodiff.models.starts import Start
 from audiodiff.models.whitening import Whitening
+from audiodiff.utils import devices
+from audiodiff.utils.config import build
+from audiodiff.utils.files import atomic_file
+from audiodiff.utils.validation import LARGEST_COUNT
 
-__all__ = ["MOST_STEPS", "Model"]
+__all__ = ["Model"]
 
 ROUNDING = 1e-6  # of times that come in float32
-MOST_STEPS = 10_000  # more is a typing error, or an attempt to keep the machine busy
 
 
 class Model(nn.Module):
@@ -34,7 +43,7 @@ class Model(nn.Module):
             as are asked for, and begins where sampling starts, is used unless told otherwise.
     """
 
-    config: dict[str, Any]  # the section from which this object was built; `files.save` writes it
+    config: dict[str, Any]  # the section from which this object was built; `save` writes it
     precision: str  # in which the network multiplies while it makes sound: "float32", or "bfloat16" for speed
     info: dict[str, Any]  # licence, data, level, training: what `audiodiff info` prints
 
@@ -71,46 +80,89 @@ class Model(nn.Module):
         """Where the weights are."""
         return next(self.parameters()).device
 
-    def save(self, path: Any) -> None:
-        """Writes PATH.safetensors and PATH.json; see `audiodiff.models.checkpoint.save`."""
-        from audiodiff.models import checkpoint
+    def save(
+        self, path: str | Path, raw: Mapping[str, Tensor] | None = None, dtype: torch.dtype = torch.float32
+    ) -> None:
+        """Write PATH.safetensors and PATH.json; see `models.checkpoint.write`.
 
-        checkpoint.save(self, path)
+        Args:
+            path: With or without the suffix.
+            raw: The last weights, if they are to be kept beside the averaged ones.
+            dtype: Of storage; int8 keeps large tensors in eight bits, row by row.
+        """
+        checkpoint.write(path, {"config": self.config, "info": self.info}, self.state_dict(), raw, dtype)
 
     @classmethod
-    def load(cls, path: Any, device: str | torch.device = "cpu", weights: str = "ema") -> Self:
-        """Reads a shipped name, a .safetensors file, a run folder or a .ckpt; see `audiodiff.models.checkpoint.load`."""
-        from audiodiff.models import checkpoint
+    def load(cls, model: str | Path, device: str | torch.device = "cpu", weights: str = "ema") -> Self:
+        """Rebuild a model from its file.
 
-        model = checkpoint.load(path, device, weights)
-        if not isinstance(model, cls):
-            raise ValueError(f"{path}: holds a {type(model).__name__}, and a {cls.__name__} is wanted")
-        return model
+        Args:
+            model: Shipped name, .safetensors, run folder, .ckpt, or hf://owner/name.
+            device: Where to put it; any choice of `devices.resolve`.
+            weights: "ema" for the averaged weights, "raw" for the last ones.
+
+        Raises:
+            ValueError: The file is missing, of another kind, damaged, unsafe, or lacks these weights; or the device is
+                not there.
+        """
+        path = registry.locate(model)
+        header, state = checkpoint.read(path, weights)
+        rebuilt = _rebuild(path, header["config"])
+        if not isinstance(rebuilt, cls):
+            raise ValueError(f"{model}: holds a {type(rebuilt).__name__}, and a {cls.__name__} is wanted")
+        try:
+            rebuilt.load_state_dict({name: tensor.float() for name, tensor in state.items()})
+        except (RuntimeError, AttributeError) as error:
+            raise ValueError(
+                f"{path}: tensors and configuration disagree ({str(error).splitlines()[-1].strip()}); "
+                "give the pair of files that was saved together"
+            ) from None
+        rebuilt.config, rebuilt.info = header["config"], header["info"]
+        return rebuilt.eval().requires_grad_(False).to(devices.resolve(device))
 
     @classmethod
     def from_pretrained(
-        cls, name: Any, revision: str | None = None, device: str | torch.device = "cpu", weights: str = "ema"
+        cls, name: str | Path, revision: str | None = None, device: str | torch.device = "cpu", weights: str = "ema"
     ) -> Self:
-        """Loads a file, a run's folder or a shipped name, and owner/name from the hub if there is none of these.
+        """Load a file, a run's folder or a shipped name, and owner/name from the hub if there is none of these.
 
         Raises:
             ValueError: There is no such model, or it is of another kind.
         """
-        from audiodiff.models import checkpoint, hub
-
         try:
-            path = checkpoint.locate(name)
+            path = registry.locate(name)
         except ValueError:
             if not hub.NAME.fullmatch(str(name)):
                 raise
             path = hub.fetch(str(name), revision)
         return cls.load(path, device, weights)
 
-    def push_to_hub(self, name: str, private: bool = False) -> str:
-        """Puts the model on the hub as owner/name; see `audiodiff.models.hub.push`."""
-        from audiodiff.models import hub
+    def fingerprint(self) -> str:
+        """Compute a SHA-256 over configuration and weights; return its first 16 hexadecimal digits."""
+        digest = hashlib.sha256(json.dumps(self.config, sort_keys=True).encode())
+        for name, tensor in sorted(self.state_dict().items()):
+            digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
 
-        return hub.push(self, name, private)
+    def write_hub_layout(self, folder: str | Path, name: str) -> None:
+        """Write the three files of the hub into a folder: weights, configuration and card.
+
+        Weights that 8 or 16 bits hold exactly, as those of shipped models, are stored in as many, others in 32.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.save(folder / hub.FILES[0], dtype=narrowest(self.state_dict()))
+        (folder / "model.json").replace(folder / hub.FILES[1])
+        own = self.info.get("name")
+        shipped = registry.locate(own).with_suffix(".md") if own in registry.shipped() else None
+        with atomic_file(folder / "README.md") as file:
+            file.write(hub.card(name, type(self).__name__, self.sample_rate, self.info, shipped).encode())
+
+    def push_to_hub(self, name: str, private: bool = False) -> str:
+        """Upload the model to the hub as owner/name and return its address; see `models.hub.upload`."""
+        with tempfile.TemporaryDirectory() as folder:
+            self.write_hub_layout(folder, name.removeprefix(hub.PREFIX))
+            return hub.upload(folder, name, private)
 
     def resolve_timesteps(self, steps: int | None, solver: Solver | None, times: Tensor | None, start: Start) -> Tensor:
         """Returns the times that are walked: those that are given, or `grid`'s.
@@ -124,8 +176,8 @@ class Model(nn.Module):
                 raise TypeError(f"{given!r} is no {kind.__name__}: give one, such as {example}")
         times = None if times is None else check_timesteps(times).clone()
         asked = steps if times is None else len(times) - 1
-        if asked is not None and asked > MOST_STEPS:
-            raise ValueError(f"steps={asked}: a whole number from 1 to {MOST_STEPS} is wanted")
+        if asked is not None and asked > LARGEST_COUNT:
+            raise ValueError(f"steps={asked}: a whole number from 1 to {LARGEST_COUNT} is wanted")
         if times is None:
             return check_timesteps(self.grid(steps, start.time, solver))
         if abs(float(times[0]) - start.time) > ROUNDING:
@@ -142,3 +194,17 @@ class Model(nn.Module):
         if math.isinf(float(schedule.log_snr(torch.tensor(start, dtype=torch.float64)))):
             return linear_timesteps(steps, start)  # nothing is even in log-SNR from zero SNR on
         return TIMESTEP_GRIDS[(solver or self.solver).grid](schedule, steps, start)
+
+
+def _rebuild(path: Path, config: Any) -> Model:
+    """Build the model of a configuration that a stranger may have written: any error in it becomes one sentence."""
+    try:
+        rebuilt = build(config)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise ValueError(f"{path}: its configuration builds no model ({reason})") from None
+    if not isinstance(rebuilt, Model):
+        raise ValueError(f"{path}: its configuration builds a {type(rebuilt).__name__}, and no model")
+    return rebuilt

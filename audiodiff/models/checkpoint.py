@@ -1,16 +1,14 @@
-"""Saves and loads models without ever running code that a file brings along.
+"""Read and write models as (configuration, facts, tensors), without ever running code that a file brings along.
 
 A model is two files: NAME.safetensors (tensors; the averaged weights, and the last ones under `raw.`) and NAME.json
 (the configuration from which the model is rebuilt, and facts: licence, data, level). The trainer's own .ckpt is read
-with `weights_only`, and holds the same.
+with `weights_only`, and holds the same. `models.base.Model.load` builds the model; nothing here knows of it.
 """
 
-import hashlib
 import json
 import re
 import warnings
-from collections.abc import Sequence
-from importlib import resources
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,124 +17,73 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from audiodiff.mel import MelSpec
-from audiodiff.models.base import Model
+from audiodiff.models import registry
 from audiodiff.models.quantization import packed, unpacked
 from audiodiff.nn.lora import merged
-from audiodiff.utils import devices
-from audiodiff.utils.config import build
 from audiodiff.utils.files import atomic_file
 
-__all__ = ["DEFAULT_MODEL", "export", "load", "locate", "model_hash", "save", "shipped", "shipped_mels", "store_times"]
+__all__ = ["export", "read", "save_timesteps", "write"]
 
-DEFAULT_MODEL = "speech-16k"
 RAW = "raw."
 NUMBERS = re.compile(r"\[[\s\d.,e+-]+\]")
 
 
-def shipped() -> list[str]:
-    """Lists the models inside the package."""
-    if not _weights().is_dir():
-        return []
-    return sorted(p.name[: -len(".safetensors")] for p in _weights().iterdir() if p.name.endswith(".safetensors"))
-
-
-def shipped_mels() -> dict[str, MelSpec]:
-    """Reads the mels of the vocoders inside the package, without loading them."""
-    found = {}
-    for name in shipped():
-        config = json.loads((_weights() / f"{name}.json").read_text(encoding="utf-8"))["config"]
-        if "mel" in config:
-            found[name] = MelSpec.from_dict({key: value for key, value in config["mel"].items() if key != "_target_"})
-    return found
-
-
-def locate(model: str | Path) -> Path:
-    """Finds the file of a shipped name, a file, a run's folder, or hf://owner/name on the hub.
-
-    Raises:
-        ValueError: There is none.
-    """
-    path = Path(model)
-    if path.is_dir():
-        for name in ("model.safetensors", "last.ckpt"):
-            if (path / name).is_file():
-                return path / name
-        raise ValueError(
-            f"{path}: holds neither model.safetensors nor last.ckpt; give a run's folder or a model's file"
-        )
-    if path.is_file():
-        return path
-    if str(model).startswith("hf://"):
-        from audiodiff.models import hub
-
-        return hub.fetch(str(model))
-    if str(model) in shipped():
-        return Path(str(_weights())) / f"{model}.safetensors"
-    raise ValueError(f"{model}: no such model; give a file, a run's folder or a shipped name ({', '.join(shipped())})")
-
-
-def load(model: str | Path, device: str | torch.device = "cpu", weights: str = "ema") -> Model:
-    """Rebuilds a model.
+def read(path: Path, weights: str = "ema") -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read a model's file.
 
     Args:
-        model: Shipped name, .safetensors, run folder, .ckpt, or hf://owner/name.
-        device: Where to put it; any choice of `devices.resolve`.
+        path: .safetensors with its .json beside it, or a .ckpt of the trainer.
         weights: "ema" for the averaged weights, "raw" for the last ones.
 
+    Returns:
+        A header with "config" and "info", and the tensors by name.
+
     Raises:
-        ValueError: The file is missing, of another kind, damaged, unsafe, or lacks these weights; or the device is not
-            there.
+        ValueError: The file is of another kind, damaged or unsafe, or lacks these weights.
     """
-    path = locate(model)
     if weights not in ("ema", "raw"):
         raise ValueError(f"weights={weights!r}: choose ema or raw")
     header, state = _read_ckpt(path, weights) if path.suffix == ".ckpt" else _read_safetensors(path, weights)
     if not isinstance(header, dict) or "config" not in header:
         raise ValueError(f"{path}: its description lacks a configuration; give a model that audiodiff saved")
-    built = _rebuild(path, header["config"])
-    try:
-        built.load_state_dict({name: tensor.float() for name, tensor in state.items()})
-    except (RuntimeError, AttributeError) as error:
-        raise ValueError(
-            f"{path}: tensors and configuration disagree ({str(error).splitlines()[-1].strip()}); "
-            "give the pair of files that was saved together"
-        ) from None
     info = header.get("info")
-    built.config, built.info = header["config"], info if isinstance(info, dict) else {}
-    return built.eval().requires_grad_(False).to(devices.resolve(device))
+    return header | {"info": info if isinstance(info, dict) else {}}, state
 
 
-def save(
-    model: Model, path: str | Path, raw: dict[str, Tensor] | None = None, dtype: torch.dtype = torch.float32
+def write(
+    path: str | Path,
+    header: Mapping[str, Any],
+    state: Mapping[str, Tensor],
+    raw: Mapping[str, Tensor] | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> None:
-    """Writes PATH.safetensors and PATH.json, each complete or not at all.
+    """Write PATH.safetensors and PATH.json, each complete or not at all.
 
     Args:
-        model: Its state is saved as the averaged weights.
-        path: With or without the suffix.
+        path: With or without the suffix .safetensors; dots elsewhere in the name belong to it.
+        header: "config" and "info".
+        state: The averaged weights.
         raw: The last weights, if they are to be kept too.
         dtype: Of storage; int8 keeps large tensors in eight bits, row by row.
     """
-    path = Path(path).with_suffix(".safetensors")
-    named = model.state_dict() | {RAW + name: t for name, t in (raw or {}).items()}
+    path = with_suffix(path, ".safetensors")
+    named = dict(state) | {RAW + name: t for name, t in (raw or {}).items()}
     tensors = {name: t.detach().cpu().contiguous() for name, t in named.items()}
     tensors = packed(tensors) if dtype == torch.int8 else {name: t.to(dtype) for name, t in tensors.items()}
-    header = {"format": "audiodiff", "info": model.info, "config": model.config}
     with atomic_file(path) as file:
         file.write(safetensors.torch.save(tensors))
-    _write_header(path, header)
+    _write_header(path, {"format": "audiodiff", "info": header["info"], "config": header["config"]})
 
 
 def export(ckpt: str | Path, path: str | Path, dtype: torch.dtype = torch.float32, keep_raw: bool = True) -> None:
-    """Turns a trainer's checkpoint into PATH.safetensors and PATH.json."""
-    model = load(ckpt)
-    raw = _read_ckpt(Path(ckpt), "raw")[1] if keep_raw else None
-    save(model, path, raw, dtype)
+    """Turn a trainer's checkpoint into PATH.safetensors and PATH.json."""
+    header, state = read(Path(ckpt))
+    raw = read(Path(ckpt), "raw")[1] if keep_raw else None
+    write(path, header, {name: tensor.float() for name, tensor in state.items()}, raw, dtype)
 
 
-def store_times(model: str | Path, grids: Sequence[Sequence[float]], out: str | Path | None = None) -> Path:
-    """Adds searched grids of times to a model's description, in the place of those with as many steps from there.
+def save_timesteps(model: str | Path, grids: Sequence[Sequence[float]], out: str | Path | None = None) -> Path:
+    """Add searched timesteps to a model's description, replacing those with as many steps from the same start.
 
     Args:
         model: File or run folder; a shipped name if `out` is given.
@@ -149,7 +96,7 @@ def store_times(model: str | Path, grids: Sequence[Sequence[float]], out: str | 
     Raises:
         ValueError: The model is a checkpoint of the trainer or cannot be read.
     """
-    path = locate(model)
+    path = registry.locate(model)
     if path.suffix == ".ckpt":
         raise ValueError(
             f"{path}: times are stored beside .safetensors; give the run's folder once it has exported one"
@@ -159,47 +106,41 @@ def store_times(model: str | Path, grids: Sequence[Sequence[float]], out: str | 
     kept = [old for old in header["config"].get("times") or [] if not any(_replaces(grid, old) for grid in new)]
     header["config"]["times"] = sorted(kept + new, key=len)
     if out is not None:
-        source, path = path, Path(out).with_suffix(".safetensors")
+        source, path = path, with_suffix(out, ".safetensors")
         with atomic_file(path) as file:
             file.write(source.read_bytes())
     _write_header(path, header)
     return path
 
 
+def with_suffix(path: str | Path, suffix: str) -> Path:
+    """Append a suffix unless the name ends in it; unlike `Path.with_suffix`, keep what follows a dot in the name.
+
+    >>> with_suffix("voice-v1.5", ".json").name, with_suffix("voice.json", ".json").name
+    ('voice-v1.5.json', 'voice.json')
+    """
+    path = Path(path)
+    return path if path.suffix == suffix else path.with_name(path.name + suffix)
+
+
 def _write_header(path: Path, header: dict[str, Any]) -> None:
     text = json.dumps(header, indent=2, ensure_ascii=False)
     text = NUMBERS.sub(lambda found: " ".join(found[0].split()), text)  # each list of numbers on one line
-    with atomic_file(path.with_suffix(".json")) as file:
+    with atomic_file(header_path(path)) as file:
         file.write((text + "\n").encode())
+
+
+def header_path(path: Path) -> Path:
+    """Return where the description of NAME.safetensors is: NAME.json."""
+    return path.with_name(path.name.removesuffix(".safetensors") + ".json")
 
 
 def _replaces(new: Sequence[float], old: Sequence[float]) -> bool:
     return (len(new), new[0]) == (len(old), old[0])
 
 
-def model_hash(model: Model) -> str:
-    """Returns a SHA-256 over configuration and weights, 16 hexadecimal digits."""
-    digest = hashlib.sha256(json.dumps(model.config, sort_keys=True).encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
-
-
-def _rebuild(path: Path, config: Any) -> Model:
-    """Builds the model of a configuration, which a stranger may have written: any error in it becomes one sentence."""
-    try:
-        built = build(config)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-    except Exception as error:
-        raise ValueError(f"{path}: its configuration builds no model ({_first_line(error)})") from None
-    if not isinstance(built, Model):
-        raise ValueError(f"{path}: its configuration builds a {type(built).__name__}, and no model")
-    return built
-
-
 def _read_safetensors(path: Path, weights: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    sidecar = path.with_suffix(".json")
+    sidecar = header_path(path)
     if not sidecar.is_file() and (path.parent / "config.json").is_file():
         sidecar = path.parent / "config.json"  # as the hub calls it
     try:
@@ -237,11 +178,3 @@ def _read_ckpt(path: Path, weights: str) -> tuple[dict[str, Any], dict[str, Tens
     prefix = "model."
     state = {name[len(prefix) :]: t for name, t in checkpoint[key].items() if name.startswith(prefix)}
     return checkpoint["audiodiff"], merged(state)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:120]
-
-
-def _weights() -> Any:
-    return resources.files("audiodiff") / "weights"

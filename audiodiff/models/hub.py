@@ -1,4 +1,4 @@
-"""Fetches models from the Hugging Face hub and puts them there.
+"""Fetch models from the Hugging Face hub and upload them there.
 
     owner/name on the hub:  model.safetensors   weights        config.json   configuration and facts
                             README.md           card, with the licence and tags that the hub shows
@@ -9,18 +9,11 @@ hf://owner/name, or hf://owner/name@revision, wherever a model is asked for.
 """
 
 import re
-import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from audiodiff.models import checkpoint
-from audiodiff.models.quantization import narrowest
-from audiodiff.utils import files as utils_files
-
-if TYPE_CHECKING:
-    from audiodiff.models.base import Model
-
-__all__ = ["PREFIX", "fetch", "push", "write_layout"]
+__all__ = ["FILES", "PREFIX", "card", "fetch", "upload"]
 
 PREFIX = "hf://"
 FILES = ("model.safetensors", "config.json")
@@ -29,7 +22,7 @@ REMEDY = "pip install 'audiodiff[hub]'"
 
 
 def fetch(name: str, revision: str | None = None) -> Path:
-    """Brings a model from the hub, or from the cache if the hub cannot be reached, and returns its .safetensors.
+    """Fetch a model from the hub, or from the cache if the hub cannot be reached, and returns its .safetensors.
 
     Args:
         name: owner/name, with or without hf:// before and @revision after it.
@@ -55,11 +48,11 @@ def fetch(name: str, revision: str | None = None) -> Path:
     return Path(folder) / FILES[0]
 
 
-def push(model: "Model", name: str, private: bool = False) -> str:
-    """Puts a model on the hub, with the login of huggingface_hub, and returns its address.
+def upload(folder: str | Path, name: str, private: bool = False) -> str:
+    """Upload the files of `write_layout`, with the login of huggingface_hub, and return the model's address.
 
     Args:
-        model: The model.
+        folder: Holds the three files.
         name: owner/name; made if it does not exist.
         private: Whether a new one is hidden from others.
 
@@ -69,52 +62,41 @@ def push(model: "Model", name: str, private: bool = False) -> str:
     repository = name.removeprefix(PREFIX)
     _check(repository)
     api = _library().HfApi()
-    with tempfile.TemporaryDirectory() as folder:
-        write_layout(model, folder, repository)
-        try:
-            api.create_repo(repository, private=private, exist_ok=True)
-            api.upload_folder(repo_id=repository, folder_path=folder, commit_message="Upload by audiodiff")
-        except Exception as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise ValueError(f"{PREFIX}{repository}: not uploaded ({reason}); log in with `hf auth login`") from None
+    try:
+        api.create_repo(repository, private=private, exist_ok=True)
+        api.upload_folder(repo_id=repository, folder_path=folder, commit_message="Upload by audiodiff")
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{PREFIX}{repository}: not uploaded ({reason}); log in with `hf auth login`") from None
     return f"{PREFIX}{repository}"
 
 
-def write_layout(model: "Model", folder: str | Path, name: str) -> None:
-    """Writes the three files of the hub into a folder.
+def card(name: str, kind: str, sample_rate: int, info: Mapping[str, Any], shipped: Path | None = None) -> str:
+    """Write the card of a model: a header for the hub, then the shipped card if there is one, else its facts.
 
-    Weights that 8 or 16 bits hold exactly, as those of shipped models, are stored in as many, others in 32.
+    Args:
+        name: owner/name.
+        kind: "Vocoder" or "Generator".
+        sample_rate: Hz.
+        info: Facts, as the model holds them.
+        shipped: The card beside a shipped model's weights.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    checkpoint.save(model, folder / FILES[0], dtype=narrowest(model.state_dict()))
-    (folder / "model.json").replace(folder / FILES[1])
-    with utils_files.atomic_file(folder / "README.md") as file:
-        file.write(card(model, name).encode())
-
-
-def card(model: "Model", name: str) -> str:
-    """Writes the card of a model: a header for the hub, then the shipped card if there is one, else its facts."""
-    info = model.info
-    kind = type(model).__name__.lower()
     header = [
         "---",
         f"license: {str(info.get('licence', 'other')).lower()}",
         "library_name: audiodiff",
-        "pipeline_tag: audio-to-audio" if kind == "vocoder" else "",
+        "pipeline_tag: audio-to-audio" if kind == "Vocoder" else "",
         "tags:",
-        *(f"- {tag}" for tag in ("audio", "diffusion", kind)),
+        *(f"- {tag}" for tag in ("audio", "diffusion", kind.lower())),
         "---",
     ]
-    shipped = checkpoint.locate(info["name"]).with_suffix(".md") if info.get("name") in checkpoint.shipped() else None
     if shipped is not None and shipped.is_file():
         body = shipped.read_text(encoding="utf-8")
     else:
         facts = {key: info[key] for key in ("data", "licence", "steps", "hours", "command") if info.get(key)}
         lines = "".join(f"\n| {key} | {value} |" for key, value in facts.items())
-        body = f"# {name}\n\nA {kind} of audiodiff at {model.sample_rate} Hz.\n\n| | |\n|---|---|{lines}\n"
-    call = f'model = audiodiff.{kind.capitalize()}.from_pretrained("{name}")'
-    use = f"\n## Use\n\n```python\nimport audiodiff\n\n{call}\n```\n"
+        body = f"# {name}\n\nA {kind.lower()} of audiodiff at {sample_rate} Hz.\n\n| | |\n|---|---|{lines}\n"
+    use = f'\n## Use\n\n```python\nimport audiodiff\n\nmodel = audiodiff.{kind}.from_pretrained("{name}")\n```\n'
     return "\n".join(filter(None, header)) + f"\n\n{body.rstrip()}\n{use}"
 
 

@@ -14,17 +14,11 @@ from torch import Tensor
 from audiodiff.audio.chunks import Context
 from audiodiff.diffusion.denoiser import scales
 from audiodiff.diffusion.schedules import Schedule
-from audiodiff.griffin_lim.projection import (
-    MelProjection,
-    coarse_to_fine,
-    fit_magnitudes,
-    projection_context,
-    with_phase,
-)
+from audiodiff.griffin_lim.estimate import coarse_to_fine, random_phase_spectrum
+from audiodiff.griffin_lim.projection import MelProjection, projection_context
 from audiodiff.mel import MelSpec
-from audiodiff.mel.filterbank import band_weights
 
-__all__ = ["CoarseToFine", "GriffinLim", "MelNoise", "PureNoise", "Start", "Variation", "band_magnitudes"]
+__all__ = ["CoarseToFine", "GriffinLim", "MelNoise", "PureNoise", "Start", "Variation"]
 
 
 class Start(abc.ABC):
@@ -86,15 +80,7 @@ class MelNoise(Start):
 
     def waveform(self, mel: Tensor, noise: Tensor) -> Tensor:
         """Gives the phases of the noise that is added later (so it draws nothing itself) the magnitudes of the mel."""
-        return self.mel.istft(self.spectrum(mel, noise))[:, None]
-
-    def spectrum(self, mel: Tensor, noise: Tensor, n_iter: int = 10) -> Tensor:
-        """Returns the same before the inverse transform, [B, F, n_fft // 2 + 1].
-
-        Rounds of projection that follow fit magnitudes themselves: before them `n_iter` may be 0 (PESQ-wb 3.37 after
-        the rounds of `CoarseToFine`, and 3.33 with ten iterations, which take a tenth of its time).
-        """
-        return with_phase(band_magnitudes(self.mel, mel, n_iter), self.mel.stft(noise[:, 0])[:, : mel.shape[-1]])
+        return self.mel.istft(random_phase_spectrum(self.mel, mel, noise))[:, None]
 
 
 class GriffinLim(MelNoise):
@@ -122,7 +108,7 @@ class GriffinLim(MelNoise):
 
     def waveform(self, mel: Tensor, noise: Tensor) -> Tensor:
         """Estimates the waveform that has the mel."""
-        first = self.mel.istft(self.spectrum(mel, noise, n_iter=0))[:, None]
+        first = self.mel.istft(random_phase_spectrum(self.mel, mel, noise, n_iter=0))[:, None]
         return MelProjection(self.mel, mel, self.n_iter, self.momentum)(first)
 
 
@@ -168,7 +154,8 @@ class CoarseToFine(MelNoise):
 
     def waveform(self, mel: Tensor, noise: Tensor) -> Tensor:
         """Estimates the waveform that has the mel."""
-        return coarse_to_fine(self.mel, mel, self.spectrum(mel, noise, n_iter=0), self.rounds, self.momentum)
+        spectrum = random_phase_spectrum(self.mel, mel, noise, n_iter=0)
+        return coarse_to_fine(self.mel, mel, spectrum, self.rounds, self.momentum)
 
 
 class Variation(Start):
@@ -210,9 +197,3 @@ def _checked(time: float) -> float:
     if not 0 < time <= 1:
         raise ValueError(f"time={time}: sampling starts at a time in (0, 1]")
     return time
-
-
-def band_magnitudes(spec: MelSpec, mel: Tensor, n_iter: int = 10) -> Tensor:
-    """Finds STFT magnitudes whose mel is the given one, [B, F, n_fft // 2 + 1], beginning with the bands spread out."""
-    spread = band_weights(spec, spec.n_fft // 2 + 1, spec.sample_rate / spec.n_fft, 0.0, mel)
-    return fit_magnitudes(spec, spec.magnitudes(mel) @ spread, mel, n_iter)

@@ -14,7 +14,7 @@ from torch import Tensor
 from audiodiff.audio.chunks import Context
 from audiodiff.audio.mdct import imdct, mdct
 from audiodiff.mel import MelSpec
-from audiodiff.mel.filterbank import band_weights
+from audiodiff.mel.filterbank import band_weights, mean_magnitudes
 
 __all__ = ["Identity", "MelWhitening", "Whitening"]
 
@@ -100,7 +100,7 @@ class MelWhitening(Whitening):
         spec = self.mel
         loudness = spec.n_fft**0.5 * (0.375 * spec.win_length / spec.n_fft) ** 0.5  # |STFT| of unit white noise, Hann
         spacing = spec.sample_rate / 2 / self.block
-        envelope = spec.magnitudes(mel) / loudness @ band_weights(spec, self.block, spacing, 0.5, mel)
+        envelope = mean_magnitudes(spec, mel) / loudness @ band_weights(spec, self.block, spacing, 0.5, mel)
         log_gain = self.exponent * envelope.clamp(min=self.floor).log()
         blocks = mel.shape[-1] * spec.hop_length // self.block
         centres = (torch.arange(blocks, device=mel.device) + 0.5) * (self.block / spec.hop_length)

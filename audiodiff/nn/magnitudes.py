@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from audiodiff.mel import MelSpec
-from audiodiff.mel.filterbank import band_weights
+from audiodiff.mel.filterbank import band_weights, mean_magnitudes
 
 __all__ = ["ExpectedMagnitudes", "PowerScale"]
 
@@ -33,7 +33,7 @@ class ExpectedMagnitudes(nn.Module):
         """Maps a log-mel, [B, M, F], to log-magnitudes, [B, F upsampling, n_bins]."""
         spacing = self.mel.sample_rate / 2 / (self.n_bins - 1)
         spread = band_weights(self.mel, self.n_bins, spacing, 0.0, mel)
-        return (self.mel.magnitudes(mel).log() @ spread).repeat_interleave(self.upsampling, 1)
+        return (mean_magnitudes(self.mel, mel).log() @ spread).repeat_interleave(self.upsampling, 1)
 
 
 class PowerScale(nn.Module):

@@ -20,8 +20,8 @@ from audiodiff.diffusion.solvers import name_of, solver_named
 from audiodiff.diffusion.timesteps import TIMESTEP_GRIDS, check_timesteps
 from audiodiff.models.generator import Generator
 from audiodiff.models.starts import PureNoise, Variation
-from audiodiff.pipelines.recipe import LARGEST_COUNT, OWN, RecipeBase, is_int, is_interval, is_number, recipe_fields
-from audiodiff.pipelines.vocoding import is_grid
+from audiodiff.pipelines.recipe import OWN, RecipeBase, recipe_fields
+from audiodiff.utils.validation import LARGEST_COUNT, is_falling_grid, is_int, is_interval, is_number
 
 __all__ = ["GenerateRecipe", "follow", "generation"]
 
@@ -66,7 +66,7 @@ class GenerateRecipe(RecipeBase):
         gap = self.gap
         return super().rules() | {
             "solver": (isinstance(self.solver, str), "a solver's name"),
-            "times": (is_grid(self.times), "a list of numbers that fall from at most 1 to 0"),
+            "times": (is_falling_grid(self.times), "a list of numbers that fall from at most 1 to 0"),
             "label": (self.label is None or isinstance(self.label, str), "a class, or none"),
             "guidance": (is_number(self.guidance) and 0 <= self.guidance <= 100, "a number from 0 to 100"),
             "n_samples": (is_int(self.n_samples, 1, 2**31), "a whole number of at least 1"),

@@ -2,21 +2,20 @@
 
 import contextlib
 import dataclasses
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 
-from audiodiff.models import checkpoint
-from audiodiff.models.base import MOST_STEPS, Model
+from audiodiff.models import registry
+from audiodiff.models.base import Model
 from audiodiff.utils import devices
+from audiodiff.utils.validation import LARGEST_COUNT, is_int
 
-__all__ = ["LARGEST_COUNT", "OWN", "RecipeBase", "is_int", "is_interval", "is_number", "recipe_fields"]
+__all__ = ["OWN", "RecipeBase", "recipe_fields"]
 
 OWN = "own"  # the solver that a model brings along and no name is known of
-LARGEST_COUNT = MOST_STEPS  # of iterations and threads, too
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,29 +78,14 @@ class RecipeBase:
 
 def recipe_fields(command: str, built: Model, model: str | Path, weights: str, seed: int) -> dict[str, Any]:
     """Fills in the fields of an `RecipeBase` from a loaded model and the machine."""
-    shipped = not Path(model).exists() and str(model) in checkpoint.shipped()
+    shipped = not Path(model).exists() and str(model) in registry.shipped()
     return {
         "command": command,
-        "model": str(model) if shipped else str(checkpoint.locate(model).resolve()),
-        "model_hash": checkpoint.model_hash(built),
+        "model": str(model) if shipped else str(registry.locate(model).resolve()),
+        "model_hash": built.fingerprint(),
         "weights": weights,
         "device": built.device.type,
         "threads": torch.get_num_threads(),
         "precision": built.precision,
         "seed": seed,
     }
-
-
-def is_int(value: Any, low: int = 0, high: int = LARGEST_COUNT) -> bool:
-    """Whether a value from JSON is a whole number in a range."""
-    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
-
-
-def is_number(value: Any) -> bool:
-    """Whether a value from JSON is a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def is_interval(value: Any) -> bool:
-    """Whether a value from JSON is two numbers from 0 on, the first smaller."""
-    return isinstance(value, list) and len(value) == 2 and all(map(is_number, value)) and 0 <= value[0] < value[1]

@@ -26,7 +26,8 @@ from audiodiff.mel.detection import MelStatistics
 from audiodiff.mel.filterbank import band_centres
 from audiodiff.models.starts import Variation
 from audiodiff.models.vocoder import Vocoder
-from audiodiff.pipelines.recipe import RecipeBase, is_interval, is_number, recipe_fields
+from audiodiff.pipelines.recipe import RecipeBase, recipe_fields
+from audiodiff.utils.validation import is_interval, is_number
 
 __all__ = ["TASKS", "RestoreRecipe", "find_cutoff", "find_limit", "mend", "repair"]
 

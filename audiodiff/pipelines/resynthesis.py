@@ -8,18 +8,18 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from audiodiff.diffusion.solvers import Solver
 from audiodiff.griffin_lim.mel_conversion import Conversion
-from audiodiff.mel import LogMel, MelSpec
+from audiodiff.mel import MelSpec
 from audiodiff.mel.detection import MelStatistics, doubt
-from audiodiff.models import checkpoint, streaming
+from audiodiff.mel.spectrogram import check_channels, mel_of
+from audiodiff.models import registry, streaming
 from audiodiff.models.starts import Start
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.utils import devices
 
-__all__ = ["Resynthesis", "analyse", "resynthesise", "spectrogram", "vocode", "vocode_stream", "watched"]
+__all__ = ["Resynthesis", "analyse", "resynthesise", "vocode", "vocode_stream", "watched"]
 
 log = logging.getLogger(__name__)
 DECIBELS = 8.686  # per neper
@@ -37,34 +37,8 @@ class Resynthesis:
 
 
 def analyse(vocoder: Vocoder, waveform: Tensor) -> Tensor:
-    """Computes the log-mel spectrogram of each channel of a recording, on the vocoder's device; see `spectrogram`."""
-    return spectrogram(vocoder.mel, waveform.to(vocoder.device))
-
-
-def spectrogram(spec: MelSpec, waveform: Tensor) -> Tensor:
-    """Computes the log-mel spectrogram of each channel of a recording.
-
-    Args:
-        spec: The mel's contract.
-        waveform: [C, T] with C = 1 or 2, at the spec's sample rate; lengthened to whole hops by zeros.
-
-    Returns:
-        [C, M, F].
-
-    Raises:
-        ValueError: The recording has more than two channels or is too short.
-    """
-    _check_channels(len(waveform), "recording")
-    hop, length, rate = spec.hop_length, waveform.shape[-1], spec.sample_rate
-    needed = spec.min_samples
-    if -(-length // hop) * hop < needed:
-        raise ValueError(
-            f"the recording has {length} samples ({length / rate:.3f} s at {rate} Hz); at least "
-            f"{(needed - 1) // hop * hop + 1} are needed: give a longer one"
-        )
-    padded = functional.pad(waveform, (0, -length % hop)) if length % hop else waveform
-    with torch.inference_mode():
-        return torch.cat([LogMel(spec)(channel[None, None]) for channel in padded])
+    """Computes the log-mel spectrogram of each channel of a recording, on the vocoder's device; see `mel_of`."""
+    return mel_of(vocoder.mel, waveform.to(vocoder.device))
 
 
 def vocode(
@@ -96,7 +70,7 @@ def vocode(
         ValueError: The mel has more than two channels, the wrong shape, or is not finite; or its convention leaves out
             what the vocoder needs.
     """
-    _check_channels(len(mel), "mel")
+    check_channels(len(mel), "mel")
     _check_memory(vocoder, mel, convention or vocoder.mel)
     spec = convention or vocoder.mel
     _warn_of_doubts(vocoder, mel, spec)
@@ -154,7 +128,7 @@ def vocode_stream(
     first = next(arriving, None)
     if first is None:
         raise ValueError("the mel has no frames: give at least one")
-    _check_channels(len(first), "mel")
+    check_channels(len(first), "mel")
     copies = itertools.tee(itertools.chain([first], arriving), len(first))
     how = {"steps": steps, "solver": solver, "times": times, "start": start, "seed": seed, "chunk_frames": chunk_frames}
     streams = [vocoder.stream(_channel(copy, number), **how) for number, copy in enumerate(copies)]
@@ -248,17 +222,12 @@ def _converted(mel: Tensor, conversion: Conversion, seed: int) -> Tensor:
         told.append(f"the sound behind the converted mel has the given one to {loss:.1f} dB on average")
         told += [
             f"the shipped {name} takes such a mel as it is"
-            for name, spec in checkpoint.shipped_mels().items()
+            for name, spec in registry.shipped_mels().items()
             if Conversion(conversion.source, spec).exact
         ]
     if told:
         log.warning("the mel is converted to the model's: %s", "; ".join(told))
     return torch.cat([f.mel for f in found])
-
-
-def _check_channels(channels: int, kind: str) -> None:
-    if not 1 <= channels <= 2:
-        raise ValueError(f"the {kind} has {channels} channels; mono and stereo are supported: mix it down first")
 
 
 class CallCounter:

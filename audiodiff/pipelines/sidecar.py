@@ -19,15 +19,16 @@ from typing import Any
 import numpy
 import torch
 
-from audiodiff import __version__, audio
-from audiodiff.models import checkpoint
+from audiodiff import audio
+from audiodiff._version import __version__
 from audiodiff.models.base import Model
 from audiodiff.models.generator import Generator
+from audiodiff.models.named_starts import build_start
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.pipelines.generation import GenerateRecipe
 from audiodiff.pipelines.restoration import RestoreRecipe
 from audiodiff.pipelines.resynthesis import Resynthesis
-from audiodiff.pipelines.vocoding import VocodeRecipe, build_start
+from audiodiff.pipelines.vocoding import VocodeRecipe
 from audiodiff.utils import devices
 from audiodiff.utils import files as utils_files
 
@@ -110,7 +111,7 @@ class Sidecar:
         recipe = self.recipe
         kind = Generator if isinstance(recipe, GenerateRecipe) else Vocoder
         model = kind.load(recipe.model, devices.resolve(recipe.device), recipe.weights)
-        _same(f"the model {recipe.model}", recipe.model_hash, checkpoint.model_hash(model))
+        _same(f"the model {recipe.model}", recipe.model_hash, model.fingerprint())
         if isinstance(recipe, VocodeRecipe):
             build_start(recipe.start, model.mel)
         changed = [f"{name} {now}" for name, now in versions().items() if self.versions.get(name) != now]

@@ -5,8 +5,6 @@ of threads belongs to it, since sums are taken in another order when it changes.
 """
 
 import dataclasses
-import inspect
-import itertools
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +16,13 @@ from audiodiff.diffusion.timesteps import TIMESTEP_GRIDS, check_timesteps
 from audiodiff.mel import MelSpec
 from audiodiff.mel import io as mel_io
 from audiodiff.mel.detection import presets_with
-from audiodiff.models.starts import CoarseToFine, GriffinLim, MelNoise, PureNoise, Start
+from audiodiff.models.named_starts import build_start, describe_start, named_start
 from audiodiff.models.vocoder import Vocoder
-from audiodiff.pipelines.recipe import LARGEST_COUNT, OWN, RecipeBase, is_int, is_number, recipe_fields
+from audiodiff.pipelines.recipe import OWN, RecipeBase, recipe_fields
 from audiodiff.pipelines.resynthesis import Resynthesis, resynthesise, vocode
+from audiodiff.utils.validation import LARGEST_COUNT, is_falling_grid, is_int
 
-__all__ = ["STARTS", "VocodeRecipe", "build_start", "describe_start", "make", "name_start", "named_start", "recipe"]
-
-STARTS: dict[str, type[Start]] = {
-    "noise": PureNoise,
-    "mel": MelNoise,
-    "griffin-lim": GriffinLim,
-    "coarse-to-fine": CoarseToFine,
-}
-"""The names by which recipes and the command line know the starts."""
+__all__ = ["VocodeRecipe", "make", "recipe"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +61,7 @@ class VocodeRecipe(RecipeBase):
         frames = self.chunk_frames
         return super().rules() | {
             "solver": (isinstance(self.solver, str), "a solver's name"),
-            "times": (is_grid(self.times), "a list of numbers that fall from at most 1 to 0"),
+            "times": (is_falling_grid(self.times), "a list of numbers that fall from at most 1 to 0"),
             "start": (isinstance(self.start, dict), "a name with parameters"),
             "chunk_frames": (frames is None or is_int(frames, 1, 2**31), "a whole number of at least 1, or none"),
         }
@@ -167,85 +158,3 @@ def _grid(vocoder: Vocoder, times: str | None, steps: int | None, start: float, 
     if steps is not None and len(grid) != steps + 1:
         raise ValueError(f"{len(grid)} times make {len(grid) - 1} steps, and {steps} are asked for: leave one out")
     return grid
-
-
-def named_start(name: str, vocoder: Vocoder) -> Start:
-    """Returns the start of a name: the model's own where it is of this kind, else with default parameters.
-
-    A name may go on with rounds, as in coarse-to-fine=1/2/4/8 or griffin-lim=32: those and the model's time are taken.
-
-    Raises:
-        ValueError: No start is called so, or it does not take so many numbers.
-    """
-    name, _, rounds = name.partition("=")
-    kind = _start_kind(name)
-    if rounds:
-        return _with_rounds(name, kind, rounds, vocoder)
-    if type(vocoder.start) is kind:
-        return vocoder.start
-    return build_start({"name": name, **_parameters(kind)}, vocoder.mel)
-
-
-def _with_rounds(name: str, kind: type[Start], rounds: str, vocoder: Vocoder) -> Start:
-    counted = [key for key, default in _parameters(kind).items() if isinstance(default, int)]
-    given = rounds.split("/")
-    if not counted or len(given) != len(counted) or not all(g.isdecimal() and is_int(int(g)) for g in given):
-        takes = f"{name}={'/'.join(counted)}, whole numbers up to {LARGEST_COUNT}" if counted else f"{name} alone"
-        raise ValueError(f"start {name}={rounds}: it takes {takes}")
-    described = {"name": name, **_parameters(kind), **dict(zip(counted, map(int, given), strict=True))}
-    return build_start(described | {"time": vocoder.start.time}, vocoder.mel)
-
-
-def describe_start(start: Start) -> dict[str, Any]:
-    """Writes a start down as its name and parameters.
-
-    >>> describe_start(PureNoise())
-    {'name': 'noise'}
-    """
-    names = {kind: name for name, kind in STARTS.items()}
-    if type(start) not in names:
-        raise ValueError(f"the start {type(start).__name__} has no name; add it to audiodiff.pipelines.vocoding.STARTS")
-    return {"name": names[type(start)]} | {name: getattr(start, name) for name in _parameters(type(start))}
-
-
-def name_start(start: Start) -> str:
-    """Names a start, the rounds of one that goes from coarse to fine, and its time.
-
-    >>> name_start(PureNoise())
-    'noise, t = 1'
-    """
-    rounds = f" {'/'.join(map(str, start.rounds))}" if isinstance(start, CoarseToFine) else ""
-    return f"{describe_start(start)['name']}{rounds}, t = {start.time:g}"
-
-
-def build_start(described: dict[str, Any], mel: MelSpec) -> Start:
-    """Builds what `describe_start` wrote down; trusts nothing in it.
-
-    Raises:
-        ValueError: The name is unknown, or a parameter is missing, unknown or out of range.
-    """
-    kind = _start_kind(described.get("name"))
-    defaults, given = _parameters(kind), {name: value for name, value in described.items() if name != "name"}
-    if given.keys() != defaults.keys():
-        raise ValueError(f"start {described['name']}: it has the parameters {[*defaults]}, and {[*given]} are given")
-    for name, value in given.items():
-        whole = isinstance(defaults[name], int)
-        if not (is_int(value) if whole else is_number(value)):
-            raise ValueError(f"start: {name}={value!r} is no {'count' if whole else 'number'} in range")
-    return kind(mel, **given) if given else kind()
-
-
-def _start_kind(name: Any) -> type[Start]:
-    if not isinstance(name, str) or name not in STARTS:
-        raise ValueError(f"unknown start {name!r}: choose one of {', '.join(STARTS)}")
-    return STARTS[name]
-
-
-def _parameters(kind: type[Start]) -> dict[str, Any]:
-    return {name: p.default for name, p in inspect.signature(kind).parameters.items() if name != "mel"}
-
-
-def is_grid(times: Any) -> bool:
-    if not (isinstance(times, list) and 2 <= len(times) <= LARGEST_COUNT + 1 and all(is_number(t) for t in times)):
-        return False
-    return times[0] <= 1 and times[-1] == 0 and all(a > b for a, b in itertools.pairwise(times))

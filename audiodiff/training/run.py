@@ -156,12 +156,12 @@ def _forgetting(run_dir: Path, manifest: str, before: dict[str, float] | None) -
     path = run_dir / "forgetting.json"
     if before is None:
         before = json.loads(path.read_text(encoding="utf-8"))["before"]
-    print(forgetting(before, judged(checkpoint.load(run_dir), read_manifest(manifest)), path), file=sys.stderr)
+    print(forgetting(before, judged(Model.load(run_dir), read_manifest(manifest)), path), file=sys.stderr)
 
 
 def _verdict(run_dir: Path, recording: Recording) -> dict[str, float]:
     """Compares the saved model with trivial sounds, and writes what it made as `run_dir/sample.wav`."""
-    model = checkpoint.load(run_dir)
+    model = Model.load(run_dir)
     reference = audio.read(recording.path, model.sample_rate)[0][0]
     audio.write(run_dir / "sample.wav", sound_of(model, reference)[None], model.sample_rate)
     return verdict(model, untrained(model), reference)
@@ -193,7 +193,7 @@ def _optimizer(cfg: DictConfig) -> Any:
 
 def _model(cfg: DictConfig, everything: dict[str, Any], training: list[Recording], resumed: Path | None) -> Model:
     source = resumed or cfg.init_from  # a run that goes on has what it began with
-    first = checkpoint.load(source) if source else None
+    first = Model.load(source) if source else None
     if cfg.init_model:
         if first is None:
             raise ValueError("this stage goes on with a trained model: name it, as in init_from=speech-16k")

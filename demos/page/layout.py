@@ -20,7 +20,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from audiodiff.models import checkpoint
+from audiodiff.models import registry
 from audiodiff.models.generator import Generator
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.utils import devices
@@ -112,7 +112,7 @@ def launch(
 
 
 def main(
-    model: Vocoder | str | Path = checkpoint.DEFAULT_MODEL,
+    model: Vocoder | str | Path = registry.DEFAULT_MODEL,
     device: str = "auto",
     host: str = "127.0.0.1",
     port: int = 7860,

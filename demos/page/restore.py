@@ -5,7 +5,7 @@ from typing import Any
 import gradio as gr
 
 from audiodiff import audio
-from audiodiff.models import checkpoint
+from audiodiff.models import registry
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.pipelines import restoration
 
@@ -77,7 +77,7 @@ def mend(
 
 def lay_out(vocoder: Vocoder, stops: Stops) -> None:
     """Places the components of the tab."""
-    model = str(vocoder.info.get("name") or checkpoint.DEFAULT_MODEL)
+    model = str(vocoder.info.get("name") or registry.DEFAULT_MODEL)
     with gr.Row():
         with gr.Column(min_width=320):
             recording = recording_input("Damaged recording", "damaged-recording")

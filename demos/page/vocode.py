@@ -13,10 +13,10 @@ from torch import Tensor
 from audiodiff.diffusion.predictions import Estimate
 from audiodiff.diffusion.solvers import solver_named, solver_names
 from audiodiff.evaluation.metrics import log_mel_l1, multi_resolution_stft
+from audiodiff.models.named_starts import name_start
 from audiodiff.models.starts import GriffinLim, PureNoise, Start
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.pipelines.resynthesis import analyse, resynthesise
-from audiodiff.pipelines.vocoding import name_start
 
 from .common import (
     Picture,

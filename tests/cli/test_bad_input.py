@@ -21,7 +21,7 @@ import audiodiff
 from audiodiff import audio
 from audiodiff.audio import io as audio_io
 from audiodiff.cli import common, main
-from audiodiff.models import checkpoint
+from audiodiff.models import checkpoint, registry
 from audiodiff.utils import devices
 
 
@@ -450,4 +450,4 @@ def test_every_device_choice_is_known_or_refused(monkeypatch):
 
 def test_default_model_is_asked_for_by_name(refused, monkeypatch):
     monkeypatch.setattr(checkpoint, "shipped", list)
-    refused("info", checkpoint.DEFAULT_MODEL, "no such model")
+    refused("info", registry.DEFAULT_MODEL, "no such model")

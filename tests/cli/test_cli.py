@@ -20,9 +20,9 @@ from audiodiff.cli import COMMANDS, main
 from audiodiff.diffusion.solvers import solver_names
 from audiodiff.evaluation import metrics
 from audiodiff.models import checkpoint as models_checkpoint
+from audiodiff.models import named_starts
 from audiodiff.models.starts import Start, Variation
 from audiodiff.models.vocoder import Vocoder
-from audiodiff.pipelines import vocoding
 from audiodiff.pipelines.resynthesis import resynthesise
 from audiodiff.utils import devices
 
@@ -72,7 +72,7 @@ def test_help_names_every_command_solver_start_device_and_the_default_model(caps
     shown = shown.replace("-\n" + " " * 24, "-")  # names that argparse broke at a hyphen
     assert [
         n
-        for n in (*solver_names(), *vocoding.STARTS, *devices.CHOICES, models_checkpoint.DEFAULT_MODEL)
+        for n in (*solver_names(), *named_starts.STARTS, *devices.CHOICES, models_checkpoint.DEFAULT_MODEL)
         if n not in shown
     ] == []
 
@@ -82,7 +82,7 @@ def test_every_start_of_the_library_has_a_name():
     for kind in kinds:
         kinds += kind.__subclasses__()
     ours = {kind for kind in kinds if kind.__module__.startswith("audiodiff.")}
-    assert ours - {Variation} == set(vocoding.STARTS.values())  # a Variation is of a recording, not of a name
+    assert ours - {Variation} == set(named_starts.STARTS.values())  # a Variation is of a recording, not of a name
 
 
 def test_help_loads_neither_torch_nor_anything_heavy():
@@ -228,7 +228,7 @@ def test_info_tells_licence_data_mel_and_size(cli, tiny_model_path):
     assert told["mel"]["n_mels"] == vocoder.mel.n_mels
     assert told["parameters"] == sum(p.numel() for p in vocoder.parameters())
     assert told["receptive_field_samples"] == vocoder.denoiser.network.receptive_field()
-    assert told["hash"] == models_checkpoint.model_hash(vocoder)
+    assert told["hash"] == models_checkpoint.vocoder.fingerprint()
     table = cli("info", tiny_model_path)[1]
     assert re.search(r"^licence +CC0-1.0$", table, re.MULTILINE)
     assert re.search(r"^mel +sample_rate 16000, n_fft 1024, ", table, re.MULTILINE)

@@ -13,7 +13,7 @@ from audiodiff.data import Augment, OneShots, ShardOneShots, Shards, labels_of
 from audiodiff.data.manifest import read_manifest
 from audiodiff.data.shards.index import opened
 from audiodiff.data.shards.writing import pack
-from audiodiff.models import checkpoint
+from audiodiff.models.base import Model
 from audiodiff.training.hydra_config import composed
 from audiodiff.training.run import train
 
@@ -152,10 +152,10 @@ def test_generator_trains_from_labelled_shards_with_the_labels_of_the_manifest_i
     assert equal(one["ema"], other["ema"])
     manifest = [f"data.manifest={listed / 'train.jsonl'}", f"data.valid_manifest={listed / 'valid.jsonl'}"]
     trained(tmp_path / "plain", 1, "data=one-shots", "data.path=null", *manifest)
-    assert checkpoint.load(tmp_path / "straight").labels == checkpoint.load(tmp_path / "plain").labels == sorted(COUNTS)
+    assert Model.load(tmp_path / "straight").labels == Model.load(tmp_path / "plain").labels == sorted(COUNTS)
     trained(tmp_path / "ordered", 1, *given, "data.labels=[tom,bell,kick]")
-    assert checkpoint.load(tmp_path / "ordered").labels == ["tom", "bell", "kick"]
-    assert checkpoint.load(tmp_path / "ordered").info["clips"] == 60
+    assert Model.load(tmp_path / "ordered").labels == ["tom", "bell", "kick"]
+    assert Model.load(tmp_path / "ordered").info["clips"] == 60
 
 
 def test_recipe_of_classes_composes_with_labelled_shards():

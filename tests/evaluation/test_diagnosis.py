@@ -12,7 +12,7 @@ from audiodiff.data.manifest import scan_folder
 from audiodiff.diffusion.denoiser import scales
 from audiodiff.diffusion.predictions import Estimate, noise_of
 from audiodiff.evaluation import diagnosis
-from audiodiff.models import checkpoint
+from audiodiff.models.base import Model
 from audiodiff.utils.config import shipped_path
 
 CLIPS = shipped_path("datasets/clips/speech")
@@ -25,7 +25,7 @@ def recordings():
 
 @pytest.fixture
 def shipped():
-    return checkpoint.load("speech-16k")
+    return Model.load("speech-16k")
 
 
 class Instead(torch.nn.Module):

@@ -8,7 +8,7 @@ from audiodiff import audio
 from audiodiff.cli import main
 from audiodiff.data.manifest import scan_folder
 from audiodiff.evaluation import vocoder_table
-from audiodiff.models import checkpoint
+from audiodiff.models.base import Model
 from audiodiff.models.starts import CoarseToFine, PureNoise
 
 pytestmark = pytest.mark.usefixtures("quick_measures")
@@ -22,7 +22,7 @@ def folder(tmp_path, waveform):
 
 
 def test_table_scores_recordings_as_perfect_and_counts_calls(folder, tiny_model_path):
-    vocoder = checkpoint.load(tiny_model_path)
+    vocoder = Model.load(tiny_model_path)
     rows = vocoder_table.rows_of(vocoder, calls=(1, 3))
     table = vocoder_table.evaluate(vocoder, rows, scan_folder(folder))
     assert [row["calls"] for row in table["rows"]] == [0, 0, 0, 0, 0, 1, 3]
@@ -35,7 +35,7 @@ def test_table_scores_recordings_as_perfect_and_counts_calls(folder, tiny_model_
 
 
 def test_table_of_a_model_with_a_start_has_it_alone_and_at_each_number_of_calls(folder, tiny_model_path):
-    vocoder = checkpoint.load(tiny_model_path)
+    vocoder = Model.load(tiny_model_path)
     vocoder.start = CoarseToFine(vocoder.mel, time=0.4, full=1, half=1, quarter=0, eighth=0)
     rows = vocoder_table.rows_of(vocoder, calls=(1, 2))
     assert [(row.name, row.calls) for row in rows[5:]] == [
@@ -49,7 +49,7 @@ def test_table_of_a_model_with_a_start_has_it_alone_and_at_each_number_of_calls(
 
 
 def test_rows_in_another_precision_are_named_and_sound_nearly_the_same(tiny_model_path, waveform):
-    vocoder = checkpoint.load(tiny_model_path)
+    vocoder = Model.load(tiny_model_path)
     vocoder.start = CoarseToFine(vocoder.mel, time=0.4, full=1, half=1, quarter=0, eighth=0)
     rows = vocoder_table.rows_of(vocoder, (1,), ["float32", "bfloat16"])
     assert [row.name for row in rows[5:]] == [

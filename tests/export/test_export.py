@@ -22,11 +22,10 @@ from audiodiff.diffusion.schedules import RectifiedFlow
 from audiodiff.diffusion.solvers import solver_named
 from audiodiff.mel import LogMel, MelSpec
 from audiodiff.mel import io as mel_io
-from audiodiff.models import checkpoint
+from audiodiff.models.named_starts import named_start
 from audiodiff.models.starts import GriffinLim, MelNoise
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.models.whitening import MelWhitening
-from audiodiff.pipelines.vocoding import named_start
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
@@ -46,7 +45,7 @@ def model_path(tmp_path_factory):
     vocoder.config["start"] = {"_target_": "audiodiff.models.GriffinLim", "mel": spec, "time": 0.5, "n_iter": ROUNDS}
     vocoder.config |= {"projection_iters": 0, "final_iters": 1}
     path = tmp_path_factory.mktemp("exported") / "tiny.safetensors"
-    checkpoint.save(vocoder, path)
+    vocoder.save(path)
     return path
 
 
@@ -138,7 +137,7 @@ def test_file_says_all_that_one_must_know(sampler, model_path):
     assert json.loads(facts["times"]) == pytest.approx(vocoder.grid(2, 0.5).tolist())
     assert json.loads(facts["start_time"]) == 0.5
     assert json.loads(facts["reach_frames"])[1] == vocoder.look_ahead(steps=2)
-    assert facts["model_hash"] == checkpoint.model_hash(vocoder)
+    assert facts["model_hash"] == vocoder.fingerprint()
 
 
 def test_file_tells_nothing_of_the_machine_that_wrote_it(sampler):

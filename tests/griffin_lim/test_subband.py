@@ -6,7 +6,8 @@ from conftest import voiced
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audiodiff.griffin_lim.projection import MelProjection, coarse_to_fine
+from audiodiff.griffin_lim.estimate import coarse_to_fine
+from audiodiff.griffin_lim.projection import MelProjection
 from audiodiff.griffin_lim.subband import SubbandSTFT, lowest_octave
 from audiodiff.mel import LogMel, MelSpec
 from audiodiff.mel.filterbank import mel_filters

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from audiodiff.mel import LogMel, MelSpec
-from audiodiff.mel.filterbank import band_weights, mel_filters
+from audiodiff.mel.filterbank import band_weights, mean_magnitudes, mel_filters
 from audiodiff.utils.numba_cache import librosa
 
 SPEC = MelSpec(16000)
@@ -214,7 +214,7 @@ def test_mel_magnitudes_of_a_flat_spectrum_are_flat(contract):
     filters = mel_filters(spec, torch.zeros(1).double())
     mel = spec.compress(((0.7**spec.power) * filters.sum(0)).clamp(min=1e-300))[None, :, None]
     heard = filters.sum(0) * 0.7**spec.power > spec.floor  # some narrow low bands hold no bin
-    assert torch.allclose(spec.magnitudes(mel)[0, 0][heard], torch.tensor(0.7, dtype=torch.float64), rtol=1e-9)
+    assert torch.allclose(mean_magnitudes(spec, mel)[0, 0][heard], torch.tensor(0.7, dtype=torch.float64), rtol=1e-9)
     assert int(heard.sum()) > 0.9 * spec.n_mels
 
 
@@ -223,7 +223,7 @@ def test_mel_magnitudes_are_finite_where_a_band_holds_no_bin():
     spec = MelSpec(16000, n_fft=256, win_length=256, hop_length=64, n_mels=120)
     mel = LogMel(spec)(noise(1280))
     assert bool((mel_filters(spec, mel).sum(0) == 0).any())
-    assert bool(spec.magnitudes(mel).isfinite().all())
+    assert bool(mean_magnitudes(spec, mel).isfinite().all())
 
 
 @every_contract

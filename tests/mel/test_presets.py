@@ -10,9 +10,9 @@ from audiodiff import audio
 from audiodiff.evaluation.metrics import log_mel_l1
 from audiodiff.mel import LogMel, MelSpec
 from audiodiff.mel.detection import presets
+from audiodiff.models.named_starts import named_start
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.pipelines.resynthesis import resynthesise, vocode
-from audiodiff.pipelines.vocoding import named_start
 from audiodiff.training.hydra_config import composed, plain
 from audiodiff.utils import numba_cache
 from audiodiff.utils.config import build, choices, choose

@@ -9,7 +9,8 @@ import torch
 
 import audiodiff
 from audiodiff.cli import main
-from audiodiff.models import checkpoint, hub
+from audiodiff.models import checkpoint, registry
+from audiodiff.models.base import Model
 from audiodiff.models.vocoder import Vocoder
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
@@ -46,14 +47,14 @@ def test_pushed_model_comes_back_equal(far, tiny_model_path):
     assert model.push_to_hub("me/tiny") == "hf://me/tiny"
     assert sorted(p.name for p in (far / "me" / "tiny").iterdir()) == ["README.md", "config.json", "model.safetensors"]
     for back in (Vocoder.from_pretrained("me/tiny"), Vocoder.load("hf://me/tiny@main"), Vocoder.load(far / "me/tiny")):
-        assert checkpoint.model_hash(back) == checkpoint.model_hash(model)
+        assert back.fingerprint() == model.fingerprint()
         assert back.config == model.config and back.info == model.info
 
 
 def test_shipped_weights_stay_in_sixteen_bits_and_keep_their_card(far):
-    checkpoint.load("speech-16k").push_to_hub("me/speech")
+    Model.load("speech-16k").push_to_hub("me/speech")
     size = (far / "me/speech/model.safetensors").stat().st_size
-    assert size == pytest.approx(checkpoint.locate("speech-16k").stat().st_size, rel=0.01)
+    assert size == pytest.approx(registry.locate("speech-16k").stat().st_size, rel=0.01)
     card = (far / "me/speech/README.md").read_text()
     assert card.startswith("---\nlicense: cc-by-sa-4.0\nlibrary_name: audiodiff\npipeline_tag: audio-to-audio\n")
     assert "# speech-16k" in card
@@ -65,8 +66,8 @@ def test_weights_beyond_sixteen_bits_are_stored_in_thirty_two(tmp_path, tiny_mod
     model = Vocoder.load(tiny_model_path)
     with torch.no_grad():
         next(model.parameters()).fill_(1 / 3)
-    hub.write_layout(model, tmp_path / "out", "me/tiny")
-    assert checkpoint.model_hash(Vocoder.load(tmp_path / "out")) == checkpoint.model_hash(model)
+    model.write_hub_layout(tmp_path / "out", "me/tiny")
+    assert Vocoder.load(tmp_path / "out").fingerprint() == model.fingerprint()
 
 
 def test_names_here_never_reach_the_network(tiny_model_path):
@@ -85,14 +86,12 @@ def test_cached_model_loads_offline(tmp_path, monkeypatch, tiny_model_path):
     """The cache is laid out as huggingface_hub lays it out: refs name a commit, snapshots hold its files."""
     cache = tmp_path / "cache"
     commit = "0" * 39 + "1"
-    hub.write_layout(Vocoder.load(tiny_model_path), cache / "models--me--tiny" / "snapshots" / commit, "me/tiny")
+    Vocoder.load(tiny_model_path).write_hub_layout(cache / "models--me--tiny" / "snapshots" / commit, "me/tiny")
     (cache / "models--me--tiny" / "refs").mkdir()
     (cache / "models--me--tiny" / "refs" / "main").write_text(commit)
     download = huggingface_hub.snapshot_download
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *a, **k: download(*a, cache_dir=cache, **k))
-    assert checkpoint.model_hash(Vocoder.from_pretrained("me/tiny")) == checkpoint.model_hash(
-        Vocoder.load(tiny_model_path)
-    )
+    assert Vocoder.from_pretrained("me/tiny").fingerprint() == checkpoint.model_hash(Vocoder.load(tiny_model_path))
 
 
 def test_repository_of_something_else_is_refused(far):

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audiodiff.models import checkpoint
+from audiodiff.models.base import Model
 from audiodiff.models.quantization import narrowest, packed, unpacked
 
 
@@ -49,11 +49,11 @@ def test_small_tensors_and_counts_keep_more():
 def test_model_in_eight_bits_is_a_quarter_as_large_and_is_used_in_full(shipped_vocoder, tmp_path, raw):
     state = shipped_vocoder.state_dict()
     last = {name: 1.01 * tensor for name, tensor in state.items()} if raw else None
-    checkpoint.save(shipped_vocoder, tmp_path / "small", raw=last, dtype=torch.int8)
+    shipped_vocoder.save(tmp_path / "small", raw=last, dtype=torch.int8)
     size = (tmp_path / "small.safetensors").stat().st_size
     assert size < 1.1 * (1 + raw) * sum(tensor.numel() for tensor in state.values())
     for chosen, wanted in (("ema", state), *((("raw", last),) if raw else ())):
-        back = checkpoint.load(tmp_path / "small.safetensors", weights=chosen).state_dict()
+        back = Model.load(tmp_path / "small.safetensors", weights=chosen).state_dict()
         for name, tensor in back.items():
             assert tensor.dtype == torch.float32
             assert (tensor - wanted[name]).abs().max() <= 0.0041 * wanted[name].abs().max() + 1e-7
@@ -61,4 +61,4 @@ def test_model_in_eight_bits_is_a_quarter_as_large_and_is_used_in_full(shipped_v
 
 @pytest.fixture(scope="module")
 def shipped_vocoder():
-    return checkpoint.load("speech-16k")
+    return Model.load("speech-16k")

@@ -18,14 +18,16 @@ from audiodiff.diffusion.solvers import DDIM, DPMSolver2M, solver_named, solver_
 from audiodiff.diffusion.timesteps import TIMESTEP_GRIDS, linear_timesteps
 from audiodiff.losses import DenoisingLoss, LogSpectral, PowerTimes
 from audiodiff.mel import LogMel, MelSpec
-from audiodiff.models import checkpoint
+from audiodiff.models import registry
+from audiodiff.models.base import Model
 from audiodiff.models.generator import Generator
+from audiodiff.models.named_starts import describe_start
 from audiodiff.models.starts import GriffinLim, PureNoise
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.models.whitening import Identity, MelWhitening
 from audiodiff.nn import HybridNetwork
 from audiodiff.pipelines.resynthesis import CallCounter, analyse, resynthesise, vocode
-from audiodiff.pipelines.vocoding import describe_start, recipe
+from audiodiff.pipelines.vocoding import recipe
 from audiodiff.utils.config import build
 
 # The pairs of rate and hop that the library promises: with a network hop that divides the mel's.
@@ -451,9 +453,9 @@ def test_vocoder_defaults_to_pure_noise_and_the_mel_of_its_spec(vocoder, wavefor
     assert (vocoder.sample_rate, vocoder.hop_length) == (16000, 256)
 
 
-@pytest.mark.parametrize("name", checkpoint.shipped_mels())
+@pytest.mark.parametrize("name", registry.shipped_mels())
 def test_shipped_vocoder_keeps_its_promises(name, waveform):
-    model = checkpoint.load(name)
+    model = Model.load(name)
     clip = audio.resample(waveform, 16000, model.sample_rate)
     sound = resynthesise(model, clip + 0.01).waveform  # an offset that no output may have
     assert sound.shape == clip.shape

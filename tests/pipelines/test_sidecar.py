@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from audiodiff import audio
 from audiodiff.cli import main
-from audiodiff.models import checkpoint
+from audiodiff.models import checkpoint, named_starts
 from audiodiff.models.starts import GriffinLim, PureNoise
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.pipelines import sidecar, vocoding
@@ -48,7 +48,7 @@ def test_sidecar_holds_what_is_needed_and_nothing_else(place):
     assert note == {
         "command": "resynth",
         "model": str(place / "tiny.safetensors"),
-        "model_hash": checkpoint.model_hash(vocoder),
+        "model_hash": vocoder.fingerprint(),
         "weights": "ema",
         "device": devices.resolve("auto").type,
         "threads": torch.get_num_threads(),
@@ -74,10 +74,10 @@ def test_sidecar_names_the_steps_and_the_start_that_the_model_chose(place):
         "time": 0.25,
         "n_iter": 3,
     }
-    checkpoint.save(vocoder, "warm.safetensors")
+    vocoder.save("warm.safetensors")
     own = made("--model", "warm.safetensors")
     assert len(own["times"]) == vocoder.steps + 1
-    assert own["start"] == vocoding.describe_start(GriffinLim(vocoder.mel, time=0.25, n_iter=3))
+    assert own["start"] == named_starts.describe_start(GriffinLim(vocoder.mel, time=0.25, n_iter=3))
     assert (own["start"]["name"], own["start"]["time"], own["start"]["n_iter"]) == ("griffin-lim", 0.25, 3)
     asked = made("--model", "warm.safetensors", "--start", "griffin-lim", "-f")
     assert asked["start"] == own["start"]  # the model's own parameters, where it is of this kind
@@ -89,8 +89,8 @@ def test_hash_of_the_model_sees_one_weight_and_the_configuration(place):
     with torch.no_grad():
         other.denoiser.network.inward.bias[0] += 1e-6
     third.config["steps"] = 3
-    assert len({checkpoint.model_hash(m) for m in (first, other, third)}) == 3
-    assert checkpoint.model_hash(first) == checkpoint.model_hash(tiny_vocoder())
+    assert len({m.fingerprint() for m in (first, other, third)}) == 3
+    assert first.fingerprint() == tiny_vocoder().fingerprint()
 
 
 def test_hash_of_a_file_is_its_sha256(tmp_path):
@@ -123,7 +123,7 @@ def test_regenerate_follows_every_field(place):
     """Each field that decides the sound is changed in the sidecar, and the sound must change with it."""
     note = made("--steps", "2")
     original = Path("out.wav").read_bytes()
-    griffin_lim = vocoding.describe_start(GriffinLim(Vocoder.load("tiny.safetensors").mel))
+    griffin_lim = named_starts.describe_start(GriffinLim(Vocoder.load("tiny.safetensors").mel))
     for change in (
         {"seed": 1},
         {"times": [1.0, 0.6, 0.2, 0.0]},
@@ -209,7 +209,7 @@ def test_missing_input_is_refused(place, capsys):
 def test_changed_model_is_refused(place, capsys):
     made()
     checkpoint.save(tiny_vocoder(seed=1), "tiny.safetensors")
-    refusal(capsys, "tiny.safetensors has changed", checkpoint.model_hash(tiny_vocoder(seed=1)))
+    refusal(capsys, "tiny.safetensors has changed", tiny_vocoder(seed=1).fingerprint())
 
 
 def test_missing_model_is_refused(place, capsys):
@@ -258,7 +258,7 @@ def test_missing_and_unknown_fields_are_named(place, capsys):
     refusal(capsys, "speed")
 
 
-WARM = vocoding.describe_start(GriffinLim(tiny_vocoder().mel))
+WARM = named_starts.describe_start(GriffinLim(tiny_vocoder().mel))
 BAD_FIELDS = [
     ({"command": "rm"}, "command='rm'"),
     ({"command": ["resynth"]}, "command=['resynth']"),
@@ -354,18 +354,18 @@ def test_any_value_in_any_field_is_taken_or_refused_in_words(sound, tmp_path, fi
 def test_start_survives_being_written_down():
     mel = tiny_vocoder().mel
     start = GriffinLim(mel, time=0.4, n_iter=7, momentum=0.5)
-    rebuilt = vocoding.build_start(json.loads(json.dumps(vocoding.describe_start(start))), mel)
+    rebuilt = named_starts.build_start(json.loads(json.dumps(named_starts.describe_start(start))), mel)
     assert vars(rebuilt) == vars(start)
-    assert type(vocoding.build_start(vocoding.describe_start(PureNoise()), mel)) is PureNoise
+    assert type(named_starts.build_start(named_starts.describe_start(PureNoise()), mel)) is PureNoise
 
 
 def test_start_with_rounds_is_the_models_own_but_for_them():
     vocoder = Vocoder.load("speech-16k")
-    start = vocoding.named_start("coarse-to-fine=1/4/8/16", vocoder)
+    start = named_starts.named_start("coarse-to-fine=1/4/8/16", vocoder)
     assert (start.rounds, start.time, start.mel) == ((1, 4, 8, 16), vocoder.start.time, vocoder.mel)
     assert vocoder.look_ahead(steps=1, start=start) < vocoder.look_ahead(steps=1) / 3
-    assert vocoding.named_start("griffin-lim=7", vocoder).n_iter == 7
-    assert vocoding.build_start(vocoding.describe_start(start), vocoder.mel).rounds == start.rounds
+    assert named_starts.named_start("griffin-lim=7", vocoder).n_iter == 7
+    assert named_starts.build_start(named_starts.describe_start(start), vocoder.mel).rounds == start.rounds
 
 
 @pytest.mark.parametrize(
@@ -383,13 +383,13 @@ def test_start_with_other_rounds_than_it_takes_is_refused(name):
     with pytest.raises(
         ValueError, match=r"it takes (coarse-to-fine=full/half/quarter/eighth|griffin-lim=n_iter|.* alone)"
     ):
-        vocoding.named_start(name, Vocoder.load("speech-16k"))
+        named_starts.named_start(name, Vocoder.load("speech-16k"))
 
 
 def test_named_start_takes_defaults_where_the_model_has_another_kind():
     vocoder = tiny_vocoder()
-    assert vars(vocoding.named_start("griffin-lim", vocoder)) == vars(GriffinLim(vocoder.mel))
-    assert vocoding.named_start("noise", vocoder) is vocoder.start
+    assert vars(named_starts.named_start("griffin-lim", vocoder)) == vars(GriffinLim(vocoder.mel))
+    assert named_starts.named_start("noise", vocoder) is vocoder.start
 
 
 def test_sound_that_is_not_finite_leaves_neither_file(place):

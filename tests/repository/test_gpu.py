@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from audiodiff.models import checkpoint
+from audiodiff.models.base import Model
 from audiodiff.models.starts import PureNoise
 
 pytestmark = [
@@ -13,7 +13,7 @@ pytestmark = [
 
 
 def test_generate_on_the_gpu_agrees_with_the_cpu(tiny_model_path, waveform):
-    cpu, gpu = checkpoint.load(tiny_model_path), checkpoint.load(tiny_model_path, "cuda")
+    cpu, gpu = Model.load(tiny_model_path), Model.load(tiny_model_path, "cuda")
     mel = cpu.spectrogram(waveform[None])
     one, other = (m.generate(mel, steps=2, seed=3, start=PureNoise()).cpu() for m in (cpu, gpu))
     assert float((one - other).abs().max()) < 1e-3 * float(one.abs().max())  # sums in another order, TF32 off

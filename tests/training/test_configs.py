@@ -13,7 +13,6 @@ from support import training
 import audiodiff.training.hydra_config  # which registers the resolvers that the files use
 from audiodiff import audio
 from audiodiff.losses import DenoisingLoss
-from audiodiff.models import checkpoint
 from audiodiff.models.base import Model
 from audiodiff.training.hydra_config import check_overrides
 from audiodiff.training.run import train
@@ -89,14 +88,14 @@ def test_every_experiment_trains_for_two_steps_as_it_is(tmp_path, experiment):
     cfg = composed(f"experiment={experiment}")
     data = [sounds(tmp_path, cfg.data.labels)] if cfg.data.get("one_shots") else VOICES
     trained(tmp_path / "run", f"experiment={experiment}", "verdict=false", *data, *BEGUN.get(experiment, []))
-    assert checkpoint.load(tmp_path / "run").info["steps"] == 2
+    assert Model.load(tmp_path / "run").info["steps"] == 2
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["causal", "generator", "resolutions", "samples", "subbands", "vocoder"])
 def test_every_model_trains_for_two_steps_as_it_is(tmp_path, model):
     trained(tmp_path, f"model={model}", "data.path=${shipped:datasets/clips/speech}", "data.n_samples=4096")
-    assert checkpoint.load(tmp_path).info["steps"] == 2
+    assert Model.load(tmp_path).info["steps"] == 2
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)

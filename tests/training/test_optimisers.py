@@ -7,7 +7,7 @@ import torch
 from support.training import equal, run, states, steps
 from torch import nn
 
-from audiodiff.models import checkpoint
+from audiodiff.models.base import Model
 from audiodiff.training.hydra_config import composed, plain
 from audiodiff.training.muon import Muon
 from audiodiff.training.param_groups import freeze, optimizer_of, parameter_groups
@@ -82,9 +82,9 @@ def test_frozen_weights_do_not_learn_and_a_pattern_without_a_match_is_refused():
 
 def test_a_run_with_frozen_weights_changes_the_others_alone(tmp_path):
     run(tmp_path, *steps(1))
-    before = checkpoint.load(tmp_path, weights="raw").state_dict()
+    before = Model.load(tmp_path, weights="raw").state_dict()
     run(tmp_path, *steps(3), "freeze=[denoiser.network.stages.*]", "resume=false", f"init_from={tmp_path}")
-    after = checkpoint.load(tmp_path, weights="raw").state_dict()
+    after = Model.load(tmp_path, weights="raw").state_dict()
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert moved
     assert not any(".stages." in name for name in moved)

@@ -10,7 +10,8 @@ from support.continual import manifest
 from support.training import TINY, equal, run, states, steps
 from torch import nn
 
-from audiodiff.models import checkpoint, lora_files
+from audiodiff.models import lora_files
+from audiodiff.models.base import Model
 from audiodiff.nn.hybrid import HybridNetwork
 from audiodiff.nn.lora import LowRank, adapt, merged
 from audiodiff.training.hydra_config import composed
@@ -173,7 +174,7 @@ def test_run_with_adapters_resumes_bit_for_bit_and_leaves_the_rest_alone(adapted
         run(tmp_path, *steps(n, every=2), *LORA, f"init_from={adapted / 'base'}")
     for weights in ("raw", "ema"):
         assert equal(states(adapted / "lora")[weights], states(tmp_path)[weights])
-    base, after = checkpoint.load(adapted / "base").state_dict(), states(tmp_path)["raw"]
+    base, after = Model.load(adapted / "base").state_dict(), states(tmp_path)["raw"]
     moved = {name for name in base if not torch.equal(base[name], after[name])}
     assert moved
     assert all(".mlp." in name or ".qkv." in name for name in moved)
@@ -181,8 +182,8 @@ def test_run_with_adapters_resumes_bit_for_bit_and_leaves_the_rest_alone(adapted
 
 def test_adapter_alone_makes_of_the_base_what_the_run_exported(adapted):
     path = adapted / "lora" / "adapter.safetensors"
-    model = lora_files.load(checkpoint.load(adapted / "base"), path)
-    exported = checkpoint.load(adapted / "lora")
+    model = lora_files.load(Model.load(adapted / "base"), path)
+    exported = Model.load(adapted / "lora")
     mel = torch.full((1, model.mel.n_mels, 12), -5.0)
     assert torch.allclose(model.generate(mel), exported.generate(mel), atol=1e-5)
     assert path.stat().st_size < 0.6 * (adapted / "base" / "model.safetensors").stat().st_size

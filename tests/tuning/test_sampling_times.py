@@ -8,6 +8,7 @@ import torch
 from audiodiff.cli import main
 from audiodiff.diffusion.timesteps import TIMESTEP_GRIDS, check_timesteps, linear_timesteps
 from audiodiff.models import checkpoint
+from audiodiff.models.base import Model
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.tuning import sampling_times
 from audiodiff.tuning.sampling_times import search_times
@@ -21,7 +22,7 @@ class Known:
     def __init__(self, wanted, start=1.0):
         self.wanted = torch.tensor(wanted, dtype=torch.float64)
         self.start = type("Start", (), {"time": start})
-        self.denoiser = type("D", (), {"schedule": checkpoint.load("speech-16k").denoiser.schedule})
+        self.denoiser = type("D", (), {"schedule": Model.load("speech-16k").denoiser.schedule})
         self.asked = []
 
     def spectrogram(self, clips):
@@ -59,7 +60,7 @@ def test_search_finds_a_bent_grid_of_many_steps():
 @pytest.mark.parametrize("name", TIMESTEP_GRIDS)
 @pytest.mark.parametrize("steps", [2, 4, 7])
 def test_search_goes_on_from_the_best_grid_that_has_a_name(name, steps):
-    wanted = TIMESTEP_GRIDS[name](checkpoint.load("speech-16k").denoiser.schedule, steps, 1.0).tolist()
+    wanted = TIMESTEP_GRIDS[name](Model.load("speech-16k").denoiser.schedule, steps, 1.0).tolist()
     vocoder = Known(wanted)
     search_times(vocoder, CLIPS, steps, "offset", evaluations=1)
     first = vocoder.asked[len(TIMESTEP_GRIDS)][1].tolist()  # what the search tried first
@@ -135,7 +136,7 @@ def test_tune_times_stores_what_generate_then_uses(place, capsys):
     assert torch.equal(vocoder.grid(3, start=0.5), linear_timesteps(3, 0.5))
     mel = vocoder.spectrogram(0.1 * torch.randn(1, 1, 4096, generator=torch.Generator().manual_seed(0)))
     bent = [1.0, 0.9, 0.2, 0.0]
-    checkpoint.store_times("tiny.safetensors", [bent])
+    checkpoint.save_timesteps("tiny.safetensors", [bent])
     vocoder = Vocoder.load("tiny.safetensors")
     assert [len(grid) - 1 for grid in vocoder.times] == [1, 3]  # replaced, not added
     assert torch.equal(vocoder.generate(mel, steps=3), vocoder.generate(mel, times=check_timesteps(bent)))

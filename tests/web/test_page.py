@@ -16,11 +16,12 @@ from audiodiff import audio
 from audiodiff.cli import demo, main
 from audiodiff.diffusion.solvers import DPMSolver2M
 from audiodiff.mel import MelSpec
-from audiodiff.models import checkpoint
+from audiodiff.mel.spectrogram import mel_of
+from audiodiff.models import registry
 from audiodiff.models.generator import Generator
 from audiodiff.models.starts import PureNoise
 from audiodiff.models.vocoder import Vocoder
-from audiodiff.pipelines.resynthesis import resynthesise, spectrogram
+from audiodiff.pipelines.resynthesis import resynthesise
 
 
 @pytest.fixture(scope="module")
@@ -209,7 +210,7 @@ def test_mel_of_a_file_sounds_as_the_command_makes_it(app, vocoder, tiny_model_p
 def test_page_names_the_convention_of_a_mel(app, speech, tmp_path):
     shipped, spec = Vocoder.load("speech-16k"), MelSpec.preset("whisper")
     waveform, _ = audio.read(app.common.examples()["Italian"], spec.sample_rate)
-    np.save(tmp_path / "mel.npy", spectrogram(spec, waveform)[0].numpy().T)
+    np.save(tmp_path / "mel.npy", mel_of(spec, waveform)[0].numpy().T)
     told, *_ = app.mels.speak(shipped, str(tmp_path / "mel.npy"), app.mels.DETECT, 0)
     assert "the mel is converted" in told
     assert re.search(r"---\|\n\| whisper \|", told)
@@ -251,7 +252,7 @@ def test_long_upload_is_refused_before_it_is_decoded(app, vocoder, bad, monkeypa
 
 
 def test_every_shipped_model_has_a_card_without_dead_links(app):
-    for name in checkpoint.shipped():
+    for name in registry.shipped():
         card = app.models.card(name)
         assert card.startswith(f"# {name}")
         assert not re.search(r"\]\((?!http)", card)

@@ -1,0 +1,97 @@
+"""The starts by name, as recipes, the command line and exported files write them down."""
+
+import inspect
+from typing import Any
+
+from audiodiff.mel import MelSpec
+from audiodiff.models.starts import CoarseToFine, GriffinLim, MelNoise, PureNoise, Start
+from audiodiff.models.vocoder import Vocoder
+from audiodiff.utils.validation import LARGEST_COUNT, is_int, is_number
+
+__all__ = ["STARTS", "build_start", "describe_start", "name_start", "named_start"]
+
+STARTS: dict[str, type[Start]] = {
+    "noise": PureNoise,
+    "mel": MelNoise,
+    "griffin-lim": GriffinLim,
+    "coarse-to-fine": CoarseToFine,
+}
+"""The names by which recipes and the command line know the starts."""
+
+
+def named_start(name: str, vocoder: Vocoder) -> Start:
+    """Return the start of a name: the model's own where it is of this kind, else with default parameters.
+
+    A name may go on with rounds, as in coarse-to-fine=1/2/4/8 or griffin-lim=32: those and the model's time are taken.
+
+    Raises:
+        ValueError: No start is called so, or it does not take so many numbers.
+    """
+    name, _, rounds = name.partition("=")
+    kind = _start_kind(name)
+    if rounds:
+        return _with_rounds(name, kind, rounds, vocoder)
+    if type(vocoder.start) is kind:
+        return vocoder.start
+    return build_start({"name": name, **_parameters(kind)}, vocoder.mel)
+
+
+def _with_rounds(name: str, kind: type[Start], rounds: str, vocoder: Vocoder) -> Start:
+    counted = [key for key, default in _parameters(kind).items() if isinstance(default, int)]
+    given = rounds.split("/")
+    if not counted or len(given) != len(counted) or not all(g.isdecimal() and is_int(int(g)) for g in given):
+        takes = f"{name}={'/'.join(counted)}, whole numbers up to {LARGEST_COUNT}" if counted else f"{name} alone"
+        raise ValueError(f"start {name}={rounds}: it takes {takes}")
+    described = {"name": name, **_parameters(kind), **dict(zip(counted, map(int, given), strict=True))}
+    return build_start(described | {"time": vocoder.start.time}, vocoder.mel)
+
+
+def describe_start(start: Start) -> dict[str, Any]:
+    """Describe a start as its name and parameters.
+
+    >>> describe_start(PureNoise())
+    {'name': 'noise'}
+    """
+    names = {kind: name for name, kind in STARTS.items()}
+    if type(start) not in names:
+        raise ValueError(
+            f"the start {type(start).__name__} has no name; add it to audiodiff.models.named_starts.STARTS"
+        )
+    return {"name": names[type(start)]} | {name: getattr(start, name) for name in _parameters(type(start))}
+
+
+def name_start(start: Start) -> str:
+    """Name a start, the rounds of one that goes from coarse to fine, and its time.
+
+    >>> name_start(PureNoise())
+    'noise, t = 1'
+    """
+    rounds = f" {'/'.join(map(str, start.rounds))}" if isinstance(start, CoarseToFine) else ""
+    return f"{describe_start(start)['name']}{rounds}, t = {start.time:g}"
+
+
+def build_start(described: dict[str, Any], mel: MelSpec) -> Start:
+    """Build what `describe_start` wrote down; trusts nothing in it.
+
+    Raises:
+        ValueError: The name is unknown, or a parameter is missing, unknown or out of range.
+    """
+    kind = _start_kind(described.get("name"))
+    defaults, given = _parameters(kind), {name: value for name, value in described.items() if name != "name"}
+    if given.keys() != defaults.keys():
+        raise ValueError(f"start {described['name']}: it has the parameters {[*defaults]}, and {[*given]} are given")
+    for name, value in given.items():
+        whole = isinstance(defaults[name], int)
+        if not (is_int(value) if whole else is_number(value)):
+            raise ValueError(f"start: {name}={value!r} is no {'count' if whole else 'number'} in range")
+    return kind(mel, **given) if given else kind()
+
+
+def _start_kind(name: Any) -> type[Start]:
+    if not isinstance(name, str) or name not in STARTS:
+        raise ValueError(f"unknown start {name!r}: choose one of {', '.join(STARTS)}")
+    return STARTS[name]
+
+
+def _parameters(kind: type[Start]) -> dict[str, Any]:
+    return {name: p.default for name, p in inspect.signature(kind).parameters.items() if name != "mel"}
