@@ -18,8 +18,9 @@ from audiodiff.diffusion.denoiser import scales
 from audiodiff.diffusion.predictions import Estimate
 from audiodiff.diffusion.sampling import sample
 from audiodiff.diffusion.schedules import CosineVP
-from audiodiff.diffusion.solvers import Solver, UniPC, solver_named, solver_names
+from audiodiff.diffusion.solvers import Solver, UniPC
 from audiodiff.diffusion.timesteps import linear_timesteps, log_snr_timesteps
+from audiodiff.utils.config import choices, choose
 from audiodiff.utils.files import atomic_file
 
 CALLS = (2, 4, 8, 16, 32, 64, 128)
@@ -86,8 +87,8 @@ def main() -> None:
     figure, axes = pyplot.subplots(1, 2, figsize=(11, 4.5), layout="constrained", sharex=True)
     print("| solver | calls per step | " + " | ".join(f"{n} calls" for n in CALLS) + " |")
     print("|---|---|" + "---|" * len(CALLS))
-    for name in solver_names():
-        solver = solver_named(name)
+    for name in choices("solver"):
+        solver = choose("solver", name)
         errors = {n: error_of(solver, n // solver.calls_per_step, true) for n in CALLS if n >= solver.calls_per_step}
         print(f"| {name} | {solver.calls_per_step} | " + " | ".join(f"{errors[n]:.1e}" for n in CALLS) + " |")
         line = "o--" if name == "dpmpp-1" else "o-"  # it lies on ddim

@@ -53,13 +53,13 @@ def run(options: argparse.Namespace) -> int:
 
 def _sampling(model: "Model", options: argparse.Namespace) -> "SamplingConfig":
     """Reads the sampling options as `audiodiff vocode` and `audiodiff generate` do."""
-    from audiodiff.diffusion.solvers import solver_named
     from audiodiff.diffusion.timesteps import check_timesteps
     from audiodiff.models import named_starts
     from audiodiff.models.generator import Generator
     from audiodiff.models.starts import PureNoise
     from audiodiff.models.streaming import SamplingConfig
     from audiodiff.pipelines import generation, vocoding
+    from audiodiff.utils.config import choose
 
     told = {name: getattr(options, name) for name in ("weights", "solver", "steps", "times")}
     if isinstance(model, Generator):
@@ -69,5 +69,5 @@ def _sampling(model: "Model", options: argparse.Namespace) -> "SamplingConfig":
     else:
         recipe = vocoding.recipe("vocode", model, options.model, **told, start=options.start)
         start = named_starts.build_start(recipe.start, model.mel)
-    solver = model.solver if recipe.solver == vocoding.OWN else solver_named(recipe.solver)
+    solver = model.solver if recipe.solver == vocoding.OWN else choose("solver", recipe.solver)
     return SamplingConfig(start, solver, check_timesteps(recipe.times))

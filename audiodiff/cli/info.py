@@ -37,10 +37,10 @@ def facts(model: "Model", name: str) -> dict[str, Any]:
     """Collects what is known of a model: what its file tells, and what can be read off it."""
     import dataclasses
 
-    from audiodiff.diffusion.solvers import name_of
     from audiodiff.models import registry
     from audiodiff.models.named_starts import describe_start
     from audiodiff.models.vocoder import Vocoder
+    from audiodiff.utils.config import name_of
 
     network = model.denoiser.network
     field = getattr(network, "receptive_field", None)
@@ -61,7 +61,7 @@ def facts(model: "Model", name: str) -> dict[str, Any]:
             "labels": getattr(model, "labels", []),
             "sampling": {
                 "steps": model.steps,
-                "solver": name_of(model.solver) or type(model.solver).__name__,
+                "solver": name_of("solver", model.solver) or type(model.solver).__name__,
                 "start": describe_start(model.start),
                 "one_step_start": describe_start(quick) if (quick := getattr(model, "one_step_start", None)) else None,
                 "projection_iters": getattr(model, "projection_iters", 0),

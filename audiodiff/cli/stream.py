@@ -24,17 +24,17 @@ def run(options: argparse.Namespace) -> int:
         ValueError: The stream ends within a frame, or holds what is no mel; what came before is written.
     """
     from audiodiff import audio
-    from audiodiff.diffusion.solvers import solver_named
     from audiodiff.diffusion.timesteps import check_timesteps
     from audiodiff.models import named_starts
     from audiodiff.pipelines import resynthesis, vocoding
+    from audiodiff.utils.config import choose
 
     if options.json or common.convention_of(options) is not None:
         raise ValueError("--raw: a stream has no report, and its mel is the model's own: leave out --json and --mel-…")
     vocoder = common.load_vocoder(options)
     recipe = common.recipe_of("vocode", vocoder, options)
     start = named_starts.build_start(recipe.start, vocoder.mel)
-    solver = vocoder.solver if recipe.solver == vocoding.OWN else solver_named(recipe.solver)
+    solver = vocoder.solver if recipe.solver == vocoding.OWN else choose("solver", recipe.solver)
     how = {"start": start, "solver": solver, "times": check_timesteps(recipe.times)}
     ahead, rate = vocoder.look_ahead(**how), vocoder.sample_rate / vocoder.hop_length
     chunk = recipe.chunk_frames or max(1, ahead)

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from audiodiff.diffusion.noise import BLOCK, NoiseField
-from audiodiff.diffusion.solvers import name_of
 from audiodiff.export.generators import ClassSampler, ClassStep
 from audiodiff.export.parts import Sampler, Step
 from audiodiff.export.plans import Plan, plan_of
@@ -19,6 +18,7 @@ from audiodiff.models.named_starts import describe_start
 from audiodiff.models.starts import PureNoise
 from audiodiff.models.streaming import SamplingConfig, stages
 from audiodiff.models.vocoder import Vocoder
+from audiodiff.utils.config import name_of
 
 __all__ = ["Target", "fewest_frames", "reach_of", "target_of"]
 
@@ -104,7 +104,7 @@ def _described(model: Model, sampling: SamplingConfig, plan: Plan, part: str) ->
         "sample_rate": model.sample_rate,
         "hop_length": model.hop_length,
         "noise": f"philox-{BLOCK}",
-        "solver": name_of(sampling.solver) or type(sampling.solver).__name__,
+        "solver": name_of("solver", sampling.solver) or type(sampling.solver).__name__,
         "steps": len(sampling.times) - 1,
         "times": sampling.times.tolist(),
         "start": describe_start(sampling.start),

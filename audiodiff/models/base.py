@@ -171,7 +171,10 @@ class Model(nn.Module):
             TypeError: The solver or the start is something else, such as a name.
             ValueError: Steps or times make no grid, or it begins elsewhere than the start.
         """
-        for kind, given, example in ((Solver, solver, "solver_named('ddim')"), (Start, start, "PureNoise()")):
+        for kind, given, example in (
+            (Solver, solver, "config.choose('solver', 'ddim')"),
+            (Start, start, "PureNoise()"),
+        ):
             if not isinstance(given, kind | None):
                 raise TypeError(f"{given!r} is no {kind.__name__}: give one, such as {example}")
         times = None if times is None else check_timesteps(times).clone()

@@ -4,19 +4,12 @@ import inspect
 from typing import Any
 
 from audiodiff.mel import MelSpec
-from audiodiff.models.starts import CoarseToFine, GriffinLim, MelNoise, PureNoise, Start
+from audiodiff.models.starts import CoarseToFine, Start
 from audiodiff.models.vocoder import Vocoder
+from audiodiff.utils.config import describe, kind_of, name_of
 from audiodiff.utils.validation import LARGEST_COUNT, is_int, is_number
 
-__all__ = ["STARTS", "build_start", "describe_start", "name_start", "named_start"]
-
-STARTS: dict[str, type[Start]] = {
-    "noise": PureNoise,
-    "mel": MelNoise,
-    "griffin-lim": GriffinLim,
-    "coarse-to-fine": CoarseToFine,
-}
-"""The names by which recipes and the command line know the starts."""
+__all__ = ["build_start", "describe_start", "name_start", "named_start"]
 
 
 def named_start(name: str, vocoder: Vocoder) -> Start:
@@ -52,12 +45,10 @@ def describe_start(start: Start) -> dict[str, Any]:
     >>> describe_start(PureNoise())
     {'name': 'noise'}
     """
-    names = {kind: name for name, kind in STARTS.items()}
-    if type(start) not in names:
-        raise ValueError(
-            f"the start {type(start).__name__} has no name; add it to audiodiff.models.named_starts.STARTS"
-        )
-    return {"name": names[type(start)]} | {name: getattr(start, name) for name in _parameters(type(start))}
+    name = name_of("start", start, exact=False)
+    if name is None:
+        raise ValueError(f"the start {type(start).__name__} has no name: add a file of it to conf/start")
+    return {"name": name} | describe(start, "mel")
 
 
 def name_start(start: Start) -> str:
@@ -88,9 +79,7 @@ def build_start(described: dict[str, Any], mel: MelSpec) -> Start:
 
 
 def _start_kind(name: Any) -> type[Start]:
-    if not isinstance(name, str) or name not in STARTS:
-        raise ValueError(f"unknown start {name!r}: choose one of {', '.join(STARTS)}")
-    return STARTS[name]
+    return kind_of("start", str(name))
 
 
 def _parameters(kind: type[Start]) -> dict[str, Any]:

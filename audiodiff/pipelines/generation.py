@@ -16,11 +16,11 @@ from audiodiff import audio
 from audiodiff.diffusion.constraints import InpaintingConstraint
 from audiodiff.diffusion.denoiser import ConstrainedDenoiser, Denoise
 from audiodiff.diffusion.guidance import ReconstructionGuidance
-from audiodiff.diffusion.solvers import name_of, solver_named
 from audiodiff.diffusion.timesteps import TIMESTEP_GRIDS, check_timesteps
 from audiodiff.models.generator import Generator
 from audiodiff.models.starts import PureNoise, Variation
 from audiodiff.pipelines.recipe import OWN, RecipeBase, recipe_fields
+from audiodiff.utils.config import choose, name_of
 from audiodiff.utils.validation import LARGEST_COUNT, is_falling_grid, is_int, is_interval, is_number
 
 __all__ = ["GenerateRecipe", "follow", "generation"]
@@ -59,7 +59,7 @@ class GenerateRecipe(RecipeBase):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.solver != OWN:
-            solver_named(self.solver)
+            choose("solver", self.solver)
 
     def rules(self) -> dict[str, tuple[bool, str]]:
         """Says for each field whether it is in order, and what is wanted."""
@@ -115,7 +115,7 @@ def generation(
     if steps is not None and not is_int(steps, 1):
         raise ValueError(f"steps={steps}: a whole number from 1 to {LARGEST_COUNT} is wanted")
     generator.denoise(1, label, guidance)  # refuses what cannot be bound
-    stepper = solver_named(solver) if solver and solver != OWN else generator.solver
+    stepper = choose("solver", solver) if solver and solver != OWN else generator.solver
     begin = 1.0 if strength is None else strength
     if times is None:
         grid = generator.grid(steps, begin, stepper)
@@ -126,7 +126,7 @@ def generation(
     scale = 1.0 if not generator.labels or label is None else generator.guidance if guidance is None else guidance
     return GenerateRecipe(
         **recipe_fields("generate", generator, model, weights, seed),
-        solver=solver or name_of(generator.solver) or OWN,
+        solver=solver or name_of("solver", generator.solver) or OWN,
         times=grid.tolist(),
         label=label,
         guidance=float(scale),
@@ -151,7 +151,7 @@ def follow(generator: Generator, recipe: GenerateRecipe, path: str | Path | None
         "label": recipe.label,
         "guidance": recipe.guidance if recipe.label is not None else None,
         "times": check_timesteps(recipe.times),
-        "solver": None if recipe.solver == OWN else solver_named(recipe.solver),
+        "solver": None if recipe.solver == OWN else choose("solver", recipe.solver),
         "seed": recipe.seed,
     }
     with recipe.arithmetic(generator):

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from audiodiff import audio
-from audiodiff.diffusion.solvers import Solver, name_of, solver_named
+from audiodiff.diffusion.solvers import Solver
 from audiodiff.diffusion.timesteps import TIMESTEP_GRIDS, check_timesteps
 from audiodiff.mel import MelSpec
 from audiodiff.mel import io as mel_io
@@ -20,6 +20,7 @@ from audiodiff.models.named_starts import build_start, describe_start, named_sta
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.pipelines.recipe import OWN, RecipeBase, recipe_fields
 from audiodiff.pipelines.resynthesis import Resynthesis, resynthesise, vocode
+from audiodiff.utils.config import choose, name_of
 from audiodiff.utils.validation import LARGEST_COUNT, is_falling_grid, is_int
 
 __all__ = ["VocodeRecipe", "make", "recipe"]
@@ -33,7 +34,7 @@ class VocodeRecipe(RecipeBase):
         command: "resynth" for audio as input, "vocode" for mels; the next six are those of `RecipeBase`.
         solver: Its name, or "own" for one that the model has and no name is known of.
         times: The grid of times, one more than steps, from the start's time to 0.
-        start: `name`, one of STARTS, and the start's parameters.
+        start: `name`, a file of conf/start, and the start's parameters.
         chunk_frames: Mel frames that are worked on at once; None for 20 to 40 s of what lasts more than 60 s, else all.
         mel: Fields of the convention of the mels that are given; None for the model's own.
 
@@ -52,7 +53,7 @@ class VocodeRecipe(RecipeBase):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.solver != OWN:
-            solver_named(self.solver)
+            choose("solver", self.solver)
         if self.mel is not None:
             MelSpec.from_dict(self.mel)
 
@@ -91,18 +92,18 @@ def recipe(
         solver: A name; the model's own by default.
         steps: Solver steps; the model's own by default.
         times: One of `schedules.GRIDS`, or numbers with commas between; the model's own grid by default.
-        start: One of STARTS; the model's own for so many steps by default.
+        start: A file of conf/start; the model's own for so many steps by default.
         mel: The convention of the mels that are given; the model's own by default.
 
     Raises:
         ValueError: A value lies outside its range.
     """
     named = None if start is None else named_start(start, vocoder)
-    stepper = solver_named(solver) if solver and solver != OWN else vocoder.solver
+    stepper = choose("solver", solver) if solver and solver != OWN else vocoder.solver
     grid = _grid(vocoder, times, steps, (named or vocoder.start).time, stepper)
     return VocodeRecipe(
         **recipe_fields(command, vocoder, model, weights, seed),
-        solver=solver or name_of(vocoder.solver) or OWN,
+        solver=solver or name_of("solver", vocoder.solver) or OWN,
         times=grid.tolist(),
         start=describe_start(named or vocoder.start_for(len(grid) - 1)),
         chunk_frames=chunk_frames,
@@ -119,7 +120,7 @@ def make(vocoder: Vocoder, recipe: VocodeRecipe, path: str | Path) -> Resynthesi
     start, path = build_start(recipe.start, vocoder.mel), Path(path)
     settings = {
         "times": check_timesteps(recipe.times),
-        "solver": None if recipe.solver == OWN else solver_named(recipe.solver),
+        "solver": None if recipe.solver == OWN else choose("solver", recipe.solver),
         "start": start,
         "seed": recipe.seed,
         "chunk_frames": recipe.chunk_frames,

@@ -5,13 +5,14 @@ under `audiodiff.` are followed: a checkpoint that a stranger sends cannot call 
 """
 
 import difflib
+import functools
 import importlib
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["build", "choices", "choose", "conf_dir", "shipped_path"]
+__all__ = ["build", "choices", "choose", "conf_dir", "describe", "kind_of", "name_of", "shipped_path"]
 
 
 def shipped_path(name: str) -> Path:
@@ -45,20 +46,57 @@ def choices(group: str) -> list[str]:
     return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
 
 
-def choose(group: str, name: str) -> Any:
-    """Builds the object that a file of a config group describes; for files that refer to nothing outside them.
+def choose(group: str, name: str, **references: Any) -> Any:
+    """Build the object that a file of a config group describes.
+
+    Args:
+        group: Folder of conf.
+        name: File in it, without the suffix.
+        references: Values of `${...}` in the file, such as mel=.
+
+    Raises:
+        ValueError: The group has no such file.
+
+    >>> choose("solver", "ancestral").eta
+    1.0
+    """
+    return build(_resolved(_section(group, name), references))
+
+
+def kind_of(group: str, name: str) -> type:
+    """Return the class that a file of a config group names.
 
     Raises:
         ValueError: The group has no such file.
     """
-    known = choices(group)
-    if name not in known:
-        near = difflib.get_close_matches(str(name), known, n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        raise ValueError(f"unknown {group} {name!r}{hint}: choose one of {', '.join(known)}")
-    import yaml
+    return _locate(_section(group, name)["_target_"])
 
-    return build(yaml.safe_load((conf_dir() / group / f"{name}.yaml").read_text(encoding="utf-8")))
+
+def name_of(group: str, thing: Any, exact: bool = True) -> str | None:
+    """Find the file of a config group that describes an object, or None.
+
+    Args:
+        group: Folder of conf.
+        thing: The object.
+        exact: Whether its arguments must agree too, or its class alone.
+
+    >>> name_of("solver", choose("solver", "ddim"))
+    'ddim'
+    """
+    for name in choices(group):
+        if kind_of(group, name) is type(thing) and (not exact or describe(choose(group, name)) == describe(thing)):
+            return name
+    return None
+
+
+def describe(thing: Any, *left_out: str) -> dict[str, Any]:
+    """Return the constructor's arguments of an object, read from the attributes of the same names.
+
+    >>> describe(choose("start", "noise"))
+    {}
+    """
+    names = (name for name in inspect.signature(type(thing)).parameters if name not in left_out)
+    return {name: getattr(thing, name) for name in names}
 
 
 def build(spec: Any) -> Any:
@@ -83,6 +121,32 @@ def build(spec: Any) -> Any:
     except TypeError as error:
         raise ValueError(f"{spec['_target_']}: {error}; it takes {inspect.signature(target)}") from None
     return target(**arguments)
+
+
+def _section(group: str, name: str) -> dict[str, Any]:
+    """Read a file of a config group as plain containers."""
+    known = choices(group)
+    if name not in known:
+        near = difflib.get_close_matches(str(name), known, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise ValueError(f"unknown {group} {name!r}{hint}: choose one of {', '.join(known)}")
+    return _read_yaml(conf_dir() / group / f"{name}.yaml")
+
+
+@functools.cache
+def _read_yaml(path: Path) -> dict[str, Any]:
+    import yaml
+
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def _resolved(section: Any, references: Mapping[str, Any]) -> Any:
+    """Replace `${name}` by the value of a reference."""
+    if isinstance(section, Mapping):
+        return {key: _resolved(value, references) for key, value in section.items()}
+    if isinstance(section, str) and section.startswith("${"):
+        return references.get(section[2:-1], section)
+    return section
 
 
 def _locate(name: str) -> Any:

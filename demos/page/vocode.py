@@ -11,12 +11,12 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from audiodiff.diffusion.predictions import Estimate
-from audiodiff.diffusion.solvers import solver_named, solver_names
 from audiodiff.evaluation.metrics import log_mel_l1, multi_resolution_stft
 from audiodiff.models.named_starts import name_start
 from audiodiff.models.starts import GriffinLim, PureNoise, Start
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.pipelines.resynthesis import analyse, resynthesise
+from audiodiff.utils.config import choices, choose
 
 from .common import (
     Picture,
@@ -91,7 +91,7 @@ def respond(
     Args:
         recording: Path of an audio file.
         steps: Solver steps.
-        solver: One of `audiodiff.diffusion.solvers.solver_names()`.
+        solver: One of `audiodiff.utils.config.choices("solver")`.
         start: "own" for the model's own start, "noise" for pure noise.
         seed: Of the noise.
         progress: Called with (steps done, steps).
@@ -117,7 +117,7 @@ def respond(
                 vocoder,
                 original,
                 steps=int(steps),
-                solver=solver_named(solver),
+                solver=choose("solver", solver),
                 start=STARTS[start],
                 seed=seed_of(seed),
                 callback=stops.watch(request, lambda done: progress((done, int(steps)))),
@@ -241,7 +241,7 @@ def _controls(vocoder: Vocoder) -> list[gr.components.Component]:
     own = once if once == more else f"{once}, for one step; {more}, for more"
     steps = gr.Slider(1, max(MAX_STEPS, vocoder.steps), vocoder.steps, step=1, label="Solver steps")
     with gr.Row():
-        solver = gr.Dropdown(solver_names(), value="ddim", label="Solver")
+        solver = gr.Dropdown(choices("solver"), value="ddim", label="Solver")
         seed = gr.Number(0, precision=0, label="Seed")
     start = gr.Radio([(f"the model's own ({own})", "own"), ("pure noise", "noise")], value="own", label="Start")
     return [steps, solver, start, seed]

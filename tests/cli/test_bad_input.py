@@ -449,5 +449,5 @@ def test_every_device_choice_is_known_or_refused(monkeypatch):
 
 
 def test_default_model_is_asked_for_by_name(refused, monkeypatch):
-    monkeypatch.setattr(checkpoint, "shipped", list)
+    monkeypatch.setattr(registry, "shipped", list)
     refused("info", registry.DEFAULT_MODEL, "no such model")

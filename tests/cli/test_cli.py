@@ -17,14 +17,13 @@ from conftest import tiny_vocoder, voiced
 import audiodiff
 from audiodiff import audio
 from audiodiff.cli import COMMANDS, main
-from audiodiff.diffusion.solvers import solver_names
 from audiodiff.evaluation import metrics
-from audiodiff.models import checkpoint as models_checkpoint
-from audiodiff.models import named_starts
+from audiodiff.models import registry
 from audiodiff.models.starts import Start, Variation
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.pipelines.resynthesis import resynthesise
 from audiodiff.utils import devices
+from audiodiff.utils.config import choices, kind_of
 
 LINE = re.compile(
     r"(\d+ files, )?[\d.]+ s of audio in [\d.]+ s, [\d.]+ × real time, peak memory \d+ MiB, "
@@ -71,9 +70,7 @@ def test_help_names_every_command_solver_start_device_and_the_default_model(caps
     shown = capsys.readouterr().out
     shown = shown.replace("-\n" + " " * 24, "-")  # names that argparse broke at a hyphen
     assert [
-        n
-        for n in (*solver_names(), *named_starts.STARTS, *devices.CHOICES, models_checkpoint.DEFAULT_MODEL)
-        if n not in shown
+        n for n in (*choices("solver"), *choices("start"), *devices.CHOICES, registry.DEFAULT_MODEL) if n not in shown
     ] == []
 
 
@@ -82,7 +79,9 @@ def test_every_start_of_the_library_has_a_name():
     for kind in kinds:
         kinds += kind.__subclasses__()
     ours = {kind for kind in kinds if kind.__module__.startswith("audiodiff.")}
-    assert ours - {Variation} == set(named_starts.STARTS.values())  # a Variation is of a recording, not of a name
+    assert ours - {Variation} == {
+        kind_of("start", name) for name in choices("start")
+    }  # a Variation is of a recording, not of a name
 
 
 def test_help_loads_neither_torch_nor_anything_heavy():
@@ -185,7 +184,7 @@ def run_folder(tmp_path):
     (tmp_path / "run").mkdir()
     checkpoint = {"audiodiff": header, "state_dict": weights[0], "current_model_state": weights[1]}
     torch.save(checkpoint, tmp_path / "run" / "last.ckpt")
-    models_checkpoint.save(average, tmp_path / "both.safetensors", raw=last.state_dict())
+    average.save(tmp_path / "both.safetensors", raw=last.state_dict())
     return tmp_path / "run"
 
 
@@ -205,8 +204,8 @@ def test_model_may_be_a_file_a_run_folder_or_a_checkpoint_with_both_weights(cli,
 @pytest.fixture
 def shipped(tiny_model_path, monkeypatch):
     """Lets the tiny model be the one that ships."""
-    monkeypatch.setattr(models_checkpoint, "_weights", lambda: tiny_model_path.parent)
-    monkeypatch.setattr(models_checkpoint, "DEFAULT_MODEL", "tiny")
+    monkeypatch.setattr(registry, "_weights", lambda: tiny_model_path.parent)
+    monkeypatch.setattr(registry, "DEFAULT_MODEL", "tiny")
 
 
 def test_shipped_model_is_the_default_and_is_remembered_by_name(shipped, speech, tmp_path):
@@ -228,13 +227,13 @@ def test_info_tells_licence_data_mel_and_size(cli, tiny_model_path):
     assert told["mel"]["n_mels"] == vocoder.mel.n_mels
     assert told["parameters"] == sum(p.numel() for p in vocoder.parameters())
     assert told["receptive_field_samples"] == vocoder.denoiser.network.receptive_field()
-    assert told["hash"] == models_checkpoint.vocoder.fingerprint()
+    assert told["hash"] == vocoder.fingerprint()
     table = cli("info", tiny_model_path)[1]
     assert re.search(r"^licence +CC0-1.0$", table, re.MULTILINE)
     assert re.search(r"^mel +sample_rate 16000, n_fft 1024, ", table, re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", models_checkpoint.shipped())
+@pytest.mark.parametrize("name", registry.shipped())
 def test_shipped_weights_tell_their_licence_data_level_and_mel(name, capsys):
     assert main(["info", name, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)

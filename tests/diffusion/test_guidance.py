@@ -13,9 +13,10 @@ from audiodiff.diffusion.guidance import ClassifierFreeGuidance, ReconstructionG
 from audiodiff.diffusion.predictions import Estimate, VPrediction, noise_of
 from audiodiff.diffusion.sampling import sample
 from audiodiff.diffusion.schedules import CosineVP, LinearVP, ZeroTerminalSNR
-from audiodiff.diffusion.solvers import DDIM, solver_named, solver_names
+from audiodiff.diffusion.solvers import DDIM
 from audiodiff.diffusion.timesteps import linear_timesteps, log_snr_timesteps
 from audiodiff.models.starts import Variation
+from audiodiff.utils.config import choices, choose
 
 SCHEDULE, N = CosineVP(), 32
 GAP = slice(12, 20)
@@ -417,9 +418,9 @@ WRAPPED = {
 
 
 @pytest.mark.parametrize("wrap", WRAPPED.values(), ids=WRAPPED.keys())
-@pytest.mark.parametrize("name", solver_names())
+@pytest.mark.parametrize("name", choices("solver"))
 def test_guidance_serves_every_solver(name, wrap):
-    solver, inner = solver_named(name), Counting(Correlated())
+    solver, inner = choose("solver", name), Counting(Correlated())
     known, x = InpaintingConstraint(OBSERVED, gap_mask()), draw(2, 1, N)
     times = log_snr_timesteps(SCHEDULE, 40)  # Euler-Maruyama diverges at 6
     with torch.inference_mode():

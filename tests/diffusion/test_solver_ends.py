@@ -9,7 +9,6 @@ from torch import nn
 from audiodiff.diffusion.denoiser import Denoiser, scales
 from audiodiff.diffusion.predictions import EpsPrediction, FlowPrediction, VPrediction, XPrediction
 from audiodiff.diffusion.sampling import sample
-from audiodiff.diffusion.solvers import solver_named, solver_names
 from audiodiff.diffusion.timesteps import linear_timesteps
 from audiodiff.utils.config import choices, choose, shipped_path
 
@@ -38,10 +37,10 @@ def test_solver_prediction_and_schedule_stay_finite_together(path, prediction, d
     denoiser = Denoiser(Smooth(), prediction(0.5), schedule)
     noise = torch.randn(1, 1, 8, generator=torch.Generator().manual_seed(SEED)).to(dtype)
     x = scales(schedule, torch.tensor(1.0, dtype=torch.float64), noise)[1] * noise
-    for name in solver_names():
+    for name in choices("solver"):
         for steps in (1, 2, 3, 5, *MANY[dtype]):
             generator = torch.Generator().manual_seed(SEED)
-            end = sample(denoiser, solver_named(name), x, linear_timesteps(steps), generator=generator)
+            end = sample(denoiser, choose("solver", name), x, linear_timesteps(steps), generator=generator)
             assert bool(end.isfinite().all()), f"{name}, {steps} steps"
             assert end.dtype == dtype
 

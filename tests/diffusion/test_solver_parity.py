@@ -8,7 +8,8 @@ from audiodiff.diffusion.denoiser import Denoiser
 from audiodiff.diffusion.predictions import EpsPrediction, VPrediction, XPrediction
 from audiodiff.diffusion.sampling import sample
 from audiodiff.diffusion.schedules import CosineVP, GeometricVE
-from audiodiff.diffusion.solvers import DDIM, DPMSolver3M, Heun, UniPC, solver_named
+from audiodiff.diffusion.solvers import DDIM, DPMSolver3M, Heun, UniPC
+from audiodiff.utils.config import choose
 
 diffusers = pytest.importorskip("diffusers")
 PREDICTIONS = [(VPrediction, "v_prediction"), (EpsPrediction, "epsilon"), (XPrediction, "sample")]
@@ -100,7 +101,7 @@ def test_solver_ddim_follows_the_trajectory_of_diffusers(prediction, theirs, eta
 @pytest.mark.parametrize("index", [EVEN, JUMPY], ids=["even", "jumpy"])
 @pytest.mark.parametrize(("prediction", "theirs"), PREDICTIONS)
 @pytest.mark.parametrize(
-    ("solver", "order"), [(solver_named("dpmpp-1"), 1), (solver_named("dpmpp-2m"), 2), (HalfCurvature(), 3)]
+    ("solver", "order"), [(choose("solver", "dpmpp-1"), 1), (choose("solver", "dpmpp-2m"), 2), (HalfCurvature(), 3)]
 )
 def test_solver_dpm_follows_the_trajectory_of_diffusers(solver, order, prediction, theirs, index):
     scheduler = diffusers.DPMSolverMultistepScheduler(
@@ -124,7 +125,7 @@ def test_solver_sde_dpm_follows_the_trajectory_of_diffusers(prediction, theirs, 
     generator = noise_for(2)
     draw = {"variance_noise": lambda x: torch.randn(x.shape, generator=generator, dtype=x.dtype)}
     found = their_trajectory(on_our_path(scheduler, index), index, **draw)
-    assert_together(our_trajectory(solver_named("dpmpp-2m-sde"), prediction, index), found)
+    assert_together(our_trajectory(choose("solver", "dpmpp-2m-sde"), prediction, index), found)
 
 
 @pytest.mark.parametrize("index", [EVEN, JUMPY], ids=["even", "jumpy"])

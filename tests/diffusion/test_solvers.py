@@ -10,22 +10,13 @@ from support.exact import ExactGaussian, Mixture
 from audiodiff.diffusion.denoiser import scales
 from audiodiff.diffusion.sampling import sample
 from audiodiff.diffusion.schedules import CosineVP, RectifiedFlow, ZeroTerminalSNR
-from audiodiff.diffusion.solvers import (
-    DDIM,
-    DPMSolver2M,
-    DPMSolver3M,
-    Heun,
-    PredictorCorrector,
-    UniPC,
-    name_of,
-    solver_named,
-    solver_names,
-)
+from audiodiff.diffusion.solvers import DDIM, DPMSolver2M, DPMSolver3M, Heun, PredictorCorrector, UniPC
 from audiodiff.diffusion.solvers.base import white_noise
 from audiodiff.diffusion.timesteps import linear_timesteps, log_snr_timesteps
+from audiodiff.utils.config import choices, choose, name_of
 
 ONE, ZERO = torch.tensor([1.0, 0.0], dtype=torch.float64)
-SOLVERS = {name: solver_named(name) for name in solver_names()}
+SOLVERS = {name: choose("solver", name) for name in choices("solver")}
 DETERMINISTIC = [name for name, solver in SOLVERS.items() if not solver.stochastic]
 STOCHASTIC = [name for name, solver in SOLVERS.items() if solver.stochastic]
 
@@ -377,10 +368,10 @@ def test_solver_refuses_to_step_towards_noise(name, s):
 def test_solver_names_lead_to_solvers():
     assert {"ddim", "ancestral", "dpmpp-2m", "unipc", "heun", "midpoint"} <= SOLVERS.keys()
     for name in SOLVERS:
-        assert name_of(solver_named(name)) == name
-    assert name_of(DDIM(0.3)) is None
+        assert name_of("solver", choose("solver", name)) == name
+    assert name_of("solver", DDIM(0.3)) is None
     with pytest.raises(ValueError, match=r"unknown solver 'unicp' \(did you mean unipc\?\).*ancestral, ddim"):
-        solver_named("unicp")
+        choose("solver", "unicp")
 
 
 @pytest.mark.parametrize(

@@ -19,13 +19,13 @@ from audiodiff.diffusion.denoiser import Denoiser
 from audiodiff.diffusion.noise import NoiseField
 from audiodiff.diffusion.predictions import XPrediction
 from audiodiff.diffusion.schedules import RectifiedFlow
-from audiodiff.diffusion.solvers import solver_named
 from audiodiff.mel import LogMel, MelSpec
 from audiodiff.mel import io as mel_io
 from audiodiff.models.named_starts import named_start
 from audiodiff.models.starts import GriffinLim, MelNoise
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.models.whitening import MelWhitening
+from audiodiff.utils.config import choose
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
@@ -284,7 +284,7 @@ def test_every_network_becomes_a_graph(name, tmp_path, waveform):
     vocoder.denoiser.network = NETWORKS[name]().eval()
     for parameter in vocoder.denoiser.network.parameters():
         torch.nn.init.normal_(parameter, std=0.05)
-    rule = solver_named("heun" if name == "causal" else "unipc")
+    rule = choose("solver", "heun" if name == "causal" else "unipc")
     sampling = vocoder.sampling(2, rule, None, MelNoise(MelSpec(16000)))
     assert export.export(vocoder, tmp_path / "out.onnx", "sampler", sampling) < 1e-4
     session, mel = onnxruntime.InferenceSession(tmp_path / "out.onnx"), mel_of(waveform, 50)

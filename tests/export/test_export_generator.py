@@ -17,7 +17,6 @@ from audiodiff.diffusion.denoiser import Denoiser
 from audiodiff.diffusion.noise import NoiseField
 from audiodiff.diffusion.predictions import XPrediction
 from audiodiff.diffusion.schedules import CosineVP
-from audiodiff.diffusion.solvers import solver_named
 from audiodiff.export.generators import ClassSampler, ClassStep
 from audiodiff.export.plans import plan_of
 from audiodiff.export.targets import target_of
@@ -27,6 +26,7 @@ from audiodiff.models.starts import Variation
 from audiodiff.models.streaming import SamplingConfig
 from audiodiff.models.whitening import Identity
 from audiodiff.nn.hybrid import HybridNetwork
+from audiodiff.utils.config import choose
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
@@ -62,7 +62,7 @@ def tiny_generator(labels=("low", "high"), seed=0):
         if labels:
             torch.nn.init.normal_(network.labels.weight, std=5.0)  # classes that are heard
     denoiser = Denoiser(network, XPrediction(), CosineVP(-8, 8))
-    model = Generator(denoiser, 16000, 64, Identity(0.1), 3, solver_named("dpmpp-2m"), None, labels, 1.0, 3000)
+    model = Generator(denoiser, 16000, 64, Identity(0.1), 3, choose("solver", "dpmpp-2m"), None, labels, 1.0, 3000)
     part = {
         "_target_": "audiodiff.diffusion.Denoiser",
         "network": {"_target_": "audiodiff.nn.HybridNetwork", **NETWORK, "n_labels": len(labels)},
@@ -115,7 +115,7 @@ def guided(model_path):
 @pytest.mark.parametrize("guidance", [0.0, 1.0, 2.5])
 @pytest.mark.parametrize("solver", ["ddim", "unipc", "heun", "midpoint"])
 def test_sampler_of_classes_makes_what_generate_makes(solver, guidance):
-    generator, rule = tiny_generator(), solver_named(solver)
+    generator, rule = tiny_generator(), choose("solver", solver)
     target = target_of(generator, "sampler", own(generator, rule), guidance)
     given = [drawn(1280, (4, 5))] + ([torch.tensor([1, 1])] if guidance else [])
     with torch.no_grad():
@@ -261,7 +261,7 @@ def test_what_of_a_generator_no_graph_can_hold_is_refused(tmp_path, monkeypatch)
     with pytest.raises(ValueError, match="this is a vocoder"):
         export.export(tiny_vocoder(), tmp_path / "out.onnx", guidance=2.0)
     with pytest.raises(ValueError, match="draws noise"):
-        export.export(generator, tmp_path / "out.onnx", sampling=own(generator, solver_named("ancestral")))
+        export.export(generator, tmp_path / "out.onnx", sampling=own(generator, choose("solver", "ancestral")))
     assert not list(tmp_path.iterdir())
 
 

@@ -12,7 +12,7 @@ from audiodiff.audio.stft import hann, istft, stft
 from audiodiff.diffusion.noise import NoiseField
 from audiodiff.diffusion.sampling import sample
 from audiodiff.diffusion.schedules import CosineVP, RectifiedFlow
-from audiodiff.diffusion.solvers import DDIM, Solver, solver_named, solver_names
+from audiodiff.diffusion.solvers import DDIM, Solver
 from audiodiff.diffusion.timesteps import linear_timesteps
 from audiodiff.export.networks import real_network
 from audiodiff.export.parts import Sampler, Step
@@ -23,6 +23,7 @@ from audiodiff.griffin_lim.projection import MelProjection
 from audiodiff.mel import LogMel
 from audiodiff.models.starts import CoarseToFine, GriffinLim, MelNoise, PureNoise, Variation
 from audiodiff.models.whitening import Identity
+from audiodiff.utils.config import choices, choose
 
 
 def noise(batch, length, seed=0):
@@ -125,9 +126,9 @@ def resolve_timesteps(plan, denoise, x, schedule):
 
 
 @pytest.mark.parametrize("schedule", [CosineVP(-8, 8), RectifiedFlow()], ids=["cosine", "flow"])
-@pytest.mark.parametrize("name", [name for name in solver_names() if not solver_named(name).stochastic])
+@pytest.mark.parametrize("name", [name for name in choices("solver") if not choose("solver", name).stochastic])
 def test_plan_of_a_solver_arrives_where_the_solver_does(name, schedule):
-    solver, denoise = solver_named(name), Mixture(schedule)
+    solver, denoise = choose("solver", name), Mixture(schedule)
     times = 0.9 * linear_timesteps(5)
     x = torch.linspace(-2, 2, 9, dtype=torch.float64).reshape(9, 1, 1)
     wanted = sample(denoise, solver, x, times)
@@ -136,10 +137,10 @@ def test_plan_of_a_solver_arrives_where_the_solver_does(name, schedule):
     torch.testing.assert_close(resolve_timesteps(plan, Mixture(schedule), x, schedule), wanted, atol=1e-9, rtol=1e-9)
 
 
-@pytest.mark.parametrize("name", [name for name in solver_names() if solver_named(name).stochastic])
+@pytest.mark.parametrize("name", [name for name in choices("solver") if choose("solver", name).stochastic])
 def test_plan_is_refused_to_solvers_that_draw_noise(name):
     with pytest.raises(ValueError, match="draws noise"):
-        plan_of(solver_named(name), CosineVP(), linear_timesteps(2))
+        plan_of(choose("solver", name), CosineVP(), linear_timesteps(2))
 
 
 def test_plan_is_refused_to_solvers_that_do_more_than_add():
@@ -173,7 +174,7 @@ def test_sampler_makes_what_generate_makes(how, waveform):
     for name, value in how.items():
         setattr(vocoder, name, value)
     mel = mel_of(SPEC, waveform)
-    sampling = vocoder.sampling(3, solver_named("dpmpp-2m"), None, GriffinLim(SPEC, n_iter=3), seed=4)
+    sampling = vocoder.sampling(3, choose("solver", "dpmpp-2m"), None, GriffinLim(SPEC, n_iter=3), seed=4)
     drawn = NoiseField([4]).draw(torch.empty(1, 1, mel.shape[-1] * SPEC.hop_length))
     plan = plan_of(sampling.solver, vocoder.denoiser.schedule, sampling.times)
     with torch.no_grad():

@@ -14,6 +14,8 @@ from audiodiff.diffusion.denoiser import Denoiser
 from audiodiff.diffusion.predictions import VPrediction
 from audiodiff.diffusion.schedules import CosineVP
 from audiodiff.models import checkpoint as models_checkpoint
+from audiodiff.models import registry
+from audiodiff.models.base import Model
 from audiodiff.models.generator import Generator
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.nn import HybridNetwork
@@ -21,7 +23,7 @@ from audiodiff.nn import HybridNetwork
 
 @pytest.fixture
 def vocoder(tiny_model_path):
-    return models_checkpoint.load(tiny_model_path)
+    return Model.load(tiny_model_path)
 
 
 def moved(model, step=0.01):
@@ -55,8 +57,8 @@ def edited(path, folder, edit):
 
 
 def test_saved_model_comes_back_bit_for_bit(vocoder, tmp_path):
-    models_checkpoint.save(vocoder, tmp_path / "a.safetensors")
-    back = models_checkpoint.load(tmp_path / "a.safetensors")
+    vocoder.save(tmp_path / "a.safetensors")
+    back = Model.load(tmp_path / "a.safetensors")
     assert same(back.state_dict(), vocoder.state_dict())
     assert (back.config, back.info) == (vocoder.config, vocoder.info)
     mel = torch.full((1, 80, 10), -5.0)
@@ -65,7 +67,7 @@ def test_saved_model_comes_back_bit_for_bit(vocoder, tmp_path):
 
 
 def test_saved_model_is_ready_to_be_used(tiny_model_path):
-    model = models_checkpoint.load(tiny_model_path)
+    model = Model.load(tiny_model_path)
     assert not model.training
     assert not any(p.requires_grad for p in model.parameters())
     assert model.device == torch.device("cpu")
@@ -107,25 +109,25 @@ def test_generator_comes_back_too(tmp_path):
 
 def test_raw_weights_are_kept_beside_the_averaged(vocoder, tmp_path):
     raw = moved(vocoder)
-    models_checkpoint.save(vocoder, tmp_path / "a", raw)
-    assert same(models_checkpoint.load(tmp_path / "a.safetensors").state_dict(), vocoder.state_dict())
-    assert same(models_checkpoint.load(tmp_path / "a.safetensors", weights="ema").state_dict(), vocoder.state_dict())
-    assert same(models_checkpoint.load(tmp_path / "a.safetensors", weights="raw").state_dict(), raw)
+    vocoder.save(tmp_path / "a", raw)
+    assert same(Model.load(tmp_path / "a.safetensors").state_dict(), vocoder.state_dict())
+    assert same(Model.load(tmp_path / "a.safetensors", weights="ema").state_dict(), vocoder.state_dict())
+    assert same(Model.load(tmp_path / "a.safetensors", weights="raw").state_dict(), raw)
 
 
 def test_raw_weights_that_are_not_there_are_a_clear_error(tiny_model_path, vocoder, tmp_path):
     with pytest.raises(ValueError, match="holds only averaged weights; leave out --weights raw"):
-        models_checkpoint.load(tiny_model_path, weights="raw")
+        Model.load(tiny_model_path, weights="raw")
     with pytest.raises(ValueError, match="holds one set of weights; leave out --weights raw"):
-        models_checkpoint.load(checkpoint(tmp_path / "a.ckpt", vocoder), weights="raw")
+        Model.load(checkpoint(tmp_path / "a.ckpt", vocoder), weights="raw")
     with pytest.raises(ValueError, match="weights='best': choose ema or raw"):
-        models_checkpoint.load(tiny_model_path, weights="best")
+        Model.load(tiny_model_path, weights="best")
 
 
 @pytest.mark.parametrize(("dtype", "bits"), [(torch.float16, 11), (torch.bfloat16, 8)])
 def test_model_stored_in_half_precision_is_used_in_full(vocoder, tmp_path, dtype, bits):
-    models_checkpoint.save(vocoder, tmp_path / "half", dtype=dtype)
-    back = models_checkpoint.load(tmp_path / "half.safetensors")
+    vocoder.save(tmp_path / "half", dtype=dtype)
+    back = Model.load(tmp_path / "half.safetensors")
     for name, tensor in back.state_dict().items():
         assert tensor.dtype == torch.float32
         assert torch.allclose(tensor, vocoder.state_dict()[name], rtol=2**-bits, atol=1e-7)
@@ -135,31 +137,31 @@ def test_model_stored_in_half_precision_is_used_in_full(vocoder, tmp_path, dtype
 def test_checkpoint_of_the_trainer_is_a_model(vocoder, tmp_path):
     raw = moved(vocoder)
     path = checkpoint(tmp_path / "last.ckpt", vocoder, raw)
-    assert same(models_checkpoint.load(path).state_dict(), vocoder.state_dict())
-    assert same(models_checkpoint.load(path, weights="raw").state_dict(), raw)
-    assert models_checkpoint.load(path).info == vocoder.info
+    assert same(Model.load(path).state_dict(), vocoder.state_dict())
+    assert same(Model.load(path, weights="raw").state_dict(), raw)
+    assert Model.load(path).info == vocoder.info
     models_checkpoint.export(path, tmp_path / "model.safetensors")
-    assert same(models_checkpoint.load(tmp_path / "model.safetensors").state_dict(), vocoder.state_dict())
-    assert same(models_checkpoint.load(tmp_path / "model.safetensors", weights="raw").state_dict(), raw)
+    assert same(Model.load(tmp_path / "model.safetensors").state_dict(), vocoder.state_dict())
+    assert same(Model.load(tmp_path / "model.safetensors", weights="raw").state_dict(), raw)
     models_checkpoint.export(path, tmp_path / "small.safetensors", torch.bfloat16, keep_raw=False)
     with pytest.raises(ValueError, match="only averaged"):
-        models_checkpoint.load(tmp_path / "small.safetensors", weights="raw")
+        Model.load(tmp_path / "small.safetensors", weights="raw")
 
 
 def test_run_folder_means_its_model_or_else_its_checkpoint(vocoder, tmp_path):
     with pytest.raises(ValueError, match=r"holds neither model\.safetensors nor last\.ckpt; give a run's folder"):
-        models_checkpoint.load(tmp_path)
+        Model.load(tmp_path)
     checkpoint(tmp_path / "last.ckpt", vocoder)
-    assert models_checkpoint.locate(tmp_path) == tmp_path / "last.ckpt"
-    assert same(models_checkpoint.load(tmp_path).state_dict(), vocoder.state_dict())
-    models_checkpoint.save(vocoder, tmp_path / "model")
-    assert models_checkpoint.locate(tmp_path) == tmp_path / "model.safetensors"
+    assert registry.locate(tmp_path) == tmp_path / "last.ckpt"
+    assert same(Model.load(tmp_path).state_dict(), vocoder.state_dict())
+    vocoder.save(tmp_path / "model")
+    assert registry.locate(tmp_path) == tmp_path / "model.safetensors"
 
 
 def test_unknown_model_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(models_checkpoint, "shipped", lambda: ["one", "two"])
+    monkeypatch.setattr(registry, "shipped", lambda: ["one", "two"])
     with pytest.raises(ValueError, match=r"spech: no such model; give a file, .* \(one, two\)"):
-        models_checkpoint.load("spech")
+        Model.load("spech")
 
 
 class Payload:
@@ -190,7 +192,7 @@ def test_crafted_pickle_is_refused_and_its_payload_does_not_run(vocoder, tmp_pat
     marker = tmp_path / "payload-ran"
     path = crafted(kind, tmp_path / f"model{suffix}", vocoder, marker)
     with pytest.raises(ValueError, match=r"refused as a checkpoint|is no safetensors file") as refused:
-        models_checkpoint.load(path)
+        Model.load(path)
     assert "\n" not in str(refused.value)
     assert not marker.exists()
     content = io.BytesIO(path.read_bytes())  # the payload is live: whoever trusts the file runs it
@@ -206,7 +208,7 @@ def test_description_that_names_foreign_code_is_refused(tiny_model_path, tmp_pat
         header["config"]["whitening"] = {"_target_": target, "command": "true"}
 
     with pytest.raises(ValueError, match=rf"model\.safetensors: _target_ '{target}' (is refused|does not exist)"):
-        models_checkpoint.load(edited(tiny_model_path, tmp_path, edit))
+        Model.load(edited(tiny_model_path, tmp_path, edit))
 
 
 @pytest.mark.parametrize(
@@ -229,16 +231,16 @@ def test_description_that_names_foreign_code_is_refused(tiny_model_path, tmp_pat
 )
 def test_description_that_does_not_fit_is_refused(tiny_model_path, tmp_path, edit, message):
     with pytest.raises(ValueError, match=rf"model\.safetensors: .*{message}"):
-        models_checkpoint.load(edited(tiny_model_path, tmp_path, edit))
+        Model.load(edited(tiny_model_path, tmp_path, edit))
 
 
 def test_tensors_without_their_description_are_refused(tiny_model_path, tmp_path):
     (tmp_path / "a.safetensors").write_bytes(tiny_model_path.read_bytes())
     with pytest.raises(ValueError, match=r"a\.json: is missing; keep it beside a\.safetensors"):
-        models_checkpoint.load(tmp_path / "a.safetensors")
+        Model.load(tmp_path / "a.safetensors")
     (tmp_path / "a.json").write_text("{")
     with pytest.raises(ValueError, match=r"a\.json: is no JSON"):
-        models_checkpoint.load(tmp_path / "a.safetensors")
+        Model.load(tmp_path / "a.safetensors")
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[:-1000], lambda b: b[:4], lambda b: b"", lambda b: b"RIFF" + b[4:]])
@@ -246,7 +248,7 @@ def test_damaged_tensors_are_refused(tiny_model_path, tmp_path, damage):
     path = edited(tiny_model_path, tmp_path, lambda header: header)
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(ValueError, match="is no safetensors file"):
-        models_checkpoint.load(path)
+        Model.load(path)
 
 
 @pytest.mark.parametrize(
@@ -259,21 +261,21 @@ def test_damaged_tensors_are_refused(tiny_model_path, tmp_path, damage):
 )
 def test_checkpoint_of_another_kind_is_refused(vocoder, tmp_path, change, message):
     with pytest.raises(ValueError, match=rf"a\.ckpt: .*{message}"):
-        models_checkpoint.load(checkpoint(tmp_path / "a.ckpt", vocoder, **change))
+        Model.load(checkpoint(tmp_path / "a.ckpt", vocoder, **change))
 
 
 def test_checkpoint_of_another_trainer_is_refused(tmp_path):
     for content in ({"weights": torch.zeros(3)}, torch.zeros(3), {"state_dict": {}}):
         torch.save(content, tmp_path / "a.ckpt")
         with pytest.raises(ValueError, match="is no checkpoint of audiodiff's trainer"):
-            models_checkpoint.load(tmp_path / "a.ckpt")
+            Model.load(tmp_path / "a.ckpt")
     (tmp_path / "a.ckpt").write_text("no checkpoint")
     with pytest.raises(ValueError, match="refused as a checkpoint"):
-        models_checkpoint.load(tmp_path / "a.ckpt")
+        Model.load(tmp_path / "a.ckpt")
 
 
 def test_failed_save_leaves_the_old_model(vocoder, tmp_path, monkeypatch):
-    models_checkpoint.save(vocoder, tmp_path / "a")
+    vocoder.save(tmp_path / "a")
     before = (tmp_path / "a.safetensors").read_bytes()
 
     def fail(tensors):
@@ -281,20 +283,20 @@ def test_failed_save_leaves_the_old_model(vocoder, tmp_path, monkeypatch):
 
     monkeypatch.setattr(safetensors.torch, "save", fail)
     with pytest.raises(ValueError, match="No space left on device"):
-        models_checkpoint.save(vocoder, tmp_path / "a")
+        vocoder.save(tmp_path / "a")
     assert (tmp_path / "a.safetensors").read_bytes() == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.json", "a.safetensors"]
 
 
 def test_model_hash_tells_weights_and_configurations_apart(vocoder, tmp_path):
     digest = models_checkpoint.vocoder.fingerprint()
-    models_checkpoint.save(vocoder, tmp_path / "a")
-    assert models_checkpoint.model_hash(models_checkpoint.load(tmp_path / "a.safetensors")) == digest
+    vocoder.save(tmp_path / "a")
+    assert Model.load(tmp_path / "a.safetensors").fingerprint() == digest
     assert len(digest) == 16
     with torch.no_grad():
         next(vocoder.parameters()).view(-1)[0] += 1e-3
     assert models_checkpoint.vocoder.fingerprint() != digest
-    other = models_checkpoint.load(tmp_path / "a.safetensors")
+    other = Model.load(tmp_path / "a.safetensors")
     other.config["steps"] = 7
     assert models_checkpoint.other.fingerprint() != digest
 

@@ -8,7 +8,6 @@ import torch
 from audiodiff.diffusion.denoiser import Denoiser
 from audiodiff.diffusion.predictions import VPrediction
 from audiodiff.diffusion.schedules import CosineVP
-from audiodiff.diffusion.solvers import solver_named, solver_names
 from audiodiff.mel import MelSpec
 from audiodiff.models import streaming
 from audiodiff.models.starts import CoarseToFine, GriffinLim, MelNoise, PureNoise, Variation
@@ -17,6 +16,7 @@ from audiodiff.models.whitening import Identity, MelWhitening
 from audiodiff.nn import HybridNetwork, ParallelNetwork, SampleNetwork, SubBandNetwork
 from audiodiff.pipelines import resynthesis
 from audiodiff.pipelines.resynthesis import vocode, vocode_stream
+from audiodiff.utils.config import choices, choose
 
 SPEC = MelSpec(8000, n_fft=64, win_length=64, hop_length=16, n_mels=8, f_max=4000.0)
 FRAMES = 90
@@ -81,9 +81,9 @@ def test_chunks_of_any_size_give_the_whole_with_any_network(kind, chunk, mel):
     assert differs(vocoder_of(kind), mel, chunk) < TOLERANCE
 
 
-@pytest.mark.parametrize("name", solver_names())
+@pytest.mark.parametrize("name", choices("solver"))
 def test_chunks_give_the_whole_with_any_solver(name, mel):
-    assert differs(vocoder_of(), mel, 20, steps=4, solver=solver_named(name), seed=3) < TOLERANCE
+    assert differs(vocoder_of(), mel, 20, steps=4, solver=choose("solver", name), seed=3) < TOLERANCE
 
 
 @pytest.mark.parametrize(

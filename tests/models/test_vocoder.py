@@ -14,7 +14,7 @@ from audiodiff.diffusion.denoiser import Denoiser
 from audiodiff.diffusion.noise import NoiseField
 from audiodiff.diffusion.predictions import VPrediction
 from audiodiff.diffusion.schedules import CosineVP, ZeroTerminalSNR
-from audiodiff.diffusion.solvers import DDIM, DPMSolver2M, solver_named, solver_names
+from audiodiff.diffusion.solvers import DDIM, DPMSolver2M
 from audiodiff.diffusion.timesteps import TIMESTEP_GRIDS, linear_timesteps
 from audiodiff.losses import DenoisingLoss, LogSpectral, PowerTimes
 from audiodiff.mel import LogMel, MelSpec
@@ -28,7 +28,7 @@ from audiodiff.models.whitening import Identity, MelWhitening
 from audiodiff.nn import HybridNetwork
 from audiodiff.pipelines.resynthesis import CallCounter, analyse, resynthesise, vocode
 from audiodiff.pipelines.vocoding import recipe
-from audiodiff.utils.config import build
+from audiodiff.utils.config import build, choices, choose
 
 # The pairs of rate and hop that the library promises: with a network hop that divides the mel's.
 RATES = [
@@ -115,11 +115,11 @@ def test_vocoder_of_any_rate_trains_and_gives_frames_times_hop_samples(sample_ra
 
 
 @pytest.mark.parametrize("start", [PureNoise(), "griffin-lim"])
-@pytest.mark.parametrize("solver", solver_names())
+@pytest.mark.parametrize("solver", choices("solver"))
 def test_generate_makes_each_clip_from_its_own_seed(vocoder, mel, start, solver):
     start = GriffinLim(vocoder.mel, n_iter=2) if start == "griffin-lim" else start
     mels = torch.cat([mel, mel.flip(-1), mel + 0.5, mel.roll(7, -1)])
-    options = dict(solver=solver_named(solver), start=start, steps=3)
+    options = dict(solver=choose("solver", solver), start=start, steps=3)
     together = vocoder.generate(mels, seed=10, **options)
     for i in range(4):
         alone = vocoder.generate(mels[i : i + 1], seed=10 + i, **options)
@@ -130,7 +130,7 @@ def test_generate_makes_each_clip_from_its_own_seed(vocoder, mel, start, solver)
 
 @pytest.mark.parametrize("name", ["ddim", "dpmpp-2m", "unipc", "heun"])
 def test_generate_walks_the_grid_that_suits_the_solver(vocoder, mel, name):
-    solver = solver_named(name)
+    solver = choose("solver", name)
     wanted = TIMESTEP_GRIDS["even-t" if name == "ddim" else "even-log-snr"](vocoder.denoiser.schedule, 3, 1.0)
     assert torch.equal(vocoder.grid(3, solver=solver), wanted)
     assert torch.equal(
@@ -141,9 +141,10 @@ def test_generate_walks_the_grid_that_suits_the_solver(vocoder, mel, name):
 def test_generate_walks_even_times_from_zero_snr_with_any_solver(tiny_model_path):
     vocoder = Vocoder.load(tiny_model_path)
     vocoder.denoiser.schedule = ZeroTerminalSNR(CosineVP())
-    assert torch.equal(vocoder.grid(3, solver=solver_named("unipc")), linear_timesteps(3))
+    assert torch.equal(vocoder.grid(3, solver=choose("solver", "unipc")), linear_timesteps(3))
     assert torch.equal(
-        vocoder.grid(3, 0.5, solver_named("unipc")), TIMESTEP_GRIDS["even-log-snr"](vocoder.denoiser.schedule, 3, 0.5)
+        vocoder.grid(3, 0.5, choose("solver", "unipc")),
+        TIMESTEP_GRIDS["even-log-snr"](vocoder.denoiser.schedule, 3, 0.5),
     )
 
 

@@ -3,7 +3,7 @@
 import torch
 from hydra import compose, initialize_config_dir
 
-from audiodiff.models import checkpoint as models_checkpoint
+from audiodiff.models.base import Model
 from audiodiff.training.run import train
 from audiodiff.utils.config import conf_dir
 
@@ -38,10 +38,7 @@ def steps(n, every=5):
 
 
 def states(folder):
-    return {
-        weights: models_checkpoint.load(folder / "last.ckpt", weights=weights).state_dict()
-        for weights in ("ema", "raw")
-    }
+    return {weights: Model.load(folder / "last.ckpt", weights=weights).state_dict() for weights in ("ema", "raw")}
 
 
 def equal(one, other):

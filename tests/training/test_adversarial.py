@@ -10,7 +10,7 @@ from support.training import TINY, equal, states, steps
 from audiodiff.diffusion.noise import NoiseField
 from audiodiff.griffin_lim.projection import MelProjection
 from audiodiff.losses.adversarial import discriminator_loss, feature_distance, generator_loss
-from audiodiff.models import checkpoint as models_checkpoint
+from audiodiff.models.base import Model
 from audiodiff.models.starts import GriffinLim
 from audiodiff.nn.discriminators import DiscriminatorOutput, Discriminators, Period, Resolution
 from audiodiff.training.adversarial import LastCallLearns, LitAdversarial
@@ -68,7 +68,7 @@ def test_resumed_stage_repeats_an_uninterrupted_one_bit_for_bit(base, tmp_path):
 
 def test_stage_keeps_the_model_but_for_what_it_names(base, tmp_path):
     few(base, tmp_path, *steps(1), "optim.optimizer.lr=0.0")
-    model, before = models_checkpoint.load(tmp_path), models_checkpoint.load(base)
+    model, before = Model.load(tmp_path), Model.load(base)
     assert equal(model.state_dict(), before.state_dict())
     assert (model.final_iters, model.projection_iters, model.start.time) == (2, 0, 0.5)
     assert model.config["denoiser"] == before.config["denoiser"]

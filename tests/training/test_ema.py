@@ -5,7 +5,7 @@ import torch
 from support.training import equal, run, steps
 from torch import nn
 
-from audiodiff.models import checkpoint as models_checkpoint
+from audiodiff.models.base import Model
 from audiodiff.training.ema import EMA
 
 
@@ -106,9 +106,9 @@ def test_every_average_goes_through_a_checkpoint_bit_for_bit(whole, tmp_path):
 
 def test_a_decay_that_is_new_begins_where_the_best_average_stands(tmp_path):
     run(tmp_path, *steps(2, every=2), "ema_decay=0.5")
-    before = models_checkpoint.load(tmp_path).state_dict()
+    before = Model.load(tmp_path).state_dict()
     run(tmp_path, *steps(3, every=3), "ema_decay=0.0", "optim.optimizer.lr=0.0")
-    after = {w: models_checkpoint.load(tmp_path, weights=w).state_dict() for w in ("ema", "raw")}
+    after = {w: Model.load(tmp_path, weights=w).state_dict() for w in ("ema", "raw")}
     assert not equal(before, after["ema"])
     assert equal(after["ema"], after["raw"])  # a decay of 0 is no average
 

@@ -10,7 +10,7 @@ from support.processes import environment
 from support.training import TINY
 
 from audiodiff.losses import DenoisingLoss, PowerTimes
-from audiodiff.models import checkpoint as models_checkpoint
+from audiodiff.models.base import Model
 from audiodiff.training.fsdp import SharedOut
 from audiodiff.training.module import LitModel
 
@@ -87,7 +87,7 @@ def test_shared_out_run_is_that_of_ddp_is_saved_whole_and_resumes_either_way(tmp
             close(some[decay], others[decay])
         for i, moments in whole["optimizer_states"][0]["state"].items():
             close(checkpoint["optimizer_states"][0]["state"][i], moments)
-        assert models_checkpoint.load(tmp_path / name).info["steps"] == 8
+        assert Model.load(tmp_path / name).info["steps"] == 8
         assert len(list((tmp_path / name / "previews").glob("*.wav"))) == 2
 
 

@@ -10,7 +10,7 @@ from support.training import equal, run, states, steps
 from audiodiff import audio
 from audiodiff.evaluation import metrics
 from audiodiff.evaluation.sanity_check import verdict
-from audiodiff.models import checkpoint as models_checkpoint
+from audiodiff.models.base import Model
 from audiodiff.pipelines.resynthesis import resynthesise
 from audiodiff.training.lr_schedules import WarmupCosine
 from audiodiff.training.run import train
@@ -37,7 +37,7 @@ def test_resume_repeats_an_uninterrupted_run_bit_for_bit(straight, tmp_path):
 
 def test_ema_and_raw_weights_both_survive_in_checkpoint_and_export(straight):
     from_ckpt = states(straight)
-    exported = {weights: models_checkpoint.load(straight, weights=weights).state_dict() for weights in ("ema", "raw")}
+    exported = {weights: Model.load(straight, weights=weights).state_dict() for weights in ("ema", "raw")}
     assert equal(from_ckpt["ema"], exported["ema"])
     assert equal(from_ckpt["raw"], exported["raw"])
     assert not equal(from_ckpt["ema"], from_ckpt["raw"])
@@ -46,7 +46,7 @@ def test_ema_and_raw_weights_both_survive_in_checkpoint_and_export(straight):
 def test_preview_is_what_resynthesis_of_that_checkpoint_gives_sample_for_sample(straight):
     (preview,) = (straight / "previews").glob("step0000020-*.wav")
     source = shipped_path("datasets/clips/speech") / f"{preview.stem.split('-', 1)[1]}.flac"
-    model = models_checkpoint.load(straight / "last.ckpt")
+    model = Model.load(straight / "last.ckpt")
     waveform, _ = audio.read(source, model.sample_rate)
     samples, _ = audio.to_pcm(resynthesise(model, waveform, seed=0).waveform)
     heard, _ = audio.read(preview)
@@ -87,9 +87,9 @@ def test_a_run_that_goes_on_does_not_read_what_it_began_with(straight, tmp_path)
     with pytest.raises(ValueError, match="leave one of them out"):
         run(tmp_path, *steps(4), f"init_from={straight}", "resume=true")
     run(tmp_path, *steps(4), "init_from=a-run-that-was-removed")
-    assert models_checkpoint.load(tmp_path).info["steps"] == 4
+    assert Model.load(tmp_path).info["steps"] == 4
     run(tmp_path, *steps(1), "resume=false")
-    assert models_checkpoint.load(tmp_path).info["steps"] == 1
+    assert Model.load(tmp_path).info["steps"] == 1
 
 
 def test_going_on_with_a_run_that_is_not_there_is_refused(tmp_path):
@@ -111,7 +111,7 @@ def test_going_on_with_another_optimiser_or_without_data_is_refused_before_the_f
 @pytest.mark.parametrize("mel", sorted(path.stem for path in (conf_dir() / "mel").glob("*.yaml")))
 def test_any_sample_rate_and_hop_trains_by_configuration_alone(tmp_path, mel):
     run(tmp_path, *steps(1), f"mel={mel}", "start=griffin-lim", "start.n_iter=1", "data.n_samples=32768")
-    model = models_checkpoint.load(tmp_path)
+    model = Model.load(tmp_path)
     frames = 9
     sound = model.generate(torch.full((1, model.mel.n_mels, frames), -5.0))
     assert sound.shape == (1, 1, frames * model.mel.hop_length)
@@ -120,7 +120,7 @@ def test_any_sample_rate_and_hop_trains_by_configuration_alone(tmp_path, mel):
 
 def test_a_centred_mel_trains(tmp_path):
     run(tmp_path, *steps(1), "mel.center=true")
-    assert models_checkpoint.load(tmp_path).mel.center
+    assert Model.load(tmp_path).mel.center
 
 
 def test_learning_rate_rises_then_falls_to_its_last_value():
@@ -133,7 +133,7 @@ def test_learning_rate_rises_then_falls_to_its_last_value():
 
 
 def test_verdict_compares_with_silence_noise_and_the_untrained_network(straight):
-    model = models_checkpoint.load(straight)
+    model = Model.load(straight)
     reference, _ = audio.read(shipped_path("datasets/clips/speech") / "june.flac", model.sample_rate)
     found = verdict(model, model, reference[0])
     assert found["lsd/model"] == found["lsd/untrained"]

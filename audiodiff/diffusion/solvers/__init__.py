@@ -11,7 +11,6 @@ from audiodiff.diffusion.solvers.heun import Heun
 from audiodiff.diffusion.solvers.midpoint import Midpoint
 from audiodiff.diffusion.solvers.predictor_corrector import PredictorCorrector
 from audiodiff.diffusion.solvers.unipc import UniPC
-from audiodiff.utils.config import choices, choose
 
 __all__ = [
     "DDIM",
@@ -27,39 +26,4 @@ __all__ = [
     "SDEDPMSolver2M",
     "Solver",
     "UniPC",
-    "name_of",
-    "solver_named",
-    "solver_names",
 ]
-
-
-def solver_names() -> list[str]:
-    """Lists the names by which configs and the command line know the solvers."""
-    return choices("solver")
-
-
-def solver_named(name: str) -> Solver:
-    """Builds the solver of a name.
-
-    Raises:
-        ValueError: No solver is called so.
-
-    >>> solver_named("ancestral").eta
-    1.0
-    """
-    return choose("solver", name)
-
-
-def name_of(solver: Solver) -> str | None:
-    """Finds the name under which a solver with these arguments is known, or None.
-
-    >>> name_of(DDIM())
-    'ddim'
-    """
-    same = (name for name in solver_names() if _equal(solver_named(name), solver))
-    return next(same, None)
-
-
-def _equal(a: Solver, b: Solver) -> bool:
-    plain = [{k: v for k, v in vars(s).items() if not k.startswith("_")} for s in (a, b)]
-    return type(a) is type(b) and plain[0] == plain[1]
