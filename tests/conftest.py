@@ -18,7 +18,6 @@ from torch.nn import functional
 
 from audiodiff import audio
 from audiodiff.evaluation import metrics
-from audiodiff.models import checkpoint
 from audiodiff.utils.config import build
 
 # A busy machine must not fail a property by its slowness; 50 examples are enough for functions this smooth.
@@ -109,7 +108,7 @@ def quick_measures(monkeypatch):
 def tiny_model_path(tmp_path_factory):
     """A saved tiny model (averaged weights only): PATH.safetensors with PATH.json beside it."""
     path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    checkpoint.save(tiny_vocoder(), path)
+    tiny_vocoder().save(path)
     return path
 
 

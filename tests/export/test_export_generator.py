@@ -20,7 +20,6 @@ from audiodiff.diffusion.schedules import CosineVP
 from audiodiff.export.generators import ClassSampler, ClassStep
 from audiodiff.export.plans import plan_of
 from audiodiff.export.targets import target_of
-from audiodiff.models import checkpoint
 from audiodiff.models.generator import Generator
 from audiodiff.models.starts import Variation
 from audiodiff.models.streaming import SamplingConfig
@@ -90,7 +89,7 @@ def told(path):
 @pytest.fixture(scope="module")
 def model_path(tmp_path_factory):
     path = tmp_path_factory.mktemp("generator") / "tiny.safetensors"
-    checkpoint.save(tiny_generator(), path)
+    tiny_generator().save(path)
     return path
 
 

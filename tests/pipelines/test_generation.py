@@ -12,7 +12,6 @@ from audiodiff.cli import main
 from audiodiff.data import OneShots, labels_of
 from audiodiff.data.manifest import Recording, read_manifest, scan_folder
 from audiodiff.evaluation.generator_table import evaluate_generator, frechet_distance, shaped_noise
-from audiodiff.models import checkpoint
 from audiodiff.models.generator import Generator
 from audiodiff.models.starts import Variation
 from audiodiff.pipelines import sidecar
@@ -50,8 +49,8 @@ def tiny(labels=tuple(LABELS), seed=0, **changes):
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    checkpoint.save(tiny(), "tiny")
-    checkpoint.save(tiny(labels=()), "plain")
+    tiny().save("tiny")
+    tiny(labels=()).save("plain")
     audio.write("in.wav", 0.3 * torch.sin(torch.arange(1500) / 5)[None], RATE)
     return tmp_path
 
