@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import difflib
+import io
 import json
 import logging
 import os
@@ -256,6 +257,13 @@ def say(message: str, trouble: bool = False) -> None:
     line = " ".join(message.splitlines())
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
     print(signature(trouble), shown, file=sys.stderr)
+
+
+def lenient_output() -> None:
+    """Write what standard output and error cannot encode as `?`, as on a terminal of cp1252 or koi8-r."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def guarded(run: Callable[[], int]) -> int:

@@ -78,7 +78,7 @@ class RecipeBase:
 
 def recipe_fields(command: str, built: Model, model: str | Path, weights: str, seed: int) -> dict[str, Any]:
     """Fills in the fields of an `RecipeBase` from a loaded model and the machine."""
-    shipped = not Path(model).exists() and str(model) in registry.shipped()
+    shipped = isinstance(model, str) and model in registry.shipped()
     return {
         "command": command,
         "model": str(model) if shipped else str(registry.locate(model).resolve()),

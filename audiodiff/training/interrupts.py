@@ -39,7 +39,7 @@ class StopOnSignal(Callback):
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Handle the signals inside a `with` block; does nothing outside of the main thread."""
+        """Handle the signals inside a `with` block and restore their handlers after it; only the main thread can."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -49,6 +49,12 @@ class StopOnSignal(Callback):
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    def on_train_start(self, trainer: lightning.Trainer, *_: Any) -> None:
+        """Take the signals from Lightning, which would leave at once without saving."""
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                signal.signal(number, self._handle)
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         """Stop if a signal has arrived, in this process or in another of the same run."""

@@ -5,6 +5,7 @@
 
 import atexit
 import contextlib
+import io
 import json
 import logging
 import os
@@ -365,6 +366,9 @@ def main(cfg: DictConfig) -> None:
 def checked_main() -> None:
     """Runs `main` if the command line names settings that there are; several jobs are checked by Hydra, one by one."""
     arguments = sys.argv[1:]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     if not any(a.startswith(("-", "hydra", "+hydra")) for a in arguments):
         try:
             check_overrides(arguments)
