@@ -23,6 +23,7 @@ from audiodiff.training.hydra_config import check_overrides, composed, plain
 from audiodiff.training.run import train
 from audiodiff.tuning.search import Study, write_report
 from audiodiff.utils.config import conf_dir
+from audiodiff.utils.signals import Stopped, stoppable
 
 __all__ = ["tune"]
 
@@ -60,16 +61,7 @@ def tune(cfg: DictConfig) -> Path | None:
         ValueError: The configuration makes no sense, or nothing in it can be trained.
     """
     given = plain(cfg)
-    study = Study(
-        given["folder"],
-        given["study"],
-        given["space"],
-        given["pruner"],
-        given["startup_trials"],
-        given["seed"],
-        given["stale_seconds"],
-        given["retries"],
-    )
+    study = open_study(cfg)
     _comparable(given["metric"], given["space"])
     first = [f"{name}={(entry.get('choices') or [entry['low']])[0]}" for name, entry in given["space"].items()]
     check_overrides([*given["base"], *first])
@@ -91,6 +83,19 @@ def tune(cfg: DictConfig) -> Path | None:
     return write_report(study, given["base"], given["metric"])
 
 
+def open_study(cfg: DictConfig) -> Study:
+    """Open the study of a configuration, and create it if it is missing."""
+    config = plain(cfg)
+    named = ("pruner", "startup_trials", "seed", "stale_seconds", "retries")
+    return Study(
+        config["folder"],
+        config["study"]["name"],
+        config["space"],
+        storage=config["study"]["storage"],
+        **{name: config[name] for name in named},
+    )
+
+
 def _comparable(metric: str, space: Mapping[str, Any]) -> None:
     """Raises ValueError if what is searched changes what a loss means: then the least loss is not the best sound."""
     changing = [name for name in space if not LOSS.isdisjoint(name.split("."))]
@@ -110,7 +115,7 @@ def shared(arguments: Sequence[str]) -> list[str]:
     """Gathers the overrides of training among arguments into one of `base`.
 
     >>> shared(["study=mine", "optim=lion", "seed=3", "freeze=[a,b]", "--cfg", "job"])
-    ['study=mine', 'seed=3', '--cfg', 'job', 'base=["optim=lion", "freeze=[a,b]"]']
+    ['study.name=mine', 'seed=3', '--cfg', 'job', 'base=["optim=lion", "freeze=[a,b]"]']
     """
     import yaml
 
@@ -122,6 +127,7 @@ def shared(arguments: Sequence[str]) -> list[str]:
 
     theirs = [argument for argument in arguments if trains(argument)]
     own = [argument for argument in arguments if not trains(argument)]
+    own = [a.replace("study=", "study.name=", 1) if a.startswith("study=") else a for a in own]
     quoted = ['"' + argument.replace('"', '\\"').replace("${", "\\${") + '"' for argument in theirs]
     return [*own, f"base=[{', '.join(quoted)}]"] if theirs else own
 
@@ -132,12 +138,21 @@ def main(cfg: DictConfig) -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore")
     GlobalHydra.instance().clear()  # has done its part: trials compose their own
-    helpers = _helpers(cfg.workers - 1, sys.argv[1:])
+    helpers: list[subprocess.Popen[bytes]] = []
     try:
-        best = tune(cfg)
+        with stoppable():
+            if cfg.workers > 1:
+                open_study(cfg)  # before others look for it
+                helpers = _helpers(cfg.workers - 1, sys.argv[1:])
+            best = tune(cfg)
     except ValueError as error:
         print(f"audiodiff.tune: {error}", file=sys.stderr)
         sys.exit(2)
+    except Stopped as stop:
+        for helper in helpers:
+            helper.terminate()
+        print("audiodiff.tune: stopped; run the same command again to go on from the last checkpoint", file=sys.stderr)
+        sys.exit(stop.status)
     finally:
         for helper in helpers:
             helper.wait()
