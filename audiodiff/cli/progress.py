@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from audiodiff.cli.common import say
 from audiodiff.cli.jobs import Job, Plan
+from audiodiff.utils.remote import UploadError
 
 if TYPE_CHECKING:
     import torch
@@ -54,7 +55,7 @@ def work(plan: Plan, do: Callable[[Job], Made], device: "torch.device", as_json:
 
     from audiodiff.utils import devices
 
-    if plan.folder is not None:
+    if isinstance(plan.folder, Path):
         create(plan.folder)
     with logging_redirect_tqdm():  # disable=None: no bar in a pipe
         jobs = tqdm(plan.jobs, unit="file", disable=None if plan.many else True)
@@ -100,7 +101,7 @@ def attempt(do: Callable[[Job], Made], job: Job, go_on: bool) -> dict[str, Any]:
         message = " ".join(str(error).splitlines())
         if not message.startswith((f"{job.input}: ", str(job.output))):
             message = f"{job.input}: {message}"
-        if not go_on or _disk_is_full(error):
+        if not go_on or isinstance(error, UploadError) or _disk_is_full(error):
             raise ValueError(message) from None
         return paths | {"error": message}
     elapsed = time.perf_counter() - begun

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from audiodiff.cli.claims import NAME, Claims, leftovers, shared, sweep
 from conftest import voiced
 
 from audiodiff import audio
 from audiodiff.cli import main
 from audiodiff.cli.jobs import Job
-from audiodiff.cli.locks import NAME, Claims, leftovers, shared, sweep
 
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
 

@@ -29,8 +29,8 @@ def open_storage(url: str | None, folder: Path, stale_seconds: float, on_stale_t
         on_stale_trial: Called with the study and such a trial.
 
     Raises:
-        ValueError: The URL is malformed, its driver is missing, the database refuses or cannot be reached, or its tables
-            belong to another version of Optuna.
+        ValueError: The URL is malformed, its driver is missing, the database refuses or cannot be reached, or its
+            tables belong to another version of Optuna.
     """
     if url is None:
         from optuna.storages import JournalStorage

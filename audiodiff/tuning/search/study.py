@@ -32,9 +32,9 @@ Objective = Callable[["Trial", dict[str, Any], Path], float]
 class Study:
     """Suggest, run and store trials; resume those whose process died.
 
-    In a database, Optuna's heartbeat finds dead trials. A journal file has no heartbeat: there each process holds a lock
-    on its trial's folder, which the system releases when the process dies. Either way the trial is marked as failed, and
-    its values are queued again, with the same folder, where its last checkpoint lies.
+    In a database, Optuna's heartbeat finds dead trials. A journal file has no heartbeat: there each process holds a
+    lock on its trial's folder, which the system releases when the process dies. Either way the trial is marked as
+    failed, and its values are queued again, with the same folder, where its last checkpoint lies.
 
     Exactly `n_trials` end. A process begins a trial only if those that have ended and those that run leave room; where
     two processes see the same room, the trial with the higher number is dropped before it runs.
