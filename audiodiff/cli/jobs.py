@@ -23,7 +23,7 @@ class Job:
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class Batch:
     """The jobs of a run.
 
     Args:
@@ -52,7 +52,7 @@ class Kinds:
     beside: tuple[str, ...] = ()
 
 
-def plan(inputs: Sequence[str], out: str, kinds: Kinds, force: bool) -> Plan:
+def plan_batch(inputs: Sequence[str], out: str, kinds: Kinds, force: bool) -> Batch:
     """Pair inputs and outputs, and refuse before any work what cannot succeed.
 
     Raises:
@@ -73,7 +73,7 @@ def plan(inputs: Sequence[str], out: str, kinds: Kinds, force: bool) -> Plan:
         jobs = [job for place in dict.fromkeys(places) for job in _into_folder(place, folder, kinds)]
     _check_writable(target)
     _check_jobs(jobs, kinds, force)
-    return Plan(jobs, folder, many)
+    return Batch(jobs, folder, many)
 
 
 def _into_folder(place: Location, folder: Location, kinds: Kinds) -> Iterable[Job]:

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from audiodiff.cli import common
-from audiodiff.cli.jobs import Job, Kinds, Plan, plan
-from audiodiff.cli.progress import Made, work
+from audiodiff.cli.jobs import Job, Kinds, Batch, plan_batch
+from audiodiff.cli.progress import JobResult, run_jobs
 from audiodiff.cli.workers import run_parallel
 
 if TYPE_CHECKING:
@@ -44,30 +44,30 @@ def run(options: argparse.Namespace) -> int:
 def make_sounds(command: str, options: argparse.Namespace, kinds: Kinds) -> int:
     """Makes the sounds that are asked for, with the model and the sampling options, by one process or several."""
     parallel = options.workers is not None or options.ray is not None  # these skip the outputs that are whole
-    jobs = plan(options.inputs, options.out, kinds, options.force or parallel)
+    jobs = plan_batch(options.inputs, options.out, kinds, options.force or parallel)
     if parallel:
         return run_parallel(jobs, functools.partial(prepared, command), options)
     vocoder = common.load_vocoder(options)
     return follow(common.recipe_of(command, vocoder, options), jobs, vocoder, options.json)
 
 
-def prepared(command: str, options: argparse.Namespace) -> tuple[Callable[[Job], Made], "VocodeRecipe"]:
+def prepared(command: str, options: argparse.Namespace) -> tuple[Callable[[Job], JobResult], "VocodeRecipe"]:
     """Loads the model; returns what does a job, and its recipe."""
     vocoder = common.load_vocoder(options)
     recipe = common.recipe_of(command, vocoder, options)
     return functools.partial(_make, vocoder, recipe), recipe
 
 
-def follow(recipe: "VocodeRecipe", jobs: Plan, vocoder: "Vocoder", as_json: bool) -> int:
-    """Makes the sounds of a plan by a recipe."""
-    return work(jobs, functools.partial(_make, vocoder, recipe), vocoder.device, as_json)
+def follow(recipe: "VocodeRecipe", jobs: Batch, vocoder: "Vocoder", as_json: bool) -> int:
+    """Vocode the inputs of a batch with a recipe."""
+    return run_jobs(jobs, functools.partial(_make, vocoder, recipe), vocoder.device, as_json)
 
 
-def _make(vocoder: "Vocoder", recipe: "VocodeRecipe", job: Job) -> Made:
+def _make(vocoder: "Vocoder", recipe: "VocodeRecipe", job: Job) -> JobResult:
     from audiodiff.pipelines import sidecar, vocoding
     from audiodiff.utils import remote
 
     with remote.local_copy(job.input) as source, remote.local_output(job.output, beside=(".json",)) as target:
         sound = vocoding.make(vocoder, recipe, source)
         clipped = sidecar.write(target, sound, recipe, source, vocoder.sample_rate, source_name=job.input)
-    return Made(sound.waveform.shape[-1] / vocoder.sample_rate, sound.network_calls, clipped)
+    return JobResult(sound.waveform.shape[-1] / vocoder.sample_rate, sound.network_calls, clipped)

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from audiodiff.cli import progress
 from audiodiff.cli.common import say
-from audiodiff.cli.jobs import Job, Plan
+from audiodiff.cli.jobs import Job, Batch
 from audiodiff.utils import remote
 from audiodiff.utils.signals import Stopped
 
@@ -38,10 +38,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Run", "do_job", "is_whole", "run_parallel"]
 
-Prepare = Callable[[argparse.Namespace], tuple[Callable[[Job], progress.Made], "VocodeRecipe"]]
+Prepare = Callable[[argparse.Namespace], tuple[Callable[[Job], progress.JobResult], "VocodeRecipe"]]
 Result = dict[str, Any]
 MOST = 1024
-SHOWN_ERRORS = 100
 TEMPORARY = re.compile(r"\.(?P<name>.+?\.wav)(\.json)?\.[a-z0-9_]{8}", re.DOTALL)  # as `atomic_file` names them
 
 
@@ -62,8 +61,8 @@ class Run:
     key: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
 
 
-def run_parallel(plan: Plan, prepare: Prepare, options: argparse.Namespace) -> int:
-    """Do the jobs of a plan in parallel, report the results, and return the exit status.
+def run_parallel(batch: Batch, prepare: Prepare, options: argparse.Namespace) -> int:
+    """Do the jobs of a batch in parallel, report the results, and return the exit status.
 
     Raises:
         ValueError: The number of workers is out of range, the outputs have no folder, an output was made by another
@@ -72,16 +71,16 @@ def run_parallel(plan: Plan, prepare: Prepare, options: argparse.Namespace) -> i
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    if plan.folder is None:
+    if batch.folder is None:
         raise ValueError("--workers and --ray fill a folder: give a folder for OUT, and several files or a folder")
-    if isinstance(plan.folder, Path):
-        progress.create(plan.folder)
+    if isinstance(batch.folder, Path):
+        progress.create_folder(batch.folder)
     begun, stopped, results = time.time(), None, list[Result]()
-    source = _results(Run(prepare, options), plan.jobs)
+    source = _results(Run(prepare, options), batch.jobs)
     with (
         logging_redirect_tqdm(),
         contextlib.closing(source),
-        tqdm(total=len(plan.jobs), unit="file", disable=None) as bar,
+        tqdm(total=len(batch.jobs), unit="file", disable=None) as bar,
     ):
         try:
             for result in source:
@@ -89,11 +88,11 @@ def run_parallel(plan: Plan, prepare: Prepare, options: argparse.Namespace) -> i
                 bar.update()
         except Stopped as stop:
             stopped = stop
-    status = _report(results, len(plan.jobs), time.time() - begun, options.json)
+    status = _report(results, len(batch.jobs), time.time() - begun, options.json)
     if stopped is not None:
-        say(f"stopped after {len(results)} of {len(plan.jobs)} files; run the same command again to go on")
+        say(f"stopped after {len(results)} of {len(batch.jobs)} files; run the same command again to go on")
         return stopped.status
-    _remove_leftovers(plan.jobs, begun)
+    _remove_leftovers(batch.jobs, begun)
     return status
 
 
@@ -117,10 +116,10 @@ def do_job(run: Run, job: Job) -> Result:
         return {"input": str(job.input), "output": str(job.output), "skipped": True}
     if not run.options.force and remote.exists(job.output) and not _is_cut_off(job.output):
         raise ValueError(f"{job.output}: exists, and was made otherwise; give -f to overwrite, or another folder")
-    return progress.attempt(work, job, go_on=True)
+    return progress.try_job(work, job, go_on=True)
 
 
-_loaded: dict[str, tuple[Callable[[Job], progress.Made], "VocodeRecipe"]] = {}
+_loaded: dict[str, tuple[Callable[[Job], progress.JobResult], "VocodeRecipe"]] = {}
 
 
 def is_whole(job: Job, recipe: "VocodeRecipe") -> bool:
@@ -198,14 +197,9 @@ def _end_with_parent() -> None:
 
 def _report(results: list[Result], total: int, elapsed: float, as_json: bool) -> int:
     """Print the errors and a line about the rest; return the exit status."""
-    failed = [result for result in results if "error" in result]
+    failed = progress.print_errors(results, total)
     finished = [result for result in results if "seconds" in result]
-    for result in failed[:SHOWN_ERRORS]:
-        say(result["error"])
-    if failed:
-        more = f"; {len(failed) - SHOWN_ERRORS} are not listed" if len(failed) > SHOWN_ERRORS else ""
-        say(f"{len(failed)} of {total} files failed{more}")
-    skipped = len(results) - len(failed) - len(finished)
+    skipped = len(results) - failed - len(finished)
     rate = f", {len(finished) / elapsed:.2f} files a second" if finished else ""
     there = f"; {skipped} were there" if skipped else ""
     seconds = sum(result["seconds"] for result in finished)
