@@ -64,7 +64,7 @@ def make_sounds(
 ) -> int:
     """Follows recipes, writes sounds with their sidecars, and tells how it went."""
     from audiodiff import audio
-    from audiodiff.cli.jobs import Job, Batch
+    from audiodiff.cli.jobs import Batch, Job
     from audiodiff.cli.progress import JobResult, run_jobs
     from audiodiff.pipelines import generation, sidecar
     from audiodiff.pipelines.resynthesis import CallCounter, Resynthesis

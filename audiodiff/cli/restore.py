@@ -9,7 +9,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from audiodiff.cli import common
-from audiodiff.cli.jobs import Job, Kinds, Batch, plan_batch
+from audiodiff.cli.jobs import Batch, Job, Kinds, plan_batch
 from audiodiff.cli.progress import JobResult, run_jobs
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from audiodiff.cli import common
-from audiodiff.cli.jobs import Job, Kinds, Batch, plan_batch
+from audiodiff.cli.jobs import Batch, Job, Kinds, plan_batch
 from audiodiff.cli.progress import JobResult, run_jobs
 from audiodiff.cli.workers import run_parallel
 

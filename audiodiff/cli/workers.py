@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from audiodiff.cli import progress
 from audiodiff.cli.common import say
-from audiodiff.cli.jobs import Job, Batch
+from audiodiff.cli.jobs import Batch, Job
 from audiodiff.utils import remote
 from audiodiff.utils.signals import Stopped
 

@@ -60,7 +60,7 @@ def name_of(place: Location) -> PurePosixPath | Path:
     >>> name_of("s3://bucket/folder/a.npy").stem
     'a'
     """
-    return place if isinstance(place, Path) else PurePosixPath(urlsplit(place).path or "/")
+    return place if isinstance(place, Path) else PurePosixPath(place.partition("://")[2])
 
 
 def join(folder: Location, name: str | Path | PurePosixPath) -> Location:
