@@ -14,7 +14,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 
 from audiodiff.training.hydra_config import composed, plain
-from audiodiff.tuning.run import shared, tune
+from audiodiff.tuning.run import gather_base, tune
 from audiodiff.tuning.search import Study, write_report
 from audiodiff.tuning.search.report import experiment_of
 from audiodiff.tuning.search.study import check_space
@@ -339,7 +339,7 @@ def test_best_experiment_composes_to_the_values_that_were_found(tmp_path, base, 
 
 def test_overrides_of_training_reach_every_trial_as_they_were_typed():
     typed = ["freeze=[denoiser.network.stages.0.*]", "data.path='a b'", "+info.of=${name}", "terms=[stft,phase]"]
-    cfg = tuned(*shared(["study=mine", "space=network", *typed, "seed=3"]))
+    cfg = tuned(*gather_base(["study=mine", "space=network", *typed, "seed=3"]))
     assert plain(cfg)["base"] == typed
     assert (cfg.study.name, cfg.seed) == ("mine", 3)
     assert composed(plain(cfg)["base"]).info.of == "run"
