@@ -12,6 +12,8 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+from audiodiff.utils.signals import Stopped, stoppable
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -136,12 +138,13 @@ def add_json_option(parser: argparse.ArgumentParser) -> None:
 
 
 def add_workers_option(parser: argparse.ArgumentParser) -> None:
-    """Adds --workers."""
-    parser.add_argument(
-        "--workers",
-        type=int,
-        metavar="N",
-        help="share OUT among N processes here and all others that work on it with --workers; what is whole is skipped",
+    """Add --workers and --ray."""
+    group = parser.add_argument_group("large folders").add_mutually_exclusive_group()
+    group.add_argument("--workers", type=int, metavar="N", help="use N processes; skip what is whole")
+    group.add_argument(
+        "--ray",
+        metavar="auto|ADDRESS",
+        help="use a Ray cluster: the one that runs here, or HOST:PORT; skip what is whole",
     )
 
 
@@ -270,15 +273,16 @@ def guarded(run: Callable[[], int]) -> int:
     """Runs, and turns whatever goes wrong into one line and an exit status."""
     logging.basicConfig(format="audiodiff: %(message)s", level=logging.WARNING)
     try:
-        status = _status(run)
+        with stoppable():
+            status = _status(run)
         sys.stdout.flush()
         return status
     except BrokenPipeError:
         _discard_output()
         return BROKEN_PIPE
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         say("interrupted; what was not finished is not written")
-        return INTERRUPTED
+        return stop.status if isinstance(stop, Stopped) else INTERRUPTED
     except OSError as error:
         say(f"{error.filename or 'the system'}: {error.strerror or error}", trouble=True)
     except ValueError as error:

@@ -64,24 +64,24 @@ def make_sounds(
 ) -> int:
     """Follows recipes, writes sounds with their sidecars, and tells how it went."""
     from audiodiff import audio
-    from audiodiff.cli.jobs import Job, Plan
-    from audiodiff.cli.progress import Made, work
+    from audiodiff.cli.jobs import Batch, Job
+    from audiodiff.cli.progress import JobResult, run_jobs
     from audiodiff.pipelines import generation, sidecar
     from audiodiff.pipelines.resynthesis import CallCounter, Resynthesis
 
     recipes = {path: recipe for recipe, path in jobs}
 
-    def do(job: Job) -> Made:
+    def do(job: Job) -> JobResult:
         recipe = recipes[job.output]
         with CallCounter(generator.denoiser.network) as calls:
             waveform = generation.follow(generator, recipe, source)
         waveform, down = audio.lowered(waveform)
         sound = Resynthesis(waveform, calls.count)
         clipped = sidecar.write(job.output, sound, recipe, source, generator.sample_rate)
-        return Made(waveform.shape[-1] / generator.sample_rate, calls.count, clipped, down)
+        return JobResult(waveform.shape[-1] / generator.sample_rate, calls.count, clipped, down)
 
-    made = Plan([Job(Path(source or path), path) for _, path in jobs], None, len(jobs) > 1)
-    return work(made, do, generator.device, as_json)
+    made = Batch([Job(Path(source or path), path) for _, path in jobs], None, len(jobs) > 1)
+    return run_jobs(made, do, generator.device, as_json)
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -7,7 +7,7 @@ import argparse
 
 from audiodiff.cli import common
 from audiodiff.cli.generate import make_sounds
-from audiodiff.cli.jobs import Kinds, plan
+from audiodiff.cli.jobs import Kinds, plan_batch
 from audiodiff.cli.restore import make_mended
 from audiodiff.cli.resynth import follow
 
@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
     note = Sidecar.read(options.sidecar)
     note.check_input()
     source = options.sidecar if note.input is None else note.input
-    jobs = plan([source], options.out, Kinds((), ".wav", beside=(".json",)), options.force)
+    jobs = plan_batch([source], options.out, Kinds((), ".wav", beside=(".json",)), options.force)
     if isinstance(note.recipe, GenerateRecipe):
         return make_sounds([(note.recipe, jobs.jobs[0].output)], note.load(), note.input, options.json)
     if isinstance(note.recipe, RestoreRecipe):

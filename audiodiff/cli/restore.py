@@ -9,8 +9,8 @@ import argparse
 from typing import TYPE_CHECKING
 
 from audiodiff.cli import common
-from audiodiff.cli.jobs import Job, Kinds, Plan, plan
-from audiodiff.cli.progress import Made, work
+from audiodiff.cli.jobs import Batch, Job, Kinds, plan_batch
+from audiodiff.cli.progress import JobResult, run_jobs
 
 if TYPE_CHECKING:
     from audiodiff.models.vocoder import Vocoder
@@ -41,7 +41,9 @@ def run(options: argparse.Namespace) -> int:
 
     if (options.task == "gap") != (options.begin is not None and options.end is not None):
         raise ValueError("--task gap, --from and --to belong together: give all three, or another task")
-    jobs = plan([options.input], options.out, Kinds(audio.AUDIO_SUFFIXES, ".wav", beside=(".json",)), options.force)
+    jobs = plan_batch(
+        [options.input], options.out, Kinds(audio.AUDIO_SUFFIXES, ".wav", beside=(".json",)), options.force
+    )
     vocoder = common.load_vocoder(options)
     waveform, _ = audio.read(options.input, vocoder.sample_rate)
     how = repair(
@@ -58,17 +60,17 @@ def run(options: argparse.Namespace) -> int:
     return make_mended(how, jobs, vocoder, options.json)
 
 
-def make_mended(how: "RestoreRecipe", jobs: Plan, vocoder: "Vocoder", as_json: bool) -> int:
-    """Mends what a plan names, and writes it with its sidecar."""
+def make_mended(how: "RestoreRecipe", jobs: Batch, vocoder: "Vocoder", as_json: bool) -> int:
+    """Restore the recordings of a batch, and write them with their sidecars."""
     from audiodiff import audio
     from audiodiff.pipelines import sidecar
     from audiodiff.pipelines.restoration import mend
     from audiodiff.pipelines.resynthesis import Resynthesis
 
-    def do(job: Job) -> Made:
+    def do(job: Job) -> JobResult:
         waveform, _ = audio.read(job.input, vocoder.sample_rate)
         mended, down = audio.lowered(mend(vocoder, waveform, how))
         clipped = sidecar.write(job.output, Resynthesis(mended, 1), how, job.input, vocoder.sample_rate)
-        return Made(waveform.shape[-1] / vocoder.sample_rate, 1, clipped, down)
+        return JobResult(waveform.shape[-1] / vocoder.sample_rate, 1, clipped, down)
 
-    return work(jobs, do, vocoder.device, as_json)
+    return run_jobs(jobs, do, vocoder.device, as_json)

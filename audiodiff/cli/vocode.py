@@ -5,7 +5,8 @@ axis of channels for stereo. It is in the mel that `audiodiff info` shows of the
 --mel-preset or --mel-spec says: then it is converted, and what that costs is told. The output has frames × hop samples.
 Several files or folders go into a folder, OUT, with their tree.
 Beside each OUT.wav lies OUT.wav.json, which says how it was made.
-With --workers N a large folder is shared out, on one machine or several; run again, it goes on from what is whole.
+With --workers N a large folder is shared out to N processes, with --ray ADDRESS to the machines of a Ray cluster; run
+again, the command skips what is whole. Inputs and outputs may be URLs, such as s3://bucket/folder.
 
 With --raw - - mel frames come from standard input as 32-bit little-endian floats, band after band and frame after
 frame, and their sound goes to standard output as 16-bit little-endian samples while more are coming. An array of

@@ -8,7 +8,7 @@ import itertools
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -163,8 +163,8 @@ def scan_folder(path: str | Path, max_bad: float = 1.0) -> list[Recording]:
     return found
 
 
-def audio_files(folder: Path) -> Iterator[Path]:
-    """Yields the audio files below a folder, sorted by name, but for hidden ones; each linked folder once."""
+def audio_files(folder: Path, suffixes: Collection[str] = audio.AUDIO_SUFFIXES) -> Iterator[Path]:
+    """Yield the files below a folder with one of some suffixes, sorted by name: no hidden ones, linked folders once."""
     pending, seen, found = [folder], set[str](), list[Path]()
     while pending:  # links wait, so that what lies in the folder itself is found there
         for place, folders, files in os.walk(pending.pop(0)):
@@ -175,7 +175,7 @@ def audio_files(folder: Path) -> Iterator[Path]:
                 seen.add(real)
                 pending += [Path(place, name) for name in folders if os.path.islink(os.path.join(place, name))]
                 found += [Path(place, name) for name in files if not name.startswith(".")]
-    yield from sorted(path for path in found if path.suffix.lower() in audio.AUDIO_SUFFIXES)
+    yield from sorted(path for path in found if path.suffix.lower() in suffixes)
 
 
 def recordings_of(source: str | Path, at_least: float = 0.0, count: int | None = None) -> list[Recording]:

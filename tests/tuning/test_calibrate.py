@@ -32,7 +32,7 @@ def test_schedule_calibrated_on_white_noise_is_the_closed_form(std):
 def test_schedule_calibrated_shows_half_of_the_cells_at_half_time():
     signal = noise().cumsum(-1) / 100  # brown: energies over many orders of magnitude
     found = calibrate([signal / signal.abs().max()], [signal], 16000)
-    seen = found.seen(found.schedule(), torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64)).tolist()
+    seen = found.visible_share(found.schedule(), torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64)).tolist()
     assert seen[0] > 0.99
     assert seen[1] == pytest.approx(0.5, abs=0.01)
     assert seen[2] < 0.001
