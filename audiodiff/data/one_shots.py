@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 
 from audiodiff import audio
 from audiodiff.data.augment.chain import Augment
+from audiodiff.data.balance import sampling_weights
 from audiodiff.data.manifest import BadFiles, Recording
 
 __all__ = ["Labelled", "OneShots", "beginning", "labels_of", "read_one_shot"]
@@ -109,13 +110,17 @@ class Labelled(Dataset[tuple[Tensor, int]], ABC):
         label = rng.choice(self.present)
         left = self._sounds(rng, number, label)
         while left:
-            sound = left.pop(rng.randrange(len(left)))
+            sound = left.pop(self._choice(rng, left))
             path = self._name(sound)
             try:
                 return label, path, self._read(sound, speed), gain, rng
             except ValueError as error:
                 self.bad.add(path, str(error))
         raise ValueError(f"no recording of {label} can be read: look at them with `audiodiff scan`")
+
+    def _choice(self, rng: random.Random, sounds: Sequence[Any]) -> int:
+        """Draw the index of one of a class' sounds."""
+        return rng.randrange(len(sounds))
 
 
 class OneShots(Labelled):
@@ -124,9 +129,11 @@ class OneShots(Labelled):
     Args:
         recordings: Each with a label.
         labels, n_samples, sample_rate, seed, augment, all_classes, max_bad: As for `Labelled`.
+        balance: Field of the manifest, such as "kit": within a class, every value of it is drawn equally often.
+        balance_power: As for `sampling_weights`; one sound of its own kit is heard rarely, but not never, near 1.
 
     Raises:
-        ValueError: A class has no recording.
+        ValueError: A class has no recording, or a recording lacks the field.
     """
 
     def __init__(
@@ -139,13 +146,25 @@ class OneShots(Labelled):
         augment: Augment | None = None,
         all_classes: bool = True,
         max_bad: float = 1.0,
+        balance: str | None = None,
+        balance_power: float = 0.0,
     ) -> None:
         found = {r.label for r in recordings}
         super().__init__(len(recordings), found, labels, n_samples, sample_rate, seed, augment, all_classes, max_bad)
         self.by_label = {label: [r for r in recordings if r.label == label] for label in self.labels}
+        self.weights: dict[Path, float] = {}
+        if balance is not None:
+            for sounds in self.by_label.values():
+                weights = sampling_weights(sounds, [1.0] * len(sounds), balance, balance_power)
+                self.weights |= dict(zip((r.path for r in sounds), weights, strict=True))
 
     def _sounds(self, rng: random.Random, number: int, label: str) -> list[Recording]:
         return list(self.by_label[label])
+
+    def _choice(self, rng: random.Random, sounds: Sequence[Recording]) -> int:
+        if not self.weights:
+            return super()._choice(rng, sounds)
+        return rng.choices(range(len(sounds)), [self.weights[sound.path] for sound in sounds])[0]
 
     def _name(self, sound: Recording) -> Path:
         return sound.path

@@ -48,20 +48,18 @@ class ClipLoaders(lightning.LightningDataModule):
         super().__init__()
         self.data, self.steps, n = data, steps, data["n_samples"]
         given = {"seed": seed, "augment": build(data["augment"]), "max_bad": data["max_bad"]}
+        balance = balance_of(data, isinstance(training, Shards))
         self.training: Dataset[Any]
         self.validation: Dataset[Any] = ClipData(validation, n, sample_rate, seed=0)
         if labels:
             shots = ShardOneShots if isinstance(training, Shards) else OneShots
-            self.training = shots(training, labels, n, sample_rate, **given)
+            self.training = shots(training, labels, n, sample_rate, **given, **balance)
             self.validation = OneShots(validation, labels, n, sample_rate, seed=0, all_classes=False)
         elif data.get("watch"):
             self.training = WatchedFolder(data["path"], run_dir / "watch", n, sample_rate, **given, **data["watch"])
         else:
-            if isinstance(training, Shards):
-                self.training = ShardClips(training, n, sample_rate, **given)
-            else:
-                balance = data.get("balance", "length")
-                self.training = ClipData(training, n, sample_rate, **given, balance=balance)
+            kind = ShardClips if isinstance(training, Shards) else ClipData
+            self.training = kind(training, n, sample_rate, **given, **balance)
         if replay:
             old = ClipData(read_manifest(replay["manifest"]), n, sample_rate, **given)
             self.training = Replay(self.training, old, replay["share"], seed)
@@ -92,6 +90,21 @@ class ClipLoaders(lightning.LightningDataModule):
 
     def _per_step(self, trainer: lightning.Trainer) -> int:
         return self.data["batch_size"] * trainer.world_size * trainer.accumulate_grad_batches
+
+
+def balance_of(data: dict[str, Any], packed: bool) -> dict[str, Any]:
+    """Read how training recordings are balanced, as arguments of `ClipData` and `OneShots`.
+
+    Raises:
+        ValueError: A packed corpus is to be balanced, of which no fields are known.
+    """
+    if data.get("balance") is None:
+        return {}
+    if packed:
+        raise ValueError(
+            f"balance={data['balance']}: a packed corpus does not know its manifest's fields; balance=null"
+        )
+    return {"balance": data["balance"], "balance_power": data.get("balance_power", 0.0)}
 
 
 def shards_of(data: dict[str, Any]) -> Shards | None:
