@@ -155,7 +155,8 @@ class Generator(Model):
             return _guided(self.conditioned(condition), weak, scale, projected)
         if label is None and vector is None:
             if guidance not in ((None, 1.0) if condition is None else (None, 0.0, 1.0)):
-                raise ValueError(f"guidance={guidance:g} strengthens a condition: {self._remedy()}")
+                kind = "vector" if self.vector_size and not self.labels else "label"
+                raise ValueError(f"guidance={guidance:g} strengthens a {kind}: {self._remedy()}")
             return self.conditioned(condition)
         if scale == 0:
             return self.conditioned(self.condition(batch))
