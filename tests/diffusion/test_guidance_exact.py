@@ -1,14 +1,10 @@
 """Projected guidance and auto-guidance against Gaussians, whose guided paths end in closed form."""
 
 import math
-import sys
-from pathlib import Path
 
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from exact import ExactGaussian
+from support.exact import ExactGaussian
 
 from audiodiff.diffusion.denoiser import scales
 from audiodiff.diffusion.guidance import ClassifierFreeGuidance, ProjectedGuidance

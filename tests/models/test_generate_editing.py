@@ -1,28 +1,23 @@
 """Continuation, vectors and guidance on the command line: kept samples, sidecars, and bad input in one line."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from test_generation import RATE, made, tiny
-from test_generator_conditions import conditioned
+from support.generators import RATE, conditioned, made, tiny
 
 from audiodiff import audio
 from audiodiff.cli import main
-from audiodiff.models import checkpoint
 
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """A folder with generators (of labels, of both), recordings and vectors, some of them bad."""
     monkeypatch.chdir(tmp_path)
-    checkpoint.save(tiny(), "tiny")
-    checkpoint.save(tiny(seed=9), "worse")
-    checkpoint.save(conditioned(("high", "low")), "both")
+    tiny().save("tiny")
+    tiny(seed=9).save("worse")
+    conditioned(("high", "low")).save("both")
     tone = 0.3 * torch.sin(torch.arange(400) / 5)[None]
     audio.write("in.wav", tone, RATE)
     audio.write("fast.wav", tone, 2 * RATE)
@@ -93,7 +88,7 @@ def test_guided_sound_is_regenerated_byte_for_byte(place, arguments):
 
 def test_changed_guide_is_refused(place, capsys):
     assert made("out", "--model", "tiny.safetensors", "--guidance", "2", "--guide", "worse.safetensors") == 0
-    checkpoint.save(tiny(seed=5), "worse")
+    tiny(seed=5).save("worse")
     assert main(["regenerate", "out/sound-0000.wav.json", "again.wav"]) == 2
     assert "the guide" in capsys.readouterr().err
 

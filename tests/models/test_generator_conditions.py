@@ -2,38 +2,20 @@
 
 import json
 import math
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from test_generation import LABELS, RATE, tiny
+from support.generators import LABELS, RATE, conditioned, tiny
 
 from audiodiff import audio
 from audiodiff.data import OneShots
 from audiodiff.data.manifest import read_manifest
 from audiodiff.data.vectors import vector_of
-from audiodiff.models import checkpoint
+from audiodiff.models.base import Model
 from audiodiff.models.generator import Generator
-from audiodiff.utils.config import build
 
 VECTOR = [0.5, -1.0, 2.0]
-
-
-def conditioned(labels=(), size=3, seed=0):
-    """An untrained generator of labels, vectors or both, whose output depends on everything."""
-    model = tiny(labels=labels)
-    config = json.loads(json.dumps(model.config))
-    config["denoiser"]["network"]["vector_size"] = size
-    torch.manual_seed(seed)
-    model = build(config)
-    model.config = config
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.2)
-    return model.eval().requires_grad_(False)
 
 
 def differ(a, b):
@@ -178,7 +160,7 @@ def test_training_on_vectors_gives_a_generator_that_takes_them(manifest, tmp_pat
     train(composed(["model=one-shots", "model.n_samples=1024", "model.steps=2", *data, *small, *run]))
     model = Generator.load(tmp_path / "run")
     assert (model.labels, model.vector_size) == (LABELS if condition == "both" else [], 2)
-    state = checkpoint.load(tmp_path / "run", weights="raw").denoiser.network.vectors.linear.weight
+    state = Model.load(tmp_path / "run", weights="raw").denoiser.network.vectors.linear.weight
     assert float((state - model.denoiser.network.vectors.linear.weight).abs().max()) > 0  # it has learned
     assert model.generate(vector=[0.3, 0.4]).shape == (1, 1, 1024)
 
