@@ -9,8 +9,8 @@ from support.exact import ExactGaussian
 from audiodiff.diffusion.denoiser import scales
 from audiodiff.diffusion.guidance import ClassifierFreeGuidance, ProjectedGuidance
 from audiodiff.diffusion.sampling import sample
-from audiodiff.diffusion.solvers import solver_named
 from audiodiff.diffusion.timesteps import log_snr_timesteps
+from audiodiff.utils.config import choose
 
 N, T = 64, torch.tensor(0.4, dtype=torch.float64)
 
@@ -20,7 +20,7 @@ def drawn(*shape, seed=0):
 
 
 def sampled(denoise, noise, steps=400):
-    return sample(denoise, solver_named("dpmpp-2m"), noise, log_snr_timesteps(denoise.schedule, steps))
+    return sample(denoise, choose("solver", "dpmpp-2m"), noise, log_snr_timesteps(denoise.schedule, steps))
 
 
 @pytest.mark.parametrize("scale", [1.5, 2.0, 3.0])
