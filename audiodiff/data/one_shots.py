@@ -54,6 +54,8 @@ class Labelled(Dataset[tuple[Tensor, ...]], ABC):
         augment: Changes of speed and level, effects; no mixtures, for a sound has one class.
         all_classes: Whether every class must have a sound.
         max_bad: Share of the sounds that may be unreadable.
+        peak_db: Level of the peak to which every sound is brought before it is augmented, dB of full scale; None keeps
+            the recordings' own levels.
 
     Raises:
         ValueError: A class has no sound.
@@ -70,8 +72,10 @@ class Labelled(Dataset[tuple[Tensor, ...]], ABC):
         augment: Augment | None = None,
         all_classes: bool = True,
         max_bad: float = 1.0,
+        peak_db: float | None = None,
     ) -> None:
         self.labels = list(labels)
+        self.peak = None if peak_db is None else 10 ** (peak_db / 20)
         empty = [label for label in self.labels if label not in found]
         if len(empty) == len(self.labels) or (empty and all_classes):
             raise ValueError(f"no recording has the label {empty[0]}: leave it out of labels, or add some")
@@ -97,6 +101,8 @@ class Labelled(Dataset[tuple[Tensor, ...]], ABC):
     def __getitem__(self, number: int) -> tuple[Any, ...]:
         """Read clip `number`: [1, n_samples], the number of its class and, if it has one, its vector."""
         label, sound, clip, gain, rng = self._drawn(number)
+        if self.peak is not None:
+            clip = clip * (self.peak / clip.abs().max().clamp(min=1e-4))
         clip = self.augment.apply(clip, self.sample_rate, rng) * gain
         return clip / max(1.0, float(clip.abs().max())), self.labels.index(label), *self._vector(sound)
 
@@ -133,7 +139,7 @@ class OneShots(Labelled):
 
     Args:
         recordings: Each with a label.
-        labels, n_samples, sample_rate, seed, augment, all_classes, max_bad: As for `Labelled`.
+        labels, n_samples, sample_rate, seed, augment, all_classes, max_bad, peak_db: As for `Labelled`.
         balance: Field of the manifest, such as "kit": within a class, every value of it is drawn equally often.
         balance_power: As for `sampling_weights`; one sound of its own kit is heard rarely, but not never, near 1.
         vector_size: Numbers of the vector that comes with each clip; 0 for none. It is the manifest's field `vector`,
@@ -156,9 +162,12 @@ class OneShots(Labelled):
         balance: str | None = None,
         balance_power: float = 0.0,
         vector_size: int = 0,
+        peak_db: float | None = None,
     ) -> None:
         found = {r.label for r in recordings}
-        super().__init__(len(recordings), found, labels, n_samples, sample_rate, seed, augment, all_classes, max_bad)
+        super().__init__(
+            len(recordings), found, labels, n_samples, sample_rate, seed, augment, all_classes, max_bad, peak_db
+        )
         self.by_label = {label: [r for r in recordings if r.label == label] for label in self.labels}
         self.vectors = vectors_of(recordings, vector_size) if vector_size else {}
         self.weights: dict[Path, float] = {}

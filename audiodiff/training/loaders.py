@@ -56,10 +56,12 @@ class ClipLoaders(lightning.LightningDataModule):
         if data.get("one_shots"):
             if not labels:
                 labels, training, validation = [ANY], _unlabelled(training), _unlabelled(validation)
-            vectors = {"vector_size": size} if (size := vector_size_of(data)) else {}
+            extra = {"vector_size": size} if (size := vector_size_of(data)) else {}
+            if data.get("peak_db") is not None:
+                extra["peak_db"] = data["peak_db"]
             shots = ShardOneShots if isinstance(training, Shards) else OneShots
-            self.training = shots(training, labels, n, sample_rate, **given, **balance, **vectors)
-            self.validation = OneShots(validation, labels, n, sample_rate, seed=0, all_classes=False, **vectors)
+            self.training = shots(training, labels, n, sample_rate, **given, **balance, **extra)
+            self.validation = OneShots(validation, labels, n, sample_rate, seed=0, all_classes=False, **extra)
         elif data.get("watch"):
             self.training = WatchedFolder(data["path"], run_dir / "watch", n, sample_rate, **given, **data["watch"])
         else:
