@@ -1,7 +1,7 @@
 """Cuts training clips out of recordings. Clip n of a run is a pure function of (seed, n), so a run can be resumed.
 
-Recordings are drawn in proportion to their length; short ones are joined end to end. One that cannot be read is left
-out and another drawn, so that a clip depends on (seed, n) and on what the files hold.
+Recordings are drawn in proportion to their length, among all or within a speaker; short ones are joined end to end.
+One that cannot be read is left out and another drawn, so that a clip depends on (seed, n) and on what the files hold.
 """
 
 import random
@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from audiodiff import audio
 from audiodiff.data.augment.chain import Augment
+from audiodiff.data.balance import sampling_weights
 from audiodiff.data.manifest import BadFiles, Recording
 
 __all__ = ["ClipData", "Clips", "ResumableSampler", "clip_loader"]
@@ -108,7 +109,7 @@ class Clips(Dataset[Tensor], ABC):
 
 
 class ClipData(Clips):
-    """Cuts clips out of recordings, drawn in proportion to their length.
+    """Cuts clips out of recordings.
 
     Args:
         recordings: Where clips are cut from.
@@ -117,9 +118,12 @@ class ClipData(Clips):
         seed: With the clip's number it determines everything about the clip.
         augment: Changes of speed and level, mixtures, effects.
         max_bad: Share of the recordings that may be unreadable.
+        balance: Field of the manifest, such as "speaker": every value of it is drawn equally often, and its recordings
+            in proportion to their length. None draws all recordings in proportion to their length.
+        balance_power: As for `sampling_weights`.
 
     Raises:
-        ValueError: There is no recording that holds samples.
+        ValueError: There is no recording that holds samples, or one lacks the field.
     """
 
     def __init__(
@@ -130,15 +134,18 @@ class ClipData(Clips):
         seed: int = 0,
         augment: Augment | None = None,
         max_bad: float = 1.0,
+        balance: str | None = None,
+        balance_power: float = 0.0,
     ) -> None:
         self.recordings = [r for r in recordings if r.n_samples > 0]
         if not self.recordings:
             raise ValueError("there is no recording that holds samples: give another manifest or folder")
         super().__init__(len(self.recordings), n_samples, sample_rate, seed, augment, max_bad)
-        self._seconds = list(accumulate(r.n_samples / r.sample_rate for r in self.recordings))
+        seconds = [r.n_samples / r.sample_rate for r in self.recordings]
+        self._weights = list(accumulate(sampling_weights(self.recordings, seconds, balance, balance_power)))
 
     def _draw(self, rng: random.Random, number: int, tried: int) -> tuple[Path, Recording]:
-        (recording,) = rng.choices(self.recordings, cum_weights=self._seconds)
+        (recording,) = rng.choices(self.recordings, cum_weights=self._weights)
         return recording.path, recording
 
     def _cut(self, source: Recording, wanted: int, speed: float, rng: random.Random) -> Tensor:

@@ -1,4 +1,4 @@
-"""Whole sounds with a class each, from their onset on: what a class-conditional generator learns from.
+"""Whole sounds from their onset on, with a class, a vector or both: training data of a conditional generator.
 
 Clip n of a run is a pure function of (seed, n), as in `clips`; every class is drawn equally often.
 """
@@ -16,7 +16,9 @@ from torch.utils.data import Dataset
 
 from audiodiff import audio
 from audiodiff.data.augment.chain import Augment
+from audiodiff.data.balance import sampling_weights
 from audiodiff.data.manifest import BadFiles, Recording
+from audiodiff.data.vectors import vectors_of
 
 __all__ = ["Labelled", "OneShots", "beginning", "labels_of", "read_one_shot"]
 
@@ -39,7 +41,7 @@ def labels_of(recordings: Sequence[Recording]) -> list[str]:
     return labels
 
 
-class Labelled(Dataset[tuple[Tensor, int]], ABC):
+class Labelled(Dataset[tuple[Tensor, ...]], ABC):
     """Provides sounds of equal length and their classes, by number, out of what `_sounds` and `_read` give.
 
     Args:
@@ -52,6 +54,8 @@ class Labelled(Dataset[tuple[Tensor, int]], ABC):
         augment: Changes of speed and level, effects; no mixtures, for a sound has one class.
         all_classes: Whether every class must have a sound.
         max_bad: Share of the sounds that may be unreadable.
+        peak_db: Level of the peak to which every sound is brought before it is augmented, dB of full scale; None keeps
+            the recordings' own levels.
 
     Raises:
         ValueError: A class has no sound.
@@ -68,8 +72,10 @@ class Labelled(Dataset[tuple[Tensor, int]], ABC):
         augment: Augment | None = None,
         all_classes: bool = True,
         max_bad: float = 1.0,
+        peak_db: float | None = None,
     ) -> None:
         self.labels = list(labels)
+        self.peak = None if peak_db is None else 10 ** (peak_db / 20)
         empty = [label for label in self.labels if label not in found]
         if len(empty) == len(self.labels) or (empty and all_classes):
             raise ValueError(f"no recording has the label {empty[0]}: leave it out of labels, or add some")
@@ -92,30 +98,40 @@ class Labelled(Dataset[tuple[Tensor, int]], ABC):
     def _read(self, sound: Any, speed: float) -> Tensor:
         """Reads the beginning of a sound, [1, n_samples]; ValueError if it cannot be read."""
 
-    def __getitem__(self, number: int) -> tuple[Tensor, int]:
-        """Reads clip `number`: [1, n_samples] and the number of its class."""
-        label, _, clip, gain, rng = self._drawn(number)
+    def __getitem__(self, number: int) -> tuple[Any, ...]:
+        """Read clip `number`: [1, n_samples], the number of its class and, if it has one, its vector."""
+        label, sound, clip, gain, rng = self._drawn(number)
+        if self.peak is not None:
+            clip = clip * (self.peak / clip.abs().max().clamp(min=1e-4))
         clip = self.augment.apply(clip, self.sample_rate, rng) * gain
-        return clip / max(1.0, float(clip.abs().max())), self.labels.index(label)
+        return clip / max(1.0, float(clip.abs().max())), self.labels.index(label), *self._vector(sound)
+
+    def _vector(self, sound: Any) -> tuple[Tensor, ...]:
+        """Look up the vector that describes a sound; nothing if the data have none."""
+        return ()
 
     def sources(self, number: int) -> list[Path]:
         """Names the file of which clip `number` is made."""
-        return [self._drawn(number)[1]]
+        return [self._name(self._drawn(number)[1])]
 
-    def _drawn(self, number: int) -> tuple[str, Path, Tensor, float, random.Random]:
+    def _drawn(self, number: int) -> tuple[str, Any, Tensor, float, random.Random]:
         """Reads the sound of a clip; where it cannot be read, draws another of its class."""
         rng = random.Random(f"{self.seed}/{number}")
         speed, gain = self.augment.draw(rng)
         label = rng.choice(self.present)
         left = self._sounds(rng, number, label)
         while left:
-            sound = left.pop(rng.randrange(len(left)))
+            sound = left.pop(self._choice(rng, left))
             path = self._name(sound)
             try:
-                return label, path, self._read(sound, speed), gain, rng
+                return label, sound, self._read(sound, speed), gain, rng
             except ValueError as error:
                 self.bad.add(path, str(error))
         raise ValueError(f"no recording of {label} can be read: look at them with `audiodiff scan`")
+
+    def _choice(self, rng: random.Random, sounds: Sequence[Any]) -> int:
+        """Draw the index of one of a class' sounds."""
+        return rng.randrange(len(sounds))
 
 
 class OneShots(Labelled):
@@ -123,10 +139,14 @@ class OneShots(Labelled):
 
     Args:
         recordings: Each with a label.
-        labels, n_samples, sample_rate, seed, augment, all_classes, max_bad: As for `Labelled`.
+        labels, n_samples, sample_rate, seed, augment, all_classes, max_bad, peak_db: As for `Labelled`.
+        balance: Field of the manifest, such as "kit": within a class, every value of it is drawn equally often.
+        balance_power: As for `sampling_weights`; one sound of its own kit is heard rarely, but not never, near 1.
+        vector_size: Numbers of the vector that comes with each clip; 0 for none. It is the manifest's field `vector`,
+            or the .npy file beside the recording, and describes the recording before it is augmented.
 
     Raises:
-        ValueError: A class has no recording.
+        ValueError: A class has no recording, or a recording lacks the field or a vector of this size.
     """
 
     def __init__(
@@ -139,13 +159,33 @@ class OneShots(Labelled):
         augment: Augment | None = None,
         all_classes: bool = True,
         max_bad: float = 1.0,
+        balance: str | None = None,
+        balance_power: float = 0.0,
+        vector_size: int = 0,
+        peak_db: float | None = None,
     ) -> None:
         found = {r.label for r in recordings}
-        super().__init__(len(recordings), found, labels, n_samples, sample_rate, seed, augment, all_classes, max_bad)
+        super().__init__(
+            len(recordings), found, labels, n_samples, sample_rate, seed, augment, all_classes, max_bad, peak_db
+        )
         self.by_label = {label: [r for r in recordings if r.label == label] for label in self.labels}
+        self.vectors = vectors_of(recordings, vector_size) if vector_size else {}
+        self.weights: dict[Path, float] = {}
+        if balance is not None:
+            for sounds in self.by_label.values():
+                weights = sampling_weights(sounds, [1.0] * len(sounds), balance, balance_power)
+                self.weights |= dict(zip((r.path for r in sounds), weights, strict=True))
 
     def _sounds(self, rng: random.Random, number: int, label: str) -> list[Recording]:
         return list(self.by_label[label])
+
+    def _choice(self, rng: random.Random, sounds: Sequence[Recording]) -> int:
+        if not self.weights:
+            return super()._choice(rng, sounds)
+        return rng.choices(range(len(sounds)), [self.weights[sound.path] for sound in sounds])[0]
+
+    def _vector(self, sound: Recording) -> tuple[Tensor, ...]:
+        return (self.vectors[sound.path],) if self.vectors else ()
 
     def _name(self, sound: Recording) -> Path:
         return sound.path

@@ -26,10 +26,15 @@ class ClassStep(nn.Module):
     Args:
         generator: The model.
         guidance: Scale of classifier-free guidance.
+
+    Raises:
+        ValueError: Vectors condition the generator.
     """
 
     def __init__(self, generator: Generator, guidance: float) -> None:
         super().__init__()
+        if generator.vector_size:
+            raise ValueError("a generator that vectors condition is not exported yet: call it from Python")
         self.network = real_network(generator.denoiser.network)
         self.prediction = generator.denoiser.prediction
         self.whitening = generator.whitening

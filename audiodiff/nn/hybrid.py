@@ -17,7 +17,7 @@ from audiodiff.audio.chunks import Context
 from audiodiff.mel import MelSpec
 from audiodiff.nn.attention import AttentionBlock, WindowedAttention
 from audiodiff.nn.conv import ConvBlock
-from audiodiff.nn.embedding import LogSNREmbedding
+from audiodiff.nn.embedding import LogSNREmbedding, VectorEmbedding
 from audiodiff.nn.magnitudes import ExpectedMagnitudes, PowerScale
 from audiodiff.nn.mel_encoder import MelEncoder
 from audiodiff.nn.stft_frontend import LappedTransform
@@ -44,6 +44,7 @@ class HybridNetwork(nn.Module):
         magnitudes: Where the magnitudes that a mel announces enter: "none", "input", "residual" (their scale), "both".
         mel: The mel's contract; only magnitudes need it.
         n_labels: Classes that condition the network; 0 for none.
+        vector_size: Numbers of a vector that conditions the network, such as an embedding of a sound; 0 for none.
         n_positions: Frames that are told where they are, counted from the beginning of the signal; 0 for none. A sound
             with an onset needs it; a network that has it cannot work on pieces of a signal.
         causal: Whether no frame sees a later one, for streams with little delay: what is left of the look-ahead is one
@@ -51,7 +52,7 @@ class HybridNetwork(nn.Module):
 
     Raises:
         ValueError: hop_length does not divide mel_hop_length, or magnitudes is none of the four, or there are both a
-            mel and labels.
+            mel and labels or vectors.
     """
 
     def __init__(
@@ -73,10 +74,11 @@ class HybridNetwork(nn.Module):
         n_labels: int = 0,
         n_positions: int = 0,
         causal: bool = False,
+        vector_size: int = 0,
     ) -> None:
         super().__init__()
-        if n_labels and n_mels:
-            raise ValueError("n_mels and n_labels: give a mel or labels, not both")
+        if (n_labels or vector_size) and n_mels:
+            raise ValueError("n_mels, and n_labels or vector_size: give a mel, or labels and vectors")
         if magnitudes not in ("none", "input", "residual", "both"):
             raise ValueError(f"magnitudes={magnitudes!r}: choose none, input, residual or both")
         self.hop_length = hop_length
@@ -91,6 +93,8 @@ class HybridNetwork(nn.Module):
         self.log_snr = LogSNREmbedding(embedding)
         self.n_labels = n_labels
         self.labels = nn.Embedding(n_labels + 1, embedding) if n_labels else None  # the last is that of no label
+        self.vector_size = vector_size
+        self.vectors = VectorEmbedding(vector_size, embedding) if vector_size else None
         self.positions = nn.Parameter(torch.empty(n_positions, width)) if n_positions else None
         if self.positions is not None:
             nn.init.normal_(self.positions, std=0.02)
@@ -130,6 +134,24 @@ class HybridNetwork(nn.Module):
             raise ValueError("this network has no labels: it was built with n_labels=0")
         return self.labels(labels.remainder(self.n_labels + 1))
 
+    def encode_clip(self, labels: Tensor | None = None, vectors: Tensor | None = None) -> Tensor:
+        """Compute the condition of whole clips: the sum of what their labels and their vectors embed to.
+
+        Args:
+            labels: Numbers of the classes, [B]; -1 is no label. None if the network knows no labels.
+            vectors: [B, vector_size]; a row of NaN is no vector. None if the network knows no vectors.
+
+        Returns:
+            [B, embedding].
+
+        Raises:
+            ValueError: The network knows other conditions.
+        """
+        if (labels is None) != (self.labels is None) or (vectors is None) != (self.vectors is None):
+            raise ValueError(f"this network knows {self.n_labels} labels and vectors of {self.vector_size} numbers")
+        parts = [] if labels is None else [self.encode_labels(labels)]
+        return sum(parts + ([] if vectors is None else [self.vectors(vectors)]))
+
     def forward(self, x: Tensor, log_snr: Tensor, condition: Tensor | None = None) -> Tensor:
         """Maps a signal [B, 1, T] of unit variance, log-SNR [B] and a condition to a signal [B, 1, T].
 
@@ -147,7 +169,7 @@ class HybridNetwork(nn.Module):
         if self.positions is not None:
             last = len(self.positions) - 1
             h = h + self.positions[torch.arange(h.shape[1], device=h.device).clamp(max=last)]
-        if self.labels is not None:
+        if self.labels is not None or self.vectors is not None:
             embedding, condition = embedding + condition, None
         if condition is not None:
             features, log_magnitudes = condition.split(self.widths, dim=-1)

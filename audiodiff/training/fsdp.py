@@ -51,7 +51,7 @@ class SharedOut(ModelParallelStrategy):
             if isinstance(part, ConvBlock | AttentionBlock | MelEncoder):
                 fully_shard(part, mesh=mesh, reshard_after_forward=True)
         fully_shard(network, mesh=mesh, reshard_after_forward=True)
-        for method in ("encode", "encode_labels"):
+        for method in ("encode", "encode_labels", "encode_clip"):
             if hasattr(network, method):
                 register_fsdp_forward_method(network, method)
 

@@ -16,7 +16,9 @@ from audiodiff.data.shards.index import Shards
 from audiodiff.data.shards.one_shots import ShardOneShots
 from audiodiff.utils.config import build
 
-__all__ = ["ClipLoaders", "labels_for", "recordings_for", "shards_of"]
+__all__ = ["ClipLoaders", "labels_for", "recordings_for", "shards_of", "vector_size_of"]
+
+ANY = "any"  # the one class of sounds that only vectors condition
 
 
 class ClipLoaders(lightning.LightningDataModule):
@@ -26,7 +28,7 @@ class ClipLoaders(lightning.LightningDataModule):
         data: The section `data` of the configuration.
         training, validation: Recordings, or a packed corpus.
         sample_rate: Hz.
-        labels: Classes of a generator; none for crops.
+        labels: Classes of a generator; none for crops, and for a generator that only vectors condition.
         steps: Of the whole run.
         seed: Of the clips.
         replay: `manifest` and `share` of old recordings that come back, or nothing.
@@ -48,17 +50,23 @@ class ClipLoaders(lightning.LightningDataModule):
         super().__init__()
         self.data, self.steps, n = data, steps, data["n_samples"]
         given = {"seed": seed, "augment": build(data["augment"]), "max_bad": data["max_bad"]}
+        balance = balance_of(data, isinstance(training, Shards))
         self.training: Dataset[Any]
         self.validation: Dataset[Any] = ClipData(validation, n, sample_rate, seed=0)
-        if labels:
+        if data.get("one_shots"):
+            if not labels:
+                labels, training, validation = [ANY], _unlabelled(training), _unlabelled(validation)
+            extra = {"vector_size": size} if (size := vector_size_of(data)) else {}
+            if data.get("peak_db") is not None:
+                extra["peak_db"] = data["peak_db"]
             shots = ShardOneShots if isinstance(training, Shards) else OneShots
-            self.training = shots(training, labels, n, sample_rate, **given)
-            self.validation = OneShots(validation, labels, n, sample_rate, seed=0, all_classes=False)
+            self.training = shots(training, labels, n, sample_rate, **given, **balance, **extra)
+            self.validation = OneShots(validation, labels, n, sample_rate, seed=0, all_classes=False, **extra)
         elif data.get("watch"):
             self.training = WatchedFolder(data["path"], run_dir / "watch", n, sample_rate, **given, **data["watch"])
         else:
             kind = ShardClips if isinstance(training, Shards) else ClipData
-            self.training = kind(training, n, sample_rate, **given)
+            self.training = kind(training, n, sample_rate, **given, **balance)
         if replay:
             old = ClipData(read_manifest(replay["manifest"]), n, sample_rate, **given)
             self.training = Replay(self.training, old, replay["share"], seed)
@@ -91,6 +99,40 @@ class ClipLoaders(lightning.LightningDataModule):
         return self.data["batch_size"] * trainer.world_size * trainer.accumulate_grad_batches
 
 
+def vector_size_of(data: dict[str, Any]) -> int:
+    """Read the size of the vectors that condition a generator; 0 if none do.
+
+    Raises:
+        ValueError: `condition` is unknown, or does not agree with `vector_size`.
+    """
+    condition, size = data.get("condition", "label"), data.get("vector_size") or 0
+    if condition not in ("label", "vector", "both"):
+        raise ValueError(f"data.condition={condition}: choose label, vector or both")
+    if (condition == "label") != (size == 0) or size < 0:
+        wanted = "leave out data.vector_size" if condition == "label" else "give data.vector_size, the vectors' length"
+        raise ValueError(f"data.condition={condition}, data.vector_size={size}: {wanted}")
+    return size
+
+
+def balance_of(data: dict[str, Any], packed: bool) -> dict[str, Any]:
+    """Read how training recordings are balanced, as arguments of `ClipData` and `OneShots`.
+
+    Raises:
+        ValueError: A packed corpus is to be balanced, of which no fields are known.
+    """
+    if data.get("balance") is None:
+        return {}
+    if packed:
+        raise ValueError(
+            f"balance={data['balance']}: a packed corpus does not know its manifest's fields; balance=null"
+        )
+    return {"balance": data["balance"], "balance_power": data.get("balance_power", 0.0)}
+
+
+def _unlabelled(recordings: list[Recording]) -> list[Recording]:
+    return [recording._replace(label=ANY) for recording in recordings]
+
+
 def shards_of(data: dict[str, Any]) -> Shards | None:
     """Opens the packed corpus of a section `data`, if it is of one."""
     return Shards(data["path"], data["cache"], data["cache_gb"]) if data.get("shards") else None
@@ -102,6 +144,11 @@ def labels_for(data: dict[str, Any], training: list[Recording], corpus: Shards |
     Raises:
         ValueError: The recordings have none, or only one.
     """
+    vector_size_of(data)
+    if data.get("condition") == "vector":
+        if corpus is not None:
+            raise ValueError("data.condition=vector: a packed corpus holds no vectors; train from the manifest")
+        return []
     if data.get("labels"):
         return data["labels"]
     if corpus is None:

@@ -42,7 +42,7 @@ from audiodiff.training.ema import EMA, check_whole
 from audiodiff.training.hydra_config import check_overrides, composed, plain
 from audiodiff.training.inheritance import differences, inherit_facts, inherit_model
 from audiodiff.training.interrupts import StopOnSignal, Stopped
-from audiodiff.training.loaders import ClipLoaders, labels_for, recordings_for, shards_of
+from audiodiff.training.loaders import ClipLoaders, labels_for, recordings_for, shards_of, vector_size_of
 from audiodiff.training.report import closing, opening
 from audiodiff.training.sweep import tell
 from audiodiff.training.transfer import transfer
@@ -217,7 +217,10 @@ def _model(cfg: DictConfig, everything: dict[str, Any], training: list[Recording
     if cfg.data.get("one_shots"):
         labels = everything["data"]["labels"]
         everything["model"]["labels"] = labels
-        everything["model"]["denoiser"]["network"]["n_labels"] = len(labels)
+        everything["model"]["denoiser"]["network"] |= {
+            "n_labels": len(labels),
+            "vector_size": vector_size_of(everything["data"]),
+        }
     model = build(everything["model"])
     model.config = everything["model"]
     model.info = {

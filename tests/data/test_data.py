@@ -174,7 +174,9 @@ def manifest(folder, *lines):
 
 def test_manifest_paths_are_relative_to_it(tmp_path):
     entry = {"path": "audio/a.flac", "n_samples": 100, "sample_rate": 8000, "speaker": "x"}
-    assert read_manifest(manifest(tmp_path, entry)) == [Recording(tmp_path / "audio/a.flac", 100, 8000)]
+    assert read_manifest(manifest(tmp_path, entry)) == [
+        Recording(tmp_path / "audio/a.flac", 100, 8000, None, {"speaker": "x"})
+    ]
 
 
 @pytest.mark.parametrize(

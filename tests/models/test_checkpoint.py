@@ -298,7 +298,7 @@ def test_model_hash_tells_weights_and_configurations_apart(vocoder, tmp_path):
     assert vocoder.fingerprint() != digest
     other = Model.load(tmp_path / "a.safetensors")
     other.config["steps"] = 7
-    assert models_checkpoint.other.fingerprint() != digest
+    assert other.fingerprint() != digest
 
 
 def test_package_never_unpickles_code():
