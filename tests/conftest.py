@@ -109,7 +109,7 @@ def quick_measures(monkeypatch):
 def tiny_model_path(tmp_path_factory):
     """A saved tiny model (averaged weights only): PATH.safetensors with PATH.json beside it."""
     path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    checkpoint.save(tiny_vocoder(), path)
+    tiny_vocoder().save(path)
     return path
 
 

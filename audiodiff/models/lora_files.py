@@ -10,10 +10,12 @@ import safetensors.torch
 import torch
 
 from audiodiff.models.base import Model
-from audiodiff.nn.lora import adapter_state, with_adapter
+from audiodiff.nn.lora import adapter_state, merged, with_adapter
 from audiodiff.utils import files
 
-__all__ = ["export", "load"]
+__all__ = ["describe_change", "export", "load"]
+
+NOTHING = 1e-6  # relative change of a weight below which an adapter has learned nothing
 
 
 def export(ckpt: str | Path, path: str | Path) -> bool:
@@ -25,6 +27,20 @@ def export(ckpt: str | Path, path: str | Path) -> bool:
         with files.atomic_file(path) as file:
             file.write(safetensors.torch.save(tensors))
     return bool(tensors)
+
+
+def describe_change(ckpt: str | Path) -> str:
+    """Say by how much the adapters of a trainer's checkpoint change the weights, and name those that change nothing."""
+    state = torch.load(ckpt, map_location="cpu", weights_only=True)["state_dict"]
+    names = [n for n in state if n.startswith("model.") and n.endswith(".original")]
+    after = merged(state)
+    changes = {}
+    for name in names:
+        weight = name.replace(".parametrizations", "").removesuffix(".original")
+        changes[weight] = float((after[weight] - state[name]).norm() / state[name].norm().clamp(min=1e-12))
+    idle = [name.removeprefix("model.") for name, change in changes.items() if change < NOTHING]
+    told = f"adapters change the weights by {100 * max(changes.values()):.2g} % at most"
+    return told + (f"; {len(idle)} changed nothing: {', '.join(idle[:3])} …" if idle else "")
 
 
 def load(model: Model, path: str | Path) -> Model:

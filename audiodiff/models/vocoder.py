@@ -1,6 +1,6 @@
 """The models: what is trained, saved, loaded and asked for sound. Start reading here.
 
-    vocoder:    mel → whitening's shape, network's condition → start → solver steps → projection onto the mel → waveform
+    vocoder:    mel → whitening's gains, network's condition → start → solver steps → projection onto the mel → waveform
     generator:  noise → solver steps → waveform                     (`audiodiff.models.generator`)
 
 There is one way to sound, `generate`: the command line, the training preview and the demo page all call it.

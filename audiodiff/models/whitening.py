@@ -29,15 +29,15 @@ class Whitening(abc.ABC):
     context: Context = Context()
 
     @abc.abstractmethod
-    def shape(self, mel: Tensor) -> Tensor:
+    def gains(self, mel: Tensor) -> Tensor:
         """Computes, once per utterance, what the two maps need of the mel, [B, M, F]."""
 
     @abc.abstractmethod
-    def encode(self, waveform: Tensor, shape: Tensor) -> Tensor:
+    def encode(self, waveform: Tensor, gains: Tensor) -> Tensor:
         """Maps a waveform, [B, 1, T], to the diffused space, [B, 1, T]."""
 
     @abc.abstractmethod
-    def decode(self, x: Tensor, shape: Tensor) -> Tensor:
+    def decode(self, x: Tensor, gains: Tensor) -> Tensor:
         """Maps back: the inverse of `encode`."""
 
 
@@ -51,17 +51,17 @@ class Identity(Whitening):
     def __init__(self, scale: float = 1.0) -> None:
         self.scale = scale
 
-    def shape(self, mel: Tensor) -> Tensor:
+    def gains(self, mel: Tensor) -> Tensor:
         """Returns the scale; the mel has no part in it."""
         return torch.tensor(self.scale, dtype=mel.dtype, device=mel.device)
 
-    def encode(self, waveform: Tensor, shape: Tensor) -> Tensor:
+    def encode(self, waveform: Tensor, gains: Tensor) -> Tensor:
         """Divides by the scale."""
-        return waveform / shape
+        return waveform / gains
 
-    def decode(self, x: Tensor, shape: Tensor) -> Tensor:
+    def decode(self, x: Tensor, gains: Tensor) -> Tensor:
         """Multiplies by the scale."""
-        return x * shape
+        return x * gains
 
 
 class MelWhitening(Whitening):
@@ -95,7 +95,7 @@ class MelWhitening(Whitening):
         side = max(2 * mel.hop_length, 3 * block)  # gains are interpolated between frames, blocks overlap
         self.context = Context(side, side)
 
-    def shape(self, mel: Tensor) -> Tensor:
+    def gains(self, mel: Tensor) -> Tensor:
         """Returns the gains g, [B, 1, F hop / block, block]."""
         spec = self.mel
         loudness = spec.n_fft**0.5 * (0.375 * spec.win_length / spec.n_fft) ** 0.5  # |STFT| of unit white noise, Hann
@@ -111,10 +111,10 @@ class MelWhitening(Whitening):
         between = (1 - weight) * log_gain[:, left] + weight * log_gain[:, right]
         return (self.scale * between.exp())[:, None]
 
-    def encode(self, waveform: Tensor, shape: Tensor) -> Tensor:
+    def encode(self, waveform: Tensor, gains: Tensor) -> Tensor:
         """Divides by the gains."""
-        return imdct(mdct(waveform, self.block) / shape)
+        return imdct(mdct(waveform, self.block) / gains)
 
-    def decode(self, x: Tensor, shape: Tensor) -> Tensor:
+    def decode(self, x: Tensor, gains: Tensor) -> Tensor:
         """Multiplies by the gains."""
-        return imdct(mdct(x, self.block) * shape)
+        return imdct(mdct(x, self.block) * gains)

@@ -5,12 +5,14 @@ import logging
 import os
 import shutil
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from audiodiff import audio
@@ -20,7 +22,7 @@ from audiodiff.models.vocoder import Vocoder
 from audiodiff.pipelines.resynthesis import resynthesise
 from audiodiff.training.fsdp import SharedOut
 
-__all__ = ["Checkpoints", "ClipsPerSecond", "Previews", "Throughput"]
+__all__ = ["Checkpoints", "ClipsPerSecond", "Previews", "StepLogger", "Throughput"]
 
 log = logging.getLogger(__name__)
 
@@ -169,10 +171,33 @@ class Throughput(Callback):
         rate = (step - self._since[0]) * clips / (now - self._since[1])
         self._since = (step, now)
         pl_module.log("clips_per_second", rate, prog_bar=True)
-        if trainer.is_global_zero:
-            metrics = {name: round(float(value), 6) for name, value in trainer.callback_metrics.items()}
+        metrics = {n: v for n, v in trainer.callback_metrics.items() if not n.startswith("valid/")}
+        self._append(trainer, {"clips_per_second": round(rate, 2), **metrics})
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Write what a validation found, at the step of which it is."""
+        if not trainer.sanity_checking:
+            self._append(trainer, {n: v for n, v in trainer.callback_metrics.items() if n.startswith("valid/")})
+
+    def _append(self, trainer: lightning.Trainer, metrics: Mapping[str, Any]) -> None:
+        if trainer.is_global_zero and metrics:
+            line = {"step": trainer.global_step} | {name: round(float(value), 6) for name, value in metrics.items()}
             with open(self.path, "a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": step, "clips_per_second": round(rate, 2), **metrics}) + "\n")
+                file.write(json.dumps(line) + "\n")
+
+
+class StepLogger(TensorBoardLogger):
+    """Log at the trainer's step after an update, as checkpoints, previews and metrics.jsonl count; Lightning is one behind.
+
+    Attributes:
+        step: Returns the trainer's step; set once there is a trainer.
+    """
+
+    step: Callable[[], int] | None = None
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Write metrics at the trainer's step."""
+        super().log_metrics(metrics, step if self.step is None else self.step())
 
 
 class ClipsPerSecond(TQDMProgressBar):

@@ -2,17 +2,19 @@
 
 import difflib
 import re
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from audiodiff.utils.config import conf_dir, shipped_path
 
-__all__ = ["check_overrides", "composed", "fine_hop", "plain"]
+__all__ = ["check_overrides", "composed", "fine_hop", "plain", "quoted"]
 
 
 def fine_hop(mel_hop_length: int, most: int = 160) -> int:
@@ -76,7 +78,29 @@ def check_overrides(arguments: Sequence[str], config: str = "train") -> None:
             near = difflib.get_close_matches(name, _names(config), n=1)
             meant = f" (did you mean {near[0]}?)" if near else ""
             raise ValueError(f"{name}: there is no such {wanted}{meant}; see conf/{config}.yaml") from None
+        for argument in arguments:
+            if not argument.startswith("-") and not _is_readable(argument):
+                raise ValueError(f"{argument}: cannot be read; type {quoted(argument)}") from None
         raise ValueError(text.splitlines()[0]) from None
+
+
+def quoted(argument: str) -> str:
+    """Quote the value of an override for Hydra, and the whole for a shell.
+
+    >>> print(quoted("data.path=it's"))
+    'data.path="it'"'"'s"'
+    """
+    name, _, value = argument.partition("=")
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return shlex.quote(f'{name}="{escaped}"')
+
+
+def _is_readable(argument: str) -> bool:
+    try:
+        OverridesParser.create().parse_override(argument)
+    except HydraException:
+        return False
+    return True
 
 
 def _names(config: str) -> list[str]:

@@ -23,7 +23,6 @@ from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
@@ -35,12 +34,15 @@ from audiodiff.models import checkpoint, lora_files
 from audiodiff.models.base import Model
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.nn.lora import adapt
-from audiodiff.training.callbacks import Checkpoints, ClipsPerSecond, Previews, Throughput
+from audiodiff.training.callbacks import Checkpoints, ClipsPerSecond, Previews, StepLogger, Throughput
 from audiodiff.training.compile import Compiled
 from audiodiff.training.continual import anchor_of, forgetting, judged
 from audiodiff.training.ema import EMA, check_whole
-from audiodiff.training.hydra_config import check_overrides, plain
+from audiodiff.training.hydra_config import check_overrides, composed, plain
+from audiodiff.training.inheritance import differences, inherit_facts, inherit_model
+from audiodiff.training.interrupts import StopOnSignal, Stopped
 from audiodiff.training.loaders import ClipLoaders, labels_for, recordings_for, shards_of
+from audiodiff.training.report import closing, opening
 from audiodiff.training.sweep import tell
 from audiodiff.training.transfer import transfer
 from audiodiff.utils import devices
@@ -51,6 +53,8 @@ __all__ = ["train"]
 
 log = logging.getLogger(__name__)
 ANEW = "say resume=false, or another name=, to begin anew"
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
+_NO_DATA = ["data.path=."]  # a composition that asks for nothing
 PREVIEW_SECONDS = 10  # longer recordings are not previewed
 
 
@@ -66,6 +70,7 @@ def train(cfg: DictConfig, callbacks: Sequence[Callback] = ()) -> dict[str, floa
 
     Raises:
         ValueError: The configuration contradicts itself, or the data are missing.
+        Stopped: SIGTERM or Ctrl-C ended the run; its state is saved.
     """
     lightning.seed_everything(cfg.seed, verbose=False)
     run_dir = Path(cfg.run_dir)
@@ -104,7 +109,8 @@ def train(cfg: DictConfig, callbacks: Sequence[Callback] = ()) -> dict[str, floa
     if cfg.forgetting and resumed is None:
         before = judged(model, read_manifest(cfg.forgetting))
         forgetting(before, before, run_dir / "forgetting.json")
-    trainer = _trainer(cfg, run_dir, validation, callbacks)
+    stop = StopOnSignal()
+    trainer = _trainer(cfg, run_dir, validation, [stop, *callbacks])
     labels = getattr(model, "labels", [])
     loaders = ClipLoaders(
         everything["data"],
@@ -118,18 +124,25 @@ def train(cfg: DictConfig, callbacks: Sequence[Callback] = ()) -> dict[str, floa
         run_dir,
     )
     lit.guard.sources = lambda: loaders.sources(trainer)
-    with _fitting(resumed):
+    if trainer.is_global_zero:
+        log.info("%s", opening(model, model.info["clips"], model.info["hours"], validation, trainer, run_dir))
+    with _fitting(resumed), stop.listening():
         trainer.fit(lit, weights_only=True, datamodule=loaders, ckpt_path=None if resumed is None else str(resumed))
     atexit.unregister(_leave_the_others)
     atexit.register(_leave_the_others)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     if trainer.is_global_zero:
         checkpoint.export(run_dir / "last.ckpt", run_dir / "model.safetensors")
-        lora_files.export(run_dir / "last.ckpt", run_dir / "adapter.safetensors")
+        if lora_files.export(run_dir / "last.ckpt", run_dir / "adapter.safetensors"):
+            log.info("%s", lora_files.describe_change(run_dir / "last.ckpt"))
+    if stop.number is not None:
+        raise Stopped(stop.number, trainer.global_step)
+    if trainer.is_global_zero:
         if cfg.verdict:
             metrics |= _verdict(run_dir, usable(validation, 1)[0])
         if cfg.forgetting:
             _forgetting(run_dir, cfg.forgetting, before)
+        log.info("%s", closing(run_dir, model, metrics))
     return metrics
 
 
@@ -194,10 +207,12 @@ def _optimizer(cfg: DictConfig) -> Any:
 def _model(cfg: DictConfig, everything: dict[str, Any], training: list[Recording], resumed: Path | None) -> Model:
     source = resumed or cfg.init_from  # a run that goes on has what it began with
     first = Model.load(source) if source else None
-    if cfg.init_model:
-        if first is None:
-            raise ValueError("this stage goes on with a trained model: name it, as in init_from=speech-16k")
-        everything["model"] = first.config | everything["init_model"]
+    if cfg.init_model and first is None:
+        raise ValueError("this stage goes on with a trained model: name it, as in init_from=speech-16k")
+    if everything["adapter"] and first is None:
+        raise ValueError("an adapter changes a trained model: name it, as in init_from=speech-16k")
+    if first is not None:
+        _inherit(everything, first, resumed is None)
     if cfg.data.get("one_shots"):
         labels = everything["data"]["labels"]
         everything["model"]["labels"] = labels
@@ -212,6 +227,10 @@ def _model(cfg: DictConfig, everything: dict[str, Any], training: list[Recording
     }
     if isinstance(model, Vocoder):
         model.info["mel_statistics"] = MelStatistics.measure(training, model.mel).to_dict()
+    if first is not None:
+        model.info = (
+            inherit_facts(model.info, first, str(cfg.init_from)) if resumed is None else model.info | _origin(first)
+        )
     if first is not None and resumed is None:
         log.info("weights initialised from %s: %s", cfg.init_from, transfer(model, first, cfg.init_strict))
     if everything["adapter"]:
@@ -220,11 +239,50 @@ def _model(cfg: DictConfig, everything: dict[str, Any], training: list[Recording
     return model
 
 
+def _inherit(everything: dict[str, Any], first: Model, begins: bool) -> None:
+    """Take the model's configuration from the one that is begun with, save for what the user set."""
+    section, default = everything["model"], plain(composed(_NO_DATA).model)
+    if section.get("_target_") != first.config.get("_target_"):
+        return  # a model of another kind: its own configuration, and what fits of the weights
+    own = differences(section, default)
+    everything["model"] = inherit_model(first.config, section, default) | (everything["init_model"] or {})
+    if own and begins:
+        log.info("set here, in place of what the first model has: %s", ", ".join(sorted(own)))
+
+
+def _origin(first: Model) -> dict[str, Any]:
+    names = ("licence", "attribution", "data", "initialised_from")
+    return {name: first.info[name] for name in names if name in first.info and "initialised_from" in first.info}
+
+
+def _check_trainer(settings: dict[str, Any]) -> None:
+    """Refuse settings of Lightning's trainer that this program sets itself, or that would not do what they say."""
+    taken = ("callbacks", "logger", "max_epochs", "overfit_batches", "check_val_every_n_epoch", "log_every_n_steps")
+    for name in (
+        *taken,
+        "enable_progress_bar",
+        "enable_checkpointing",
+        "use_distributed_sampler",
+        "num_sanity_val_steps",
+    ):
+        if name in settings:
+            raise ValueError(f"trainer.{name} is set by audiodiff: leave it out (length: trainer.max_steps)")
+    for name in ("max_steps", "val_check_interval", "checkpoint_every", "accumulate_grad_batches"):
+        if not isinstance(settings.get(name, 1), int) or settings.get(name, 1) < 1:
+            raise ValueError(f"trainer.{name}={settings[name]}: a whole number of at least 1 is wanted")
+    if settings["precision"] not in PRECISIONS:
+        raise ValueError(f"trainer.precision={settings['precision']}: choose one of {', '.join(PRECISIONS)}")
+
+
 def _trainer(
     cfg: DictConfig, run_dir: Path, validation: list[Recording], further: Sequence[Callback]
 ) -> lightning.Trainer:
     settings = plain(cfg.trainer)
     every = settings.pop("checkpoint_every")
+    _check_trainer(settings)
+    settings["val_check_interval"] = min(
+        settings["val_check_interval"], settings["max_steps"] * settings["accumulate_grad_batches"]
+    )  # a short run, too, ends validated
     settings["strategy"] = build(settings.get("strategy", "auto"))
     check_whole(settings["strategy"])
     if settings["precision"] == "auto":
@@ -242,9 +300,10 @@ def _trainer(
         callbacks.append(Compiled())
     if sys.stderr.isatty():
         callbacks.append(ClipsPerSecond())
-    return lightning.Trainer(
+    logger = StepLogger(run_dir, name="", version="")
+    trainer = lightning.Trainer(
         callbacks=callbacks,
-        logger=TensorBoardLogger(run_dir, name="", version=""),
+        logger=logger,
         enable_progress_bar=sys.stderr.isatty(),
         enable_model_summary=False,
         enable_checkpointing=False,
@@ -255,6 +314,8 @@ def _trainer(
         use_distributed_sampler=False,
         **settings,
     )
+    logger.step = lambda: trainer.global_step
+    return trainer
 
 
 def _told(error: ValueError) -> str:
@@ -285,6 +346,9 @@ def main(cfg: DictConfig) -> None:
         if sweeps:
             cfg.run_dir = _of_its_own(cfg, job)
         metrics = train(cfg)
+    except Stopped as stopped:
+        print(f"audiodiff.train: {stopped}", file=sys.stderr)
+        sys.exit(stopped.status)
     except ValueError as error:
         if sweeps:
             tell(job.runtime.output_dir, job.overrides.task, {}, _told(error))

@@ -21,7 +21,7 @@ import audiodiff
 from audiodiff import audio
 from audiodiff.audio import io as audio_io
 from audiodiff.cli import common, main
-from audiodiff.models import checkpoint, registry
+from audiodiff.models import registry
 from audiodiff.utils import devices
 
 

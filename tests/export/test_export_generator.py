@@ -90,7 +90,7 @@ def told(path):
 @pytest.fixture(scope="module")
 def model_path(tmp_path_factory):
     path = tmp_path_factory.mktemp("generator") / "tiny.safetensors"
-    checkpoint.save(tiny_generator(), path)
+    tiny_generator().save(path)
     return path
 
 

@@ -201,7 +201,7 @@ def test_crafted_pickle_is_refused_and_its_payload_does_not_run(vocoder, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "target", ["os.system", "audiodiff.audio.io.os.system", "torch.load", "audiodiff.models.checkpoint.load"]
+    "target", ["os.system", "audiodiff.audio.io.os.system", "torch.load", "audiodiff.models.checkpoint.read"]
 )
 def test_description_that_names_foreign_code_is_refused(tiny_model_path, tmp_path, target):
     def edit(header):

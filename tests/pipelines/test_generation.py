@@ -50,8 +50,8 @@ def tiny(labels=tuple(LABELS), seed=0, **changes):
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    checkpoint.save(tiny(), "tiny")
-    checkpoint.save(tiny(labels=()), "plain")
+    tiny().save("tiny")
+    tiny(labels=()).save("plain")
     audio.write("in.wav", 0.3 * torch.sin(torch.arange(1500) / 5)[None], RATE)
     return tmp_path
 

@@ -136,7 +136,7 @@ def test_regenerate_follows_every_field(place):
 
 
 def test_regenerate_takes_the_weights_that_were_taken(place):
-    checkpoint.save(tiny_vocoder(), "both.safetensors", raw=tiny_vocoder(seed=1).state_dict())
+    tiny_vocoder().save("both.safetensors", raw=tiny_vocoder(seed=1).state_dict())
     assert made("--model", "both.safetensors", "--weights", "raw")["weights"] == "raw"
     assert main(["regenerate", "out.wav.json", "again.wav"]) == 0
     assert Path("again.wav").read_bytes() == Path("out.wav").read_bytes()
@@ -208,7 +208,7 @@ def test_missing_input_is_refused(place, capsys):
 
 def test_changed_model_is_refused(place, capsys):
     made()
-    checkpoint.save(tiny_vocoder(seed=1), "tiny.safetensors")
+    tiny_vocoder(seed=1).save("tiny.safetensors")
     refusal(capsys, "tiny.safetensors has changed", tiny_vocoder(seed=1).fingerprint())
 
 

@@ -44,7 +44,7 @@ def test_build_leaves_plain_values_and_keeps_its_input():
         "audiodiff",
         "audiodiff.",
         "audiodiff.audio.io.os.system",
-        "audiodiff.models.checkpoint.load",
+        "audiodiff.models.checkpoint.read",
         "audiodiff.audio.io.write",
         "audiodiff.audio.io.Path",
         "audiodiff.mel.spec.nn.Linear",

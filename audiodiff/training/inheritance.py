@@ -1,0 +1,56 @@
+"""What a run that begins with a trained model takes over from it: everything that the user did not set."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from audiodiff.models.base import Model
+
+__all__ = ["differences", "inherit_facts", "inherit_model"]
+
+
+def differences(section: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a section that differ from its default, nested like the section.
+
+    A nested section with another `_target_` is taken whole.
+
+    >>> differences({"steps": 4, "start": {"time": 0.3, "mel": 1}}, {"steps": 4, "start": {"time": 0.5, "mel": 1}})
+    {'start': {'time': 0.3}}
+    """
+    changed: dict[str, Any] = {}
+    for name, value in section.items():
+        before = default.get(name)
+        if value == before and name in default:
+            continue
+        nested = isinstance(value, Mapping) and isinstance(before, Mapping)
+        same_kind = nested and value.get("_target_") == before.get("_target_")
+        changed[name] = differences(value, before) if same_kind else value
+    return changed
+
+
+def inherit_model(first: Mapping[str, Any], section: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the configuration of a trained model with what the user set in its place.
+
+    Args:
+        first: Configuration of the model that is begun with.
+        section: The composed section `model`.
+        default: The same section as it is composed without any setting of the user's.
+    """
+    return _merged(first, differences(section, default))
+
+
+def inherit_facts(info: dict[str, Any], first: Model, source: str) -> dict[str, Any]:
+    """Fill in licence, attribution and data of the model that is begun with, where the run does not name its own."""
+    inherited = {name: first.info[name] for name in ("licence", "attribution") if first.info.get(name)}
+    if str(info.get("licence", "unspecified")) != "unspecified":
+        inherited.pop("licence", None)
+    if first.info.get("data"):
+        inherited["data"] = f"{info.get('data', 'unknown')}; before that {first.info['data']}"
+    return {**info, **inherited, "initialised_from": source}
+
+
+def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(old)
+    for name, value in new.items():
+        nested = isinstance(value, Mapping) and isinstance(old.get(name), Mapping) and "_target_" not in value
+        merged[name] = _merged(old[name], value) if nested else value
+    return merged
