@@ -1,11 +1,12 @@
 """Cuts training clips out of recordings. Clip n of a run is a pure function of (seed, n), so a run can be resumed.
 
-Recordings are drawn in proportion to their length; short ones are joined end to end. One that cannot be read is left
+Recordings are drawn in proportion to their length, among all or within a speaker; short ones are joined end to end. One that cannot be read is left
 out and another drawn, so that a clip depends on (seed, n) and on what the files hold.
 """
 
 import random
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -108,7 +109,7 @@ class Clips(Dataset[Tensor], ABC):
 
 
 class ClipData(Clips):
-    """Cuts clips out of recordings, drawn in proportion to their length.
+    """Cuts clips out of recordings.
 
     Args:
         recordings: Where clips are cut from.
@@ -117,9 +118,11 @@ class ClipData(Clips):
         seed: With the clip's number it determines everything about the clip.
         augment: Changes of speed and level, mixtures, effects.
         max_bad: Share of the recordings that may be unreadable.
+        balance: "length" draws recordings in proportion to their length; "speaker" draws every speaker equally often,
+            and a speaker's recordings in proportion to their length.
 
     Raises:
-        ValueError: There is no recording that holds samples.
+        ValueError: There is no recording that holds samples, or the speaker of one is unknown and is to be balanced.
     """
 
     def __init__(
@@ -130,15 +133,16 @@ class ClipData(Clips):
         seed: int = 0,
         augment: Augment | None = None,
         max_bad: float = 1.0,
+        balance: str = "length",
     ) -> None:
         self.recordings = [r for r in recordings if r.n_samples > 0]
         if not self.recordings:
             raise ValueError("there is no recording that holds samples: give another manifest or folder")
         super().__init__(len(self.recordings), n_samples, sample_rate, seed, augment, max_bad)
-        self._seconds = list(accumulate(r.n_samples / r.sample_rate for r in self.recordings))
+        self._weights = list(accumulate(sampling_weights(self.recordings, balance)))
 
     def _draw(self, rng: random.Random, number: int, tried: int) -> tuple[Path, Recording]:
-        (recording,) = rng.choices(self.recordings, cum_weights=self._seconds)
+        (recording,) = rng.choices(self.recordings, cum_weights=self._weights)
         return recording.path, recording
 
     def _cut(self, source: Recording, wanted: int, speed: float, rng: random.Random) -> Tensor:
@@ -147,6 +151,32 @@ class ClipData(Clips):
         start = rng.randint(0, source.n_samples - needed)
         waveform, _ = audio.read(source.path, start=start, frames=needed)
         return audio.resample(waveform.mean(0, keepdim=True), rate, self.sample_rate)[:, :wanted]
+
+
+def sampling_weights(recordings: Sequence[Recording], balance: str) -> list[float]:
+    """Weighs recordings by their seconds, divided by those of their speaker if speakers are balanced.
+
+    Raises:
+        ValueError: The balance is unknown, or so is a speaker.
+
+    >>> from pathlib import Path
+    >>> a, b, c = (Recording(Path(f"{n}.flac"), n, 1, None, s) for n, s in ((3, "x"), (1, "x"), (2, "y")))
+    >>> sampling_weights([a, b, c], "speaker")
+    [0.75, 0.25, 1.0]
+    """
+    seconds = [r.n_samples / r.sample_rate for r in recordings]
+    if balance == "length":
+        return seconds
+    if balance != "speaker":
+        raise ValueError(f"balance={balance!r}: choose length or speaker")
+    totals: dict[str, float] = defaultdict(float)
+    for recording, length in zip(recordings, seconds, strict=True):
+        if recording.speaker is None:
+            raise ValueError(
+                f"{recording.path}: its speaker is unknown; add `speaker` to the manifest, or balance=length"
+            )
+        totals[recording.speaker] += length
+    return [length / totals[r.speaker] for r, length in zip(recordings, seconds, strict=True)]
 
 
 class ResumableSampler(Sampler[int]):

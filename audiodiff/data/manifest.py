@@ -33,12 +33,13 @@ log = logging.getLogger(__name__)
 
 
 class Recording(NamedTuple):
-    """Names an audio file, its length in samples, its sample rate and, if it has one, its class."""
+    """Names an audio file, its length in samples, its sample rate and, where they are known, its class and speaker."""
 
     path: Path
     n_samples: int
     sample_rate: int
     label: str | None = None
+    speaker: str | None = None
 
 
 class BadFiles:
@@ -117,8 +118,8 @@ def read_manifest(path: str | Path) -> list[Recording]:
             length, rate = int(entry["n_samples"]), int(entry["sample_rate"])
             if length < 0 or rate < 1:
                 raise ValueError(f"{length} samples at {rate} Hz")
-            label = None if entry.get("label") is None else str(entry["label"])
-            found.append(Recording(path.parent / entry["path"], length, rate, label))
+            label, speaker = (None if entry.get(k) is None else str(entry[k]) for k in ("label", "speaker"))
+            found.append(Recording(path.parent / entry["path"], length, rate, label, speaker))
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f"{path}, line {number}: {error!r}; each line is a JSON object with path, n_samples, sample_rate"

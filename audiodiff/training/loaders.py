@@ -57,8 +57,11 @@ class ClipLoaders(lightning.LightningDataModule):
         elif data.get("watch"):
             self.training = WatchedFolder(data["path"], run_dir / "watch", n, sample_rate, **given, **data["watch"])
         else:
-            kind = ShardClips if isinstance(training, Shards) else ClipData
-            self.training = kind(training, n, sample_rate, **given)
+            if isinstance(training, Shards):
+                self.training = ShardClips(training, n, sample_rate, **given)
+            else:
+                balance = data.get("balance", "length")
+                self.training = ClipData(training, n, sample_rate, **given, balance=balance)
         if replay:
             old = ClipData(read_manifest(replay["manifest"]), n, sample_rate, **given)
             self.training = Replay(self.training, old, replay["share"], seed)
