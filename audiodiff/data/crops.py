@@ -1,7 +1,7 @@
 """Cuts training clips out of recordings. Clip n of a run is a pure function of (seed, n), so a run can be resumed.
 
-Recordings are drawn in proportion to their length, among all or within a speaker; short ones are joined end to end. One that cannot be read is left
-out and another drawn, so that a clip depends on (seed, n) and on what the files hold.
+Recordings are drawn in proportion to their length, among all or within a speaker; short ones are joined end to end. One
+that cannot be read is left out and another drawn, so that a clip depends on (seed, n) and on what the files hold.
 """
 
 import random

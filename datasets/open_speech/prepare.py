@@ -4,10 +4,10 @@
     python datasets/open_speech/prepare.py data/open_speech --from FOLDER       from a copy of the prepared files
     python datasets/open_speech/prepare.py data/open_speech_22k --sample-rate 22050
 
-`places.csv` names every file: repository, path, commit, licence, speaker, split, hash of the samples. A file is fetched,
-decoded, mixed to mono, resampled to 24 kHz if its own rate is higher, compared with the list and stored as 16-bit FLAC,
-complete or not at all; a second run fetches what is missing. The manifests train.jsonl, valid.jsonl and test.jsonl are
-written last. Splits share no speaker.
+`places.csv` names every file: repository, path, commit, licence, speaker, split, hash of the samples. A file is
+fetched, decoded, mixed to mono, resampled to 24 kHz if its own rate is higher, compared with the list and stored as
+16-bit FLAC, complete or not at all; a second run fetches what is missing. The manifests train.jsonl, valid.jsonl and
+test.jsonl are written last. Splits share no speaker.
 """
 
 import argparse

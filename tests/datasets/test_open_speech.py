@@ -1,4 +1,4 @@
-"""The open speech corpus: fetched from a server on loopback, resumed, checked against the list, and split by speaker."""
+"""The open speech corpus: fetched from a server on loopback, resumed, checked against the list, split by speaker."""
 
 import csv
 import dataclasses
