@@ -111,9 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--keep", action="store_true", help=f"write the state into {STATE.relative_to(HERE.parents[2])}"
     )
-    parser.add_argument(
-        "--state", type=Path, default=STATE, help=f"where the state is kept ({STATE.relative_to(HERE.parents[2])})"
-    )
+    parser.add_argument("--state", type=Path, default=STATE, help="folder of the kept state (beside this script)")
     parser.add_argument("overrides", nargs="*", help="of the training configuration, for both stages")
     options = parser.parse_args(arguments)
     end = time.monotonic() + 60 * options.minutes
