@@ -22,7 +22,7 @@ from measures import MEASURES, intervals, measure
 
 from audiodiff import audio
 from audiodiff.data.manifest import read_manifest
-from audiodiff.models import checkpoint
+from audiodiff.models.base import Model
 from audiodiff.models.starts import CoarseToFine, Variation
 from audiodiff.models.vocoder import Vocoder
 
@@ -93,7 +93,7 @@ def main() -> None:
     torch.set_num_threads(1)
     for run in options.runs or [None]:
         for decay in options.ema:
-            vocoder = checkpoint.load(run or options.base)
+            vocoder = Model.load(run or options.base)
             if decay:
                 averaged(vocoder, run, decay)
             jobs = [(run, n) for n in options.calls] if run else [("recording", -1), ("start", 0)]

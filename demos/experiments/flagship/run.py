@@ -22,7 +22,8 @@ import safetensors.torch
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from audiodiff.models import checkpoint as models_checkpoint
+from audiodiff.models import checkpoint
+from audiodiff.models.base import Model
 from audiodiff.training import run as training
 from audiodiff.training.ema import EMA
 from audiodiff.training.hydra_config import composed
@@ -30,28 +31,38 @@ from audiodiff.utils.files import atomic_file
 
 HERE = Path(__file__).resolve().parent
 STATE = HERE / "state"
-COMMON = ["experiment=speech-24k"]
-DENOISING = ["name=speech-24k-denoising"]
+DENOISING = ["experiment=speech-24k"]
 ADVERSARIAL = ["experiment=speech-24k-few"]
 
 
 class Budget(Callback):
-    """Stops the trainer when the time is over, and counts the CPU seconds of the whole run in `run_dir/spent.json`."""
+    """Stops the trainer when the time is over, and writes CPU seconds and steps of the whole run to `spent.json`.
 
-    def __init__(self, run_dir: Path, end: float) -> None:
+    Args:
+        run_dir: The run's folder.
+        end: When to stop, on the monotonic clock.
+        before: What the state with which the run begins has cost.
+    """
+
+    def __init__(self, run_dir: Path, end: float, before: dict[str, float]) -> None:
         self.path, self.end = run_dir / "spent.json", end
-        self.before = json.loads(self.path.read_text())["cpu_seconds"] if self.path.is_file() else 0.0
+        self.before = spent(run_dir) or before
         self.began = time.process_time()
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         """Look at the clock."""
         trainer.should_stop = time.monotonic() > self.end
 
+    def on_train_start(self, trainer: lightning.Trainer, *_: Any) -> None:
+        """Remember the first step."""
+        self.first = trainer.global_step
+
     def on_train_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         """Write down what was spent."""
-        spent = {"cpu_seconds": round(self.before + time.process_time() - self.began, 1), "step": trainer.global_step}
+        added = {"cpu_seconds": time.process_time() - self.began, "steps": trainer.global_step - self.first}
+        total = {name: round(value + self.before.get(name, 0), 1) for name, value in added.items()}
         with atomic_file(self.path) as file:
-            file.write(json.dumps(spent).encode())
+            file.write(json.dumps(total).encode())
 
 
 class Restored(Callback):
@@ -66,9 +77,7 @@ class Restored(Callback):
             return
         judges = safetensors.torch.load_file(self.state / "discriminators.safetensors")
         pl_module.discriminators.load_state_dict({name: tensor.float() for name, tensor in judges.items()})
-        averaged, raw = (
-            models_checkpoint.load(self.state / "model.safetensors", weights=w).state_dict() for w in ("ema", "raw")
-        )
+        averaged, raw = (Model.load(self.state / "model.safetensors", weights=w).state_dict() for w in ("ema", "raw"))
         pl_module.model.load_state_dict(raw)
         for callback in trainer.callbacks:
             if isinstance(callback, EMA):
@@ -80,9 +89,8 @@ class Restored(Callback):
 
 def keep(run_dir: Path, state: Path) -> None:
     """Write a run's averaged and last weights and its discriminators, in sixteen bits."""
-    checkpoint = run_dir / "last.ckpt"
-    models_checkpoint.export(checkpoint, state / "model.safetensors", torch.float16)
-    last = torch.load(checkpoint, weights_only=True)["current_model_state"]
+    checkpoint.export(run_dir / "last.ckpt", state / "model.safetensors", torch.float16)
+    last = torch.load(run_dir / "last.ckpt", weights_only=True)["current_model_state"]
     judges = {n.removeprefix("discriminators."): t.half() for n, t in last.items() if n.startswith("discriminators.")}
     with atomic_file(state / "discriminators.safetensors") as file:
         file.write(safetensors.torch.save(judges))
@@ -90,16 +98,10 @@ def keep(run_dir: Path, state: Path) -> None:
         file.write((run_dir / "spent.json").read_bytes())
 
 
-def stage(run_dir: Path, overrides: Sequence[str], end: float, callbacks: Sequence[Callback] = ()) -> dict[str, float]:
-    """Train one stage until it has all its steps or the time is over."""
-    cfg = composed([*overrides, f"run_dir={run_dir}"])
-    return training.train(cfg, [Budget(run_dir, end), *callbacks])
-
-
-def step_of(run_dir: Path) -> int:
-    """Read how many steps a run has made; 0 if there is none."""
-    path = run_dir / "spent.json"
-    return int(json.loads(path.read_text())["step"]) if path.is_file() else 0
+def spent(folder: Path) -> dict[str, float]:
+    """Read what a run or a state has cost; nothing if there is none."""
+    path = folder / "spent.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -117,12 +119,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     end = time.monotonic() + 60 * options.minutes
     first, second = options.runs / "denoising", options.runs / "adversarial"
     kept = (options.state / "model.safetensors").is_file()
-    if not kept and not (second / "last.ckpt").is_file() and step_of(first) < options.denoising_steps:
-        stage(first, [*COMMON, *DENOISING, f"trainer.max_steps={options.denoising_steps}", *options.overrides], end)
-    if time.monotonic() < end and (kept or step_of(first) >= options.denoising_steps):
+    begun = kept or (second / "last.ckpt").is_file()
+    steps = options.denoising_steps
+
+    def train(run_dir: Path, before: Path, overrides: Sequence[str], *callbacks: Callback) -> None:
+        cfg = composed([*overrides, f"run_dir={run_dir}", *options.overrides])
+        training.train(cfg, [Budget(run_dir, end, spent(before)), *callbacks])
+
+    if not begun and spent(first).get("steps", 0) < steps:
+        train(first, first, [*DENOISING, f"trainer.max_steps={steps}"])
+    if time.monotonic() < end and (begun or spent(first).get("steps", 0) >= steps):
         source = options.state / "model.safetensors" if kept else first
-        callbacks = [Restored(options.state)] if kept else []
-        stage(second, [*ADVERSARIAL, f"init_from={source}", *options.overrides], end, callbacks)
+        restored = [Restored(options.state)] if kept else []
+        train(second, options.state if kept else first, [*ADVERSARIAL, f"init_from={source}"], *restored)
     if options.keep and (second / "last.ckpt").is_file():
         os.makedirs(options.state, exist_ok=True)
         keep(second, options.state)

@@ -25,7 +25,7 @@ from audiodiff import audio
 from audiodiff.data.manifest import read_manifest
 from audiodiff.evaluation.baselines import griffin_lim_nnls, pseudo_inverse_true_phase
 from audiodiff.mel import LogMel, MelSpec
-from audiodiff.models import checkpoint
+from audiodiff.models.base import Model
 from audiodiff.models.starts import CoarseToFine
 
 RATE = 24000
@@ -88,7 +88,7 @@ def systems(options: argparse.Namespace) -> Iterator[tuple[str, object]]:
             lambda w: back(pseudo_inverse_true_phase(spec, *analysed(spec, w)[::-1]), spec),
         )
     for model in options.model:
-        vocoder = checkpoint.load(model)
+        vocoder = Model.load(model)
         for calls in options.calls:
             yield (
                 f"{model} {calls} calls",
