@@ -193,6 +193,18 @@ class MelSpec:
         mean, std = self._affine(bands)
         return (bands.clamp(self.floor, self.ceiling).log() / self._log_unit - mean) / std
 
+    def raised(self, mel: Tensor) -> Tensor:
+        """Raise what lies below the floor to it, in log-mels, [..., M, F]: a lower floor is heard as this one.
+
+        Libraries share a convention and differ in its floor, as Vocos (1e-7) and F5-TTS (1e-5) do.
+
+        >>> spec = MelSpec(16000, n_mels=1, floor=1e-5)
+        >>> round(float(spec.raised(torch.tensor([[[-16.1]]]))), 2)
+        -11.51
+        """
+        lowest = self.compress(torch.zeros(self.n_mels, dtype=mel.dtype, device=mel.device))
+        return mel.maximum(lowest[:, None])
+
     def expand(self, mel: Tensor) -> Tensor:
         """Maps log-mels, [..., M], to band magnitudes: the inverse of `compress`, with the power undone."""
         return self.log_magnitudes(mel).exp()

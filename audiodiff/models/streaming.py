@@ -128,7 +128,7 @@ def _checked(vocoder: "Vocoder", pieces: Iterable[Tensor]) -> Iterator[Tensor]:
     long_enough = False
     for piece in pieces:
         vocoder.check_mel(piece, whole=False)
-        piece = piece.to(vocoder.device, torch.float32)
+        piece = spec.raised(piece.to(vocoder.device, torch.float32))
         held.append(piece)
         long_enough = long_enough or sum(p.shape[-1] for p in held) * spec.hop_length >= spec.min_samples
         if long_enough:

@@ -122,7 +122,7 @@ class Vocoder(Model):
             return _gathered(
                 streamed(self, [mel], sampling, chunk_frames, mel.shape[-1]), mel.shape[-1] * self.hop_length
             )
-        mel = mel.to(self.device, torch.float32)
+        mel = self.mel.raised(mel.to(self.device, torch.float32))
         noise = sampling.noise(len(mel))
         x = self.initial_state(mel, sampling.start, noise)
         denoise = self.make_denoiser(mel)
