@@ -122,7 +122,7 @@ def test_command_without_the_extra_measures_what_it_can_and_says_so(folder, tiny
     line = ["bench", str(folder / "a.wav"), "--models", str(tiny_model_path), "--calls", "1", "--repeats", "1"]
     assert main(line) == 0
     shown = capsys.readouterr().out
-    assert "not measured: pesq_wb, stoi, dnsmos_p808: pip install 'audiodiff[eval]'" in shown
+    assert "not measured: pesq_wb, stoi, dnsmos_p808: pip install 'audiodiff-torch[eval]'" in shown
     assert "| log_mel_l1 | mr_stft |" in shown
     assert re.search(r"\| log_mel_l1 \|$", shown, re.MULTILINE)  # what is left to judge by
 

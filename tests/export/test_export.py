@@ -1,6 +1,7 @@
 """`audiodiff export` and what onnxruntime makes of it, without torch: the sound of the library, to 1e-4."""
 
 import functools
+import importlib.util
 import json
 import subprocess
 import sys
@@ -241,9 +242,9 @@ def test_what_cannot_be_exported_is_refused_in_one_line(arguments, line, model_p
 
 
 def test_missing_libraries_are_named_with_the_command_that_installs_them(model_path, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(export.writing.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert main(["export", str(model_path), str(tmp_path / "out.onnx")]) == 2
-    assert "onnx and onnxscript and onnxruntime must be installed: pip install 'audiodiff[export]'" in (
+    assert "export needs onnx and onnxscript and onnxruntime: pip install 'audiodiff-torch[export]'" in (
         capsys.readouterr().err
     )
 

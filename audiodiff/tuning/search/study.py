@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from audiodiff.utils.extras import install_command
+
 __all__ = ["Study"]
 
 BEAT = 5.0  # seconds between signs of life
@@ -59,7 +61,7 @@ class Study:
             from optuna.storages import JournalStorage
             from optuna.storages.journal import JournalFileBackend
         except ImportError:
-            raise ValueError("searching needs Optuna: pip install 'audiodiff[tune]'") from None
+            raise ValueError(f"searching needs Optuna: {install_command('tune')}") from None
         checked(space)
         self.folder, self.space = Path(folder), {key: dict(value) for key, value in space.items()}
         self.stale_seconds, self.retries = stale_seconds, retries
