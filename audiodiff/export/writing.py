@@ -3,7 +3,7 @@
     part → torch.onnx.export → constants folded → described → tried by onnxruntime beside torch → OUT.onnx
 
 Lengths and batches stay open. The description lies in the file's metadata, each entry a text, JSON where it is more
-than a word. `demos/onnx_vocode.py` and `demos/onnx_generate.py` need nothing else.
+than a word. `demos/examples/onnx_vocode.py` and `demos/examples/onnx_generate.py` need nothing else.
 """
 
 import copy

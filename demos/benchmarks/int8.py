@@ -1,7 +1,7 @@
 """Says what onnxruntime's dynamic quantisation to int8 does to an exported vocoder: speed, size and quality.
 
     audiodiff export speech-16k speech-16k.onnx
-    OMP_NUM_THREADS=1 python demos/int8.py speech-16k.onnx data/debian_speech/valid.jsonl --clips 6
+    OMP_NUM_THREADS=1 python demos/benchmarks/int8.py speech-16k.onnx data/debian_speech/valid.jsonl --clips 6
 
 Quantised are the products with weights of the network, by channel; what the transforms multiply by stays as it is, for
 it is what the mel is measured by. Both graphs make every recording in turns, and the least processor time counts.

@@ -1,7 +1,7 @@
 """Many visitors at once: does the page stay up, give everybody his own sound, and keep its memory?
 
     audiodiff demo --port 7860 &
-    python demos/load_page.py http://127.0.0.1:7860 --pid $! --clients 20 --seconds 120
+    python demos/benchmarks/load_page.py http://127.0.0.1:7860 --pid $! --clients 20 --seconds 120
 
 Every client sends the example again and again, with another seed each time, and compares what it gets with what
 `resynthesise` makes of that seed here. Prints right and wrong answers, failures, and, where `--pid` and /proc tell it,
@@ -29,8 +29,9 @@ from gradio_client import Client, handle_file
 from audiodiff import audio
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.pipelines import resynthesis
+from audiodiff.utils.config import shipped_path
 
-EXAMPLE = Path(__file__).parent / "speech.flac"
+EXAMPLE = shipped_path("demos/audio/speech.flac")
 SEEDS = 8
 
 

@@ -1,11 +1,11 @@
 """Compares an exported vocoder with torch: how fast both are, and how far their sounds are apart.
 
     audiodiff export speech-16k speech-16k.onnx
-    OMP_NUM_THREADS=1 python demos/onnx_times.py speech-16k.onnx --model speech-16k
+    OMP_NUM_THREADS=1 python demos/benchmarks/onnx_times.py speech-16k.onnx --model speech-16k
 
 A row is a length of speech. Contestants take turns; of each the median of the rounds is told, with quartiles, and the
-largest difference of samples from torch's float32, full scale = 1. `--also` adds files, such as what demos/int8.py
-wrote, and `--torch bfloat16` torch in that precision.
+largest difference of samples from torch's float32, full scale = 1. `--also` adds files, such as what int8.py wrote, and
+`--torch bfloat16` torch in that precision.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from audiodiff.utils.config import shipped_path
 
 def speech(vocoder: Vocoder, seconds: float) -> Tensor:
     """Returns the log-mel of so much speech, [1, M, F], the shipped recording over and over."""
-    waveform, rate = audio.read(shipped_path("demos/speech.flac"), vocoder.sample_rate)
+    waveform, rate = audio.read(shipped_path("demos/audio/speech.flac"), vocoder.sample_rate)
     frames = round(seconds * rate / vocoder.hop_length)
     wanted = frames * vocoder.hop_length
     return vocoder.spectrogram(waveform.repeat(1, wanted // waveform.shape[-1] + 1)[None, :, :wanted])[..., :frames]

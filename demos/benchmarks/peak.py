@@ -1,6 +1,6 @@
 """Says how much of the machine's peak each shipped network reaches while it makes sound.
 
-    python demos/peak.py --threads 2
+    python demos/benchmarks/peak.py --threads 2
 
 The peak is the fastest product of two matrices at the same threads. Operations are those of products and convolutions
 alone; the time is that of the whole network, its transforms and pointwise work included, but not that of start, whitening
@@ -25,7 +25,7 @@ def run_of(model: Model, seconds: float, batch: int) -> tuple[str, object]:
     if not isinstance(model, Vocoder):
         length = model.n_samples / model.sample_rate
         return f"{batch} sounds of {length:.2g} s", lambda: model.generate(batch=batch, seed=0)
-    waveform, rate = audio.read(shipped_path("demos/speech.flac"), model.sample_rate)
+    waveform, rate = audio.read(shipped_path("demos/audio/speech.flac"), model.sample_rate)
     frames = round(seconds * rate / model.hop_length)
     mel = model.spectrogram(waveform[None, :, : frames * model.hop_length])[..., :frames]
     return f"{seconds:g} s of speech", lambda: model.generate(mel, steps=1, seed=0)

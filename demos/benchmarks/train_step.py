@@ -1,8 +1,8 @@
 """Says where the time of a training step goes, beside its matrix products alone.
 
-    OMP_NUM_THREADS=1 python demos/train_step.py experiment=speech
-    OMP_NUM_THREADS=1 python demos/train_step.py experiment=speech trainer.precision=bf16-mixed --top 12
-    OMP_NUM_THREADS=1 python demos/train_step.py experiment=speech compile=true
+    OMP_NUM_THREADS=1 python demos/benchmarks/train_step.py experiment=speech
+    OMP_NUM_THREADS=1 python demos/benchmarks/train_step.py experiment=speech trainer.precision=bf16-mixed --top 12
+    OMP_NUM_THREADS=1 python demos/benchmarks/train_step.py experiment=speech compile=true
 
 Every product that forward and backward make is made again by itself, at its shape, memory layout and precision: their
 sum is what a step would take if nothing else were in it. Times are of the processor, so that who waits for a busy

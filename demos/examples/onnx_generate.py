@@ -1,9 +1,9 @@
 """Makes new sounds with NumPy, soundfile and onnxruntime alone: no torch, no audiodiff.
 
     audiodiff export drums drums.onnx
-    python demos/onnx_generate.py drums.onnx snare.wav --label snare --seed 0
+    python demos/examples/onnx_generate.py drums.onnx snare.wav --label snare --seed 0
 
-The noise is that of `audiodiff generate` for the same seed, and so is the sound, to 1e-4. It needs demos/onnx_vocode.py
+The noise is that of `audiodiff generate` for the same seed, and so is the sound, to 1e-4. It needs onnx_vocode.py
 beside it. A sound is made at once: a network that knows where a sound begins cannot make it in windows.
 """
 

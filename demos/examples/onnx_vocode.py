@@ -1,7 +1,7 @@
 """Turns a mel into sound with NumPy, soundfile and onnxruntime alone: no torch, no audiodiff.
 
     audiodiff export speech-16k speech-16k.onnx
-    python demos/onnx_vocode.py speech-16k.onnx mel.npy out.wav --seed 0
+    python demos/examples/onnx_vocode.py speech-16k.onnx mel.npy out.wav --seed 0
 
 The noise is that of `audiodiff vocode` for the same seed, and so is the sound, to 1e-4. A long mel is worked on in
 windows that overlap by as much as the model looks around, so that memory stays bounded and no seam is heard.

@@ -1,7 +1,7 @@
 """Puts a trained run into the package: weights in eight bits, facts, card, and the README's table.
 
-    python demos/ship.py runs/speech-16k data/debian_speech/test.jsonl
-    python demos/ship.py shipped data/debian_speech/test.jsonl      # keeps the weights, makes sampling and tables anew
+    python demos/release/ship.py runs/speech-16k data/debian_speech/test.jsonl
+    python demos/release/ship.py shipped data/debian_speech/test.jsonl  # new sampling and tables, the same weights
 
 The averaged weights go to `audiodiff/weights/NAME.safetensors`, configuration and facts to NAME.json, the evaluation to
 NAME.eval.json, and the card NAME.md is written from these; the README's table is replaced between its two marks.
@@ -23,7 +23,8 @@ from audiodiff.models.named_starts import describe_start
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.utils.files import atomic_file
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
+FACTS = Path(__file__).with_name("speech-16k.json")
 MARKS = "<!-- table of {name} -->", "<!-- end of table -->"
 
 CARD = """# {name}
@@ -64,7 +65,7 @@ def main() -> int:
     parser.add_argument("manifest", type=Path)
     parser.add_argument("--clips", type=int, default=24)
     parser.add_argument("--tuned", help="a model whose searched times are taken over (audiodiff tune-times)")
-    parser.add_argument("--facts", type=Path, default=ROOT / "demos" / "ship.json", help="words that no program knows")
+    parser.add_argument("--facts", type=Path, default=FACTS, help="words that no program knows")
     args = parser.parse_args()
     facts = json.loads(args.facts.read_text(encoding="utf-8"))
     name = facts["name"]

@@ -1,6 +1,6 @@
 """Puts a trained generator into the package: weights in half precision, facts, card, table and contact sheet.
 
-    python demos/ship_generator.py runs/drums data/drums/test.jsonl data/drums/train.jsonl
+    python demos/release/ship_generator.py runs/drums data/drums/test.jsonl data/drums/train.jsonl
 
 The averaged weights go to `audiodiff/weights/NAME.safetensors`, configuration and facts to NAME.json, the evaluation to
 NAME.eval.json; the card NAME.md and the README's table are written from these, the picture goes to demos/.
@@ -21,6 +21,7 @@ from audiodiff.evaluation.generator_table import markdown_of
 from audiodiff.models.base import Model
 from audiodiff.models.generator import Generator
 
+FACTS, PICTURES = Path(__file__).with_name("drums.json"), ROOT / "demos/docs/pages/pictures"
 CARD = """# {name}
 
 {summary}
@@ -60,7 +61,7 @@ def main() -> int:
     parser.add_argument("run", type=Path)
     parser.add_argument("test")
     parser.add_argument("train")
-    parser.add_argument("--facts", type=Path, default=ROOT / "demos" / "ship_drums.json", help="words no program knows")
+    parser.add_argument("--facts", type=Path, default=FACTS, help="words no program knows")
     options = parser.parse_args()
     facts = json.loads(options.facts.read_text(encoding="utf-8"))
     name = facts["name"]
@@ -103,12 +104,12 @@ def card(target: Path, facts: dict, table: dict, batch: int, command: str) -> st
 
 
 def picture(name: str, labels: list[str]) -> int:
-    """Draws eight sounds of each of some classes, one sheet under the other, to demos/NAME-LABEL.png."""
+    """Draws eight sounds of each of some classes, one sheet under the other, to the docs' pictures."""
     for label in labels:
         with tempfile.TemporaryDirectory() as folder:
             if status := audiodiff(["generate", folder, "--model", name, "--label", label, "-n", "8", "-f"]):
                 return status
-            shutil.copy(Path(folder) / "contact-sheet.png", ROOT / "demos" / f"{name}-{label}.png")
+            shutil.copy(Path(folder) / "contact-sheet.png", PICTURES / f"{name}-{label}.png")
     return 0
 
 

@@ -13,6 +13,7 @@ import soundfile
 import torch
 from conftest import tiny_vocoder
 from support.export import CONVENTIONS, NETWORKS, hybrid
+from support.tree import ROOT, load_script
 
 from audiodiff import audio, export
 from audiodiff.cli import main
@@ -32,8 +33,7 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "demos/onnx_vocode.py"
+SCRIPT = ROOT / "demos/examples/onnx_vocode.py"
 ROUNDS = 9
 
 
@@ -314,7 +314,8 @@ def test_vocoders_of_other_conventions_become_graphs(name, tmp_path, waveform):
 
 @pytest.mark.slow
 def test_shipped_vocoder_without_torch_sounds_as_with_it(tmp_path):
-    speech, _ = audio.read(ROOT / "demos/speech.flac", 16000)  # on bare pulses a hundred rounds amplify rounding more
+    # Speech, since on bare pulses a hundred iterations amplify rounding more.
+    speech, _ = audio.read(ROOT / "demos/audio/speech.flac", 16000)
     path = tmp_path / "speech.onnx"
     assert main(["export", "speech-16k", str(path)]) == 0
     session, vocoder = onnxruntime.InferenceSession(path), Vocoder.load("speech-16k")
@@ -323,7 +324,7 @@ def test_shipped_vocoder_without_torch_sounds_as_with_it(tmp_path):
         (30, 1e-4),
         (60, 1e-4),
         (400, 1e-3),
-    ):  # float32 is as far from float64 itself: demos/rounding.py
+    ):  # float32 is as far from float64 itself: demos/experiments/rounding/run.py
         mel = mel_of(speech, frames)
         made = session.run(None, {"mel": mel.numpy(), "noise": drawn(frames).numpy()})[0]
         np.testing.assert_allclose(made, vocoder.generate(mel).numpy(), atol=apart, rtol=0)
@@ -343,9 +344,7 @@ def test_example_of_the_script_reads_a_mel_as_audiodiff_does(sampler, tmp_path, 
 def test_comparison_of_an_exported_vocoder_with_torch_prints_a_row_for_each_length(
     sampler, model_path, monkeypatch, capsys
 ):
-    monkeypatch.syspath_prepend(str(ROOT / "demos"))
-    import onnx_times
-
+    onnx_times = load_script("demos/benchmarks/onnx_times.py")
     monkeypatch.setattr(Vocoder, "generate", functools.partialmethod(Vocoder.generate, steps=2))  # as exported
     monkeypatch.setattr(
         sys,

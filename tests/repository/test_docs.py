@@ -9,12 +9,11 @@ import unicodedata
 
 import pytest
 import yaml
+from support.tree import ROOT
 
 from audiodiff.cli import COMMANDS
 from audiodiff.training.hydra_config import composed
-from audiodiff.utils.config import shipped_path
 
-ROOT = shipped_path("demos/app.py").parent.parent
 PAGES = sorted((ROOT / "demos" / "docs" / "pages").rglob("*.md"))
 PROSE = [
     *PAGES,
@@ -125,7 +124,7 @@ def test_every_page_is_in_the_navigation():
 
 def test_guide_states_the_measured_losses_of_every_recipe_that_has_been_run():
     page = (ROOT / "demos/docs/pages/guides/training.md").read_text(encoding="utf-8")
-    with open(ROOT / "demos/curves.csv", encoding="utf-8") as file:
+    with open(ROOT / "demos/experiments/loss_curves/results.csv", encoding="utf-8") as file:
         header, *rows = csv.reader(file)
     told = page.partition(f"| {' | '.join(header)} |\n")[2].partition("\n\n")[0].splitlines()[1:]
     assert told == [f"| {' | '.join(row)} |" for row in rows]

@@ -3,9 +3,8 @@
 import csv
 import re
 
-from audiodiff.utils.config import shipped_path
+from support.tree import ROOT
 
-ROOT = shipped_path("demos/app.py").parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -36,7 +35,7 @@ def test_files_named_in_the_readme_exist():
 
 
 def test_measured_table_of_adaptation_is_that_of_the_csv_and_says_what_is_said_of_it():
-    with open(ROOT / "demos" / "adapt.csv", encoding="utf-8") as file:
+    with open(ROOT / "demos/experiments/adaptation/results.csv", encoding="utf-8") as file:
         by_seed = {(row["variant"], row["seed"]): row for row in csv.DictReader(file)}
     names = list(dict.fromkeys(name for name, _ in by_seed))
     assert set(by_seed) == {(name, seed) for name in names for seed in ("0", "1")}

@@ -1,16 +1,10 @@
-"""The guide to scaling tells what demos/scaling.csv holds."""
+"""The guide to scaling tells what demos/experiments/scaling/results.csv holds."""
 
-import sys
-from pathlib import Path
-
-ROOT = Path(__file__).parents[2]
+from support.tree import ROOT, load_script
 
 
-def test_tables_of_the_guide_are_those_of_the_measured_csv(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "demos"))
-    monkeypatch.delitem(sys.modules, "scaling", raising=False)
-    from scaling import tables
-
+def test_tables_of_the_guide_are_those_of_the_measured_csv():
+    tables = load_script("demos/experiments/scaling/run.py").tables
     guide = (ROOT / "demos/docs/pages/guides/scaling.md").read_text(encoding="utf-8")
-    for table in tables(ROOT / "demos/scaling.csv").split("\n\n"):
+    for table in tables(ROOT / "demos/experiments/scaling/results.csv").split("\n\n"):
         assert table in guide

@@ -2,12 +2,11 @@
 
 import re
 import tomllib
-from pathlib import Path
 
-import audiodiff
+from support.tree import ROOT
+
 from audiodiff.utils.extras import DISTRIBUTION
 
-ROOT = Path(audiodiff.__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 FOLDERS = ("audiodiff", "conf", "datasets", "demos", "tests", ".ci", ".github")
 TEXT = {".py", ".md", ".yaml", ".yml", ".toml", ".txt", ".sh", ".ipynb", ".json", ".cff", ""}

@@ -271,7 +271,7 @@ def test_page_sends_no_analytics_and_starts_from_the_models_own_choices(app, voc
 
 @pytest.mark.parametrize("shipped", [True, False])
 def test_each_example_that_is_shipped_has_a_button(app, vocoder, shipped, monkeypatch, speech):
-    places = {"Klingon": "demos/speech.flac" if shipped else "nowhere.flac", "Elvish": "nowhere.flac"}
+    places = {"Klingon": "demos/audio/speech.flac" if shipped else "nowhere.flac", "Elvish": "nowhere.flac"}
     monkeypatch.setattr(app.common, "EXAMPLES", places)
     page = app.build(vocoder)
     buttons = [block.value for block in page.blocks.values() if isinstance(block, app.gr.Button)]

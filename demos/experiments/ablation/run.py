@@ -1,6 +1,6 @@
 """Trains the quickstart model once per choice of loss, prediction and schedule, and tabulates how each sounds.
 
-    python demos/ablate.py runs/ablation demos/ablation.csv --steps 300
+    python demos/experiments/ablation/run.py runs/ablation --steps 300
 
 Every run sees the same clips and noise for the same number of steps; what differs is one override. Each is scored on
 the four clips on which it was trained, from pure noise with eight DDIM steps and no projection. `base` is repeated
@@ -9,17 +9,14 @@ with other seeds: differences smaller than those between its rows mean nothing. 
 
 import argparse
 import csv
+import sys
 from pathlib import Path
 
-import torch
-
-from audiodiff import audio
-from audiodiff.evaluation.metrics import score
-from audiodiff.models.base import Model
-from audiodiff.pipelines.resynthesis import resynthesise
 from audiodiff.training.hydra_config import composed
 from audiodiff.training.run import train
-from audiodiff.utils.config import shipped_path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from quickstart import measure
 
 VARIANTS = {
     "base": [],
@@ -59,25 +56,18 @@ VARIANTS = {
         "distance=balanced",
     ],
 }
-MEASURES = ("log_mel_l1", "lsd_db", "mr_stft", "pesq_wb", "stoi")
-
-
-def measure(run_dir: Path) -> dict[str, float]:
-    """Scores a run's averaged weights on the clips of the quickstart."""
-    model = Model.load(run_dir)
-    scores = []
-    for path in sorted(shipped_path("datasets/clips/speech").glob("*.flac")):
-        waveform, rate = audio.read(path, model.sample_rate)
-        torch.manual_seed(0)
-        scores.append(score(waveform[0], resynthesise(model, waveform).waveform[0], rate))
-    return {name: round(sum(s[name] for s in scores) / len(scores), 4) for name in MEASURES if name in scores[0]}
 
 
 def main() -> None:
     """Runs what is missing."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="where the runs go")
-    parser.add_argument("table", type=Path, help="CSV, which is continued")
+    parser.add_argument(
+        "--table",
+        type=Path,
+        default=Path(__file__).with_name("results.csv"),
+        help="CSV (default: results.csv, beside this script)",
+    )
     parser.add_argument("--steps", type=int, default=300, help="of training (300)")
     parser.add_argument("--only", help="one variant")
     options = parser.parse_args()

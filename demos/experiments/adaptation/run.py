@@ -1,7 +1,7 @@
 """Adapts the shipped vocoder to a new voice with three minutes of it, in several ways, and asks what it forgets.
 
     python datasets/debian_speech/prepare.py --all data/debian_speech_all
-    python demos/adapt.py runs/adapt data/debian_speech_all data/debian_speech demos/adapt.csv --steps 200
+    python demos/experiments/adaptation/run.py runs/adapt data/debian_speech_all data/debian_speech --steps 150
 
 New is one speaker of the recordings under GPL-2-or-later, whom the shipped weights never heard: three minutes train,
 other sentences of hers test. Old are held-out sentences of speakers whom the shipped weights know. Every row goes
@@ -114,7 +114,12 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="where the runs go")
     parser.add_argument("everything", type=Path, help="debian_speech, prepared with --all")
     parser.add_argument("default", type=Path, help="debian_speech, as the shipped weights saw it")
-    parser.add_argument("csv", type=Path)
+    parser.add_argument(
+        "--table",
+        type=Path,
+        default=Path(__file__).with_name("results.csv"),
+        help="CSV (default: results.csv, beside this script)",
+    )
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0, help="of the order of clips, and of the noise")
     args = parser.parse_args()
@@ -122,13 +127,13 @@ def main() -> None:
     if not (fresh / "model.safetensors").exists():
         begin = ["trainer.max_steps=1", "trainer.val_check_interval=1", "optim.optimizer.lr=0.0", "previews=0"]
         train(composed(["experiment=speech", *begin, *listed(lists), f"run_dir={fresh}"]))
-    rows = list(csv.DictReader(args.csv.open(encoding="utf-8"))) if args.csv.exists() else []
+    rows = list(csv.DictReader(args.table.open(encoding="utf-8"))) if args.table.exists() else []
     for name, given in variants(lists, fresh).items():
         if (name, str(args.seed)) in [(row["variant"], str(row["seed"])) for row in rows]:
             continue
         rows.append(made(args.folder, name, given, lists, args.steps, args.seed))
         print(rows[-1], flush=True)
-        with args.csv.open("w", newline="", encoding="utf-8") as file:
+        with args.table.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, rows[0].keys())
             writer.writeheader()
             writer.writerows(rows)

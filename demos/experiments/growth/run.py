@@ -1,6 +1,6 @@
 """Measures how time and memory grow with the length of a sound, the batch and the steps, and draws it.
 
-    python demos/growth.py demos/growth.csv --plot demos/docs/pages/pictures/growth.png
+    OMP_NUM_THREADS=1 python demos/experiments/growth/run.py --plot demos/docs/pages/pictures/growth.png
 
 Every point is a process of its own, so that its peak of memory is its own; seconds are the median of the repeats after
 one that warms up (sounds of over a minute are made once). The slope is that of the logarithms: 1 is a straight line.
@@ -82,7 +82,12 @@ def draw(rows: list[dict[str, str]], path: Path) -> None:
 def main() -> None:
     """Writes the CSV and the picture, and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("table", type=Path)
+    parser.add_argument(
+        "--table",
+        type=Path,
+        default=Path(__file__).with_name("results.csv"),
+        help="CSV (default: results.csv, beside this script)",
+    )
     parser.add_argument("--model", default="speech-16k")
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--repeats", type=int, default=3)
@@ -95,7 +100,7 @@ def main() -> None:
     rows = []
     for axis, values in POINTS.items():
         for value in (v for v in values if v <= args.most):
-            command = [sys.executable, __file__, str(args.table), "--model", args.model, "--point", axis, str(value)]
+            command = [sys.executable, __file__, "--model", args.model, "--point", axis, str(value)]
             done = subprocess.run(
                 [*command, "--repeats", str(args.repeats)], capture_output=True, text=True, check=True
             )

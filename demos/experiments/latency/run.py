@@ -1,6 +1,6 @@
 """Says what a stream loses when it may not look far ahead: fewer rounds of the start, a shorter look-ahead.
 
-    python demos/latency.py speech-16k data/debian_speech/valid.jsonl
+    python demos/experiments/latency/run.py speech-16k data/debian_speech/valid.jsonl
 
 A row is a start and a number of calls; the look-ahead is by how much the sound of a stream lags behind its mel at most,
 and is exact, so the sounds that are judged are those of whole mels. × real time is that of a stream in chunks as long
@@ -8,6 +8,7 @@ as the look-ahead, of the first recording.
 """
 
 import argparse
+import csv
 import itertools
 import statistics
 import time
@@ -58,12 +59,18 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("manifest", type=Path)
     parser.add_argument("--clips", type=int, default=8)
+    parser.add_argument(
+        "--table", type=Path, default=Path(__file__).with_name("results.csv"), help="CSV (default: beside this script)"
+    )
     args = parser.parse_args()
     vocoder, recordings = Vocoder.load(args.model), recordings_of(args.manifest, 3.0, args.clips)
-    print(f"| start | calls | look-ahead, s | {' | '.join(SHOWN)} | × real time |\n{'|---' * (4 + len(SHOWN))}|")
+    table = [["start", "calls", "look_ahead_s", *SHOWN, "x_real_time"]]
     with torch.no_grad():
         for name, calls in itertools.product((*STARTS, None), (1, 2)):
-            print(f"| {' | '.join(row(vocoder, name, calls, recordings))} |", flush=True)
+            table.append(row(vocoder, name, calls, recordings))
+            print("| " + " | ".join(table[-1]) + " |", flush=True)
+    with args.table.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows(table)
 
 
 if __name__ == "__main__":

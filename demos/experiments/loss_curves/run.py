@@ -1,6 +1,6 @@
 """Reads off what runs had lost after 1,000 and 10,000 steps, and at their end, from their metrics.jsonl.
 
-    python demos/curves.py demos/curves.csv speech=runs/speech-16k speech-few=runs/speech-16k-few drums=runs/drums
+    python demos/experiments/loss_curves/run.py speech=runs/speech-16k drums=runs/drums
 
 The training loss is the mean of the five lines up to the step; hours are those of the steps themselves, from the rate
 that each line gives, on whatever machine it was.
@@ -42,7 +42,12 @@ def row(lines: list[dict[str, float]], step: int, batch: int) -> dict[str, objec
 def main() -> None:
     """Writes the CSV and prints it as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("table", type=Path)
+    parser.add_argument(
+        "--table",
+        type=Path,
+        default=Path(__file__).with_name("results.csv"),
+        help="CSV (default: results.csv, beside this script)",
+    )
     parser.add_argument("runs", nargs="+", metavar="RECIPE=RUN")
     args = parser.parse_args()
     pairs = [given.split("=", 1) for given in args.runs]

@@ -1,6 +1,6 @@
 """Prints how often the detector of mel conventions is right, for a model of each convention.
 
-    python demos/mel_confusion.py data/debian_speech/train.jsonl data/debian_speech/valid.jsonl --clips 100
+    python demos/experiments/mel_confusion/run.py data/debian_speech/train.jsonl data/debian_speech/valid.jsonl
 
 Statistics are measured on the first list; every mel of the second is shown to every model with as many bands. With
 --save the statistics go into a file, which the tests read.

@@ -1,6 +1,6 @@
 """Speaks a text: a speech synthesiser gives the voice, its mel goes through the vocoder in every convention.
 
-    python demos/tts.py "The quick brown fox jumps over the lazy dog." spoken
+    python demos/experiments/mel_conversion/run.py "The quick brown fox jumps over the lazy dog." spoken
 
 Needs espeak-ng or flite on the path (apt install espeak-ng). What an acoustic model such as FastSpeech or Matcha would
 predict is here computed from the synthesiser's sound, so that the result can be compared with it. Writes the
@@ -8,6 +8,7 @@ synthesiser's own sound and one file for each preset, and prints what each conve
 """
 
 import argparse
+import csv
 import shutil
 import subprocess
 import sys
@@ -40,6 +41,7 @@ def main() -> int:
     parser.add_argument("--engine", choices=ENGINES, help="default: the first that is installed")
     parser.add_argument("--model", default="speech-16k", help="vocoder (default: speech-16k)")
     parser.add_argument("--seed", type=int, default=0, help="of the noise (default: 0)")
+    parser.add_argument("--table", type=Path, help="CSV for the numbers (default: OUT/results.csv)")
     options = parser.parse_args()
     try:
         waveform, rate = speak(options.text, options.engine)
@@ -50,7 +52,7 @@ def main() -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     audiodiff.write(options.out / "synthesiser.wav", waveform, rate)
     reference = resample(waveform, rate, vocoder.sample_rate)
-    print("| mel | conversion | log-mel L1 to the synthesiser, nats | × real time |\n|---|---|---|---|")
+    table = [["mel", "conversion", "log_mel_l1", "x_real_time"]]
     for name in ("own", *presets()):
         spec = vocoder.mel if name == "own" else MelSpec.preset(name)
         mel = spectrogram(spec, resample(waveform, rate, spec.sample_rate))
@@ -64,7 +66,10 @@ def main() -> int:
         speed = sound.shape[-1] / vocoder.sample_rate / (time.perf_counter() - begun)
         audiodiff.write(options.out / f"{name}.wav", sound, vocoder.sample_rate)
         kind = "none" if spec == vocoder.mel else "exact" if conversion.exact else "by way of a waveform"
-        print(f"| {name} | {kind} | {distance(reference, sound, vocoder.sample_rate):.3f} | {speed:.1f} |", flush=True)
+        table.append([name, kind, f"{distance(reference, sound, vocoder.sample_rate):.3f}", f"{speed:.1f}"])
+        print("| " + " | ".join(table[-1]) + " |", flush=True)
+    with (options.table or options.out / "results.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows(table)
     return 0
 
 

@@ -1,11 +1,11 @@
 """Compares optimisers on the quickstart task at equal steps, each at its best learning rate.
 
-    python demos/optimisers.py runs/optimisers demos/optimisers.csv --steps 240
+    python demos/experiments/optimisers/run.py runs/optimisers --steps 240
 
 The rate is chosen by the loss after a third of the steps, among the configuration's own, a third and three times of it,
 and on in the direction of the best until it has a worse one on either side. Then each runs from scratch. The loss is
 that of the averaged weights on the clips of the task, the same noise and times for all; sounds are scored as in
-demos/ablate.py; a step has its share of the processor time of the run, validation included. Optimisers that the CSV has
+the ablation; a step has its share of the processor time of the run, validation included. Optimisers that the CSV has
 are skipped, and so are runs that ended.
 """
 
@@ -13,15 +13,17 @@ import argparse
 import csv
 import json
 import math
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ablate import measure
-
 from audiodiff.training.hydra_config import composed
 from audiodiff.training.run import train
 from audiodiff.utils.config import choices
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from quickstart import measure
 
 SPREAD = 3.0  # from one rate to the next
 MOST = 7  # rates of an optimiser
@@ -77,15 +79,20 @@ def main() -> None:
     """Runs what the CSV has not."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("csv", type=Path)
+    parser.add_argument(
+        "--table",
+        type=Path,
+        default=Path(__file__).with_name("results.csv"),
+        help="CSV (default: results.csv, beside this script)",
+    )
     parser.add_argument("--steps", type=int, default=240)
     args = parser.parse_args()
-    rows = list(csv.DictReader(args.csv.open(encoding="utf-8"))) if args.csv.exists() else []
+    rows = list(csv.DictReader(args.table.open(encoding="utf-8"))) if args.table.exists() else []
     for name in sorted({*choices("optim")} - {"adamw-fast"}):  # adamw at another rate
         if name in [row["optimiser"] for row in rows]:
             continue
         rows.append(compared(args.folder, name, args.steps))
-        with args.csv.open("w", newline="", encoding="utf-8") as file:
+        with args.table.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, rows[0].keys())
             writer.writeheader()
             writer.writerows(rows)

@@ -1,6 +1,6 @@
 """Asks how good a vocoder could be that knew more of the phases than a mel says: rounds of Griffin-Lim from true ones.
 
-    python demos/phases.py data/debian_speech/valid.jsonl demos/phases.csv
+    python demos/experiments/phases/run.py data/debian_speech/valid.jsonl
 
 Each row gives the same rounds, coarse to fine, other first phases: noise, the recording's own, the recording's a little
 late, or with a wavering delay. How far a score falls with the delay says how exactly the times of pitch pulses would
@@ -75,7 +75,12 @@ def main() -> None:
     """Writes the CSV and prints it as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("manifest")
-    parser.add_argument("table", type=Path)
+    parser.add_argument(
+        "--table",
+        type=Path,
+        default=Path(__file__).with_name("results.csv"),
+        help="CSV (default: results.csv, beside this script)",
+    )
     parser.add_argument("--clips", type=int, default=8)
     parser.add_argument("--rounds", default="16/64/128/256", help="of all bins, of the lower half, and so on")
     options = parser.parse_args()

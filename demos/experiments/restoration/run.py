@@ -1,14 +1,16 @@
 """Prints how well damage is mended: beside the damaged recording, and by the same method without the network.
 
-    python demos/restoration.py data/debian_speech/valid.jsonl --clips 5
+    python demos/experiments/restoration/run.py data/debian_speech/valid.jsonl --clips 5
 
 Every recording loses 20, 80 or 160 ms in each half second, is clipped at the level that 10 or 3 % of its samples
 exceed, or is low-passed at 2 or 4 kHz. SDR is that of all samples, for gaps of the lost ones.
 """
 
 import argparse
+import csv
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from scipy import signal
@@ -30,6 +32,9 @@ def main() -> int:
     parser.add_argument("data", help="manifest or folder of recordings")
     parser.add_argument("--model", default="speech-16k")
     parser.add_argument("--clips", type=int, default=5)
+    parser.add_argument(
+        "--table", type=Path, default=Path(__file__).with_name("results.csv"), help="CSV (default: beside this script)"
+    )
     options = parser.parse_args()
     vocoder = Vocoder.load(options.model)
     found: dict[tuple[str, str], list[list[float]]] = {}
@@ -38,10 +43,12 @@ def main() -> int:
         for damage, lost, ways in cases(vocoder, x):
             for way, y in ways:
                 found.setdefault((damage, way), []).append(measured(x, y, lost, vocoder.sample_rate))
-    print("| damage | | " + " | ".join(COLUMNS) + " |\n|---|---|" + "---|" * len(COLUMNS))
+    table = [["damage", "method", *COLUMNS]]
     for (damage, way), rows in found.items():
-        means = torch.tensor(rows).mean(0).tolist()
-        print(f"| {damage} | {way} | " + " | ".join(f"{v:.3g}" for v in means) + " |")
+        table.append([damage, way, *(f"{value:.3g}" for value in torch.tensor(rows).mean(0).tolist())])
+        print("| " + " | ".join(table[-1]) + " |")
+    with options.table.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows(table)
     return 0
 
 

@@ -1,6 +1,6 @@
 """Measures how training, loading and batch vocoding grow with processes on this machine.
 
-    OMP_NUM_THREADS=1 python demos/scaling.py data/debian_speech/train.jsonl demos/scaling.csv
+    OMP_NUM_THREADS=1 python demos/experiments/scaling/run.py data/debian_speech/train.jsonl
 
 Every process has one thread. Training is the quickstart's network on clips of 16384 samples, 8 a process, by DDP over
 gloo for two; its rate is that of the steps after the first ten, as `metrics.jsonl` tells. Loading is of clips of one
@@ -133,7 +133,12 @@ def main() -> None:
     """Measures all settings in rounds, and writes the medians."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("recordings", help="folder or manifest")
-    parser.add_argument("csv", type=Path)
+    parser.add_argument(
+        "--table",
+        type=Path,
+        default=Path(__file__).with_name("results.csv"),
+        help="CSV (default: results.csv, beside this script)",
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--clips", type=int, default=1600)
@@ -144,7 +149,7 @@ def main() -> None:
         rates: dict[Setting, list[float]] = {setting: [] for setting in own}
         for _, setting in tqdm([(r, s) for r in range(args.rounds) for s in own], disable=None):
             rates[setting].append(own[setting]())
-    with utils_files.atomic_file(args.csv) as file:
+    with utils_files.atomic_file(args.table) as file:
         lines = [["measure", "source", "processes", "per_second", "lowest", "highest", "mb_per_second", "rounds"]]
         for (measure, source, n), found in rates.items():
             middle = statistics.median(found)
@@ -152,7 +157,7 @@ def main() -> None:
             shown = [f"{value:.2f}" for value in (middle, min(found), max(found))]
             lines.append([measure, source, str(n), *shown, size, str(args.rounds)])
         file.write("".join(",".join(line) + "\n" for line in lines).encode())
-    print(tables(args.csv))
+    print(tables(args.table))
 
 
 if __name__ == "__main__":

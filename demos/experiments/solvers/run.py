@@ -1,6 +1,6 @@
 """Draws the error of every solver against network calls, on a distribution whose denoiser is known exactly.
 
-    python demos/solver_figure.py demos/solvers.png
+    python demos/experiments/solvers/run.py demos/docs/pages/pictures/solvers.png
 
 Clean samples are a mixture of two Gaussians; x̂ and ε̂ are their exact posterior means. Deterministic solvers: root mean
 square error over trajectories, against 20,000 steps of UniPC. Stochastic ones have no trajectory to be compared with:
@@ -9,6 +9,7 @@ even log-SNR. The numbers are printed as a table.
 """
 
 import argparse
+import csv
 from pathlib import Path
 
 import torch
@@ -81,18 +82,23 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path, help="PNG")
+    parser.add_argument(
+        "--table", type=Path, default=Path(__file__).with_name("results.csv"), help="CSV (default: beside this script)"
+    )
     options = parser.parse_args()
     exact = Mixture()
     true = sample(exact, UniPC(), FINE, log_snr_timesteps(exact.schedule, 20_000))
     figure, axes = pyplot.subplots(1, 2, figsize=(11, 4.5), layout="constrained", sharex=True)
-    print("| solver | calls per step | " + " | ".join(f"{n} calls" for n in CALLS) + " |")
-    print("|---|---|" + "---|" * len(CALLS))
+    table = [["solver", "calls_per_step", *(f"{n} calls" for n in CALLS)]]
     for name in choices("solver"):
         solver = choose("solver", name)
         errors = {n: error_of(solver, n // solver.calls_per_step, true) for n in CALLS if n >= solver.calls_per_step}
-        print(f"| {name} | {solver.calls_per_step} | " + " | ".join(f"{errors[n]:.1e}" for n in CALLS) + " |")
+        table.append([name, str(solver.calls_per_step), *(f"{errors[n]:.1e}" for n in CALLS)])
+        print("| " + " | ".join(table[-1]) + " |", flush=True)
         line = "o--" if name == "dpmpp-1" else "o-"  # it lies on ddim
         axes[int(solver.stochastic)].loglog(list(errors), list(errors.values()), line, label=name, markersize=3)
+    with options.table.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows(table)
     generator = torch.Generator().manual_seed(1)
     first, second = (exact.draw(DRAWS, generator).sort().values for _ in range(2))
     axes[1].axhline(float((first - second).abs().mean()), color="grey", linestyle=":", label="two sets of true draws")

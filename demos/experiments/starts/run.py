@@ -1,6 +1,6 @@
 """Compares where sampling starts, and where the projection onto the mel stands, with one model.
 
-    python demos/starts.py speech-16k data/debian_speech/valid.jsonl demos/starts.csv
+    python demos/experiments/starts/run.py speech-16k data/debian_speech/valid.jsonl
 
 Each row is a start, a number of calls, rounds of projection in every call and rounds after the last; it is scored on
 the same recordings, with the median × real time. Rounds of Griffin-Lim are counted in what they cost: one on the lower
@@ -61,7 +61,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model")
     parser.add_argument("manifest")
-    parser.add_argument("table", type=Path)
+    parser.add_argument(
+        "--table",
+        type=Path,
+        default=Path(__file__).with_name("results.csv"),
+        help="CSV (default: results.csv, beside this script)",
+    )
     parser.add_argument("--clips", type=int, default=8)
     options = parser.parse_args()
     vocoder = Vocoder.load(options.model)

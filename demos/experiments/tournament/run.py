@@ -1,6 +1,6 @@
 """Trains contestants for equal CPU time on the same data and tabulates how each sounds on a speaker it never heard.
 
-    python demos/tournament.py runs/tournament demos/tournament.csv --seconds 240
+    python demos/experiments/tournament/run.py runs/tournament --seconds 240
 
 Each contestant is a list of overrides of the training configuration; all see the same recordings, augmentation and
 seed, at a constant learning rate, until the process has used its CPU seconds. Each is scored on recordings of the
@@ -84,7 +84,12 @@ def main() -> None:
     """Runs what is missing."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="where the runs go")
-    parser.add_argument("table", type=Path, help="CSV, which is continued")
+    parser.add_argument(
+        "--table",
+        type=Path,
+        default=Path(__file__).with_name("results.csv"),
+        help="CSV (default: results.csv, beside this script)",
+    )
     parser.add_argument("--seconds", type=float, default=240, help="CPU seconds of training (240)")
     parser.add_argument("--clips", type=int, default=10, help="recordings that are scored (10)")
     parser.add_argument("--only", help="one contestant")
