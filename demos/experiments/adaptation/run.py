@@ -23,6 +23,8 @@ from audiodiff.training.hydra_config import composed
 from audiodiff.training.run import train
 
 SPEAKER, SECONDS, SHORTEST = "tuxpaint-ro", 180.0, 1.5
+SHOWN = {"pesq_wb": "PESQ-wb", "log_mel_l1": "log-mel L1", "mr_stft": "MR-STFT", "lsd_db": "LSD (dB)"}
+COLUMNS = [(voice, name) for voice in ("new", "old") for name in SHOWN]
 STAGE = [
     "experiment=speech-few",
     "stage.calls=[1]",
@@ -106,6 +108,19 @@ def made(
         found = judged(vocoder, read_manifest(lists[f"{whose}-test"]), limit=24)
         row |= {f"{whose} {measure}": round(value, 4) for measure, value in found.items()}
     return row
+
+
+def tables(path: Path) -> str:
+    """Return the means over seeds as a Markdown table."""
+    with path.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    lines = ["| | " + " | ".join(f"{SHOWN[name]}, {voice} voice" for voice, name in COLUMNS) + " |"]
+    lines.append("|---" * (1 + len(COLUMNS)) + "|")
+    for variant in dict.fromkeys(row["variant"] for row in rows):
+        own = [row for row in rows if row["variant"] == variant]
+        means = [sum(float(row[f"{voice} {name}"]) for row in own) / len(own) for voice, name in COLUMNS]
+        lines.append(f"| {variant} | " + " | ".join(f"{mean:.3f}" for mean in means) + " |")
+    return "\n".join(lines)
 
 
 def main() -> None:

@@ -87,7 +87,7 @@ def main() -> None:
                 out = start.waveform(mel, noise)
             speeds.append(waveform.shape[-1] / vocoder.sample_rate / (time.perf_counter() - began))
             scores.append({key: MEASURES[key][0](waveform[0], out[0, 0], vocoder.sample_rate) for key in SHOWN})
-        line = {"start": name, "calls": calls, "rounds in each call": projection_iters, "rounds at the end": finish}
+        line = {"start": name, "calls": calls, "iterations per call": projection_iters, "final iterations": finish}
         line |= {key: round(statistics.mean(s[key] for s in scores), 3) for key in SHOWN}
         lines.append(line | {"x real time": round(statistics.median(speeds), 1)})
         print("| " + " | ".join(str(value) for value in lines[-1].values()) + " |", flush=True)
