@@ -24,7 +24,8 @@ from audiodiff.evaluation.metrics import log_mel_l1
 from audiodiff.griffin_lim.mel_conversion import Conversion
 from audiodiff.mel import MelSpec
 from audiodiff.mel.detection import presets
-from audiodiff.pipelines.resynthesis import spectrogram, vocode
+from audiodiff.mel.spectrogram import mel_of
+from audiodiff.pipelines.resynthesis import vocode
 
 ENGINES = {
     "espeak-ng": lambda text, out: ["espeak-ng", "-w", out, "--stdin"],
@@ -55,7 +56,7 @@ def main() -> int:
     table = [["mel", "conversion", "log_mel_l1", "x_real_time"]]
     for name in ("own", *presets()):
         spec = vocoder.mel if name == "own" else MelSpec.preset(name)
-        mel = spectrogram(spec, resample(waveform, rate, spec.sample_rate))
+        mel = mel_of(spec, resample(waveform, rate, spec.sample_rate))
         begun = time.perf_counter()
         try:
             conversion = Conversion(spec, vocoder.mel)
