@@ -3,8 +3,8 @@
     python demos/benchmarks/peak.py --threads 2
 
 The peak is the fastest product of two matrices at the same threads. Operations are those of products and convolutions
-alone; the time is that of the whole network, its transforms and pointwise work included, but not that of start, whitening
-and landing. Vocoders make the shipped recording's first seconds, generators a batch of their own length.
+alone; the time is that of the whole network, its transforms and pointwise work included, but not that of start,
+whitening and landing. Vocoders make the shipped recording's first seconds, generators a batch of their own length.
 """
 
 import argparse
