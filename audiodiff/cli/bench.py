@@ -130,7 +130,7 @@ def _clips(options: argparse.Namespace) -> "tuple[list[Clip], str]":
     from audiodiff.evaluation.vocoder_table import list_hash
     from audiodiff.utils.config import shipped_path
 
-    source = Path(options.data) if options.data else shipped_path("demos/speech.flac")
+    source = Path(options.data) if options.data else shipped_path("demos/audio/speech.flac")
     if source.is_file() and source.suffix.lower() in audio.AUDIO_SUFFIXES:
         audio.read(source)  # tells what is wrong with it
         info = soundfile.info(audio.openable(source))

@@ -2,8 +2,8 @@
 
 That of a vocoder takes mels of any length, that of a generator a class by number and makes sounds of any length; it
 says in its metadata which mel or classes it wants, at which rate, under which licence, and what it was made of. --part
-sampler is the whole way from noise to the waveform, demos/onnx_vocode.py and demos/onnx_generate.py run it; --part step
-is one call of the denoiser. Exporting takes half a minute or more.
+sampler is the whole way from noise to the waveform, the scripts onnx_vocode.py and onnx_generate.py in demos/examples
+run it; --part step is one call of the denoiser. Exporting takes half a minute or more.
 """
 
 import argparse

@@ -3,11 +3,10 @@
     part → torch.onnx.export → constants folded → described → tried by onnxruntime beside torch → OUT.onnx
 
 Lengths and batches stay open. The description lies in the file's metadata, each entry a text, JSON where it is more
-than a word. `demos/onnx_vocode.py` and `demos/onnx_generate.py` need nothing else.
+than a word. `demos/examples/onnx_vocode.py` and `demos/examples/onnx_generate.py` need nothing else.
 """
 
 import copy
-import importlib.util
 import json
 import logging
 import warnings
@@ -24,15 +23,15 @@ from audiodiff.models.base import Model
 from audiodiff.models.generator import Generator
 from audiodiff.models.streaming import SamplingConfig
 from audiodiff.models.vocoder import Vocoder
+from audiodiff.utils.extras import requires_extra
 from audiodiff.utils.files import atomic_file
 
 if TYPE_CHECKING:
     import onnxruntime
 
-__all__ = ["PARTS", "REMEDY", "check", "export", "session_of"]
+__all__ = ["PARTS", "check", "export", "session_of"]
 
 PARTS = ("sampler", "step")
-REMEDY = "pip install 'audiodiff[export]'"
 OPSET = 20
 MOST_DIFFERENCE = 1e-3  # of the loudest sample, between onnxruntime and torch: more is no rounding
 
@@ -79,9 +78,7 @@ def check(model: Model, part: str) -> None:
     Raises:
         ValueError: A library of the extra `export` is missing, or there is no such part or kind of model.
     """
-    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ValueError(f"to export, {' and '.join(missing)} must be installed: {REMEDY}")
+    requires_extra("export", "onnx", "onnxscript", "onnxruntime", purpose="export")
     if not isinstance(model, Vocoder | Generator):
         raise ValueError(f"a {type(model).__name__} cannot be exported: give a vocoder or a generator")
     if part not in PARTS:

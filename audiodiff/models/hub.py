@@ -13,12 +13,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from audiodiff.utils.extras import install_command
+
 __all__ = ["FILES", "PREFIX", "card", "fetch", "upload"]
 
 PREFIX = "hf://"
 FILES = ("model.safetensors", "config.json")
 NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
-REMEDY = "pip install 'audiodiff[hub]'"
 
 
 def fetch(name: str, revision: str | None = None) -> Path:
@@ -109,5 +110,5 @@ def _library() -> Any:
     try:
         import huggingface_hub
     except ImportError:
-        raise ValueError(f"the hub needs huggingface_hub: {REMEDY}") from None
+        raise ValueError(f"the hub needs huggingface_hub: {install_command('hub')}") from None
     return huggingface_hub

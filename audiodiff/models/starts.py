@@ -117,7 +117,7 @@ class CoarseToFine(MelNoise):
 
     Many cheap rounds on the lowest eighth of the bins, few on all: `consistency.coarse_to_fine`. Counted in operations
     it comes to 22 rounds on all bins; PESQ-wb 3.16, and plain Griffin-Lim 3.04 after 32 and 3.25 after 64 (the table of
-    `demos/starts.py`).
+    `demos/experiments/starts/run.py`).
 
     Args:
         mel: The mel's contract.

@@ -7,8 +7,8 @@
     declip      peaks by linear prediction
     bandwidth   missing bands expected from the others, by the covariance of the bands in the training data
 
-On six recordings of a speaker outside the training set (README, restoration) linear prediction does most for clipping
-and short gaps, the network for long gaps and for treble.
+Linear prediction does most for clipping and short gaps, the network for long gaps and treble.
+Measured in demos/experiments/restoration.
 """
 
 import dataclasses

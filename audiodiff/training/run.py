@@ -49,6 +49,7 @@ from audiodiff.training.transfer import transfer
 from audiodiff.utils import devices
 from audiodiff.utils import files as utils_files
 from audiodiff.utils.config import build, conf_dir
+from audiodiff.utils.extras import install_command
 
 __all__ = ["train"]
 
@@ -201,7 +202,7 @@ def _optimizer(cfg: DictConfig) -> Any:
         return instantiate(cfg.optim.optimizer, _convert_="all")  # plain values: they end in the checkpoint
     except InstantiationException as error:
         name = cfg.optim.optimizer.get("_target_", "")
-        remedy = "pip install 'audiodiff[optimisers]'" if name.startswith("pytorch_optimizer") else "see conf/optim"
+        remedy = install_command("optimisers") if name.startswith("pytorch_optimizer") else "see conf/optim"
         raise ValueError(f"optim.optimizer: {name} cannot be made ({str(error).splitlines()[0]}); {remedy}") from None
 
 

@@ -296,7 +296,7 @@ def test_fetching_is_tried_again_and_then_told(packed, fetched, tmp_path, monkey
 
 def test_address_without_litdata_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "litdata.streaming.downloader", None)
-    with pytest.raises(ValueError, match=r"pip install 'audiodiff\[shards\]'"):
+    with pytest.raises(ValueError, match=r"pip install 'audiodiff-torch\[shards\]'"):
         Shards("s3://bucket/corpus")
 
 

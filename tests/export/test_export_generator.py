@@ -3,13 +3,13 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import torch
 from conftest import tiny_vocoder
+from support.tree import ROOT
 
 from audiodiff import export
 from audiodiff.cli import main
@@ -31,7 +31,6 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-ROOT = Path(__file__).parents[2]
 NETWORK = {
     "hop_length": 64,
     "n_fft": 256,
@@ -208,9 +207,9 @@ def refusing(name, *rest, **named):
         raise ImportError(name)
     return original(name, *rest, **named)
 builtins.__import__ = refusing
-sys.path.insert(0, {str(ROOT / "demos")!r})
+sys.path.insert(0, {str(ROOT / "demos/examples")!r})
 sys.argv = {[script, *map(str, arguments)]!r}
-runpy.run_path({str(ROOT / "demos" / script)!r}, run_name="__main__")
+runpy.run_path({str(ROOT / "demos/examples" / script)!r}, run_name="__main__")
 """
     return subprocess.run([sys.executable, "-c", refuse], capture_output=True, text=True)
 

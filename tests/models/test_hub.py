@@ -116,5 +116,5 @@ def test_push_can_write_a_folder_instead(tmp_path, tiny_model_path, capsys):
 
 def test_missing_library_names_the_extra(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
-    with pytest.raises(ValueError, match=r"audiodiff\[hub\]"):
+    with pytest.raises(ValueError, match=r"audiodiff-torch\[hub\]"):
         Vocoder.load("hf://me/tiny")

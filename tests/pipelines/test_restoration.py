@@ -15,8 +15,9 @@ from audiodiff.mel.detection import MelStatistics
 from audiodiff.mel.filterbank import band_centres
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.pipelines.restoration import find_cutoff, find_limit, mend, repair
+from audiodiff.utils.config import shipped_path
 
-VOICE = Path(__file__).parents[2] / "demos" / "voices" / "it-1.flac"
+VOICE = shipped_path("demos/audio/voices/it-1.flac")
 RATE = 16000
 
 

@@ -12,6 +12,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from audiodiff.utils.extras import install_command
+
 __all__ = ["Place"]
 
 log = logging.getLogger(__name__)
@@ -101,7 +103,7 @@ def fetch(address: str, path: Path) -> None:
     try:
         from litdata.streaming.downloader import get_downloader
     except ImportError:
-        raise ValueError(f"{address}: to fetch it, pip install 'audiodiff[shards]'") from None
+        raise ValueError(f"{address}: to fetch it, {install_command('shards')}") from None
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".fetching-") as folder:
         downloader, problem = get_downloader(address.rpartition("/")[0], folder, []), Exception()
         for attempt in range(ATTEMPTS):

@@ -36,7 +36,7 @@ def clips_of(manifest: Path, each: int, vocoder: Vocoder) -> Iterator[tuple[str,
     chosen = defaultdict(list)
     for recording in read_manifest(manifest):
         if recording.n_samples >= SHORTEST * recording.sample_rate:
-            chosen[recording.speaker].append(recording)
+            chosen[(recording.about or {}).get("speaker")].append(recording)
     for speaker, recordings in sorted(chosen.items()):
         for number, recording in enumerate(recordings[:each]):
             waveform = audio.read(recording.path, vocoder.sample_rate)[0][:1, : int(SECONDS * vocoder.sample_rate)]

@@ -32,7 +32,7 @@ def speech(manifest: Path, sample_rate: int, voices: int) -> list[Tensor]:
     chosen = {}
     for recording in read_manifest(manifest):
         if recording.n_samples >= SECONDS * recording.sample_rate:
-            chosen.setdefault(recording.speaker, recording)
+            chosen.setdefault((recording.about or {}).get("speaker"), recording)
     length = int(SECONDS * sample_rate)
     return [audio.read(r.path, sample_rate)[0][0, :length] for r in list(chosen.values())[:voices]]
 
