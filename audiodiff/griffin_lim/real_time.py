@@ -20,19 +20,14 @@ from torch import Tensor
 
 from audiodiff.audio.stft import envelope, overlap_add
 from audiodiff.griffin_lim import kernels
+from audiodiff.griffin_lim.estimate import band_magnitudes
 from audiodiff.griffin_lim.projection import power_of, with_phase
 from audiodiff.griffin_lim.subband import SubbandSTFT
 from audiodiff.mel import MelSpec
-from audiodiff.mel.filterbank import band_weights
 
-DOUBT = 0.1  # amount of noise in the first phases of a frame, in units of its magnitudes
+DOUBT = 0.01  # amount of noise in the first phases of a frame, in units of its magnitudes
 
-__all__ = ["RealTimeInversion", "iterate_open_frames", "spread_bands"]
-
-
-def spread_bands(spec: MelSpec, mel: Tensor) -> Tensor:
-    """Spread the bands of a log-mel, [B, M, F], over the bins of its STFT: magnitudes, [B, F, n_fft // 2 + 1]."""
-    return spec.magnitudes(mel) @ band_weights(spec, spec.n_fft // 2 + 1, spec.sample_rate / spec.n_fft, 0.0, mel)
+__all__ = ["RealTimeInversion", "iterate_open_frames"]
 
 
 class RealTimeInversion:
@@ -112,7 +107,7 @@ class RealTimeInversion:
         iterate = iterate_open_frames
         if self.compiled and kernels.can_iterate_open_frames(octave):
             iterate = kernels.iterate_open_frames
-        newest = spread_bands(spec, mel)[:, 0]
+        newest = band_magnitudes(spec, mel, n_iter=0)[:, 0]
         hint = DOUBT * newest * torch.fft.rfft(noise, n=spec.n_fft) * hop**-0.5
         signals = (self.committed, divisor, self.frames, self.phases, newest, hint)
         self.frames, self.phases = iterate(octave, *signals, begin, self.n_iter, self.extrapolation)

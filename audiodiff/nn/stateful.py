@@ -12,11 +12,11 @@ from torch.nn import functional
 from audiodiff.audio.stft import envelope, hann, overlap_add
 from audiodiff.nn.attention import AttentionBlock
 from audiodiff.nn.conv import ConvBlock
-from audiodiff.nn.hybrid import HybridNetwork
-from audiodiff.nn.mel_encoder import MEL_MEAN, MEL_STD, MelEncoder
+from audiodiff.nn.hybrid import HybridNetwork, masked
+from audiodiff.nn.mel_encoder import MEL_MEAN, MEL_STD
 from audiodiff.nn.stft_frontend import LappedTransform
 
-__all__ = ["Fifo", "HybridStream", "MelEncoderStream", "can_stream"]
+__all__ = ["ConditionStream", "Fifo", "HybridStream", "can_stream"]
 
 
 def can_stream(network: nn.Module) -> bool:
@@ -123,21 +123,31 @@ class AttentionBlockStream:
         return torch.addcmul(h, gate, block.mlp(mixed))
 
 
-class MelEncoderStream:
-    """Runs a `MelEncoder`."""
+class ConditionStream:
+    """Runs `HybridNetwork.encode`.
 
-    def __init__(self, encoder: MelEncoder) -> None:
-        self.encoder = encoder
-        self.contexts = [Context(left, right, axis=2) for left, right in encoder.padding]
+    Args:
+        network: A network with a condition.
+    """
 
-    def push(self, mel: Tensor, last: bool) -> Tensor:
-        """Map the mel frames that arrive, [B, M, any], to the features that are ready, [B, any, D]."""
-        first, act, second, _ = self.encoder.layers
-        h = (mel - MEL_MEAN) / MEL_STD
+    def __init__(self, network: HybridNetwork) -> None:
+        self.network = network
+        self.contexts = [Context(left, right, axis=2) for left, right in network.mel_encoder.padding]
+        self.expected = Fifo(1)
+
+    def push(self, mel: Tensor, last: bool = False) -> Tensor:
+        """Map the mel frames that arrive, [B, M, any], to the condition that is ready, [B, any, D]."""
+        encoder, h = self.network.mel_encoder, (mel - MEL_MEAN) / MEL_STD
+        first, act, second, _ = encoder.layers
         for layer, context in zip((first, second), self.contexts, strict=True):
             window, ready = context.push(h, last)
             h = act(layer(window)) if ready else window.new_empty(len(mel), layer.out_channels, 0)
-        return self.encoder.at_network_rate(h)
+        ready = h.shape[-1]
+        features = encoder.at_network_rate(h) if ready else h.new_empty(len(mel), 0, self.network.widths[0])
+        if self.network.expected is None:
+            return features
+        self.expected.push(self.network.expected(mel))
+        return torch.cat([features, self.expected.take(features.shape[1])], dim=-1)
 
 
 class AnalysisStream:
@@ -180,11 +190,9 @@ class SynthesisStream:
         window = hann(size, size, 0.5, real.dtype, real.device)
         if count:
             total = total + overlap_add(torch.fft.irfft(frames, n=size) * window, hop)
-        after = 0 if last else self.overlap
-        weights = envelope(window, max(1, self.before + count + after), hop)[self.before * hop :][: total.shape[-1]]
-        ready = total.shape[-1] - self.transform.padding[1] if last else count * hop
-        if last:  # no frame of zeros follows: the last hop of the overlap is padding as well
-            ready = count * hop + self.transform.padding[0]
+        # No later frame covers the samples that are ready; at the end neither does one cover the rest.
+        ready = count * hop + (self.transform.padding[0] if last else 0)
+        weights = envelope(window, max(1, self.before + count), hop)[self.before * hop :]
         out = total[:, :ready] / weights[:ready] / self.transform.scale
         self.kept, self.before = total[:, ready:], min(self.before + count, self.overlap)
         skip = min(self.skip, out.shape[-1])
@@ -230,8 +238,9 @@ class HybridStream:
                 h = h + features.take(h.shape[1])
             for block in stage:
                 h = block.push(h, self.embedding, last)
-        log_magnitudes = self.magnitudes.take(h.shape[1]) if len(self.magnitudes) else None
-        return self.synthesis.push(network.apply(h, self.waiting.take(h.shape[1]), log_magnitudes), last)
+        log_magnitudes = None if network.mel_encoder is None else self.magnitudes.take(h.shape[1])
+        frames = self.waiting.take(h.shape[1])
+        return self.synthesis.push(masked(frames, *network.read_out(h, log_magnitudes, x.dtype)), last)
 
 
 def _stream_of(block: nn.Module) -> ConvBlockStream | AttentionBlockStream:
