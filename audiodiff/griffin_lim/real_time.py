@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from audiodiff.audio.stft import envelope, overlap_add
-from audiodiff.griffin_lim import kernels
 from audiodiff.griffin_lim.estimate import band_magnitudes
+from audiodiff.griffin_lim.kernels import dispatch
 from audiodiff.griffin_lim.projection import power_of, with_phase
 from audiodiff.griffin_lim.subband import SubbandSTFT
 from audiodiff.mel import MelSpec
@@ -105,8 +105,8 @@ class RealTimeInversion:
         past = min(self.closed, self.overlap)
         divisor = _divisor(spec, past, n_open, self.overlap, octave.window.dtype, octave.window.device)
         iterate = iterate_open_frames
-        if self.compiled and kernels.can_iterate_open_frames(octave):
-            iterate = kernels.iterate_open_frames
+        if self.compiled and dispatch.can_iterate_open_frames(octave):
+            iterate = dispatch.iterate_open_frames
         newest = band_magnitudes(spec, mel, n_iter=0)[:, 0]
         hint = DOUBT * newest * torch.fft.rfft(noise, n=spec.n_fft) * hop**-0.5
         signals = (self.committed, divisor, self.frames, self.phases, newest, hint)
@@ -159,7 +159,7 @@ def iterate_open_frames(
         extrapolation: Weight of the previous phases.
 
     Returns:
-        The new frames and phases. `kernels.iterate_open_frames` is the compiled twin.
+        The new frames and phases. `kernels.dispatch.iterate_open_frames` is the compiled twin.
     """
     window, hop = octave.window, octave.hop_length
     for n in range(n_iter):

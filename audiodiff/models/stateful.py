@@ -30,7 +30,12 @@ __all__ = ["VocoderStream", "can_keep_state", "delay_in_samples"]
 
 
 def can_keep_state(vocoder: "Vocoder", sampling: "SamplingConfig") -> bool:
-    """Tell whether sampling can run with state: a network that can, one call a step, no projection of each estimate."""
+    """Tell whether sampling can run with state: a network that can, one call a step, no projection of each estimate.
+
+    Where there is no step (a single time), the start's own waveform is the sound, and every start but noise serves.
+    """
+    if len(sampling.times) == 1:
+        return not isinstance(sampling.start, PureNoise | Variation)
     plain = not vocoder.projection_iters and sampling.solver.calls_per_step == 1
     return plain and can_stream(vocoder.denoiser.network) and not isinstance(sampling.start, Variation)
 
@@ -42,6 +47,8 @@ def delay_in_samples(vocoder: "Vocoder", sampling: "SamplingConfig") -> int:
     blocks = [(whitening.block, 2 * whitening.block)] if isinstance(whitening, MelWhitening) else []
     hop, start, final = spec.hop_length, sampling.start, projection_context(spec, vocoder.final_iters)
     ready = total - (start.context if isinstance(start, RealTimeGriffinLim) else _whole(start.context, hop)).future
+    if len(sampling.times) == 1:
+        return total - ready
     ready = min([ready] + [total - hop for _ in blocks])  # gains are interpolated with the next frame
     for block, ahead in blocks:
         ready = ready // block * block - ahead
@@ -80,7 +87,7 @@ class VocoderStream:
         self.hop = vocoder.hop_length
         self.frames = 0  # that have arrived
         network = vocoder.denoiser.network
-        self.condition = ConditionStream(network) if network.mel_encoder is not None else None
+        self.condition = ConditionStream(network) if getattr(network, "mel_encoder", None) is not None else None
         self.gains = _GainStream(vocoder.whitening)
         self.start = _start_stream(sampling.start, vocoder)
         self.encoder = _WhiteningStream(vocoder.whitening, vocoder.whitening.encode)
@@ -102,6 +109,8 @@ class VocoderStream:
         """
         noise = self._noise(self.frames * self.hop, mel.shape[-1] * self.hop).to(mel)
         self.frames += mel.shape[-1]
+        if not self.steps:
+            return self.start(mel, noise, last)
         condition = None if self.condition is None else self._condition(mel, last)
         gains = self.gains.push(mel, last)
         x = self._initial_state(self.encoder.push(self.start(mel, noise, last), gains, last))

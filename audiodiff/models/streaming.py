@@ -20,16 +20,17 @@ from audiodiff.diffusion.noise import NoiseField
 from audiodiff.diffusion.solvers import Solver
 from audiodiff.diffusion.solvers.base import Callback
 from audiodiff.griffin_lim.projection import projection_context
-from audiodiff.models.starts import Start
+from audiodiff.models.starts import RealTimeGriffinLim, Start
 from audiodiff.models.stateful import VocoderStream, can_keep_state, delay_in_samples
 
 if TYPE_CHECKING:
     from audiodiff.models.vocoder import Vocoder
 
-__all__ = ["SamplingConfig", "chunk_of", "look_ahead", "streamed"]
+__all__ = ["SamplingConfig", "chunk_of", "live_config", "look_ahead", "streamed"]
 
 CHUNK_SECONDS = 30.0  # that are worked on at once where nothing else is asked for
 BESIDE_A_WIDE_START = 20.0  # likewise, where the start looks further than that and its windows are long anyway
+LIVE_SECONDS = 0.125  # delay up to which a model counts as live
 LONG_SECONDS = 60.0  # from which on a mel is worked on in chunks
 
 
@@ -46,6 +47,18 @@ class SamplingConfig:
     def noise(self, batch: int, begin: int = 0) -> NoiseField:
         """Returns the noise of a batch from a sample on."""
         return NoiseField(range(self.seed, self.seed + batch), begin)
+
+
+def live_config(vocoder: "Vocoder", seed: int = 0) -> SamplingConfig:
+    """Return the sampling of least delay: the model's own, where that is live, else the real-time start alone.
+
+    A network that sees seconds of the future cannot serve a conversation; the start alone can.
+    """
+    own = vocoder.sampling(seed=seed)
+    if can_keep_state(vocoder, own) and delay_in_samples(vocoder, own) <= LIVE_SECONDS * vocoder.sample_rate:
+        return own
+    start = RealTimeGriffinLim(vocoder.mel, time=own.start.time)
+    return dataclasses.replace(own, start=start, times=torch.zeros(1, dtype=torch.float64))
 
 
 @torch.no_grad()

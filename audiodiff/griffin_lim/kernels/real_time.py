@@ -1,30 +1,19 @@
 """Compiled iterations of `griffin_lim.real_time` on the few frames that are still open; one thread.
 
-Open frames lie side by side, [samples, frames], and the signal under them is stored as [hop, blocks], as in `passes`.
+Open frames lie side by side, [samples, frames], and the signal under them is stored as [hop, blocks], as in `frames`.
 Importing this module compiles it, or reads what was compiled from disk.
 """
 
 import numpy as np
 from numba import boolean, float32, int64
-from numba.types import UniTuple
 
-from audiodiff.griffin_lim.kernels.fft import ONE, ROW, ROWS, ZERO, compiled, pack, transform, unpack
+from audiodiff.griffin_lim.kernels.fft import ONE, ROW, ROWS, compiled, pack, transform, unpack
 from audiodiff.griffin_lim.kernels.frames import BANK, MEL, TABLES, add_up, cut, fit
+from audiodiff.griffin_lim.kernels.iterations import SCRATCH, pad
 
-__all__ = ["iterate"]
+__all__ = ["iterate_open"]
 
-TINY = np.float32(1e-24)  # as in consistency.power_of
-SCRATCH = UniTuple(ROW, 6)
-
-
-@compiled(ROWS, int64, boolean)
-def pad_start(signal: np.ndarray, begin: int, reflect: bool) -> None:
-    """Write the padding before the sound, which begins at sample `begin`: its reflection, or zeros."""
-    hop, n_blocks = signal.shape
-    for n in range(min(begin, hop * n_blocks)):
-        m = 2 * begin - n
-        mirrored = reflect and m < hop * n_blocks
-        signal[n % hop, n // hop] = signal[m % hop, m // hop] if mirrored else ZERO
+TINY = np.float32(1e-24)  # as in projection.power_of
 
 
 @compiled(ROWS, ROWS, ROWS)
@@ -49,9 +38,9 @@ def open_newest(
 
 
 @compiled(
-    ROWS, ROWS, ROWS, ROWS, ROWS, ROWS, ROWS, ROW, ROW, ROW, SCRATCH, BANK, MEL, ROW, TABLES, int64, float32, int64, boolean
+    *[ROWS] * 7, *[ROW] * 3, SCRATCH, BANK, MEL, ROW, TABLES, int64, float32, int64, boolean
 )  # fmt: skip
-def iterate(
+def iterate_open(
     committed: np.ndarray,
     divisor: np.ndarray,
     even: np.ndarray,
@@ -83,7 +72,7 @@ def iterate(
         magnitudes: Those with which the last one begins, [K].
         hint_re, hint_im: What is added to its spectrum before its phases are taken, [K].
         scratch: Four arrays for spectra, then magnitudes, [K frames] each, and bands, [(M + 2) frames].
-        bank, mel, window, tables: As in `rounds`.
+        bank, mel, window, tables: As in `iterations.iterate_open`.
         n_iter: Iterations.
         extrapolation: Weight of the previous phases.
         begin: Where the sound begins, in samples from the first block; what lies before is padding.
@@ -96,7 +85,7 @@ def iterate(
         total[:] = committed
         add_up(total, window, 0, width, a, b)
         divide(total, divisor, signal)
-        pad_start(signal, begin, reflect)
+        pad(signal, begin, signal.size, reflect)
         cut(signal, window, 0, width, a, b)
         if transform(a, b, x, y, size, width, roots, ONE):
             a, b, x, y = x, y, a, b
