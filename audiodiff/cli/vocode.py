@@ -10,7 +10,8 @@ again, the command skips what is whole. Inputs and outputs may be URLs, such as 
 
 With --raw - - mel frames come from standard input as 32-bit little-endian floats, band after band and frame after
 frame, and their sound goes to standard output as 16-bit little-endian samples while more are coming. An array of
-[bands, frames] is such a stream once transposed: mel.T.astype("<f4").tobytes().
+[bands, frames] is such a stream once transposed: mel.T.astype("<f4").tobytes(). Unless --no-live, or how to sample, is
+said, the sound lags less than a tenth of a second behind the frames.
 """
 
 import argparse
@@ -32,6 +33,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     common.add_sampling_options(parser)
     common.add_output_options(parser)
     common.add_workers_option(parser)
+    parser.add_argument(
+        "--live",
+        action=argparse.BooleanOptionalAction,
+        help="with --raw: the least delay, less than a tenth of a second (default, unless you say how to sample)",
+    )
     parser.add_argument("--raw", action="store_true", help="stream: frames from standard input, samples to output")
 
 
@@ -43,4 +49,6 @@ def run(options: argparse.Namespace) -> int:
         if not (options.raw and options.inputs == ["-"] and options.out == "-"):
             raise ValueError("a stream goes from standard input to standard output: audiodiff vocode --raw - -")
         return stream.run(options)
+    if options.live is not None:
+        raise ValueError("--live belongs to streams: audiodiff vocode --raw - -")
     return make_sounds("vocode", options, Kinds(MEL_SUFFIXES, ".wav", beside=(".json",)))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from audiodiff.audio.chunks import Context
-from audiodiff.griffin_lim.kernels.dispatch import fused_rounds, is_fusable
+from audiodiff.griffin_lim.kernels import dispatch
 from audiodiff.griffin_lim.subband import LIMIT, RELAXATION, SubbandSTFT
 from audiodiff.mel import MelSpec
 
@@ -71,8 +71,8 @@ class MelProjection:
     def __call__(self, waveform: Tensor) -> Tensor:
         """Maps [B, 1, T] to [B, 1, T]; without momentum no phase is divided by, and gradients stay bounded."""
         octave, signal, previous = self.octave, waveform[:, 0], None
-        if self.n_iter and is_fusable(octave, signal):
-            return fused_rounds(octave, signal, self.n_iter, self.extrapolation)[:, None]
+        if self.n_iter and dispatch.can_project(octave, signal):
+            return dispatch.project(octave, signal, self.n_iter, self.extrapolation)[:, None]
         for n in range(self.n_iter):
             ahead = spectrum = octave.stft(signal)
             power = power_of(spectrum)

@@ -22,7 +22,7 @@ from audiodiff.nn.magnitudes import ExpectedMagnitudes, PowerScale
 from audiodiff.nn.mel_encoder import MelEncoder
 from audiodiff.nn.stft_frontend import LappedTransform
 
-__all__ = ["HybridNetwork"]
+__all__ = ["HybridNetwork", "masked"]
 
 
 class HybridNetwork(nn.Module):
@@ -49,6 +49,8 @@ class HybridNetwork(nn.Module):
             with an onset needs it; a network that has it cannot work on pieces of a signal.
         causal: Whether no frame sees a later one, for streams with little delay: what is left of the look-ahead is one
             window of the transform.
+        encoder_causal: Whether the mel encoder sees no later frame either; as `causal` by default. Behind a start that
+            waits for some frames, what the encoder sees of them costs no delay.
 
     Raises:
         ValueError: hop_length does not divide mel_hop_length, or magnitudes is none of the four, or there are both a
@@ -75,6 +77,7 @@ class HybridNetwork(nn.Module):
         n_positions: int = 0,
         causal: bool = False,
         vector_size: int = 0,
+        encoder_causal: bool | None = None,
     ) -> None:
         super().__init__()
         if (n_labels or vector_size) and n_mels:
@@ -100,7 +103,8 @@ class HybridNetwork(nn.Module):
             nn.init.normal_(self.positions, std=0.02)
         self.mel_encoder = None
         if n_mels:
-            self.mel_encoder = MelEncoder(n_mels, mel_hop_length, hop_length, width, self.widths[0], kernel, causal)
+            strict = causal if encoder_causal is None else encoder_causal
+            self.mel_encoder = MelEncoder(n_mels, mel_hop_length, hop_length, width, self.widths[0], kernel, strict)
         self.inward = nn.Linear(2 * self.transform.n_bins, width)
         self.stages = nn.ModuleList(
             nn.ModuleList(
@@ -158,9 +162,7 @@ class HybridNetwork(nn.Module):
         T is a multiple of hop_length.
         """
         frames = self.transform.analyse(x)
-        parts = self.answer(torch.view_as_real(frames), log_snr, condition)
-        mask, residual = (torch.view_as_complex(part) for part in parts)
-        return self.transform.synthesise(torch.addcmul(frames + residual, mask, frames))
+        return self.transform.synthesise(masked(frames, *self.answer(torch.view_as_real(frames), log_snr, condition)))
 
     def answer(self, frames: Tensor, log_snr: Tensor, condition: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Maps frames, [B, F, n_bins, 2], to their mask and residual, shaped like them: all that is learned."""
@@ -181,10 +183,22 @@ class HybridNetwork(nn.Module):
                 h = h + features[:, :, i]
             for block in stage:
                 h = block(h, embedding)
-        mask, residual = self.outward(self.norm(h)).to(frames.dtype).unflatten(-1, (2, -1, 2)).unbind(2)
+        return self.read_out(h, log_magnitudes if self.residual_scale is not None else None, frames.dtype)
+
+    def read_out(self, h: Tensor, log_magnitudes: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Map the trunk's last frames, [B, F, C], to mask and residual, [B, F, n_bins, 2] each."""
+        mask, residual = self.outward(self.norm(h)).to(dtype).unflatten(-1, (2, -1, 2)).unbind(2)
         if self.residual_scale is not None:
             residual = residual * self.residual_scale(log_magnitudes)[..., None]
         return mask, residual
+
+    def samples_ready(self, signal: int, condition: int) -> int:
+        """Count the samples of the output that are known once so many of the signal, and of its condition, are."""
+        transform = self.transform
+        frames = (signal + transform.padding[0] - transform.n_fft) // transform.hop_length + 1
+        ahead = sum(block.look_ahead for stage in self.stages for block in stage)
+        frames = min(frames, condition // transform.hop_length) - ahead
+        return frames * transform.hop_length - transform.padding[0]
 
     def receptive_field(self) -> int:
         """Returns R: a sample of the output depends on no input sample further than R away."""
@@ -203,3 +217,9 @@ class HybridNetwork(nn.Module):
         hop, window = self.transform.hop_length, self.transform.n_fft - 1
         signal = Context(past * hop + window, future * hop + window)
         return signal + self.mel_encoder.context if with_condition and self.mel_encoder else signal
+
+
+def masked(frames: Tensor, mask: Tensor, residual: Tensor) -> Tensor:
+    """Apply a mask and add a residual, [B, F, n_bins, 2] each, to complex frames, [B, F, n_bins]."""
+    mask, residual = torch.view_as_complex(mask), torch.view_as_complex(residual)
+    return torch.addcmul(frames + residual, mask, frames)
