@@ -217,14 +217,14 @@ def load_model(kind: type[M], model: str, options: argparse.Namespace) -> M:
 def recipe_of(command: str, vocoder: "Vocoder", options: argparse.Namespace) -> "VocodeRecipe":
     """Turns the sampling options into a recipe."""
     from audiodiff.models import registry
-    from audiodiff.pipelines import vocoding
+    from audiodiff.pipelines.vocoding import VocodeRecipe
 
     seconds, frames = options.chunk_seconds, None
     if seconds is not None:
         if not 0 < seconds <= LONGEST_CHUNK:
             raise ValueError(f"--chunk-seconds {seconds:g}: a number above 0 and up to {LONGEST_CHUNK} is wanted")
         frames = max(1, round(seconds * vocoder.sample_rate / vocoder.hop_length))
-    return vocoding.recipe(
+    return VocodeRecipe.from_options(
         command,
         vocoder,
         options.model or registry.DEFAULT_MODEL,

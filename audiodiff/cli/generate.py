@@ -68,27 +68,20 @@ def run(options: argparse.Namespace) -> int:
 def make_sounds(
     jobs: Sequence[tuple["GenerateRecipe", Path]], generator: "Generator", source: str | None, as_json: bool
 ) -> int:
-    """Follows recipes, writes sounds with their sidecars, and tells how it went."""
-    from audiodiff import audio
+    """Make a sound of each recipe and write it with its sidecar; return the exit status."""
     from audiodiff.cli.jobs import Batch, Job
     from audiodiff.cli.progress import JobResult, run_jobs
-    from audiodiff.pipelines import generation, sidecar
-    from audiodiff.pipelines.resynthesis import CallCounter, Resynthesis
+    from audiodiff.cli.sounds import make_sound
+    from audiodiff.pipelines.generation import guide_of
 
     recipes = {path: recipe for recipe, path in jobs}
-    guide = generation.guide_of(generator, jobs[0][0])
+    guide = guide_of(generator, jobs[0][0])
 
     def do(job: Job) -> JobResult:
-        recipe = recipes[job.output]
-        with CallCounter(generator.denoiser.network) as calls:
-            waveform = generation.follow(generator, recipe, source, guide)
-        waveform, down = audio.lowered(waveform)
-        sound = Resynthesis(waveform, calls.count)
-        clipped = sidecar.write(job.output, sound, recipe, source, generator.sample_rate)
-        return JobResult(waveform.shape[-1] / generator.sample_rate, calls.count, clipped, down)
+        return make_sound(generator, recipes[job.output], job, guide=guide)
 
-    made = Batch([Job(Path(source or path), path) for _, path in jobs], None, len(jobs) > 1)
-    return run_jobs(made, do, generator.device, as_json)
+    batch = Batch([Job(Path(source or path), path) for _, path in jobs], None, len(jobs) > 1)
+    return run_jobs(batch, do, generator.device, as_json)
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -119,13 +112,13 @@ def _check(options: argparse.Namespace) -> None:
 def _jobs(generator: "Generator", model: str, options: argparse.Namespace) -> list[tuple["GenerateRecipe", Path]]:
     """One recipe and one name for each sound; refuses to overwrite."""
     from audiodiff.data.vectors import read_vector
-    from audiodiff.pipelines.generation import continuation, generation
+    from audiodiff.pipelines.generation import GenerateRecipe, continuation
 
     gap = (options.begin, options.end) if options.inpaint else None
     if options.continued:
         gap = continuation(generator, options.continued, options.begin, options.seconds)
     strength = (0.5 if options.strength is None else options.strength) if options.init else None
-    first = generation(
+    first = GenerateRecipe.from_options(
         generator,
         model,
         weights=options.weights,

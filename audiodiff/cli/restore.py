@@ -6,15 +6,10 @@ beside it lies OUT.wav.json, from which `audiodiff regenerate` makes it again.
 """
 
 import argparse
-from typing import TYPE_CHECKING
 
 from audiodiff.cli import common
-from audiodiff.cli.jobs import Batch, Job, Kinds, plan_batch
-from audiodiff.cli.progress import JobResult, run_jobs
-
-if TYPE_CHECKING:
-    from audiodiff.models.vocoder import Vocoder
-    from audiodiff.pipelines.restoration import RestoreRecipe
+from audiodiff.cli.jobs import Kinds, plan_batch
+from audiodiff.cli.sounds import make_sounds
 
 EXAMPLE = "audiodiff restore loud.wav mended.wav --task declip"
 
@@ -37,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
     """Checks, loads the model, mends."""
     from audiodiff import audio
     from audiodiff.models import registry
-    from audiodiff.pipelines.restoration import repair
+    from audiodiff.pipelines.restoration import RestoreRecipe
 
     if (options.task == "gap") != (options.begin is not None and options.end is not None):
         raise ValueError("--task gap, --from and --to belong together: give all three, or another task")
@@ -46,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     )
     vocoder = common.load_vocoder(options)
     waveform, _ = audio.read(options.input, vocoder.sample_rate)
-    how = repair(
+    recipe = RestoreRecipe.from_options(
         vocoder,
         options.model or registry.DEFAULT_MODEL,
         waveform,
@@ -57,20 +52,4 @@ def run(options: argparse.Namespace) -> int:
         limit=options.limit,
         cutoff=options.cutoff,
     )
-    return make_mended(how, jobs, vocoder, options.json)
-
-
-def make_mended(how: "RestoreRecipe", jobs: Batch, vocoder: "Vocoder", as_json: bool) -> int:
-    """Restore the recordings of a batch, and write them with their sidecars."""
-    from audiodiff import audio
-    from audiodiff.pipelines import sidecar
-    from audiodiff.pipelines.restoration import mend
-    from audiodiff.pipelines.resynthesis import Resynthesis
-
-    def do(job: Job) -> JobResult:
-        waveform, _ = audio.read(job.input, vocoder.sample_rate)
-        mended, down = audio.lowered(mend(vocoder, waveform, how))
-        clipped = sidecar.write(job.output, Resynthesis(mended, 1), how, job.input, vocoder.sample_rate)
-        return JobResult(waveform.shape[-1] / vocoder.sample_rate, 1, clipped, down)
-
-    return run_jobs(jobs, do, vocoder.device, as_json)
+    return make_sounds(recipe, jobs, vocoder, options.json)

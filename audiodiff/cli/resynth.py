@@ -12,13 +12,12 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from audiodiff.cli import common
-from audiodiff.cli.jobs import Batch, Job, Kinds, plan_batch
-from audiodiff.cli.progress import JobResult, run_jobs
+from audiodiff.cli import common, sounds
+from audiodiff.cli.jobs import Job, Kinds, plan_batch
+from audiodiff.cli.progress import JobResult
 from audiodiff.cli.workers import run_parallel
 
 if TYPE_CHECKING:
-    from audiodiff.models.vocoder import Vocoder
     from audiodiff.pipelines.vocoding import VocodeRecipe
 
 EXAMPLE = "audiodiff resynth speech.flac out.wav --steps 4"
@@ -48,26 +47,11 @@ def make_sounds(command: str, options: argparse.Namespace, kinds: Kinds) -> int:
     if parallel:
         return run_parallel(jobs, functools.partial(prepared, command), options)
     vocoder = common.load_vocoder(options)
-    return follow(common.recipe_of(command, vocoder, options), jobs, vocoder, options.json)
+    return sounds.make_sounds(common.recipe_of(command, vocoder, options), jobs, vocoder, options.json)
 
 
 def prepared(command: str, options: argparse.Namespace) -> tuple[Callable[[Job], JobResult], "VocodeRecipe"]:
     """Loads the model; returns what does a job, and its recipe."""
     vocoder = common.load_vocoder(options)
     recipe = common.recipe_of(command, vocoder, options)
-    return functools.partial(_make, vocoder, recipe), recipe
-
-
-def follow(recipe: "VocodeRecipe", jobs: Batch, vocoder: "Vocoder", as_json: bool) -> int:
-    """Vocode the inputs of a batch with a recipe."""
-    return run_jobs(jobs, functools.partial(_make, vocoder, recipe), vocoder.device, as_json)
-
-
-def _make(vocoder: "Vocoder", recipe: "VocodeRecipe", job: Job) -> JobResult:
-    from audiodiff.pipelines import sidecar, vocoding
-    from audiodiff.utils import remote
-
-    with remote.local_copy(job.input) as source, remote.local_output(job.output, beside=(".json",)) as target:
-        sound = vocoding.make(vocoder, recipe, source)
-        clipped = sidecar.write(target, sound, recipe, source, vocoder.sample_rate, source_name=job.input)
-    return JobResult(sound.waveform.shape[-1] / vocoder.sample_rate, sound.network_calls, clipped)
+    return functools.partial(sounds.make_sound, vocoder, recipe), recipe

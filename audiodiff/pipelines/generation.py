@@ -8,7 +8,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -21,10 +21,11 @@ from audiodiff.diffusion.timesteps import TIMESTEP_GRIDS, check_timesteps
 from audiodiff.models.generator import Generator
 from audiodiff.models.starts import PureNoise, Variation
 from audiodiff.pipelines.recipe import OWN, RecipeBase, recipe_fields
+from audiodiff.pipelines.resynthesis import CallCounter, Resynthesis
 from audiodiff.utils.config import choose, name_of
 from audiodiff.utils.validation import LARGEST_COUNT, is_falling_grid, is_int, is_interval, is_number
 
-__all__ = ["GenerateRecipe", "continuation", "follow", "generation", "guide_of"]
+__all__ = ["GenerateRecipe", "continuation", "guide_of"]
 
 LONGEST = 3600.0  # seconds
 LONGEST_VECTOR = 4096  # numbers
@@ -56,6 +57,8 @@ class GenerateRecipe(RecipeBase):
     """
 
     COMMANDS = ("generate",)
+    MODEL = Generator
+    LOWERED = True
 
     solver: str
     times: list[float]
@@ -97,73 +100,118 @@ class GenerateRecipe(RecipeBase):
         """Whether a recording belongs to it."""
         return self.vary or self.gap is not None
 
+    @classmethod
+    def from_options(
+        cls,
+        generator: Generator,
+        model: str | Path,
+        *,
+        weights: str = "ema",
+        seed: int = 0,
+        solver: str | None = None,
+        steps: int | None = None,
+        times: str | None = None,
+        label: str | None = None,
+        vector: Sequence[float] | None = None,
+        guidance: float | None = None,
+        projected: bool = False,
+        guide: str | Path | None = None,
+        seconds: float | None = None,
+        strength: float | None = None,
+        gap: tuple[float, float] | None = None,
+    ) -> Self:
+        """Build a recipe from user options; unset options come from the model.
 
-def generation(
-    generator: Generator,
-    model: str | Path,
-    *,
-    weights: str = "ema",
-    seed: int = 0,
-    solver: str | None = None,
-    steps: int | None = None,
-    times: str | None = None,
-    label: str | None = None,
-    vector: Sequence[float] | None = None,
-    guidance: float | None = None,
-    projected: bool = False,
-    guide: str | Path | None = None,
-    seconds: float | None = None,
-    strength: float | None = None,
-    gap: tuple[float, float] | None = None,
-) -> GenerateRecipe:
-    """Build a recipe from user options; unset options come from the model.
+        Args:
+            generator: The loaded model.
+            model: From where it was loaded.
+            guide: Worse model to guide away from: shipped name, file or run folder.
+            seconds: Length; that of the training clips by default.
+            strength: How far a recording is noised before it is made anew, in (0, 1]; none without a recording.
+            gap: Seconds from and to which a recording is made anew.
+            weights, seed, solver, steps, times, label, vector, guidance, projected: As in `GenerateRecipe`.
 
-    Args:
-        generator: The loaded model.
-        model: From where it was loaded.
-        guide: Worse model to guide away from: shipped name, file or run folder.
-        seconds: Length; that of the training clips by default.
-        strength: How far a recording is noised before it is made anew, in (0, 1]; none without a recording.
-        gap: Seconds from and to which a recording is made anew.
-        weights, seed, solver, steps, times, label, vector, guidance, projected: As in `GenerateRecipe`.
+        Raises:
+            ValueError: A value lies outside its range, the model has no such class or takes no such vector, or the guide is
+                another kind of model.
+        """
+        if strength is not None and not 0 < strength <= 1:
+            raise ValueError(f"strength {strength:g}: a number above 0 and up to 1 is wanted")
+        if seconds is not None and not 0 < seconds <= LONGEST:
+            raise ValueError(f"seconds {seconds:g}: a number above 0 and up to {LONGEST:g} is wanted")
+        if steps is not None and not is_int(steps, 1):
+            raise ValueError(f"steps={steps}: a whole number from 1 to {LARGEST_COUNT} is wanted")
+        guiding = None if guide is None else Generator.load(guide, generator.device)
+        generator.denoise(
+            1, label, guidance, vector=vector, projected=projected, guide=guiding
+        )  # refuses bad conditions
+        stepper = choose("solver", solver) if solver and solver != OWN else generator.solver
+        begin = 1.0 if strength is None else strength
+        if times is None:
+            grid = generator.grid(steps, begin, stepper)
+        elif times in TIMESTEP_GRIDS:
+            grid = TIMESTEP_GRIDS[times](
+                generator.denoiser.schedule, generator.steps if steps is None else steps, begin
+            )
+        else:
+            grid = check_timesteps([float(part) for part in times.split(",")])
+        guided = label is not None or vector is not None or guide is not None
+        scale = 1.0 if not guided else generator.guidance if guidance is None else guidance
+        source = None if guiding is None else recipe_fields("generate", guiding, guide, "ema", 0)
+        return cls(
+            **recipe_fields("generate", generator, model, weights, seed),
+            solver=solver or name_of("solver", generator.solver) or OWN,
+            times=grid.tolist(),
+            label=label,
+            vector=None if vector is None else [float(v) for v in vector],
+            guidance=float(scale),
+            projected=projected,
+            guide=None if source is None else source["model"],
+            guide_hash=None if source is None else source["model_hash"],
+            n_samples=generator.n_samples if seconds is None else max(1, round(seconds * generator.sample_rate)),
+            vary=strength is not None,
+            gap=None if gap is None else [float(g) for g in gap],
+        )
 
-    Raises:
-        ValueError: A value lies outside its range, the model has no such class or takes no such vector, or the guide is
-            another kind of model.
-    """
-    if strength is not None and not 0 < strength <= 1:
-        raise ValueError(f"strength {strength:g}: a number above 0 and up to 1 is wanted")
-    if seconds is not None and not 0 < seconds <= LONGEST:
-        raise ValueError(f"seconds {seconds:g}: a number above 0 and up to {LONGEST:g} is wanted")
-    if steps is not None and not is_int(steps, 1):
-        raise ValueError(f"steps={steps}: a whole number from 1 to {LARGEST_COUNT} is wanted")
-    guiding = None if guide is None else Generator.load(guide, generator.device)
-    generator.denoise(1, label, guidance, vector=vector, projected=projected, guide=guiding)  # refuses bad conditions
-    stepper = choose("solver", solver) if solver and solver != OWN else generator.solver
-    begin = 1.0 if strength is None else strength
-    if times is None:
-        grid = generator.grid(steps, begin, stepper)
-    elif times in TIMESTEP_GRIDS:
-        grid = TIMESTEP_GRIDS[times](generator.denoiser.schedule, generator.steps if steps is None else steps, begin)
-    else:
-        grid = check_timesteps([float(part) for part in times.split(",")])
-    guided = label is not None or vector is not None or guide is not None
-    scale = 1.0 if not guided else generator.guidance if guidance is None else guidance
-    source = None if guiding is None else recipe_fields("generate", guiding, guide, "ema", 0)
-    return GenerateRecipe(
-        **recipe_fields("generate", generator, model, weights, seed),
-        solver=solver or name_of("solver", generator.solver) or OWN,
-        times=grid.tolist(),
-        label=label,
-        vector=None if vector is None else [float(v) for v in vector],
-        guidance=float(scale),
-        projected=projected,
-        guide=None if source is None else source["model"],
-        guide_hash=None if source is None else source["model_hash"],
-        n_samples=generator.n_samples if seconds is None else max(1, round(seconds * generator.sample_rate)),
-        vary=strength is not None,
-        gap=None if gap is None else [float(g) for g in gap],
-    )
+    def run(self, model: Generator, path: str | Path | None = None, guide: Generator | None = None) -> Resynthesis:
+        """Make the sound. One shorter than the training clips is faded out at its end.
+
+        Args:
+            model: The generator.
+            path: The recording, where one is varied, mended or continued; its channels are mixed to mono.
+            guide: The recipe's guide, if it is loaded already.
+
+        Raises:
+            ValueError: The recording is missing or too short, or the gap lies outside.
+        """
+        with CallCounter(model.denoiser.network) as calls:
+            waveform = self._waveform(model, path, guide)
+        return Resynthesis(waveform, calls.count)
+
+    def _waveform(self, model: Generator, path: str | Path | None, guide: Generator | None) -> Tensor:
+        conditioned = self.label is not None or self.vector is not None or self.guide is not None
+        settings: dict[str, Any] = {
+            "label": self.label,
+            "vector": self.vector,
+            "guidance": self.guidance if conditioned else None,
+            "projected": self.projected,
+            "guide": guide or guide_of(model, self),
+            "times": check_timesteps(self.times),
+            "solver": None if self.solver == OWN else choose("solver", self.solver),
+            "seed": self.seed,
+        }
+        with self.arithmetic(model):
+            if not self.needs_input:
+                sound = model.generate(self.n_samples, **settings)[0].cpu()
+                return sound if self.n_samples >= model.n_samples else faded(sound, model.sample_rate)
+            recording = _recording(model, self, path)
+            start = Variation(recording, self.times[0]) if self.vary else PureNoise()
+            if self.gap is None:
+                made = model.generate(recording.shape[-1], start=start, **settings)
+                return made[0, :, : self.n_samples].cpu()
+            known = _outside(model, recording, self.gap)
+            made = model.generate(recording.shape[-1], start=start, known=_agreeing(model, known), **settings)
+            return known.project(made)[0, :, : self.n_samples].cpu()
 
 
 def continuation(
@@ -206,45 +254,6 @@ def guide_of(generator: Generator, recipe: GenerateRecipe) -> Generator | None:
     if (now := guide.fingerprint()) != recipe.guide_hash:
         raise ValueError(f"the guide {recipe.guide} has changed: its hash is {now}, {recipe.guide_hash} is wanted")
     return guide
-
-
-def follow(
-    generator: Generator, recipe: GenerateRecipe, path: str | Path | None = None, guide: Generator | None = None
-) -> Tensor:
-    """Run a recipe: [1, T]. A sound shorter than the training clips is faded out at its end.
-
-    Args:
-        generator: The model.
-        recipe: What to do.
-        path: The recording, where one is varied, mended or continued; its channels are mixed to mono.
-        guide: The recipe's guide, if it is loaded already.
-
-    Raises:
-        ValueError: The recording is missing or too short, or the gap lies outside.
-    """
-    conditioned = recipe.label is not None or recipe.vector is not None or recipe.guide is not None
-    settings: dict[str, Any] = {
-        "label": recipe.label,
-        "vector": recipe.vector,
-        "guidance": recipe.guidance if conditioned else None,
-        "projected": recipe.projected,
-        "guide": guide or guide_of(generator, recipe),
-        "times": check_timesteps(recipe.times),
-        "solver": None if recipe.solver == OWN else choose("solver", recipe.solver),
-        "seed": recipe.seed,
-    }
-    with recipe.arithmetic(generator):
-        if not recipe.needs_input:
-            sound = generator.generate(recipe.n_samples, **settings)[0].cpu()
-            return sound if recipe.n_samples >= generator.n_samples else faded(sound, generator.sample_rate)
-        recording = _recording(generator, recipe, path)
-        start = Variation(recording, recipe.times[0]) if recipe.vary else PureNoise()
-        if recipe.gap is None:
-            made = generator.generate(recording.shape[-1], start=start, **settings)
-            return made[0, :, : recipe.n_samples].cpu()
-        known = _outside(generator, recording, recipe.gap)
-        made = generator.generate(recording.shape[-1], start=start, known=_agreeing(generator, known), **settings)
-        return known.project(made)[0, :, : recipe.n_samples].cpu()
 
 
 def faded(sound: Tensor, sample_rate: int) -> Tensor:

@@ -4,7 +4,7 @@ A sidecar may come from a stranger: every field is checked, and nothing in it ca
 
     note = Sidecar.read("out.wav.json")
     note.check_input()
-    sound = recipes.make(note.load(), note.recipe, note.input)
+    sound = note.recipe.run(note.load(), note.input)
 """
 
 import dataclasses
@@ -22,9 +22,7 @@ import torch
 from audiodiff import audio
 from audiodiff._version import __version__
 from audiodiff.models.base import Model
-from audiodiff.models.generator import Generator
 from audiodiff.models.named_starts import build_start
-from audiodiff.models.vocoder import Vocoder
 from audiodiff.pipelines.generation import GenerateRecipe
 from audiodiff.pipelines.restoration import RestoreRecipe
 from audiodiff.pipelines.resynthesis import Resynthesis
@@ -59,7 +57,7 @@ class Sidecar:
     versions: Mapping[str, str]
 
     def __post_init__(self) -> None:
-        of_file = str if not isinstance(self.recipe, GenerateRecipe) or self.recipe.needs_input else type(None)
+        of_file = str if self.recipe.needs_input else type(None)
         for name, kind in {"input": of_file, "input_sha256": of_file, "versions": dict}.items():
             if not isinstance(getattr(self, name), kind):
                 raise ValueError(f"{name}={getattr(self, name)!r} has the wrong type")
@@ -111,8 +109,7 @@ class Sidecar:
             ValueError: The model is missing or has changed.
         """
         recipe = self.recipe
-        kind = Generator if isinstance(recipe, GenerateRecipe) else Vocoder
-        model = kind.load(recipe.model, devices.resolve(recipe.device), recipe.weights)
+        model = recipe.MODEL.load(recipe.model, devices.resolve(recipe.device), recipe.weights)
         _same(f"the model {recipe.model}", recipe.model_hash, model.fingerprint())
         if isinstance(recipe, VocodeRecipe):
             build_start(recipe.start, model.mel)

@@ -67,21 +67,21 @@ def cases(vocoder: Vocoder, x: Tensor) -> Iterator[tuple[str, Tensor, list[tuple
             part = damaged[:, low : b + rate // 3].clone()
             gap = [(a - low) / rate, (b - low) / rate]
             predicted[0, a:b] = torch.from_numpy(filled(part[0].double().numpy(), a - low, b - low)).float()
-            how = restoration.repair(vocoder, "speech-16k", part, "gap", gap=gap)
+            how = restoration.RestoreRecipe.from_options(vocoder, "speech-16k", part, "gap", gap=gap)
             mended[:, a:b] = restoration.mend(vocoder, part, how)[:, a - low : b - low]
         yield f"gaps of {ms} ms", lost, [("damaged", damaged), ("linear prediction", predicted), ("restore", mended)]
     everything = torch.ones_like(x, dtype=torch.bool)
     for share in (0.1, 0.03):
         limit = float(x.abs().flatten().quantile(1 - share))
         damaged = x.clamp(-limit, limit)
-        how = restoration.repair(vocoder, "speech-16k", damaged, "declip")
+        how = restoration.RestoreRecipe.from_options(vocoder, "speech-16k", damaged, "declip")
         predicted = torch.from_numpy(declipped(damaged[0].double().numpy(), how.limit or limit)).float()[None]
         ways = [("damaged", damaged), ("linear prediction", predicted)]
         yield f"{100 * share:.0f} % clipped", everything, [*ways, ("restore", restoration.mend(vocoder, damaged, how))]
     for cutoff in (2000, 4000):
         sections = signal.butter(12, cutoff, fs=rate, output="sos")
         damaged = torch.from_numpy(signal.sosfiltfilt(sections, x[0].numpy()).copy()).float()[None]
-        how = restoration.repair(vocoder, "speech-16k", damaged, "bandwidth", cutoff=float(cutoff))
+        how = restoration.RestoreRecipe.from_options(vocoder, "speech-16k", damaged, "bandwidth", cutoff=float(cutoff))
         ways = [("damaged", damaged), ("restore", restoration.mend(vocoder, damaged, how))]
         yield f"low-passed at {cutoff} Hz", everything, ways
 
