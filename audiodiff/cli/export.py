@@ -37,6 +37,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Checks, loads the model, and writes."""
     from audiodiff import export
+    from audiodiff.models.base import Model
 
     out = Path(options.out)
     if out.suffix.lower() != ".onnx":

@@ -87,7 +87,7 @@ def main() -> int:
     table = json.loads(table_file.read_text(encoding="utf-8"))
     replace(
         target.with_suffix(".md"),
-        card(target, facts, table, f"python -m audiodiff.evaluation.vocoder_table {' '.join(call)}"),
+        card(target, facts, table, f"audiodiff eval {' '.join(call)}"),
     )
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")

@@ -76,7 +76,7 @@ def test_stage_keeps_the_model_but_for_what_it_names(base, tmp_path):
 
 def test_step_counts_the_models_steps_and_logs_both_sides(base, tmp_path):
     metrics = few(base, tmp_path, *steps(6))
-    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines() if "train/" in line]
     assert lines[-1]["step"] == 6
     assert {"train/discriminators", "train/generator", "train/features", "train/mel"} <= lines[-1].keys()
     assert "train/generator" not in lines[0]  # judges warm up first
