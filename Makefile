@@ -5,7 +5,7 @@ PYTHON ?= .venv/bin/python
 
 install:  ## an environment with everything but a browser
 	python3 -m venv .venv
-	.venv/bin/pip install -q -c constraints.txt -e '.[test,demo,datasets,eval,hub,notebooks,docs,tune,export]' pre-commit
+	.venv/bin/pip install -q -c constraints.txt -e '.[dev]' pre-commit
 	.venv/bin/pre-commit install
 
 test:  ## minutes; `make test ARGS="-m slow"` for the long tier
@@ -21,5 +21,4 @@ docs:  ## pages of results, then the site in build/site; warnings are errors
 	$(PYTHON) -m mkdocs build --strict -f demos/docs/mkdocs.yml
 
 build:  ## wheel and sdist in dist/
-	$(PYTHON) -m pip install -q build
 	$(PYTHON) -m build

@@ -39,7 +39,7 @@ class Calibration:
         log_snr_max: Proposed log-SNR at t = 0.
         shift: Proposed log-SNR at half time.
         rms_dbfs: Level of the recordings.
-        spectrum_db: Quantiles of cell energy by frequency, relative to white noise of unit variance, [3][bins].
+        spectrum_db: Quantiles of cell energy by frequency, relative to white noise of unit variance: 3 lists of bins.
         energies: Sorted sample of cell energies.
         sample_rate: Hz.
     """
