@@ -10,21 +10,24 @@ from typing import Any
 import lightning
 from lightning.pytorch.callbacks import Callback
 
+from audiodiff.utils import signals
+
 __all__ = ["StopOnSignal", "Stopped"]
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-class Stopped(Exception):
-    """Tells that a run was stopped by a signal, with its state saved.
+class Stopped(signals.Stopped):
+    """Raised where a signal stopped a run, with its state saved.
 
-    Attributes:
-        status: The exit status that a shell expects: 143 for SIGTERM, 130 for Ctrl-C.
+    Args:
+        number: Of the signal.
+        step: Of the run.
     """
 
     def __init__(self, number: int, step: int) -> None:
-        super().__init__(f"stopped at step {step}; run the same command to go on")
-        self.status = 128 + number
+        super().__init__(number)
+        self.args = (f"stopped at step {step}; run the same command to go on",)
 
 
 class StopOnSignal(Callback):

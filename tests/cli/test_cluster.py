@@ -33,11 +33,11 @@ def test_cluster_without_ray_names_its_extra(tmp_path, tiny_model_path, capsys, 
 @pytest.fixture
 def cluster(monkeypatch):
     """Start two nodes of one CPU each on this machine."""
+    for name, value in (environment() | {"RAY_raylet_start_wait_time_s": "300"}).items():
+        monkeypatch.setenv(name, value)
     pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
-    for name, value in environment().items():
-        monkeypatch.setenv(name, value)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     try:
         cluster.second = cluster.add_node(num_cpus=1)
