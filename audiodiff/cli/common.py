@@ -9,7 +9,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from audiodiff.utils.signals import Stopped, stoppable
@@ -267,6 +267,15 @@ def lenient_output() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+
+
+@contextlib.contextmanager
+def stages() -> Iterator[Callable[[str], None]]:
+    """Show the name of a long command's present stage: one line, rewritten, on a terminal."""
+    from tqdm import tqdm
+
+    with tqdm(bar_format="{desc}", leave=False, disable=None) as bar:
+        yield lambda stage: bar.set_description_str(f"audiodiff: {stage}")
 
 
 def guarded(run: Callable[[], int]) -> int:

@@ -22,7 +22,7 @@ from audiodiff import audio
 from audiodiff.data import read_manifest
 from audiodiff.diffusion.noise import NoiseField
 from audiodiff.evaluation.metrics import score
-from audiodiff.export.writing import session_of
+from audiodiff.export.comparison import session_of
 from audiodiff.mel import LogMel, MelSpec
 
 MEASURES = ("pesq_wb", "stoi", "log_mel_l1")

@@ -21,7 +21,7 @@ from torch import Tensor
 from audiodiff import audio
 from audiodiff.diffusion.noise import NoiseField
 from audiodiff.evaluation import hardware
-from audiodiff.export.writing import session_of
+from audiodiff.export.comparison import session_of
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.utils.config import shipped_path
 
