@@ -2,8 +2,8 @@
 
     mel[m, k] = (log(min(ceiling, max(floor, sum_f filter[m, f] |STFT(waveform)[f, k]|^power))) - mean[m]) / std[m]
 
-The conventions of other libraries are files in conf/mel, `hifigan` to `whisper`; `audiodiff.griffin_lim.mel_conversion` converts
-between any two. A model stores the spec it was trained with, and every mel is made by the one `LogMel` of that spec.
+The conventions of other libraries are files in conf/mel, `hifigan` to `whisper`; `griffin_lim.mel_conversion` converts
+between any two. A model stores the parameters it was trained with, and every mel is made by the one `LogMel` of them.
 """
 
 import dataclasses

@@ -132,8 +132,8 @@ class GenerateRecipe(RecipeBase):
             weights, seed, solver, steps, times, label, vector, guidance, projected: As in `GenerateRecipe`.
 
         Raises:
-            ValueError: A value lies outside its range, the model has no such class or takes no such vector, or the guide is
-                another kind of model.
+            ValueError: A value lies outside its range, the model has no such class or takes no such vector, or the
+                guide is another kind of model.
         """
         if strength is not None and not 0 < strength <= 1:
             raise ValueError(f"strength {strength:g}: a number above 0 and up to 1 is wanted")

@@ -1,7 +1,7 @@
-"""What decides the samples that come out, besides the input: written down as plain values, and followed.
+"""The recipe of a vocoder's sound: every value, besides the input, that decides its samples.
 
-The command line and `audiodiff regenerate` both call `make` with a `VocodeRecipe`, so a sound can be made again. The number
-of threads belongs to it, since sums are taken in another order when it changes.
+`audiodiff resynth` and `vocode` build one from the options and run it; `regenerate` reads it from the sidecar and runs
+it again. The number of threads is part of it, since it changes the order in which sums are taken.
 """
 
 import dataclasses

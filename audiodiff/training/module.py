@@ -36,7 +36,7 @@ class LitModel(lightning.LightningModule):
         optimizer: Makes an optimiser of parameters.
         lr_factor: Maps the step to a factor of the learning rate.
         seed: Of noise and times.
-        resume_config: Plain configuration, stored in each checkpoint, from which `audiodiff.models.checkpoint` rebuilds the model.
+        resume_config: Plain configuration of the run, stored in each checkpoint.
         rounds: Rounds of projection onto the mel that a vocoder's estimate goes through before the loss sees it.
         label_dropout: Share of clips whose label is hidden from a conditional generator, and share of those whose
             vector is, so that it learns to do without (Ho & Salimans, 2022, arXiv:2207.12598).

@@ -3,8 +3,8 @@
     python datasets/drum_kits/prepare.py data/drum_kits                    fetches
     python datasets/drum_kits/prepare.py data/drum_kits --from FOLDER      from a copy of the prepared files
 
-`places.csv` names every sound: class, kit, maker, licence, author, repository, path, commit, hash. Whole makers are held
-out: no maker is in two splits.
+`places.csv` names every sound: class, kit, maker, licence, author, repository, path, commit, hash. Whole makers are
+held out: no maker is in two splits.
 """
 
 import sys

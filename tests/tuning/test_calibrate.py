@@ -83,7 +83,7 @@ def test_calibrate_measures_the_space_of_the_config(speech, capsys):
         assert main(["calibrate", str(speech.parent), f"model={model}", "--json"]) == 0
         shown.append(json.loads(capsys.readouterr().out))
     assert shown[0]["rms_dbfs"] == pytest.approx(shown[1]["rms_dbfs"], abs=0.1)
-    # The waveform's spectrum falls steeply and the mel-shaped whitening's does not: more time at low noise for the former.
+    # The waveform's spectrum falls steeply, the whitened one's does not: more time at low noise for the former.
     assert shown[1]["schedule.shift"] > shown[0]["schedule.shift"] + 1
 
 
