@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from audiodiff._version import __version__
 from audiodiff.cli.common import Parser, guarded, lenient_output
+from audiodiff.utils.config import allow_plugin
 
 COMMANDS = {
     "resynth": "audio → mel → audio",
@@ -52,7 +53,17 @@ def _dispatch(arguments: list[str]) -> int:
     command = importlib.import_module(f"audiodiff.cli.{name.replace('-', '_')}")
     parser = Parser(f"audiodiff {name}", command.__doc__, command.EXAMPLE)
     command.add_options(parser)
-    return command.run(parser.parse_intermixed_args(arguments[1:]))
+    parser.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="a module of yours whose classes a model may name; its code runs (may be given several times)",
+    )
+    options = parser.parse_intermixed_args(arguments[1:])
+    for module in options.plugin:
+        allow_plugin(module)
+    return command.run(options)
 
 
 def _overview() -> Parser:

@@ -45,7 +45,7 @@ from audiodiff.training.sweep import tell
 from audiodiff.training.trainer import make_trainer
 from audiodiff.training.transfer import transfer
 from audiodiff.utils import files as utils_files
-from audiodiff.utils.config import build, conf_dir
+from audiodiff.utils.config import allow_plugin, build, conf_dir
 from audiodiff.utils.extras import install_command
 
 __all__ = ["train"]
@@ -69,6 +69,8 @@ def train(cfg: DictConfig, callbacks: Sequence[Callback] = ()) -> dict[str, floa
         ValueError: The configuration contradicts itself, or the data are missing.
         Stopped: SIGTERM or Ctrl-C ended the run; its state is saved.
     """
+    for module in cfg.plugins:
+        allow_plugin(module)
     lightning.seed_everything(cfg.seed, verbose=False)
     run_dir = Path(cfg.run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)

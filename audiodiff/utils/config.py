@@ -7,12 +7,18 @@ under `audiodiff.` are followed: a checkpoint that a stranger sends cannot call 
 import difflib
 import functools
 import importlib
+import importlib.util
 import inspect
+import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["build", "choices", "choose", "conf_dir", "describe", "kind_of", "name_of", "shipped_path"]
+__all__ = ["allow_plugin", "build", "choices", "choose", "conf_dir", "describe", "kind_of", "name_of", "shipped_path"]
+
+
+PLUGINS: set[str] = set()  # modules whose classes may be named too, by the user's word
 
 
 def shipped_path(name: str) -> Path:
@@ -149,15 +155,41 @@ def _resolved(section: Any, references: Mapping[str, Any]) -> Any:
     return section
 
 
+def allow_plugin(module: str) -> None:
+    """Let configurations and models name the public classes of a module of the user's, whose code then runs.
+
+    Args:
+        module: Name of a module or package that can be imported, or lies in the working directory.
+
+    Raises:
+        ValueError: It cannot be imported.
+    """
+    try:
+        if importlib.util.find_spec(module) is None:
+            sys.path.append(os.getcwd())
+        importlib.import_module(module)
+    except ImportError as error:
+        raise ValueError(
+            f"plugin {module}: cannot be imported ({error}); install it, or change to its folder"
+        ) from None
+    PLUGINS.add(module)
+
+
 def _locate(name: str) -> Any:
     module, _, attribute = str(name).rpartition(".")
-    if not module.startswith("audiodiff.") or attribute.startswith("_"):
+    root = module.split(".")[0]
+    if root != "audiodiff" and root not in PLUGINS:
+        remedy = f"; if you trust its code, allow it: --plugin {root}, or plugins=[{root}] in training" if root else ""
+        raise ValueError(
+            f"_target_ {name!r} is refused: a config may only name public classes under audiodiff.{remedy}"
+        )
+    if (root == "audiodiff" and module == root) or attribute.startswith("_"):
         raise ValueError(f"_target_ {name!r} is refused: a config may only name public classes under audiodiff.")
     try:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError):
         raise ValueError(f"_target_ {name!r} does not exist in this version of audiodiff") from None
     # A module's own classes only: `audiodiff.x.os` would otherwise lead out of the package.
-    if not (inspect.isclass(found) and found.__module__.startswith("audiodiff.")):
-        raise ValueError(f"_target_ {name!r} is refused: it is no class of audiodiff")
+    if not (inspect.isclass(found) and found.__module__.split(".")[0] == root):
+        raise ValueError(f"_target_ {name!r} is refused: it is no class of {root}")
     return found

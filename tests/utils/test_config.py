@@ -1,10 +1,13 @@
 """Configurations build objects of audiodiff and nothing else."""
 
+import sys
+
 import pytest
 
 from audiodiff.diffusion.predictions import VPrediction
 from audiodiff.mel import MelSpec
 from audiodiff.models.whitening import MelWhitening
+from audiodiff.utils import config
 from audiodiff.utils.config import build, conf_dir, shipped_path
 
 MEL = {"_target_": "audiodiff.mel.MelSpec", "sample_rate": 16000, "n_mels": 64}
@@ -91,3 +94,25 @@ def test_conf_is_found_from_anywhere(tmp_path, monkeypatch):
     assert shipped_path("conf") == conf_dir()
     with pytest.raises(FileNotFoundError, match="nowhere is neither in"):
         shipped_path("nowhere")
+
+
+def test_plugin_is_refused_until_the_user_allows_it(tmp_path, monkeypatch):
+    (tmp_path / "my_parts_of_a_test.py").write_text(
+        "import os\n\n\nclass Part:\n    def __init__(self, size):\n        self.size = size\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(config, "PLUGINS", set())
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    spec = {"_target_": "my_parts_of_a_test.Part", "size": 3}
+    with pytest.raises(ValueError, match="--plugin my_parts_of_a_test"):
+        build(spec)
+    config.allow_plugin("my_parts_of_a_test")
+    assert build(spec).size == 3
+    for inside in ("my_parts_of_a_test.os.system", "my_parts_of_a_test.os", "os.system"):
+        with pytest.raises(ValueError, match=r"refused|does not exist"):
+            build({"_target_": inside})
+
+
+def test_plugin_that_is_not_there_is_named():
+    with pytest.raises(ValueError, match="plugin no_such_module: cannot be imported"):
+        config.allow_plugin("no_such_module")
