@@ -29,6 +29,7 @@ def load(name):
 places = load("places")
 spec = importlib.util.spec_from_file_location("open_speech_prepare", FOLDER / "prepare.py")
 prepare = importlib.util.module_from_spec(spec)
+pack = load("pack")
 spec.loader.exec_module(prepare)
 
 
@@ -161,3 +162,24 @@ def test_empty_split_writes_no_manifest(tmp_path, server, listing, capsys):
     assert run(tmp_path / "out", some, server[1]) == 2
     assert "there is nothing for test" in capsys.readouterr().err
     assert not (tmp_path / "out" / "train.jsonl").exists()
+
+
+def test_packed_copy_fits_its_size_and_keeps_the_validation_split(tmp_path, server, listing):
+    run(tmp_path / "out", listing[0], server[1])
+    assert pack.main([str(tmp_path / "out"), str(tmp_path / "small"), "--megabytes", "0.08"]) == 0
+    assert (
+        sum(p.stat().st_size for p in (tmp_path / "small").rglob("*") if p.is_file()) < 88_000
+    )  # short files have more of the container
+    first = entries(tmp_path / "small", "train")[0]
+    samples, rate = soundfile.read(tmp_path / "small" / first["path"])
+    assert (len(samples), rate) == (first["n_samples"], 24000)
+    original, _ = soundfile.read(tmp_path / "out/C/0.flac")
+    assert np.corrcoef(samples, original)[0, 1] > 0.9
+    kept = entries(tmp_path / "small", "valid")[0]["path"]
+    assert (tmp_path / "small" / kept).read_bytes() == (tmp_path / "out" / kept).read_bytes()
+
+
+def test_packed_copy_that_leaves_too_few_bits_is_refused(tmp_path, server, listing, capsys):
+    run(tmp_path / "out", listing[0], server[1])
+    assert pack.main([str(tmp_path / "out"), str(tmp_path / "small"), "--megabytes", "0.045"]) == 2
+    assert "allow more" in capsys.readouterr().err

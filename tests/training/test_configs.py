@@ -64,7 +64,12 @@ SHORT = [
     *("trainer.max_steps=2", "trainer.val_check_interval=2", "trainer.checkpoint_every=2", "trainer.accelerator=cpu"),
 ]
 VOICES = ["data.path=${shipped:datasets/clips/speech}", "data.manifest=null"]
-BEGUN = {"speech-few": ["init_from=speech-16k"], "speech-22k": ["init_from=speech-16k", "init_strict=false"]}
+BEGUN = {
+    "speech-few": ["init_from=speech-16k"],
+    "speech-22k": ["init_from=speech-16k", "init_strict=false"],
+    "speech-24k": ["data.balance=length"],  # nothing tells the speakers of the clips that ship
+    "speech-24k-few": ["init_from=speech-24k", "data.balance=length"],
+}
 
 
 def trained(folder, *overrides):
