@@ -10,7 +10,7 @@ import pytest
 from audiodiff.cli import main
 from audiodiff.cli.stream import Frames
 from audiodiff.models.vocoder import Vocoder
-from audiodiff.pipelines.resynthesis import analyse, vocode
+from audiodiff.pipelines.resynthesis import analyse, vocode, vocode_stream
 
 
 class Slow(io.RawIOBase):
@@ -110,3 +110,18 @@ def test_pipe_has_no_report_and_no_other_convention(piped, mel, option):
 
 def test_pipe_refuses_chunks_of_no_length(piped, mel):
     assert piped(raw(mel), "--chunk-seconds", "0")[0] == 2
+
+
+def test_pipe_is_live_unless_told_how_to_sample(piped, vocoder, mel):
+    status, samples, said = piped(raw(mel), "--seed", "3")
+    live = np.concatenate([piece[0].numpy() for piece in vocode_stream(vocoder, [mel], live=True, seed=3)], -1)
+    assert status == 0
+    assert abs(samples - np.rint(live[: len(samples)].clip(-1, 1) * 32767)).max() <= 1  # of 32767
+    assert "live: the sound comes 72 ms after the mel" in said
+    assert "look-ahead" in piped(raw(mel), "--no-live")[2]
+
+
+def test_pipe_refuses_a_sampler_beside_live(piped, mel):
+    status, samples, said = piped(raw(mel), "--live", "--steps", "2")
+    assert (status, len(samples)) == (2, 0)
+    assert "leave out --steps" in said
