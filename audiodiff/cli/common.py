@@ -297,7 +297,7 @@ def guarded(run: Callable[[], int]) -> int:
     except ValueError as error:
         say(str(error), trouble=True)
     except (MemoryError, RuntimeError) as error:
-        if not _out_of_memory(error):
+        if not out_of_memory(error):
             raise
         say("out of memory; give a shorter recording, or --chunk-seconds 10", trouble=True)
     return 2
@@ -310,7 +310,8 @@ def _status(run: Callable[[], int]) -> int:
         return stop.code if isinstance(stop.code, int) else 0
 
 
-def _out_of_memory(error: Exception) -> bool:
+def out_of_memory(error: Exception) -> bool:
+    """Return whether the memory of the host or of a device was exhausted."""
     return isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error)
 
 

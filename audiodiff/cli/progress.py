@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from audiodiff.cli.common import say
+from audiodiff.cli.common import out_of_memory, say
 from audiodiff.cli.jobs import Batch, Job
 from audiodiff.utils.remote import UploadError
 
@@ -92,6 +92,10 @@ def try_job(do: Callable[[Job], JobResult], job: Job, go_on: bool) -> dict[str, 
     begun = time.perf_counter()
     try:
         result = do(job)
+    except (MemoryError, RuntimeError) as error:
+        if not go_on or not out_of_memory(error):
+            raise
+        return places | {"error": f"{job.input}: out of memory; give it --chunk-seconds 10"}
     except (ValueError, OSError) as error:
         message = " ".join(str(error).splitlines())
         if not message.startswith((f"{job.input}: ", str(job.output))):

@@ -75,7 +75,8 @@ def run_parallel(batch: Batch, prepare: Prepare, options: argparse.Namespace) ->
         raise ValueError("--workers and --ray fill a folder: give a folder for OUT, and several files or a folder")
     if isinstance(batch.folder, Path):
         progress.create_folder(batch.folder)
-    begun, stopped, results = time.time(), None, list[Result]()
+    begun, results = time.time(), list[Result]()
+    end: Stopped | ValueError | None = None
     source = _results(Run(prepare, options), batch.jobs)
     with (
         logging_redirect_tqdm(),
@@ -86,12 +87,16 @@ def run_parallel(batch: Batch, prepare: Prepare, options: argparse.Namespace) ->
             for result in source:
                 results.append(result)
                 bar.update()
-        except Stopped as stop:
-            stopped = stop
+        except (Stopped, ValueError) as error:
+            end = error
+    if isinstance(end, ValueError) and not results:
+        raise end
     status = _report(results, len(batch.jobs), time.time() - begun, options.json)
-    if stopped is not None:
+    if isinstance(end, ValueError):
+        raise end
+    if end is not None:
         say(f"stopped after {len(results)} of {len(batch.jobs)} files; run the same command again to go on")
-        return stopped.status
+        return end.status
     _remove_leftovers(batch.jobs, begun)
     return status
 
@@ -107,7 +112,7 @@ def do_job(run: Run, job: Job) -> Result:
 
         if "OMP_NUM_THREADS" not in os.environ:
             torch.set_num_threads(1)
-        with contextlib.suppress(OSError):  # on a machine of a cluster that lacks the folder, paths are absolute
+        with contextlib.suppress(OSError):  # another machine needs the folder for relative paths alone
             os.chdir(run.folder)
         _loaded.clear()
         _loaded[run.key] = run.prepare(run.options)
@@ -134,8 +139,6 @@ def is_whole(job: Job, recipe: "VocodeRecipe") -> bool:
             note = Sidecar.read(path)
         if dataclasses.replace(note.recipe, model=recipe.model) != recipe:  # paths differ by machine, hashes do not
             return False
-        if remote.modified(job.input) <= remote.modified(beside):
-            return True
         with remote.local_copy(job.input) as path:
             return note.input_sha256 == file_hash(path)
     except (ValueError, OSError):

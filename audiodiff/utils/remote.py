@@ -26,7 +26,6 @@ __all__ = [
     "local_copy",
     "local_output",
     "location",
-    "modified",
     "name_of",
 ]
 
@@ -89,17 +88,6 @@ def files_in(folder: str) -> list[str]:
     with _errors(folder) as system:
         root = system._strip_protocol(folder).rstrip("/") + "/"
         return sorted(path.removeprefix(root) for path in system.find(root))
-
-
-def modified(place: Location) -> float:
-    """Return the time of the last change, in seconds since 1970; infinite if the file system does not tell."""
-    if isinstance(place, Path):
-        return place.stat().st_mtime
-    with _errors(place) as system:
-        try:
-            return system.modified(place).timestamp()
-        except NotImplementedError:
-            return float("inf")
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from support.processes import environment
 
 from audiodiff import audio
 from audiodiff.cli import main
+from audiodiff.pipelines import vocoding
 
 __all__ = ["one_thread"]
 
@@ -86,6 +87,21 @@ def test_workers_need_a_number_and_a_folder(tmp_path, folder, tiny_model_path, c
     call = ["resynth", str(source), str(tmp_path / out), "--model", str(tiny_model_path), "--workers", workers]
     assert main(call) == 2
     assert said in capsys.readouterr().err
+
+
+def test_file_too_large_for_the_memory_fails_alone(tmp_path, folder, tiny_model_path, one_thread, monkeypatch, capsys):
+    make = vocoding.make
+
+    def run_out(vocoder, recipe, path):
+        if path.name == "3.wav":
+            raise RuntimeError("CUDA out of memory. Tried to allocate 20 GiB")
+        return make(vocoder, recipe, path)
+
+    monkeypatch.setattr(vocoding, "make", run_out)
+    call = ["resynth", str(folder), str(tmp_path / "out"), "--model", str(tiny_model_path), "--workers", "1"]
+    assert main(call) == 1
+    assert "3.wav: out of memory; give it --chunk-seconds 10" in capsys.readouterr().err
+    assert len(sounds(tmp_path / "out")) == 5
 
 
 def test_linked_folders_are_read_once(tmp_path, folder, tiny_model_path, one_thread):

@@ -142,7 +142,7 @@ def test_batch_between_buckets_equals_one_between_folders(tmp_path, tiny_model_p
 
     def run(source, out):
         call = command(tiny_model_path, source, out, "--workers", "2")
-        return subprocess.run(call, env=environment(), capture_output=True, text=True, timeout=300)
+        return subprocess.run(call, env=environment(), capture_output=True, text=True, timeout=900)
 
     done = run("s3://sounds/in", "s3://sounds/out")
     assert done.returncode == 0, done.stderr
