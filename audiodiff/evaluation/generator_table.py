@@ -1,111 +1,47 @@
-"""Makes the table that says how good a class-conditional generator is: `audiodiff eval MODEL TEST --train TRAIN`.
+"""The table that says how good a conditional generator is: `audiodiff eval MODEL TEST --train TRAIN`.
 
 A small classifier is trained on the training recordings and frozen before any generator is scored; its last layer but
-one is the embedding of the Fréchet audio distance (Kilgour et al., 2019, arXiv:1812.08466: there VGGish). Measures:
+one is the embedding of the Fréchet audio distance (Kilgour et al., 2019, arXiv:1812.08466: there VGGish) and of the
+manifold measures. All sounds are compared at one peak level. Measures:
 
-    accuracy      share of sounds that the classifier hears as the class that was asked for
-    fad           Fréchet distance between the embeddings of the sounds and of the training recordings
-    diversity     mean log-mel distance between sounds of one class, in units of the training recordings' own
-    nearest       mean log-mel distance to the nearest training recording of the class, nepers
-    copies        share of sounds nearer to a training recording than 99 % of the held-out recordings are
+    accuracy                 share of sounds that the classifier hears as the class that was asked for
+    fad                      Fréchet distance to half of the training recordings; that of the other half is the floor
+    precision, recall,       how the sounds and the held-out recordings cover each other (`manifold`); of the held-out
+    density, coverage        recordings themselves, how one half covers the other
+    diversity                mean log-mel distance between sounds of one class, the held-out recordings' own being 1
+    nearest                  mean log-mel distance to the nearest training recording of the class, nepers
+    copies                   share of sounds nearer to a training recording than 99 % of the held-out recordings are
+
+Values over several seeds come with the half-width of their 95 % interval (Student's t).
 """
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
 from audiodiff.audio.stft import hann, istft, stft
-from audiodiff.data.augment.chain import Augment
 from audiodiff.data.manifest import Recording
-from audiodiff.data.one_shots import OneShots, read_one_shot
-from audiodiff.mel import LogMel, MelSpec
+from audiodiff.data.one_shots import read_one_shot
+from audiodiff.evaluation.classifier import EMBEDDING, Classifier, train_classifier
+from audiodiff.evaluation.manifold import compare_manifolds, frechet_distance
 from audiodiff.models.generator import Generator
 
-__all__ = ["Classifier", "evaluate_generator", "frechet_distance", "markdown_of", "train_classifier"]
+__all__ = ["evaluate_generator", "markdown_of", "shaped_noise"]
 
-EMBEDDING = 32
-STEPS, BATCH = 400, 32  # of the classifier's training
-MEASURES = ("accuracy", "fad", "diversity", "nearest", "copies")
-
-
-class Classifier(nn.Module):
-    """Tells classes apart by log-mels; small enough to be trained in a minute.
-
-    Args:
-        sample_rate: Hz.
-        n_labels: Classes.
-    """
-
-    def __init__(self, sample_rate: int, n_labels: int) -> None:
-        super().__init__()
-        self.log_mel = LogMel(MelSpec(sample_rate, n_mels=64, f_max=sample_rate / 2))
-        self.trunk = nn.Sequential(
-            nn.Conv1d(64, 96, 5, stride=2, padding=2),
-            nn.GELU(),
-            nn.Conv1d(96, 96, 5, stride=2, padding=2),
-            nn.GELU(),
-            nn.Conv1d(96, 96, 5, stride=2, padding=2),
-            nn.GELU(),
-        )
-        self.inward = nn.Linear(2 * 96, EMBEDDING)
-        self.outward = nn.Linear(EMBEDDING, n_labels)
-
-    def mel(self, sounds: Tensor) -> Tensor:
-        """Maps [B, 1, T] to log-mels, [B, 64, F]."""
-        return self.log_mel(sounds)
-
-    def embed(self, mel: Tensor) -> Tensor:
-        """Maps log-mels to embeddings, [B, 32]."""
-        h = self.trunk((mel + 6) / 3)
-        return functional.gelu(self.inward(torch.cat([h.mean(2), h.amax(2)], dim=1)))
-
-    def forward(self, mel: Tensor) -> Tensor:
-        """Maps log-mels to the classes' logits, [B, n_labels]."""
-        return self.outward(self.embed(mel))
-
-
-def train_classifier(recordings: Sequence[Recording], labels: Sequence[str], n_samples: int, rate: int) -> Classifier:
-    """Trains the judge: changes of speed, level and spectral tilt, always the same seed."""
-    augment = Augment([0.8, 0.9, 1.0, 1.0, 1.1, 1.25], (-12.0, 0.0))
-    data = OneShots(recordings, labels, n_samples, rate, seed=1, augment=augment)
-    generator, judge = torch.Generator().manual_seed(0), Classifier(rate, len(labels))
-    with torch.no_grad():
-        for parameter in judge.parameters():
-            bound = parameter[0].numel() ** -0.5 if parameter.ndim > 1 else 0.0
-            parameter.copy_(torch.empty(parameter.shape).uniform_(-bound, bound, generator=generator))
-    optimizer = torch.optim.AdamW(judge.parameters(), lr=2e-3, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=STEPS)
-    tilt = torch.linspace(-1, 1, 64)[None, :, None]
-    for step in tqdm(range(STEPS), desc="classifier", unit="step", disable=None):
-        clips, numbers = zip(*(data[step * BATCH + i] for i in range(BATCH)), strict=True)
-        with torch.no_grad():
-            mel = judge.mel(torch.stack(clips))
-            mel = mel + 0.5 * tilt * torch.randn(BATCH, 1, 1, generator=generator)
-        loss = functional.cross_entropy(judge(mel), torch.tensor(numbers), label_smoothing=0.1)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-    return judge.eval().requires_grad_(False)
-
-
-def frechet_distance(a: Tensor, b: Tensor) -> float:
-    """Returns |m_a - m_b|² + tr(C_a + C_b - 2 (C_a C_b)^½) of two sets of vectors, [N, D] each.
-
-    >>> frechet_distance(torch.eye(3), torch.eye(3)) < 1e-6
-    True
-    """
-    means, covariances = zip(*((v.double().mean(0), v.double().T.cov()) for v in (a, b)), strict=True)
-    values, vectors = torch.linalg.eigh(covariances[0])
-    root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
-    middle = torch.linalg.eigvalsh(root @ covariances[1] @ root).clamp(min=0).sqrt().sum()
-    return float((means[0] - means[1]).square().sum() + covariances[0].trace() + covariances[1].trace() - 2 * middle)
+MEASURES = (
+    *("accuracy", "fad", "precision", "recall", "density", "coverage"),
+    *("diversity", "nearest", "copies"),
+)
+NEIGHBOURS = 5  # of the manifold measures; fewer where there are fewer recordings
+BATCH = 8  # sounds that are generated at once
+T_95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 8: 2.36, 10: 2.26}  # Student's t by number of seeds
 
 
 def evaluate_generator(
@@ -116,7 +52,7 @@ def evaluate_generator(
     seeds: int = 3,
     guidance: float | None = None,
 ) -> dict[str, Any]:
-    """Scores held-out recordings, the model, noise shaped like each class, and recordings of the training set.
+    """Score held-out recordings, the model, noise shaped like each class, and recordings of the training set.
 
     Args:
         generator: The model; its labels and length count.
@@ -132,14 +68,16 @@ def evaluate_generator(
     labels, n, rate = generator.labels, generator.n_samples, generator.sample_rate
     if not labels:
         raise ValueError("this model knows no labels, by which its sounds could be judged")
-    judge = train_classifier(training, labels, n, rate)
+    classifier = train_classifier(training, labels, n, rate)
     real = _read(training, labels, n, rate)
-    reference = _Reference(judge, real, _read(held_out, labels, n, rate))
+    reference = _Reference(classifier, real, _read(held_out, labels, n, rate))
 
     def ours(label: str, seed: int) -> Tensor:
-        first = 1 + 10_000 * seed
-        sounds = [generator.generate(n, label=label, guidance=guidance, seed=first + i) for i in range(per_label)]
-        return torch.cat(sounds).cpu()
+        first, sounds = 1 + 10_000 * seed, []
+        for i in range(0, per_label, BATCH):
+            batch = min(BATCH, per_label - i)
+            sounds.append(generator.generate(n, label=label, guidance=guidance, seed=first + i, batch=batch).cpu())
+        return torch.cat(sounds)
 
     ways: dict[str, Callable[[str, int], Tensor]] = {
         "the model": ours,
@@ -147,16 +85,18 @@ def evaluate_generator(
         "noise with its mean spectrogram": lambda label, seed: shaped_noise(real[label], per_label, seed),
         "recordings of the training set": lambda label, seed: _drawn(real[label], per_label, seed),
     }
-    rows = [{"name": "held-out recordings"} | reference.score(reference.held_out)]
+    rows = [{"name": "held-out recordings"} | {m: [v, 0.0] for m, v in reference.score_held_out().items()}]
     for name, way in ways.items():
         scores = []
         for seed in tqdm(range(seeds), desc=name, unit="set", disable=None):
             scores.append(reference.score({label: way(label, seed) for label in labels}))
-        rows.append({"name": name} | {key: _over_seeds([s[key][0] for s in scores]) for key in MEASURES})
+        rows.append({"name": name} | {key: _over_seeds([s[key] for s in scores]) for key in MEASURES})
     return {
         "model": generator.fingerprint(),
         "embedding": f"{EMBEDDING} values of a classifier trained on the {len(training)} training recordings",
-        "reference": f"{sum(len(v) for v in real.values())} training recordings",
+        "reference": f"half of {sum(len(v) for v in real.values())} training recordings",
+        "fad_floor": round(reference.floor, 4),
+        "neighbours": reference.k,
         "held_out": sum(len(v) for v in reference.held_out.values()),
         "sounds": per_label * len(labels),
         "seeds": seeds,
@@ -167,37 +107,54 @@ def evaluate_generator(
 
 
 class _Reference:
-    """What sounds are compared with: the judge, the training recordings' mels and the held-out ones' distances."""
+    """Hold what sounds are compared with: the classifier, training recordings and held-out ones."""
 
-    def __init__(self, judge: Classifier, real: dict[str, Tensor], held_out: dict[str, Tensor]) -> None:
-        self.judge, self.labels, self.held_out = judge, list(real), held_out
-        self.mels = {label: judge.mel(sounds) for label, sounds in real.items()}
-        self.embeddings = judge.embed(torch.cat(list(self.mels.values())))
-        self.spread = {label: _pairs(mel) for label, mel in self.mels.items()}
-        nearest = torch.cat([self._nearest(label, judge.mel(s)) for label, s in held_out.items() if len(s)])
+    def __init__(self, classifier: Classifier, real: dict[str, Tensor], held_out: dict[str, Tensor]) -> None:
+        self.classifier, self.labels = classifier, list(real)
+        self.mels = {label: classifier.mel(sounds) for label, sounds in real.items()}
+        self.held_out = {label: classifier.mel(sounds) for label, sounds in held_out.items() if len(sounds)}
+        halves = [self._embedded({label: mel[first::2] for label, mel in self.mels.items()}) for first in (0, 1)]
+        self.training, self.floor = halves[0], frechet_distance(*halves)
+        self.real = self._embedded(self.held_out)
+        self.k = min(NEIGHBOURS, (len(self.real) - 1) // 2)
+        self.spread = {label: _pairs(mel) for label, mel in self.held_out.items() if len(mel) > 1}
+        nearest = torch.cat([self._nearest(label, mel) for label, mel in self.held_out.items()])
         self.closest = float(nearest.quantile(0.01))
 
-    def score(self, sounds: dict[str, Tensor]) -> dict[str, list[float]]:
-        """Measures sets of sounds, [N, 1, T] by class; each measure with a standard deviation of 0."""
-        mels = {label: self.judge.mel(s) for label, s in sounds.items() if len(s)}
-        right = torch.cat([self.judge(mel).argmax(1) == self.labels.index(label) for label, mel in mels.items()])
+    def score(self, sounds: dict[str, Tensor]) -> dict[str, float]:
+        """Measure sets of sounds, [N, 1, T] by class."""
+        mels = {label: self.classifier.mel(s) for label, s in sounds.items() if len(s)}
+        return self._of_mels(mels, self.real, self._embedded(mels))
+
+    def score_held_out(self) -> dict[str, float]:
+        """Measure the held-out recordings, of which one half covers the other."""
+        halves = [self._embedded({label: mel[first::2] for label, mel in self.held_out.items()}) for first in (0, 1)]
+        return self._of_mels(self.held_out, *halves)
+
+    def _of_mels(self, mels: dict[str, Tensor], real: Tensor, generated: Tensor) -> dict[str, float]:
+        heard = [self.classifier(mel).argmax(1) == self.labels.index(label) for label, mel in mels.items()]
         nearest = torch.cat([self._nearest(label, mel) for label, mel in mels.items()])
-        varied = [_pairs(mel) / self.spread[label] for label, mel in mels.items() if len(mel) > 1]
-        found = {
-            "accuracy": float(right.float().mean()),
-            "fad": frechet_distance(self.judge.embed(torch.cat(list(mels.values()))), self.embeddings),
-            "diversity": sum(varied) / len(varied),
+        varied = [_pairs(mels[label]) / spread for label, spread in self.spread.items() if len(mels.get(label, ())) > 1]
+        k = min(self.k, len(real) - 1, len(generated) - 1)
+        values = {
+            "accuracy": float(torch.cat(heard).float().mean()),
+            "fad": frechet_distance(self._embedded(mels), self.training),
+            **compare_manifolds(real, generated, k)._asdict(),
+            "diversity": sum(varied) / len(varied) if varied else math.nan,
             "nearest": float(nearest.mean()),
             "copies": float((nearest < self.closest).float().mean()),
         }
-        return {name: [round(value, 4), 0.0] for name, value in found.items()}
+        return {name: round(value, 4) for name, value in values.items()}
+
+    def _embedded(self, mels: dict[str, Tensor]) -> Tensor:
+        return torch.cat([self.classifier.embed(mel) for mel in mels.values() if len(mel)])
 
     def _nearest(self, label: str, mels: Tensor) -> Tensor:
         return torch.stack([(self.mels[label] - mel).abs().mean((1, 2)).min() for mel in mels])
 
 
 def shaped_noise(sounds: Tensor, count: int, seed: int, in_time: bool = True) -> Tensor:
-    """Gives white noise the mean magnitudes of sounds, [N, 1, T]: of each time and frequency, or of each frequency."""
+    """Give white noise the mean magnitudes of sounds, [N, 1, T]: of each time and frequency, or of each frequency."""
     window = hann(512, 512, 1.0, torch.float32, torch.device("cpu"))
     length = -(-sounds.shape[-1] // 128) * 128
     padding = (192, 192)
@@ -211,21 +168,25 @@ def shaped_noise(sounds: Tensor, count: int, seed: int, in_time: bool = True) ->
 
 
 def markdown_of(table: dict[str, Any]) -> str:
-    """Formats the table as Markdown."""
+    """Format the table as Markdown."""
     lines = ["| sounds | " + " | ".join(MEASURES) + " |", "|---" * (len(MEASURES) + 1) + "|"]
     for row in table["rows"]:
         cells = [f"{row[m][0]:.3g}" + (f" ± {row[m][1]:.2g}" if row[m][1] else "") for m in MEASURES]
         lines.append(f"| {row['name']} | " + " | ".join(cells) + " |")
-    told = (
+    how = (
         f"{table['sounds']} sounds for each of {table['seeds']} seeds, {table['steps']} steps, "
         f"guidance {table['guidance']:g}"
     )
-    return "\n".join([*lines, "", f"{told}; Fréchet distance to {table['reference']} by {table['embedding']}."])
+    against = (
+        f"Fréchet distance to {table['reference']} by {table['embedding']}, of which the other half is "
+        f"{table['fad_floor']:.3g} away; {table['neighbours']} neighbours; {table['held_out']} held-out recordings"
+    )
+    return "\n".join([*lines, "", f"{how}. {against}."])
 
 
 def _read(recordings: Sequence[Recording], labels: Sequence[str], n_samples: int, rate: int) -> dict[str, Tensor]:
-    found = {label: [read_one_shot(r, n_samples, rate) for r in recordings if r.label == label] for label in labels}
-    return {label: torch.stack(v) if v else torch.empty(0, 1, n_samples) for label, v in found.items()}
+    sounds = {label: [read_one_shot(r, n_samples, rate) for r in recordings if r.label == label] for label in labels}
+    return {label: torch.stack(v) if v else torch.empty(0, 1, n_samples) for label, v in sounds.items()}
 
 
 def _drawn(sounds: Tensor, count: int, seed: int) -> Tensor:
@@ -233,11 +194,13 @@ def _drawn(sounds: Tensor, count: int, seed: int) -> Tensor:
 
 
 def _pairs(mels: Tensor) -> float:
-    """Mean distance between two of a set of mels."""
+    """Measure the mean distance between two of a set of mels."""
     chosen = mels[:: max(1, len(mels) // 24)]
     pairs = list(itertools.combinations(range(len(chosen)), 2))
     return float(np.mean([float((chosen[i] - chosen[j]).abs().mean()) for i, j in pairs]))
 
 
 def _over_seeds(values: Sequence[float]) -> list[float]:
-    return [round(float(np.mean(values)), 4), round(float(np.std(values)), 4)]
+    n = len(values)
+    t = T_95.get(n, 2.0) if n > 1 else 0.0
+    return [round(float(np.mean(values)), 4), round(t * float(np.std(values, ddof=min(1, n - 1))) / math.sqrt(n), 4)]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,25 +33,53 @@ def spectrogram_image(waveform: Tensor, sample_rate: int, floor_db: float = -100
 
 
 def contact_sheet(sounds: Mapping[str, Tensor], sample_rate: int, path: str | Path, columns: int = 8) -> None:
-    """Draws sounds, [T] each, as waveforms over spectrograms in rows of pictures, into a PNG."""
+    """Draw sounds, [T] each, as waveforms over spectrograms in rows of pictures, into a PNG.
+
+    Time is in seconds, one scale for all; frequency is logarithmic, in hertz; the scale of levels is on the right.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     columns = min(columns, len(sounds))
     rows = -(-len(sounds) // columns)
-    figure = Figure(figsize=(1.9 * columns, 2.1 * rows), layout="constrained")
+    figure = Figure(figsize=(1.9 * columns + 1.4, 2.3 * rows + 0.3), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=[1, 2] * rows)
-    for axis in axes.flat:
-        axis.set_axis_off()
+    longest, used = max(len(sound) for sound in sounds.values()) / sample_rate, set()
     for i, (name, sound) in enumerate(sounds.items()):
         above, below = axes[2 * (i // columns)][i % columns], axes[2 * (i // columns) + 1][i % columns]
-        above.plot(sound.numpy(), linewidth=0.4)
-        above.set(ylim=(-1, 1), xlim=(0, len(sound)))
+        used |= {above, below}
+        above.plot(np.arange(len(sound)) / sample_rate, sound.numpy(), linewidth=0.4)
+        above.set(ylim=(-1, 1), xlim=(0, longest))
         above.set_title(name, fontsize=8)
-        below.imshow(spectrogram_image(sound, sample_rate), aspect="auto")
+        mesh = _log_frequency(below, sound, sample_rate)
+        below.set(xlim=(0, longest))
+        for axis in (above, below):
+            axis.tick_params(labelsize=6, labelleft=i % columns == 0, labelbottom=axis is below)
+        if i % columns == 0:
+            above.set_ylabel("amplitude", fontsize=7)
+            below.set_ylabel("Hz", fontsize=7)
+        if i >= len(sounds) - columns:
+            below.set_xlabel("s", fontsize=7)
+    for axis in axes.flat:
+        if axis not in used:
+            axis.set_axis_off()
+    bar = figure.colorbar(mesh, ax=axes[:, -1], pad=0.02)
+    bar.set_label("dB", fontsize=7)
+    bar.ax.tick_params(labelsize=6)
     with atomic_file(path) as file:
         figure.savefig(file, format="png", dpi=100)
+
+
+def _log_frequency(axis: Any, sound: Tensor, sample_rate: int, lowest: float = 40.0) -> Any:
+    """Draw a spectrogram over a logarithmic frequency axis from `lowest` Hz up; its levels are those of others."""
+    levels = spectrogram_db(sound)
+    frequencies = np.arange(len(levels)) * sample_rate / (2 * (len(levels) - 1))
+    seconds = np.arange(levels.shape[1]) * 256 / sample_rate
+    limits = {name: SPECTROGRAM[name] for name in ("cmap", "vmin", "vmax")}
+    mesh = axis.pcolormesh(seconds, frequencies[1:], levels[1:], shading="nearest", rasterized=True, **limits)
+    axis.set(yscale="log", ylim=(lowest, sample_rate / 2))
+    return mesh
 
 
 def comparison(sounds: Sequence[tuple[str, Tensor, int]], path: str | Path) -> None:

@@ -75,6 +75,27 @@ class Resolution(nn.Module):
         return _judge(log_magnitude[:, None], self.layers, self.score)
 
 
+class LabelScore(nn.Module):
+    """Score how well features fit a class: their inner product with an embedding of it (a projection discriminator).
+
+    Reference: Miyato & Koyama, 2018, arXiv:1802.05637.
+
+    Args:
+        n_labels: Classes.
+        channels: Of the features.
+    """
+
+    def __init__(self, n_labels: int, channels: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(n_labels + 1, channels)  # the last is that of no label
+        nn.init.zeros_(self.embedding.weight)
+
+    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
+        """Map features, [B, C, H, W], and labels, [B], of which -1 is none, to scores, [B, 1, H, W]."""
+        rows = self.embedding(labels.remainder(self.embedding.num_embeddings))
+        return (features * rows[:, :, None, None]).sum(1, keepdim=True)
+
+
 class Discriminators(nn.Module):
     """Asks several discriminators.
 
@@ -97,9 +118,21 @@ class Discriminators(nn.Module):
             + [Resolution(n_fft, resolution_channels) for n_fft in resolutions]
         )
 
-    def forward(self, waveform: Tensor) -> list[DiscriminatorOutput]:
-        """Judges waveforms, [B, 1, T], of about unit variance."""
-        return [part(waveform) for part in self.parts]
+        self.label_scores: nn.ModuleList | None = None
+
+    def add_labels(self, n_labels: int) -> None:
+        """Let every discriminator also score whether a sound is of its class; changes nothing before it is trained."""
+        self.label_scores = nn.ModuleList(LabelScore(n_labels, part.layers[-1].out_channels) for part in self.parts)
+
+    def forward(self, waveform: Tensor, labels: Tensor | None = None) -> list[DiscriminatorOutput]:
+        """Judges waveforms, [B, 1, T], of about unit variance, and of the classes of `labels`, [B], if these count."""
+        outputs = [part(waveform) for part in self.parts]
+        if self.label_scores is None or labels is None:
+            return outputs
+        return [
+            DiscriminatorOutput(output.score + score(output.features[-1], labels), output.features)
+            for output, score in zip(outputs, self.label_scores, strict=True)
+        ]
 
 
 def _judge(h: Tensor, layers: nn.ModuleList, score: nn.Module) -> DiscriminatorOutput:

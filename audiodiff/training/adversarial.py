@@ -24,14 +24,16 @@ from audiodiff.models.base import Model
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.nn.discriminators import Discriminators
 from audiodiff.training.lr_schedules import scheduled
-from audiodiff.training.module import LitModel
+from audiodiff.training.module import LitModel, condition_of
 from audiodiff.training.param_groups import optimizer_of
 
 __all__ = ["LitAdversarial"]
 
 
 class LitAdversarial(LitModel):
-    """Trains a vocoder's unrolled sampler against discriminators, with two optimisers that step in turn.
+    """Train the unrolled sampler of a vocoder or a generator against discriminators, which step in turn with it.
+
+    A vocoder's sounds are also compared with the recording, by features and auxiliary losses; a generator's have none.
 
     Args:
         model: What is trained; begin with a trained one.
@@ -47,10 +49,12 @@ class LitAdversarial(LitModel):
         warmup_steps: Steps before the model listens to the judges, who learn from the first.
         clip_norm: Norm to which the gradient of each side is clipped.
         discriminator_lr: Factor of the learning rate of the discriminators.
+        conditional: Whether discriminators also ask if a generator's sound is of its class.
         given: The further arguments of `LitModel`.
 
     Raises:
-        ValueError: The model is no vocoder, or a number of calls is below 1.
+        ValueError: A number of calls is below 1, a generator is to be compared with recordings, or a model without
+            labels judged by them.
     """
 
     def __init__(
@@ -68,11 +72,20 @@ class LitAdversarial(LitModel):
         warmup_steps: int = 50,
         clip_norm: float = 1.0,
         discriminator_lr: float = 1.0,
+        conditional: bool = False,
         **given: Any,
     ) -> None:
         super().__init__(model, loss, optimizer, lr_factor, **given)
-        if not isinstance(model, Vocoder):
-            raise ValueError(f"the adversarial stage trains a vocoder, not a {type(model).__name__}")
+        self.has_reference = isinstance(model, Vocoder)
+        if not self.has_reference and (terms or feature_weight):
+            raise ValueError(
+                "a generator's sounds have no recording to be compared with: take stage=adversarial_generator"
+            )
+        if conditional and not getattr(model, "labels", []):
+            raise ValueError("stage.conditional=true: this model knows no labels")
+        if conditional:
+            discriminators.add_labels(len(model.labels))
+        self.conditional = conditional
         if not calls or min(calls) < 1:
             raise ValueError(f"calls={list(calls)}: name at least one number of network calls, each at least 1")
         self.automatic_optimization = False
@@ -106,38 +119,62 @@ class LitAdversarial(LitModel):
         with exactly(mel):
             return MelProjection(vocoder.mel, mel, self.final_iters, momentum=0)(vocoder.whitening.decode(x, shape))
 
+    def unrolled_generator(
+        self, shape: torch.Size, inputs: tuple[Tensor | None, ...], calls: int, generator: NoiseSource
+    ) -> Tensor:
+        """Make waveforms, [B, 1, T], as `Generator.generate` does; gradients flow through the last call."""
+        model = self.model
+        noise = white_noise(torch.empty(shape, device=model.device), generator)
+        condition = condition_of(model.denoiser.network, inputs)
+        denoise = LastCallLearns(Conditioned(model.denoiser, condition), calls * model.solver.calls_per_step)
+        gains = model.whitening.gains(noise)
+        x = model.start(noise, noise, lambda w: model.whitening.encode(w, gains), model.denoiser.schedule)
+        x = sample(denoise, model.solver, x, model.grid(calls, model.start.time), generator=generator)
+        return model.whitening.decode(x, gains)
+
     def distances(self, fake: Tensor, clips: Tensor) -> dict[str, Tensor]:
         """Measures every term, averaged over the clips."""
         with exactly(clips):
             return {name: term(fake, clips).mean() for name, term in self.auxiliary.items()}
 
-    def training_step(self, clips: Tensor, batch_idx: int) -> None:
+    def training_step(self, batch: Tensor | Sequence[Tensor], batch_idx: int) -> None:
         """Lets the model learn from a batch, then the judges; `global_step` counts the model's steps."""
         ours, theirs = self.optimizers()
         theirs = theirs.optimizer  # stepped behind Lightning's back, which would count it too
         generator = self.generator_of_step()
         self.regulariser.seed(generator)
-        clips, mel = self.analysed(clips)
-        mel = self.spoilt(mel, generator)
-        fake = self.unrolled(mel, self.calls[self.global_step % len(self.calls)], generator)
-        level = clips.square().mean((1, 2), keepdim=True).sqrt().clamp(min=1e-4)  # judges hear all at one level
-        judged_real = self.discriminators(clips / level)
+        calls, labels = self.calls[self.global_step % len(self.calls)], None
+        if self.has_reference:
+            clips, mel = self.analysed(batch)
+            fake = self.unrolled(self.spoilt(mel, generator), calls, generator)
+            level = clips.square().mean((1, 2), keepdim=True).sqrt().clamp(min=1e-4)  # judges hear all at one level
+        else:
+            clips, given = (batch, ()) if isinstance(batch, Tensor) else (batch[0], batch[1:])
+            inputs = self.hidden(*given, generator=generator) if given else ()
+            labels = inputs[0] if self.conditional else None
+            clips = clips[..., : clips.shape[-1] // self.model.hop_length * self.model.hop_length]
+            fake = self.unrolled_generator(clips.shape, inputs, calls, generator)
+            level = clips.square().mean().sqrt().clamp(min=1e-4)  # one for all: how loud a sound is counts
+        judged_real = self.discriminators(clips / level, labels)
 
-        found = self.distances(fake, clips)
+        found = self.distances(fake, clips) if self.auxiliary else {}
         weights = {name: term.weight for name, term in self.auxiliary.items()}
         if self.global_step >= self.warmup_steps:
             self.discriminators.requires_grad_(False)
-            judged = self.discriminators(fake / level)
+            judged = self.discriminators(fake / level, labels)
             self.discriminators.requires_grad_(True)
-            found |= {"generator": generator_loss(judged), "features": feature_distance(judged_real, judged)}
-            weights |= {"generator": 1.0, "features": self.feature_weight}
+            found |= {"generator": generator_loss(judged)}
+            weights |= {"generator": 1.0}
+            if self.feature_weight:
+                found["features"] = feature_distance(judged_real, judged)
+                weights["features"] = self.feature_weight
         if self.denoising_weight:
-            found["denoising"] = self.terms(clips, generator).total.mean()
+            found["denoising"] = self.terms(batch, generator).total.mean()
             weights["denoising"] = self.denoising_weight
         total = sum(weights[name] * value for name, value in found.items()) + self.penalty()
         norm = self._learn(self.model, ours, total)
 
-        verdict = discriminator_loss(judged_real, self.discriminators(fake.detach() / level))
+        verdict = discriminator_loss(judged_real, self.discriminators(fake.detach() / level, labels))
         self._learn(self.discriminators, theirs, verdict)
         for schedule in self.lr_schedulers():
             schedule.step()
@@ -154,9 +191,11 @@ class LitAdversarial(LitModel):
         optimizer.step()
         return norm
 
-    def validation_step(self, clips: Tensor, batch_idx: int) -> None:
+    def validation_step(self, clips: Tensor | Sequence[Tensor], batch_idx: int) -> None:
         """Logs the denoising loss, and the terms of what each number of calls makes, always from the same noise."""
         super().validation_step(clips, batch_idx)
+        if not self.auxiliary:
+            return
         for calls in self.calls:
             found = self._validation_distances(clips, batch_idx, calls)
             named = {f"valid/{name}-{calls}": value for name, value in found.items()}

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning
 import torch
@@ -19,9 +19,25 @@ from audiodiff.training.mel_augment import MelAugment
 from audiodiff.training.nan_guard import FiniteGuard
 from audiodiff.training.param_groups import freeze, optimizer_of
 
-__all__ = ["LitModel"]
+__all__ = ["LitModel", "PreparedBatch", "condition_of"]
 
 BANDS = (-10.0, -4.0, 0.0, 4.0, 10.0)  # edges of the log-SNR bands in which the loss is logged
+
+
+class PreparedBatch(NamedTuple):
+    """Hold a batch in the diffused space: signals, what conditions them, and the ways to waveforms and constraints."""
+
+    x: Tensor
+    inputs: tuple[Tensor | None, ...]
+    decode: Callable[[Tensor], Tensor]
+    refine: Callable[[Tensor], Tensor] | None
+
+
+def condition_of(network: nn.Module, inputs: tuple[Tensor | None, ...]) -> Tensor | None:
+    """Compute a network's condition from a mel, from labels and vectors, or from nothing."""
+    if not inputs:
+        return None
+    return network.encode(*inputs) if len(inputs) == 1 else network.encode_clip(*inputs)
 
 
 class LitModel(lightning.LightningModule):
@@ -122,16 +138,15 @@ class LitModel(lightning.LightningModule):
             vectors = vectors.masked_fill(drop.to(vectors.device)[:, None], torch.nan)
         return (labels if network.n_labels else None), vectors
 
-    def terms(self, batch: Tensor | Sequence[Tensor], generator: torch.Generator) -> LossTerms:
-        """Measure the loss of clips, [B, 1, T], full scale = 1, or of clips, their classes, [B], and their vectors."""
-        clips, given = (batch, None) if isinstance(batch, Tensor) else (batch[0], batch[1:])
-        model, condition, announced = self.model, None, clips
-        if given is not None:
-            condition = model.denoiser.network.encode_clip(*self.hidden(*given, generator=generator))
+    def prepare(self, batch: Tensor | Sequence[Tensor], generator: torch.Generator) -> "PreparedBatch":
+        """Bring a batch into the diffused space: clips, [B, 1, T], alone or with classes, [B], and vectors, [B, D]."""
+        clips, given = (batch, ()) if isinstance(batch, Tensor) else (batch[0], batch[1:])
+        model, announced = self.model, clips
+        inputs = self.hidden(*given, generator=generator) if given else ()
         if isinstance(model, Vocoder):
             clips, announced = self.analysed(clips)
             announced = self.spoilt(announced, generator)
-            condition = model.denoiser.network.encode(announced)
+            inputs = (announced,)
         with torch.no_grad(), torch.autocast(clips.device.type, enabled=False):
             shape = model.whitening.gains(announced)
             x = model.whitening.encode(clips, shape)
@@ -146,7 +161,13 @@ class LitModel(lightning.LightningModule):
             def refine(z: Tensor) -> Tensor:
                 return model.whitening.encode(project(decode(z)), shape)
 
-        return self.loss(model.denoiser, x, condition, decode, generator, *self._place(), refine)
+        return PreparedBatch(x, inputs, decode, refine)
+
+    def terms(self, batch: Tensor | Sequence[Tensor], generator: torch.Generator) -> LossTerms:
+        """Measure the loss of a batch."""
+        x, inputs, decode, refine = self.prepare(batch, generator)
+        condition = condition_of(self.model.denoiser.network, inputs)
+        return self.loss(self.model.denoiser, x, condition, decode, generator, *self._place(), refine)
 
     def generator_of_step(self, batch_idx: int = 0) -> torch.Generator:
         """Makes the generator of this step's noise and times; of several batches to a step, each has its own."""

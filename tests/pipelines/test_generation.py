@@ -12,7 +12,7 @@ from audiodiff import audio
 from audiodiff.cli import main
 from audiodiff.data import OneShots, labels_of
 from audiodiff.data.manifest import Recording, read_manifest, scan_folder
-from audiodiff.evaluation.generator_table import evaluate_generator, frechet_distance, shaped_noise
+from audiodiff.evaluation.generator_table import evaluate_generator, markdown_of, shaped_noise
 from audiodiff.models.generator import Generator
 from audiodiff.models.starts import Variation
 from audiodiff.pipelines import sidecar
@@ -131,14 +131,6 @@ def test_manifest_may_give_labels_and_missing_ones_are_named(sounds, tmp_path):
 # --- how good ----------------------------------------------------------------------------------------------------
 
 
-def test_frechet_distance_of_gaussians_is_the_closed_form():
-    generator = torch.Generator().manual_seed(0)
-    a = torch.randn(200_000, 2, generator=generator) * torch.tensor([1.0, 2.0])
-    b = torch.randn(200_000, 2, generator=generator) * torch.tensor([3.0, 2.0]) + torch.tensor([0.0, 4.0])
-    assert frechet_distance(a, b) == pytest.approx((1 - 3) ** 2 + 4**2, rel=0.02)
-    assert frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
-
-
 def test_shaped_noise_has_the_mean_spectrum_of_a_class():
     tone = torch.sin(torch.arange(4096) * 0.5)[None, None].expand(3, -1, -1)
     noise = shaped_noise(tone, 2, 0)
@@ -148,7 +140,7 @@ def test_shaped_noise_has_the_mean_spectrum_of_a_class():
 
 
 def test_evaluation_finds_recordings_of_the_training_set_to_be_copies_and_rightly_classed(sounds, monkeypatch):
-    import audiodiff.evaluation.generator_table as module
+    import audiodiff.evaluation.classifier as module
 
     monkeypatch.setattr(module, "STEPS", 60)
     monkeypatch.setattr(module, "BATCH", 8)
@@ -161,7 +153,7 @@ def test_evaluation_finds_recordings_of_the_training_set_to_be_copies_and_rightl
     assert copied["accuracy"][0] == 1
     assert copied["fad"][0] < rows["noise with the class' mean spectrum"]["fad"][0]
     assert rows["the model"]["nearest"][0] > 0.5
-    assert "| the model |" in module.markdown_of(table)
+    assert "| the model |" in markdown_of(table)
 
 
 # --- the command line --------------------------------------------------------------------------------------------

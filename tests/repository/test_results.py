@@ -62,4 +62,4 @@ def test_losses_of_every_recipe_that_was_trained_are_listed():
     recipes = {path.stem for path in (ROOT / "conf/experiment").glob("*.yaml")}
     listed = {row["recipe"] for row in rows("loss_curves")}
     assert listed <= recipes
-    assert recipes - listed <= {"digits"}  # of which the guide says that it has not been trained
+    assert recipes - listed <= {"digits", "drum_kits", "spoken_commands"}  # not trained to the end, as the guide says

@@ -154,13 +154,15 @@ def test_gradients_reach_the_last_call_alone(tiny_vocoder):
     assert all(bool(torch.isfinite(g).all()) for g in gradients)
 
 
-def test_stage_refuses_generators_and_no_calls(tiny_vocoder):
+def test_stage_refuses_what_it_cannot_judge(tiny_vocoder):
     from audiodiff.models.generator import Generator
 
     with pytest.raises(ValueError, match="at least one number of network calls"):
         lit(tiny_vocoder, calls=[])
-    with pytest.raises(ValueError, match="trains a vocoder, not a Generator"):
+    with pytest.raises(ValueError, match="no recording to be compared with"):
         lit(Generator(tiny_vocoder.denoiser, 16000, 256))
+    with pytest.raises(ValueError, match="knows no labels"):
+        lit(tiny_vocoder, conditional=True)
 
 
 def judged(score, feature):
