@@ -1,5 +1,6 @@
 """Data that change while a run goes on: a folder that fills, and old recordings that come back."""
 
+import contextlib
 import json
 import os
 import random
@@ -11,6 +12,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from audiodiff.audio import io as audio_io
 from audiodiff.data.augment.chain import Augment
 from audiodiff.data.crops import ClipData
 from audiodiff.data.manifest import Recording, audio_files
@@ -126,16 +128,12 @@ class WatchedFolder(Dataset[Tensor]):
             os.unlink(temporary)
 
     def _look(self) -> list[Recording]:
-        import soundfile
-
         found = []
         for path in audio_files(self.folder):
-            try:
+            with contextlib.suppress(ValueError, OSError):  # it is half-written, or has gone
                 if time.time() - path.stat().st_mtime < self.settled:
                     continue
-                info = soundfile.info(path)
-            except (RuntimeError, OSError):
-                continue
-            if info.frames:
-                found.append(Recording(path.absolute(), info.frames, info.samplerate))
+                with audio_io.opened(path) as sound:
+                    if sound.n_samples:
+                        found.append(Recording(path.absolute(), sound.n_samples, sound.sample_rate))
         return found

@@ -11,11 +11,11 @@ from typing import Any
 
 import gradio as gr
 import numpy as np
-import soundfile
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from audiodiff import audio
+from audiodiff.audio import io as audio_io
 from audiodiff.evaluation.plots import spectrogram_db
 from audiodiff.utils import devices
 from audiodiff.utils.config import shipped_path
@@ -230,8 +230,9 @@ def buttons(label: str) -> tuple[gr.Button, gr.Button]:
 
 def _seconds(recording: str) -> float:
     try:
-        return soundfile.info(recording).duration
-    except soundfile.LibsndfileError:
+        with audio_io.opened(recording) as file:
+            return file.n_samples / file.sample_rate
+    except ValueError:
         return 0.0  # audio.read says what is wrong
 
 

@@ -183,7 +183,6 @@ def test_manifest_paths_are_relative_to_it(tmp_path):
         "{",
         "[1, 2]",
         "7",
-        "",
         '{"path": "a.wav", "n_samples": 100}',
         '{"path": "a.wav", "n_samples": "many", "sample_rate": 8000}',
         '{"path": 3, "n_samples": 1, "sample_rate": 8000}',
@@ -193,6 +192,24 @@ def test_manifest_names_the_line_that_is_wrong(tmp_path, line):
     good = {"path": "a.wav", "n_samples": 100, "sample_rate": 8000}
     with pytest.raises(ValueError, match=r"train\.jsonl, line 2: .*path, n_samples, sample_rate"):
         read_manifest(manifest(tmp_path, good, line, good))
+
+
+ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"]
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_manifest_of_any_encoding_is_read(tmp_path, encoding):
+    """With the marks of Windows's editors, blank lines, and a line separator within a name."""
+    names = ["a\u2028b.wav", "\u00fc\x85.wav"]
+    lines = [json.dumps({"path": p, "n_samples": 5, "sample_rate": 8000}, ensure_ascii=False) for p in names]
+    (tmp_path / "m.jsonl").write_bytes("\r\n".join([lines[0], "", " ", lines[1], "", ""]).encode(encoding))
+    assert [r.path.name for r in read_manifest(tmp_path / "m.jsonl")] == names
+
+
+def test_manifest_that_is_no_text_is_told_in_a_line(tmp_path):
+    (tmp_path / "m.jsonl").write_bytes(b'{"path": "caf\xe9.wav"}')
+    with pytest.raises(ValueError, match=r"m\.jsonl: is not text \(.*at byte 13\); save it as UTF-8"):
+        read_manifest(tmp_path / "m.jsonl")
 
 
 def test_manifest_must_be_there_and_hold_something(tmp_path):
@@ -214,7 +231,7 @@ def test_scan_finds_readable_audio_in_order_of_names(tmp_path, caplog):
     recording(tmp_path / "empty.wav", torch.zeros(1, 0))
     with caplog.at_level(logging.WARNING):
         assert scan_folder(tmp_path) == wanted
-    assert "broken.wav cannot be read" in caplog.text
+    assert "broken.wav: cannot be read" in caplog.text
 
 
 def test_scan_refuses_a_folder_without_audio(tmp_path):
