@@ -70,18 +70,19 @@ def plan(inputs: Sequence[str], out: str, kinds: Kinds, force: bool) -> Plan:
 
 def _into_folder(path: Path, folder: Path, kinds: Kinds) -> Iterable[Job]:
     """Mirrors a folder's tree, or puts a single file at the top."""
+    from audiodiff.data.manifest import audio_files
+
     if not path.is_dir():
         return [Job(path, folder / f"{path.stem}{kinds.written}")]
-    found = [file for file in sorted(path.rglob("*")) if _wanted(file, path, folder, kinds.read)]
+    found = [file for file in audio_files(path, kinds.read) if not _is_output(file, path, folder)]
     if not found:
         raise ValueError(f"{path}: the folder holds none of the files that are read ({', '.join(sorted(kinds.read))})")
     return [Job(file, folder / file.relative_to(path).with_suffix(kinds.written)) for file in found]
 
 
-def _wanted(file: Path, root: Path, folder: Path, suffixes: Collection[str]) -> bool:
-    hidden = any(part.startswith(".") for part in file.relative_to(root).parts)
-    own = folder.resolve() != root.resolve() and file.resolve().is_relative_to(folder.resolve())  # of an earlier run
-    return file.suffix.lower() in suffixes and not hidden and not own and file.is_file()
+def _is_output(file: Path, root: Path, folder: Path) -> bool:
+    """Tell whether a file of an input folder was made by an earlier run, into a folder within it."""
+    return folder.resolve() != root.resolve() and file.resolve().is_relative_to(folder.resolve())
 
 
 def _check_folder(folder: Path, suffix: str) -> None:
