@@ -175,7 +175,7 @@ def _forgetting(run_dir: Path, manifest: str, before: dict[str, float] | None) -
 def _verdict(run_dir: Path, recording: Recording) -> dict[str, float]:
     """Compares the saved model with trivial sounds, and writes what it made as `run_dir/sample.wav`."""
     model = Model.load(run_dir)
-    reference = audio.read(recording.path, model.sample_rate)[0][0]
+    reference = audio.read(recording.path, model.sample_rate, seconds=PREVIEW_SECONDS)[0].mean(0)
     audio.write(run_dir / "sample.wav", sound_of(model, reference)[None], model.sample_rate)
     return verdict(model, untrained(model), reference)
 
