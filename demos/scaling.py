@@ -22,14 +22,14 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from audiodiff.data.packing import pack
+from audiodiff.data.shard_clips import ShardClips
 from tqdm import tqdm
 
 from audiodiff import audio
 from audiodiff.data.crops import ClipData, ResumableSampler, clip_loader
 from audiodiff.data.manifest import Recording, recordings_of, scan_folder
-from audiodiff.data.shards.crops import ShardClips
-from audiodiff.data.shards.index import Shards
-from audiodiff.data.shards.writing import pack
+from audiodiff.data.shards import Shards
 from audiodiff.utils import files as utils_files
 
 RATE, BATCH = 16000, 16

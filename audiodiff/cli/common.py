@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+from audiodiff.utils.signals import Stopped, stoppable
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -262,15 +264,16 @@ def guarded(run: Callable[[], int]) -> int:
     """Runs, and turns whatever goes wrong into one line and an exit status."""
     logging.basicConfig(format="audiodiff: %(message)s", level=logging.WARNING)
     try:
-        status = _status(run)
+        with stoppable():
+            status = _status(run)
         sys.stdout.flush()
         return status
     except BrokenPipeError:
         _discard_output()
         return BROKEN_PIPE
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         say("interrupted; what was not finished is not written")
-        return INTERRUPTED
+        return stop.status if isinstance(stop, Stopped) else INTERRUPTED
     except OSError as error:
         say(f"{error.filename or 'the system'}: {error.strerror or error}", trouble=True)
     except ValueError as error:

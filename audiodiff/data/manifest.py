@@ -8,9 +8,9 @@ import itertools
 import json
 import logging
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -31,15 +31,17 @@ __all__ = [
 ]
 
 log = logging.getLogger(__name__)
+FIELDS = ("path", "n_samples", "sample_rate", "label")
 
 
 class Recording(NamedTuple):
-    """Names an audio file, its length in samples, its sample rate and, if it has one, its class."""
+    """Names an audio file, its length in samples, its sample rate, its class and what else its manifest says."""
 
     path: Path
     n_samples: int
     sample_rate: int
     label: str | None = None
+    about: Mapping[str, Any] | None = None
 
 
 class BadFiles:
@@ -131,7 +133,8 @@ def _entry(path: Path, number: int, line: str) -> Recording:
         if length < 0 or rate < 1:
             raise ValueError(f"{length} samples at {rate} Hz")
         label = None if entry.get("label") is None else str(entry["label"])
-        return Recording(path.parent / entry["path"], length, rate, label)
+        about = {name: value for name, value in entry.items() if name not in FIELDS}
+        return Recording(path.parent / entry["path"], length, rate, label, about or None)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(
             f"{path}, line {number}: {error!r}; each line is a JSON object with path, n_samples, sample_rate"

@@ -9,7 +9,6 @@ import json
 import logging
 import os
 import sys
-import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -81,11 +80,10 @@ def train(cfg: DictConfig, callbacks: Sequence[Callback] = ()) -> dict[str, floa
 
     resumed = _resumed(cfg, run_dir)
     corpus = shards_of(everything["data"])
-    with tempfile.TemporaryDirectory() as folder:  # for a sample of a packed corpus
-        training, validation = recordings_for(everything["data"], run_dir, corpus, Path(folder))
-        if cfg.data.get("one_shots"):
-            everything["data"]["labels"] = labels_for(everything["data"], training, corpus)
-        model = _model(cfg, everything, training, resumed)
+    training, validation = recordings_for(everything["data"], run_dir, corpus)
+    if cfg.data.get("one_shots"):
+        everything["data"]["labels"] = labels_for(everything["data"], training, corpus)
+    model = _model(cfg, everything, training, resumed)
     if corpus is not None:
         model.info |= {"clips": corpus.facts["recordings"], "hours": round(corpus.facts["hours"], 2)}
     lit = instantiate(cfg.stage)(

@@ -110,7 +110,7 @@ def test_augment_gain_never_clips(tmp_path):
     data = ClipData([recording(tmp_path / "a.wav", tone(1000))], 4000, RATE, augment=Augment(gain_db=[20, 20]))
     assert float(data[0].abs().max()) == pytest.approx(1)
     assert torch.allclose(
-        data[0] * 0.5, ClipData(data.recordings, 4000, RATE, augment=Augment(gain_db=[0, 0]))[0], atol=2e-3
+        data[0] * 0.5, ClipData(data.source, 4000, RATE, augment=Augment(gain_db=[0, 0]))[0], atol=2e-3
     )
 
 
@@ -174,7 +174,9 @@ def manifest(folder, *lines):
 
 def test_manifest_paths_are_relative_to_it(tmp_path):
     entry = {"path": "audio/a.flac", "n_samples": 100, "sample_rate": 8000, "speaker": "x"}
-    assert read_manifest(manifest(tmp_path, entry)) == [Recording(tmp_path / "audio/a.flac", 100, 8000)]
+    assert read_manifest(manifest(tmp_path, entry)) == [
+        Recording(tmp_path / "audio/a.flac", 100, 8000, None, {"speaker": "x"})
+    ]
 
 
 @pytest.mark.parametrize(

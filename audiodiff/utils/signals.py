@@ -1,0 +1,62 @@
+"""Stopping by SIGINT and SIGTERM: an exception, so that open files are closed and temporary ones are removed."""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+__all__ = ["Stopped", "as_stopped", "stoppable"]
+
+
+class Stopped(KeyboardInterrupt):
+    """Raised where a process was when a signal stopped it.
+
+    Args:
+        number: Of the signal.
+    """
+
+    def __init__(self, number: int = signal.SIGINT) -> None:
+        super().__init__()
+        self.number = number
+
+    @property
+    def status(self) -> int:
+        """Return the exit status that a shell reports: 130 for SIGINT, 143 for SIGTERM."""
+        return 128 + self.number
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[None]:
+    """Raise `Stopped` in the main thread on the first SIGINT or SIGTERM; ignore later SIGTERMs.
+
+    A later SIGINT raises KeyboardInterrupt, so that a second Ctrl-C ends a stop that takes too long. Does nothing in
+    other threads, which Python gives no signals.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        for number in previous:
+            signal.signal(number, _stop)
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def as_stopped(error: BaseException) -> Stopped:
+    """Return the `Stopped` behind an exception that a library raised in its place, or a new one for SIGINT."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, Stopped):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    return Stopped()
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    raise Stopped(number)
