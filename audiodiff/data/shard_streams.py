@@ -8,9 +8,11 @@ Items are bare bytes, FLAC or JSON; an index that announces anything else, as li
 """
 
 import contextlib
+import copy
 import dataclasses
 import itertools
 import json
+import math
 import os
 import random
 import shutil
@@ -209,6 +211,14 @@ class ClipStream(StreamingDataset):
             read(turn, last=True)  # the chunk may go
         return number, clip
 
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Return how far the run has come; litdata (0.2.76) would write it into the state that it resumes from."""
+        resumed = copy.deepcopy(self._state_dict)
+        try:
+            return copy.deepcopy(super().state_dict(*args, **kwargs))
+        finally:
+            self._state_dict = resumed
+
     def chunk_of(self, number: int) -> Path:
         """Name the chunk of clip `number`."""
         chunk = bisect_right(self._ends, number % self.length)
@@ -230,14 +240,25 @@ class StreamLoader:
         stream: The clips.
         batch_size, n_workers: Of the loader.
         length: Batches of the whole run, for whoever counts.
-        remember: Batches whose numbers are kept.
+        per_step: Batches of which a step is made.
+        steps: Tells how many steps the run has made. A state that is asked for within one is that from before it.
     """
 
-    def __init__(self, stream: ClipStream, batch_size: int, n_workers: int, length: int, remember: int = 1) -> None:
+    def __init__(
+        self,
+        stream: ClipStream,
+        batch_size: int,
+        n_workers: int,
+        length: int,
+        per_step: int = 1,
+        steps: Callable[[], float] = lambda: math.inf,
+    ) -> None:
         pinned = torch.cuda.is_available()
-        self.stream, self.length = stream, length
+        self.stream, self.length, self.per_step, self.steps = stream, length, per_step, steps
         self.loader = StreamingDataLoader(stream, batch_size=batch_size, num_workers=n_workers, pin_memory=pinned)
-        self.numbers: deque[list[int]] = deque(maxlen=remember)
+        self.numbers: deque[list[int]] = deque(maxlen=per_step)
+        self._before: dict[str, Any] = {}  # the state before the step that is being made
+        self._end = 0.0  # the number of steps when that is made
 
     def __len__(self) -> int:
         """Return the number of batches of the whole run."""
@@ -245,14 +266,22 @@ class StreamLoader:
 
     def __iter__(self) -> Iterator[Any]:
         """Yield batches: clips, [B, 1, T], or clips and labels, [B]."""
-        while True:
-            for numbers, batch in self.loader:
-                self.numbers.append(numbers.tolist())
-                yield batch
+        batches = itertools.chain.from_iterable(itertools.repeat(self.loader))
+        for count in itertools.count():
+            if count % self.per_step == 0:
+                self._before, self._end = self._now(), self.steps() + 1
+            numbers, batch = next(batches)
+            self.numbers.append(numbers.tolist())
+            yield batch
 
     def state_dict(self) -> dict[str, Any]:
-        """Return how far the run has come."""
-        return self.loader.state_dict()
+        """Return how far the run has come: after its last step that is whole."""
+        return self._now() if self.steps() >= self._end else self._before
+
+    def _now(self) -> dict[str, Any]:
+        """Return the loader's state; the data set's of litdata (0.2.76) forgets the pass after a resumption."""
+        state = self.loader.state_dict()
+        return state | {"dataset": state["dataset"] | {"current_epoch": state["current_epoch"]}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where another loader of the same corpus was, wherever the corpus and its cache lie now."""

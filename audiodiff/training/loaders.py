@@ -108,7 +108,8 @@ class ClipLoaders(lightning.LightningDataModule):
 
         batch, trainer = self.data["batch_size"], self.trainer
         clips = ClipStream(self.corpus, self.view, self.seed, batch * trainer.world_size)
-        return StreamLoader(clips, batch, self.data["n_workers"], length, trainer.accumulate_grad_batches)
+        per_step = trainer.accumulate_grad_batches
+        return StreamLoader(clips, batch, self.data["n_workers"], length, per_step, lambda: trainer.global_step)
 
     def _per_step(self, trainer: lightning.Trainer) -> int:
         return self.data["batch_size"] * trainer.world_size * trainer.accumulate_grad_batches

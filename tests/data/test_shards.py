@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
 
 import numpy as np
 import pytest
@@ -184,17 +184,35 @@ def test_shards_are_dealt_out_without_overlap(packed, workers, monkeypatch):
 
 @pytest.mark.parametrize(("workers", "yielded"), [(0, 7), (2, 7), (2, 20), (2, 25)])
 def test_shard_stream_resumes_exactly_within_a_pass(packed, workers, yielded):
-    """Also at its end, after 20 batches, and in the next; the state is plain text."""
-    stream = loader(packed, workers)
-    straight = iter(stream)
+    """Also at its end, after 20 batches, and in the next, and twice; the state is plain text."""
+    stream, resumed = loader(packed, workers), loader(packed, workers)
+    straight, again = iter(stream), iter(resumed)
     for _ in range(yielded):
         next(straight)
-    resumed = loader(packed, workers)
-    resumed.load_state_dict(json.loads(json.dumps(stream.state_dict())))
-    again = iter(resumed)
+    for _ in range(2):
+        state = (stream if resumed.numbers == deque() else resumed).state_dict()
+        resumed = loader(packed, workers)
+        resumed.load_state_dict(json.loads(json.dumps(state)))
+        again = iter(resumed)
+        assert torch.equal(next(straight), next(again))
     for _ in range(18):
         assert torch.equal(next(straight), next(again))
         assert stream.numbers == resumed.numbers
+
+
+def test_shard_stream_interrupted_within_a_step_resumes_before_it(packed):
+    """Steps of two batches: after three of them and one more batch the state is that after three."""
+    made = [0]
+    stream = StreamLoader(ClipStream(Corpus(str(packed)), crops), 4, 0, 1000, per_step=2, steps=lambda: made[0])
+    batches, seen = iter(stream), []
+    for n in range(7):
+        next(batches)
+        seen.append(stream.numbers[-1])
+        made[0] = (n + 1) // 2
+    resumed = loader(packed)
+    resumed.load_state_dict(stream.state_dict())
+    next(iter(resumed))
+    assert resumed.numbers[-1] == seen[6]
 
 
 def test_shard_stream_resumes_with_other_workers_and_repeats_nothing(packed):
