@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from audiodiff.decoding import Reader, opened
+from audiodiff.audio.decoding import opened
 from audiodiff.utils.files import atomic_file
 
-__all__ = ["AUDIO_SUFFIXES", "Reader", "lowered", "opened", "read", "resample", "to_pcm", "write"]
+__all__ = ["AUDIO_SUFFIXES", "lowered", "read", "resample", "to_pcm", "write"]
 
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".w64", ".caf"})
 MOST_CHANNELS = 1024  # of a WAV file, as libsndfile writes it

@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from audiodiff.data.manifest import held_out, recordings_of
-    from audiodiff.data.shard_writing import pack
+    from audiodiff.data.shards.writing import pack
 
     recordings = recordings_of(options.source)
     training, validation = (recordings, recordings_of(options.valid)) if options.valid else held_out(recordings)
@@ -65,12 +65,12 @@ def _clips_per_second(out: str) -> float:
     """Read clips in the order of training, on one core."""
     import time
 
-    from audiodiff.data.crops import ClipData
-    from audiodiff.data.shard_streams import ClipStream, Corpus, StreamLoader
+    from audiodiff.data.crops import Crops
+    from audiodiff.data.shards.streaming import ClipStream, Corpus, StreamLoader
 
     corpus = Corpus(out)
     rate = corpus.sample(1)[0].sample_rate
-    stream = ClipStream(corpus, lambda pieces: ClipData(pieces, int(SECONDS * rate), rate))
+    stream = ClipStream(corpus, lambda pieces: Crops(pieces, int(SECONDS * rate), rate))
     begun = time.perf_counter()
     for _ in zip(range(CLIPS), StreamLoader(stream, 1, 0, CLIPS), strict=False):
         pass

@@ -101,7 +101,6 @@ def _clips(vocoder: "Vocoder", options: argparse.Namespace) -> "Tensor":
     import torch
 
     from audiodiff import audio
-    from audiodiff.audio import io as audio_io
     from audiodiff.data.manifest import recordings_of
 
     length = round(options.seconds * vocoder.sample_rate) // vocoder.hop_length * vocoder.hop_length
@@ -110,7 +109,7 @@ def _clips(vocoder: "Vocoder", options: argparse.Namespace) -> "Tensor":
     chosen = recordings_of(options.data, at_least=options.seconds, count=options.clips)
     clips = []
     for recording in chosen:
-        with audio_io.opened(recording.path) as file:
+        with audio.opened(recording.path) as file:
             frames = length * file.sample_rate // vocoder.sample_rate + 2
             middle = file.read(max(0, (file.n_samples - frames) // 2), frames).mean(0, keepdim=True)
         clip = audio.resample(middle, file.sample_rate, vocoder.sample_rate)[:, :length]

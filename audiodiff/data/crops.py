@@ -12,12 +12,12 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from audiodiff import audio
 from audiodiff.data.views import View
 
-__all__ = ["ClipData", "ResumableSampler", "clip_loader"]
+__all__ = ["Crops", "ResumableSampler", "clip_loader"]
 
 TRIES = 100  # sounds in a row that give nothing, after which there is no hope
 
 
-class ClipData(View[Tensor]):
+class Crops(View[Tensor]):
     """Crops of sounds, [1, n_samples]; arguments as for `View`."""
 
     def __getitem__(self, number: int) -> Tensor:

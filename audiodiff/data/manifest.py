@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from audiodiff import audio
-from audiodiff.audio import io as audio_io
 
 __all__ = [
     "BadFiles",
@@ -160,7 +159,7 @@ def scan_folder(path: str | Path, max_bad: float = 1.0) -> list[Recording]:
     bad = BadFiles(len(files), max_bad)
     for file in files:
         try:
-            with audio_io.opened(file) as sound:
+            with audio.opened(file) as sound:
                 length, rate = sound.n_samples, sound.sample_rate
         except ValueError as error:
             bad.add(file, str(error))
@@ -228,7 +227,7 @@ def _sums(recording: Recording) -> tuple[float, int, float] | None:
     """Sum the squares of a recording, count its samples and find its peak; None if it cannot be read to its end."""
     energy, count, peak = 0.0, 0, 0.0
     try:
-        with audio_io.opened(recording.path) as file:
+        with audio.opened(recording.path) as file:
             for piece in file.pieces():
                 energy += float(piece.double().square().sum())
                 count, peak = count + piece.numel(), max(peak, float(piece.abs().max()))

@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from audiodiff import audio
-from audiodiff.audio import io as audio_io
 from audiodiff.data.augment.chain import Augment
 from audiodiff.data.manifest import Recording
 from audiodiff.data.sources import Source
@@ -99,11 +98,11 @@ class OneShots(View[tuple[Tensor, int]]):
 
 def read_one_shot(recording: Recording, n_samples: int, sample_rate: int, speed: float = 1.0) -> Tensor:
     """Read the beginning of a recording, [1, n_samples]: then comes silence, or a fade where it is longer."""
-    with audio_io.opened(recording.path) as file:
+    with audio.opened(recording.path) as file:
         return beginning(file, n_samples, sample_rate, speed)
 
 
-def beginning(file: audio_io.Reader, n_samples: int, sample_rate: int, speed: float = 1.0) -> Tensor:
+def beginning(file: audio.Reader, n_samples: int, sample_rate: int, speed: float = 1.0) -> Tensor:
     """Make a clip, [1, n_samples], of the first samples of a file."""
     rate = file.sample_rate * speed
     needed = min(file.n_samples, int(n_samples * rate / sample_rate) + 2)

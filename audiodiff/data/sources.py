@@ -9,7 +9,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from audiodiff.audio import io as audio_io
+from audiodiff import audio
 from audiodiff.data.balance import sampling_weights
 from audiodiff.data.manifest import Recording
 
@@ -50,7 +50,7 @@ class Source(ABC, Generic[Sound]):
         """Name a sound in messages."""
 
     @abstractmethod
-    def open(self, sound: Sound) -> contextlib.AbstractContextManager[audio_io.Reader]:
+    def open(self, sound: Sound) -> contextlib.AbstractContextManager[audio.Reader]:
         """Open a sound; raise ValueError if it cannot be read."""
 
 
@@ -106,13 +106,13 @@ class Files(Source[Recording]):
         """Return the path of a recording."""
         return sound.path
 
-    def open(self, sound: Recording) -> contextlib.AbstractContextManager[audio_io.Reader]:
+    def open(self, sound: Recording) -> contextlib.AbstractContextManager[audio.Reader]:
         """Open a recording; warn, once, if its file is not what was listed: the file is believed."""
         return self._compared(sound)
 
     @contextlib.contextmanager
     def _compared(self, sound: Recording) -> Any:
-        with audio_io.opened(sound.path) as file:
+        with audio.opened(sound.path) as file:
             listed, real = (sound.n_samples, sound.sample_rate), (file.n_samples, file.sample_rate)
             if listed != real and not self._stale:
                 self._stale = True

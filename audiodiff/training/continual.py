@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from audiodiff import audio
-from audiodiff.data import ClipData
+from audiodiff.data import Crops
 from audiodiff.data.manifest import Recording, read_manifest
 from audiodiff.evaluation.metrics import score
 from audiodiff.models.base import Model
@@ -118,7 +118,7 @@ def anchor_of(config: dict[str, Any], lit: Any, run_dir: Path, resumed: bool) ->
         return anchor
     if given["manifest"]:
         data, rate = config["data"], lit.model.sample_rate
-        clips = ClipData(read_manifest(given["manifest"]), data["n_samples"], rate, seed=config["seed"])
+        clips = Crops(read_manifest(given["manifest"]), data["n_samples"], rate, seed=config["seed"])
         generator = torch.Generator().manual_seed(config["seed"])
         losses = [lambda n=n: lit.terms(clips[n][None], generator).total.mean() for n in range(given["clips"])]
         anchor.fisher = fisher_of(lit.model, losses)

@@ -7,7 +7,7 @@ import lightning
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from audiodiff.data.crops import ClipData, ResumableSampler, clip_loader
+from audiodiff.data.crops import Crops, ResumableSampler, clip_loader
 from audiodiff.data.manifest import Recording, held_out, read_manifest, scan_folder
 from audiodiff.data.one_shots import OneShots, labels_of
 from audiodiff.data.replay import Replay, WatchedFolder
@@ -15,7 +15,7 @@ from audiodiff.data.sources import Files
 from audiodiff.utils.config import build
 
 if TYPE_CHECKING:
-    from audiodiff.data.shard_streams import Corpus, StreamLoader
+    from audiodiff.data.shards.streaming import Corpus, StreamLoader
 
 __all__ = ["ClipLoaders", "labels_for", "recordings_for", "shards_of"]
 
@@ -50,8 +50,8 @@ class ClipLoaders(lightning.LightningDataModule):
         self.data, self.steps, self.seed, n = data, steps, seed, data["n_samples"]
         self.stream: StreamLoader | None = None
         settings = {"seed": seed, "augment": build(data["augment"]), "max_bad": data["max_bad"]}
-        old = ClipData(read_manifest(replay["manifest"]), n, sample_rate, **settings) if replay else None
-        self.validation: Dataset[Any] = ClipData(validation, n, sample_rate, seed=0)
+        old = Crops(read_manifest(replay["manifest"]), n, sample_rate, **settings) if replay else None
+        self.validation: Dataset[Any] = Crops(validation, n, sample_rate, seed=0)
         if labels:
             self.validation = OneShots(validation, labels, n, sample_rate, seed=0, all_classes=False)
 
@@ -63,7 +63,7 @@ class ClipLoaders(lightning.LightningDataModule):
             elif data.get("watch"):
                 clips = WatchedFolder(data["path"], run_dir / "watch", n, sample_rate, **settings, **data["watch"])
             else:
-                clips = ClipData(source, n, sample_rate, **settings)
+                clips = Crops(source, n, sample_rate, **settings)
             return Replay(clips, old, replay["share"], seed) if replay else clips
 
         self.corpus = None if isinstance(training, list) else training
@@ -104,7 +104,7 @@ class ClipLoaders(lightning.LightningDataModule):
         return clip_loader(self.validation, sampler, batch, 0)
 
     def _stream(self, length: int) -> "StreamLoader":
-        from audiodiff.data.shard_streams import ClipStream, StreamLoader
+        from audiodiff.data.shards.streaming import ClipStream, StreamLoader
 
         batch, trainer = self.data["batch_size"], self.trainer
         clips = ClipStream(self.corpus, self.view, self.seed, batch * trainer.world_size)
@@ -119,7 +119,7 @@ def shards_of(data: dict[str, Any]) -> "Corpus | None":
     """Open the packed corpus of a section `data`, if it is of one."""
     if not data.get("shards"):
         return None
-    from audiodiff.data.shard_streams import Corpus
+    from audiodiff.data.shards.streaming import Corpus
 
     return Corpus(data["path"], data["cache"], data["cache_gb"])
 

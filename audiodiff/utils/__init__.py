@@ -1,1 +1,1 @@
-"""Helpers that know nothing of sound: optional dependencies."""
+"""What every room needs: configuration, devices, files."""

@@ -15,7 +15,6 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from audiodiff import audio
-from audiodiff.audio import io as audio_io
 from audiodiff.evaluation.plots import spectrogram_db
 from audiodiff.utils import devices
 from audiodiff.utils.config import shipped_path
@@ -230,7 +229,7 @@ def buttons(label: str) -> tuple[gr.Button, gr.Button]:
 
 def _seconds(recording: str) -> float:
     try:
-        with audio_io.opened(recording) as file:
+        with audio.opened(recording) as file:
             return file.n_samples / file.sample_rate
     except ValueError:
         return 0.0  # audio.read says what is wrong

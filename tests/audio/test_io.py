@@ -276,9 +276,19 @@ def test_damaged_mp3_is_told_once_with_its_name(tmp_path, capfd, caplog):
     assert [record.message.startswith(f"{path}: damaged") for record in caplog.records] == [True]
 
 
+def test_whole_mp3_read_from_its_middle_is_not_called_damaged(tmp_path, capfd, caplog):
+    """libmpg123 misses the frames before the one that it is sent to, and says so."""
+    noise = 0.1 * np.random.default_rng(0).standard_normal(160000)
+    soundfile.write(tmp_path / "a.mp3", noise, 16000, format="MP3")
+    for start in range(1000, 100000, 7000):
+        audio.read(tmp_path / "a.mp3", start=start, frames=500)
+    assert capfd.readouterr().err == ""
+    assert not caplog.records
+
+
 def test_pieces_of_a_file_joined_are_the_file(tmp_path):
     audio.write(tmp_path / "a.wav", ramp(2345), 1000)
-    with audio_io.opened(tmp_path / "a.wav") as file:
+    with audio.opened(tmp_path / "a.wav") as file:
         assert torch.equal(torch.cat(list(file.pieces(0.5)), -1), audio.read(tmp_path / "a.wav")[0])
 
 

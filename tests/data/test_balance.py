@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from audiodiff import audio
-from audiodiff.data import ClipData, Files, OneShots, Recording
+from audiodiff.data import Crops, Files, OneShots, Recording
 from audiodiff.data.balance import sampling_weights
 
 RATE = 8000
@@ -48,7 +48,7 @@ def test_one_shots_draw_each_maker_as_often_as_asked(kits, settings, expected):
 
 
 def test_clips_draw_each_speaker_equally_often(kits):
-    assert shares(ClipData(Files(kits, "kit"), 100, RATE)) == pytest.approx(dict.fromkeys(KITS, 1 / 3), abs=0.05)
+    assert shares(Crops(Files(kits, "kit"), 100, RATE)) == pytest.approx(dict.fromkeys(KITS, 1 / 3), abs=0.05)
 
 
 def test_draw_survives_unreadable_sounds_of_a_kit(kits):

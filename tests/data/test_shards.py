@@ -15,16 +15,15 @@ import torch
 
 pytest.importorskip("litdata")
 
-from test_processes import TINY_ONE_SHOTS
-from test_training import TINY, equal, states, steps
+from support.training import TINY, TINY_ONE_SHOTS, equal, states, steps
 
-from audiodiff.audio import io as audio_io
+from audiodiff import audio
 from audiodiff.cli import main
-from audiodiff.data import Augment, ClipData, OneShots, Recording, labels_of, scan_folder
+from audiodiff.data import Augment, Crops, OneShots, Recording, labels_of, scan_folder
 from audiodiff.data.manifest import held_out
-from audiodiff.data.shard_streams import ClipStream, Corpus, StreamLoader
-from audiodiff.data.shard_writing import pack, pieces_of, spread
-from audiodiff.models import checkpoint
+from audiodiff.data.shards.streaming import ClipStream, Corpus, StreamLoader
+from audiodiff.data.shards.writing import pack, pieces_of, spread
+from audiodiff.models.base import Model
 from audiodiff.training.hydra_config import composed
 from audiodiff.training.run import train
 
@@ -62,7 +61,7 @@ def labelled(folder, tmp_path_factory):
 
 
 def crops(source, seed=5, augment=None):
-    return ClipData(source, 600, RATE, seed, augment)
+    return Crops(source, 600, RATE, seed, augment)
 
 
 def loader(place, workers=0, view=crops, batch=4, seed=0, cache="cache", at_least=1):
@@ -79,7 +78,7 @@ def resolve_timesteps(stream, count):
 
 
 def samples(data):
-    with audio_io.opened(data, "piece") as file:
+    with audio.opened(data, "piece") as file:
         return (file.read()[0] * 32768).short().numpy().tobytes()
 
 
@@ -259,7 +258,7 @@ def test_training_on_shards_resumes_bit_for_bit(packed, labelled, tmp_path, kind
     one, other = states(tmp_path / "straight"), states(tmp_path / "resumed")
     assert equal(one["raw"], other["raw"])
     assert equal(one["ema"], other["ema"])
-    model = checkpoint.load(tmp_path / "straight")
+    model = Model.load(tmp_path / "straight")
     assert model.info["clips"] == (39 if kind == "shards" else 40)
     assert 0.15 < model.info["level"]["rms"] < 0.25
     assert getattr(model, "labels", sorted(COUNTS)) == sorted(COUNTS)

@@ -154,8 +154,8 @@ def test_manifest_names_a_line_that_makes_no_sense(tmp_path, change):
 
 
 def test_clips_are_finite_whatever_the_folder(folder):
-    from audiodiff.data import ClipData
+    from audiodiff.data import Crops
 
-    data = ClipData(scan_folder(folder), 4000, RATE)
+    data = Crops(scan_folder(folder), 4000, RATE)
     assert all(bool(torch.isfinite(data[n]).all()) and data[n].shape == (1, 4000) for n in range(40))
     assert not data.bad.paths

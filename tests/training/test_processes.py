@@ -11,23 +11,16 @@ import pytest
 import soundfile
 import torch
 from support.processes import environment
-from support.training import TINY, equal
+from support.training import TINY, TINY_ONE_SHOTS, equal
 
-from audiodiff.data import Augment, ClipData, OneShots
+from audiodiff.data import Augment, Crops, OneShots
 from audiodiff.data.manifest import held_out, scan_folder
-from audiodiff.data.shard_streams import ClipStream, Corpus, StreamLoader
-from audiodiff.data.shard_writing import pack
+from audiodiff.data.shards.streaming import ClipStream, Corpus, StreamLoader
+from audiodiff.data.shards.writing import pack
 
 ALONE = ["trainer.devices=1"]
 SIGNS = {"above": 1, "below": -1}
 LABELLED = ["data=labelled-shards", "+augment.gain_db=[-6,0]", "optim.total_steps=20", "log_every=1"]
-TINY_ONE_SHOTS = [
-    *("model=one-shots", "model.n_samples=1024", "model.steps=2", "model.sample_rate=8000", "trainer=quick"),
-    *("model.denoiser.network.width=16", "model.denoiser.network.n_heads=2", "model.denoiser.network.n_stages=1"),
-    *("model.denoiser.network.hop_length=64", "model.denoiser.network.n_fft=256"),
-    "model.denoiser.network.embedding=16",
-    *("data.batch_size=4", "data.validation_clips=4", "data.n_workers=0", "previews=0", "optim.total_steps=4"),
-]
 TWO = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
 
 DRIVER = """
@@ -36,7 +29,7 @@ import torch
 from audiodiff.training.hydra_config import composed
 from audiodiff.train import train
 from audiodiff.training.callbacks import Checkpoints
-from audiodiff.training.lit import LitModel
+from audiodiff.training.module import LitModel
 
 at_end, step, seen = Checkpoints.on_train_end, LitModel.training_step, []
 
@@ -173,7 +166,7 @@ def test_two_ddp_processes_on_shards_see_each_piece_once(tmp_path, shards):
     """Eight steps of two clips by two processes are one pass."""
     ranks = two_ranks(tmp_path, *steps(8), "data=shards", f"data.path={shards}")
     assert equal(*(rank["weights"] for rank in ranks))
-    first, second = numbers_of(shards, lambda s: ClipData(s, 8192, 16000), [rank["seen"][0] for rank in ranks], 32)
+    first, second = numbers_of(shards, lambda s: Crops(s, 8192, 16000), [rank["seen"][0] for rank in ranks], 32)
     assert sorted(first + second) == list(range(32))
 
 

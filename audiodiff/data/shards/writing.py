@@ -20,9 +20,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from audiodiff import audio
-from audiodiff.audio import io as audio_io
 from audiodiff.data.manifest import BadFiles, Recording
-from audiodiff.data.shard_streams import Cache
+from audiodiff.data.shards.streaming import Cache
 
 __all__ = ["Piece", "pack", "pieces_of", "spread"]
 
@@ -193,7 +192,7 @@ def _good(results: Iterable[tuple[Any, Any]], bad: BadFiles) -> Iterator[tuple[A
 def _as_it_is(recording: Recording) -> Recording | ValueError:
     """Take length and rate from the file, for a manifest may be stale."""
     try:
-        with audio_io.opened(recording.path) as file:
+        with audio.opened(recording.path) as file:
             return recording._replace(n_samples=file.n_samples, sample_rate=file.sample_rate)
     except ValueError as error:
         return error

@@ -33,7 +33,7 @@ try:
 except ImportError as missing:
     raise ValueError(f"packed corpora want litdata ({missing}): pip install 'audiodiff[shards]'") from None
 
-from audiodiff.audio import io as audio_io
+from audiodiff import audio
 from audiodiff.data.manifest import Recording
 from audiodiff.data.sources import Source
 
@@ -110,7 +110,7 @@ class Corpus:
         for number in range(count):
             path = Path(self._folder, f"{part}-{number:04d}.flac")
             path.write_bytes(self.item(data, number))
-            with contextlib.suppress(ValueError), audio_io.opened(path) as file:  # whoever trains on it says so
+            with contextlib.suppress(ValueError), audio.opened(path) as file:  # whoever trains on it says so
                 recordings.append(Recording(path, file.n_samples, file.sample_rate))
         return recordings
 
@@ -153,9 +153,9 @@ class ChunkPieces(Source[int]):
         """Name the chunk and the piece."""
         return Path(f"{self.path}#{sound}")
 
-    def open(self, sound: int) -> contextlib.AbstractContextManager[audio_io.Reader]:
+    def open(self, sound: int) -> contextlib.AbstractContextManager[audio.Reader]:
         """Open a piece."""
-        return audio_io.opened(self.read(sound), str(self.name(sound)))
+        return audio.opened(self.read(sound), str(self.name(sound)))
 
 
 class ClipStream(StreamingDataset):

@@ -55,7 +55,8 @@ class Reader:
         Raises:
             ValueError: The samples cannot be decoded, there are none, or some are not finite.
         """
-        with _decoding(self._name, self._file.format == "MP3"):
+        # After a seek libmpg123 misses the frames before, and complains of whole files.
+        with _decoding(self._name, self._file.format == "MP3", told=not start):
             self._file.seek(min(start, self.n_samples))
             samples = self._file.read(frames, dtype="float32", always_2d=True)
         if not len(samples):
@@ -161,12 +162,12 @@ class _Patched(io.FileIO):
 
 
 @contextlib.contextmanager
-def _decoding(name: str, noisy: bool) -> Iterator[None]:
+def _decoding(name: str, noisy: bool, told: bool = True) -> Iterator[None]:
     """Turn what libsndfile raises into one line, and what libmpg123 prints into another."""
     import soundfile
 
     try:
-        with _quiet(name) if noisy else contextlib.nullcontext():
+        with _quiet(name, told) if noisy else contextlib.nullcontext():
             yield
     except (soundfile.SoundFileError, RuntimeError, OSError, TypeError) as error:  # TypeError: headerless .raw
         reason = str(error).rpartition(": ")[2].rstrip(". ")
@@ -182,8 +183,8 @@ def _is_mp3(source: str | Path | bytes) -> bool:
 
 
 @contextlib.contextmanager
-def _quiet(name: str) -> Iterator[None]:
-    """Keep libmpg123's lines, which name no file, off the terminal; log once that the file is damaged.
+def _quiet(name: str, told: bool) -> Iterator[None]:
+    """Keep libmpg123's lines, which name no file, off the terminal; log once that the file is damaged, if it is told.
 
     They come from C, past `sys.stderr`: the process's standard error is redirected meanwhile, and what others wrote
     there is handed on.
@@ -204,7 +205,7 @@ def _quiet(name: str) -> Iterator[None]:
             lines = [line for line in caught.read().splitlines(keepends=True) if line.strip()]
             complaints = [line for line in lines if line.startswith(COMPLAINTS)]
             os.write(2, b"".join(line for line in lines if line not in complaints))
-            if complaints and name not in _damaged:
+            if told and complaints and name not in _damaged:
                 _damaged.add(name)
                 first = complaints[0].decode(errors="replace").strip()
                 log.warning("%s: damaged, and read as far as it can be decoded (%s)", name, first)
