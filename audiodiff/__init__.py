@@ -14,7 +14,7 @@ Each name is imported from its module when it is first used, so that `audiodiff 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from audiodiff._version import __version__
+from audiodiff._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from audiodiff.audio import read, write
@@ -46,7 +46,6 @@ __all__ = [
     "VPrediction",
     "Vocoder",
     "XPrediction",
-    "__version__",
     "convert_mel",
     "linear_timesteps",
     "log_snr_timesteps",

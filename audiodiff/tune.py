@@ -1,4 +1,4 @@
-"""Search hyperparameters: `python -m audiodiff.tune space=basic`."""
+"""Search configurations: `python -m audiodiff.tune study=mine n_trials=20 data.path=recordings`."""
 
 from audiodiff.tuning.run import main
 

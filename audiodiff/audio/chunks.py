@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Context", "Piece", "cut", "overlapped", "regrouped"]
+__all__ = ["Context", "OverlappingWindows", "Piece", "cut", "joined", "overlapped", "regrouped"]
 
 Aligned = Any
 """Tensors that share their last axis, time, at a whole number of samples per frame; in tuples, lists and mappings, with
@@ -83,36 +83,49 @@ def regrouped(pieces: Iterable[Tensor], frames: int, total: int | None = None) -
         yield Piece(held.shape[-1], held, True)
 
 
-def overlapped(pieces: Iterable[Piece], context: Context, work: Callable[[Aligned, int], Aligned]) -> Iterator[Piece]:
-    """Works on a stream in overlapping windows.
+class OverlappingWindows:
+    """Works on a stream in overlapping windows, as pieces of it are pushed.
 
     Args:
-        pieces: What arrives, in order.
         context: Of the work, in frames.
         work: Gets a window and the position of its first frame, and returns as many frames.
-
-    Yields:
-        What the work would give of the whole stream, piece by piece.
     """
-    held: Aligned = None
-    begin = end = done = 0  # of what is held, and of what has been given away
 
-    def until(ready: int) -> Iterator[Piece]:
-        nonlocal held, begin, done
-        if ready > done:
-            out = cut(work(held, begin), done - begin, ready - begin, end - begin)
-            keep = max(begin, ready - context.past)
-            held = cut(held, keep - begin, end - begin, end - begin)
-            length, begin, done = ready - done, keep, ready
-            yield Piece(length, out, last)
+    def __init__(self, context: Context, work: Callable[[Aligned, int], Aligned]) -> None:
+        self.context = context
+        self.work = work
+        self.held: Aligned = None
+        self.begin = self.end = self.done = 0  # of what is held, and of what has been given away
 
-    last = False
+    def push(self, piece: Piece) -> Piece | None:
+        """Take a piece; return what the work gives of all frames whose context is known, if there are any."""
+        self.held = piece.tree if self.held is None else joined(self.held, piece.tree)
+        self.end += piece.frames
+        return self._until(self.end if piece.last else self.end - self.context.future, piece.last)
+
+    def finish(self) -> Piece | None:
+        """Return what the work gives of the frames that remain: there are no more."""
+        return self._until(self.end, True)
+
+    def _until(self, ready: int, last: bool) -> Piece | None:
+        if ready <= self.done:
+            return None
+        begin, end, done = self.begin, self.end, self.done
+        out = cut(self.work(self.held, begin), done - begin, ready - begin, end - begin)
+        keep = max(begin, ready - self.context.past)
+        self.held = cut(self.held, keep - begin, end - begin, end - begin)
+        self.begin, self.done = keep, ready
+        return Piece(ready - done, out, last)
+
+
+def overlapped(pieces: Iterable[Piece], context: Context, work: Callable[[Aligned, int], Aligned]) -> Iterator[Piece]:
+    """Work on a stream in overlapping windows; yield what the work would give of the whole stream, piece by piece."""
+    windows = OverlappingWindows(context, work)
     for piece in pieces:
-        held = piece.tree if held is None else _joined(held, piece.tree)
-        end, last = end + piece.frames, piece.last
-        yield from until(end if last else end - context.future)
-    last = True
-    yield from until(end)
+        if (out := windows.push(piece)) is not None:
+            yield out
+    if (out := windows.finish()) is not None:
+        yield out
 
 
 def cut(tree: Aligned, begin: int, end: int, frames: int) -> Aligned:
@@ -123,13 +136,14 @@ def cut(tree: Aligned, begin: int, end: int, frames: int) -> Aligned:
     return _mapped(tree, lambda leaf: cut(leaf, begin, end, frames))
 
 
-def _joined(left: Aligned, right: Aligned) -> Aligned:
+def joined(left: Aligned, right: Aligned) -> Aligned:
+    """Append the tensors of one tree to those of another."""
     if isinstance(left, Tensor):
         return torch.cat([left, right], -1)
     if isinstance(left, Mapping):
-        return {key: _joined(left[key], right[key]) for key in left}
+        return {key: joined(left[key], right[key]) for key in left}
     if isinstance(left, tuple | list):
-        return _like(left, [_joined(a, b) for a, b in zip(left, right, strict=True)])
+        return _like(left, [joined(a, b) for a, b in zip(left, right, strict=True)])
     return right
 
 

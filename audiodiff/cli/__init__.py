@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from audiodiff._version import __version__
-from audiodiff.cli.common import Parser, guarded
+from audiodiff.cli.common import Parser, guarded, lenient_output
 
 COMMANDS = {
     "resynth": "audio → mel → audio",
@@ -39,6 +39,7 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns 0, 1 if some of several files failed, 2 on bad input, 130 if interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    lenient_output()
     return guarded(lambda: _dispatch(arguments))
 
 

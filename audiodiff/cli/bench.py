@@ -128,7 +128,7 @@ def _clips(options: argparse.Namespace) -> "tuple[list[Clip], str]":
     from audiodiff.evaluation.vocoder_table import list_hash
     from audiodiff.utils.config import shipped_path
 
-    source = Path(options.data) if options.data else shipped_path("demos/speech.flac")
+    source = Path(options.data) if options.data else shipped_path("demos/audio/speech.flac")
     if source.is_file() and source.suffix.lower() in audio.AUDIO_SUFFIXES:
         waveform, rate = audio.read(source)
         chosen = [Recording(source, waveform.shape[-1], rate)]

@@ -1,7 +1,7 @@
-"""Measures recordings, and proposes sigma_data and the range and shift of a schedule for training on them.
+"""Measure recordings, and propose sigma_data and the range and shift of a schedule for training on them.
 
-OVERRIDEs are those of `python -m audiodiff.train`: they choose the mel and the whitening, hence the space that is diffused.
-What is printed on standard output are overrides too, ready to be appended to the training command.
+OVERRIDEs are those of `python -m audiodiff.train`: they choose the mel and the whitening, hence the diffused space.
+Standard output holds overrides too, ready to be appended to the training command.
 """
 
 import argparse

@@ -3,12 +3,13 @@
 import argparse
 import contextlib
 import difflib
+import io
 import json
 import logging
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from audiodiff.utils.signals import Stopped, stoppable
@@ -137,12 +138,13 @@ def add_json_option(parser: argparse.ArgumentParser) -> None:
 
 
 def add_workers_option(parser: argparse.ArgumentParser) -> None:
-    """Adds --workers."""
-    parser.add_argument(
-        "--workers",
-        type=int,
-        metavar="N",
-        help="share OUT among N processes here and all others that work on it with --workers; what is whole is skipped",
+    """Add --workers and --ray."""
+    group = parser.add_argument_group("large folders").add_mutually_exclusive_group()
+    group.add_argument("--workers", type=int, metavar="N", help="use N processes; skip what is whole")
+    group.add_argument(
+        "--ray",
+        metavar="auto|ADDRESS",
+        help="use a Ray cluster: the one that runs here, or HOST:PORT; skip what is whole",
     )
 
 
@@ -215,14 +217,14 @@ def load_model(kind: type[M], model: str, options: argparse.Namespace) -> M:
 def recipe_of(command: str, vocoder: "Vocoder", options: argparse.Namespace) -> "VocodeRecipe":
     """Turns the sampling options into a recipe."""
     from audiodiff.models import registry
-    from audiodiff.pipelines import vocoding
+    from audiodiff.pipelines.vocoding import VocodeRecipe
 
     seconds, frames = options.chunk_seconds, None
     if seconds is not None:
         if not 0 < seconds <= LONGEST_CHUNK:
             raise ValueError(f"--chunk-seconds {seconds:g}: a number above 0 and up to {LONGEST_CHUNK} is wanted")
         frames = max(1, round(seconds * vocoder.sample_rate / vocoder.hop_length))
-    return vocoding.recipe(
+    return VocodeRecipe.from_options(
         command,
         vocoder,
         options.model or registry.DEFAULT_MODEL,
@@ -258,6 +260,22 @@ def say(message: str, trouble: bool = False) -> None:
     line = " ".join(message.splitlines())
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
     print(signature(trouble), shown, file=sys.stderr)
+
+
+def lenient_output() -> None:
+    """Write what standard output and error cannot encode as `?`, as on a terminal of cp1252 or koi8-r."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+@contextlib.contextmanager
+def stages() -> Iterator[Callable[[str], None]]:
+    """Show the name of a long command's present stage: one line, rewritten, on a terminal."""
+    from tqdm import tqdm
+
+    with tqdm(bar_format="{desc}", leave=False, disable=None) as bar:
+        yield lambda stage: bar.set_description_str(f"audiodiff: {stage}")
 
 
 def guarded(run: Callable[[], int]) -> int:

@@ -10,6 +10,7 @@ import sys
 from types import ModuleType
 
 from audiodiff.cli import common
+from audiodiff.utils.extras import requires_extra
 
 NAME = "audiodiff_demo"
 EXAMPLE = "audiodiff demo --port 7860 --open"
@@ -30,8 +31,7 @@ def run(options: argparse.Namespace) -> int:
     """Checks what is needed, loads the model and serves."""
     if not 1 <= options.port <= 65535:
         raise ValueError(f"--port {options.port}: a number from 1 to 65535 is wanted")
-    if importlib.util.find_spec("gradio") is None:
-        raise ValueError("the page needs gradio: pip install 'audiodiff[demo]'")
+    requires_extra("demo", "gradio", purpose="the page")
     vocoder = common.load_vocoder(options)
     page().main(
         vocoder,

@@ -1,9 +1,9 @@
 """Makes the table that says how good a model is.
 
 A vocoder stands beside what needs no network and a ceiling that knows the phase; every row starts from the same mels of
-the same recordings. Measures whose package is missing are left out: pip install 'audiodiff[eval]' brings PESQ, STOI,
-DNSMOS and a recogniser of words. A generator (--train) stands beside recordings that it never saw, shaped noise and its
-own training recordings: class accuracy, Fréchet distance, diversity, copies.
+the same recordings. Measures whose package is missing are left out: pip install 'audiodiff-torch[eval]' brings PESQ,
+STOI, DNSMOS and a recogniser of words. A generator (--train) stands beside recordings that it never saw, shaped noise
+and its own training recordings: class accuracy, Fréchet distance, diversity, copies.
 """
 
 import argparse

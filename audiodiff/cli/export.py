@@ -1,9 +1,10 @@
-"""Writes a model as an ONNX file, which onnxruntime runs without torch.
+"""Write a model as an ONNX file, which onnxruntime runs without torch.
 
 That of a vocoder takes mels of any length, that of a generator a class by number and makes sounds of any length; it
 says in its metadata which mel or classes it wants, at which rate, under which licence, and what it was made of. --part
-sampler is the whole way from noise to the waveform, demos/onnx_vocode.py and demos/onnx_generate.py run it; --part step
-is one call of the denoiser. Exporting takes half a minute or more.
+sampler is the whole way from noise to the waveform, the scripts onnx_vocode.py and onnx_generate.py in demos/examples
+run it; --part step is one call of the denoiser. --host writes what a text-to-speech or singing program loads as its
+vocoder: sherpa-onnx, or openutau, for which vocoder.yaml is written beside OUT.onnx.
 """
 
 import argparse
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from audiodiff.models.base import Model
     from audiodiff.models.streaming import SamplingConfig
 
-EXAMPLE = "audiodiff export speech-16k speech-16k.onnx --steps 1"
+EXAMPLE = "audiodiff export speech-22k vocoder.onnx --host sherpa-onnx"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +25,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="shipped name, file, run folder or .ckpt")
     parser.add_argument("out", metavar="OUT.onnx", help="the file")
     parser.add_argument("--part", default="sampler", metavar="sampler|step", help="what is exported (default: sampler)")
+    parser.add_argument("--host", metavar="NAME", help="program that runs the file: sherpa-onnx or openutau")
+    parser.add_argument("--opset", type=int, metavar="N", help="version of ONNX' operators, 18 to 22 (default: 18)")
     parser.add_argument("--weights", default="ema", metavar="ema|raw", help="averaged or last weights (default: ema)")
     parser.add_argument("-f", "--force", action="store_true", help="overwrite a file that exists")
     group = parser.add_argument_group("sampling")
@@ -31,12 +34,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--solver", metavar="NAME", help="a solver that draws no noise (default: the model's own)")
     group.add_argument("--times", metavar="GRID", help="as for `audiodiff vocode` (default: the model's own)")
     group.add_argument("--start", metavar="NAME", help="noise, mel, griffin-lim or coarse-to-fine (default: its own)")
+    group.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise in a host's file (default: 0)")
     group.add_argument("--guidance", type=float, metavar="G", help="of a generator's label (default: the model's own)")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Checks, loads the model, and writes."""
+    """Check, load the model, and write."""
     from audiodiff import export
+    from audiodiff.models.base import Model
 
     out = Path(options.out)
     if out.suffix.lower() != ".onnx":
@@ -44,8 +49,23 @@ def run(options: argparse.Namespace) -> int:
     if out.exists() and not options.force:
         raise ValueError(f"{out}: exists; give -f to overwrite, or another name")
     model = Model.load(options.model, weights=options.weights)
-    export.check(model, options.part)
-    difference = export.export(model, out, options.part, _sampling(model, options), options.guidance)
+    opset = export.OPSET if options.opset is None else options.opset
+    export.check(model, options.part, options.host, opset)
+    for companion in export.companions(options.host):
+        if out.with_name(companion).exists() and not options.force:
+            raise ValueError(f"{out.with_name(companion)}: exists; give -f to overwrite, or another folder")
+    with common.stages() as stage:
+        difference = export.export(
+            model,
+            out,
+            options.part,
+            _sampling(model, options),
+            options.guidance,
+            options.host,
+            opset,
+            options.seed,
+            stage,
+        )
     size = out.stat().st_size / 1e6
     common.say(f"{out}: {size:.1f} MB; onnxruntime differs from torch by {difference:.1g} of the loudest sample")
     return 0
@@ -58,16 +78,18 @@ def _sampling(model: "Model", options: argparse.Namespace) -> "SamplingConfig":
     from audiodiff.models.generator import Generator
     from audiodiff.models.starts import PureNoise
     from audiodiff.models.streaming import SamplingConfig
-    from audiodiff.pipelines import generation, vocoding
+    from audiodiff.pipelines.generation import GenerateRecipe
+    from audiodiff.pipelines.recipe import OWN
+    from audiodiff.pipelines.vocoding import VocodeRecipe
     from audiodiff.utils.config import choose
 
     told = {name: getattr(options, name) for name in ("weights", "solver", "steps", "times")}
     if isinstance(model, Generator):
         if options.start not in (None, "noise"):
             raise ValueError(f"--start {options.start}: a generator starts from noise; leave it out")
-        recipe, start = generation.generation(model, options.model, **told), PureNoise()
+        recipe, start = GenerateRecipe.from_options(model, options.model, **told), PureNoise()
     else:
-        recipe = vocoding.recipe("vocode", model, options.model, **told, start=options.start)
+        recipe = VocodeRecipe.from_options("vocode", model, options.model, **told, start=options.start)
         start = named_starts.build_start(recipe.start, model.mel)
-    solver = model.solver if recipe.solver == vocoding.OWN else choose("solver", recipe.solver)
+    solver = model.solver if recipe.solver == OWN else choose("solver", recipe.solver)
     return SamplingConfig(start, solver, check_timesteps(recipe.times))

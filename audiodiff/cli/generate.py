@@ -1,8 +1,9 @@
-"""Makes new sounds: of a class, of nothing, or of a recording that is varied or mended.
+"""Makes new sounds: of a class, of a vector, of nothing, or of a recording that is varied, mended or continued.
 
 Writes OUT_DIR/LABEL-SEED.wav, each with a sidecar from which `audiodiff regenerate` makes it again, and a contact
 sheet, OUT_DIR/contact-sheet.png. Clip i takes its noise from seed + i, whatever the number of clips. --init varies a
-recording: the more strength, the less of it is left; --inpaint keeps it but for the seconds from --from to --to.
+recording: the more strength, the less of it is left; --inpaint keeps it but for the seconds from --from to --to;
+--continue keeps it up to its end, or up to --from, and makes what follows.
 """
 
 import argparse
@@ -28,12 +29,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--list", action="store_true", help="print the model's labels and do nothing else")
     parser.add_argument("-n", type=int, default=1, metavar="N", help="how many (default: 1)")
     parser.add_argument("--label", metavar="NAME", help="class (default: none, the model chooses)")
-    parser.add_argument("--guidance", type=float, metavar="G", help="1 obeys the label, more exaggerates it")
+    parser.add_argument("--no-label", action="store_true", help="leave the class open (the default, said aloud)")
+    parser.add_argument("--vector", metavar="FILE.npy", help="what the sound is to be like, for a model that takes one")
+    parser.add_argument("--guidance", type=float, metavar="G", help="1 obeys the condition, more exaggerates it")
+    parser.add_argument("--projected", action="store_true", help="guide by APG: other, but not louder")
+    parser.add_argument("--guide", metavar="MODEL", help="guide away from this worse model (auto-guidance)")
     parser.add_argument("--seconds", type=float, metavar="S", help="length (default: that of the training clips)")
     parser.add_argument("--init", metavar="RECORDING", help="vary this recording")
     parser.add_argument("--strength", type=float, metavar="S", help="with --init: 0 to 1 (default: 0.5)")
     parser.add_argument("--inpaint", metavar="RECORDING", help="keep this recording but for a gap")
-    parser.add_argument("--from", dest="begin", type=float, metavar="S", help="with --inpaint: where the gap begins")
+    parser.add_argument("--continue", dest="continued", metavar="RECORDING", help="keep this beginning, go on from it")
+    parser.add_argument("--from", dest="begin", type=float, metavar="S", help="where the gap or continuation begins")
     parser.add_argument("--to", dest="end", type=float, metavar="S", help="with --inpaint: where it ends")
     common.add_model_options(parser, default="drums")
     common.add_solver_options(parser)
@@ -53,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
     jobs = _jobs(generator, model, options)
     folder = Path(options.out)
     folder.mkdir(parents=True, exist_ok=True)
-    status = make_sounds(jobs, generator, options.init or options.inpaint, options.json)
+    status = make_sounds(jobs, generator, options.init or options.inpaint or options.continued, options.json)
     if status == 0:
         _draw(folder, [path for _, path in jobs][:SHOWN], generator.sample_rate)
     return status
@@ -62,26 +68,20 @@ def run(options: argparse.Namespace) -> int:
 def make_sounds(
     jobs: Sequence[tuple["GenerateRecipe", Path]], generator: "Generator", source: str | None, as_json: bool
 ) -> int:
-    """Follows recipes, writes sounds with their sidecars, and tells how it went."""
-    from audiodiff import audio
-    from audiodiff.cli.jobs import Job, Plan
-    from audiodiff.cli.progress import Made, work
-    from audiodiff.pipelines import generation, sidecar
-    from audiodiff.pipelines.resynthesis import CallCounter, Resynthesis
+    """Make a sound of each recipe and write it with its sidecar; return the exit status."""
+    from audiodiff.cli.jobs import Batch, Job
+    from audiodiff.cli.progress import JobResult, run_jobs
+    from audiodiff.cli.sounds import make_sound
+    from audiodiff.pipelines.generation import guide_of
 
     recipes = {path: recipe for recipe, path in jobs}
+    guide = guide_of(generator, jobs[0][0])
 
-    def do(job: Job) -> Made:
-        recipe = recipes[job.output]
-        with CallCounter(generator.denoiser.network) as calls:
-            waveform = generation.follow(generator, recipe, source)
-        waveform, down = audio.lowered(waveform)
-        sound = Resynthesis(waveform, calls.count)
-        clipped = sidecar.write(job.output, sound, recipe, source, generator.sample_rate)
-        return Made(waveform.shape[-1] / generator.sample_rate, calls.count, clipped, down)
+    def do(job: Job) -> JobResult:
+        return make_sound(generator, recipes[job.output], job, guide=guide)
 
-    made = Plan([Job(Path(source or path), path) for _, path in jobs], None, len(jobs) > 1)
-    return work(made, do, generator.device, as_json)
+    batch = Batch([Job(Path(source or path), path) for _, path in jobs], None, len(jobs) > 1)
+    return run_jobs(batch, do, generator.device, as_json)
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -91,11 +91,17 @@ def _check(options: argparse.Namespace) -> None:
         raise ValueError("a folder for the sounds is wanted, or --list")
     if not 1 <= options.n <= MOST:
         raise ValueError(f"-n {options.n}: a whole number from 1 to {MOST} is wanted")
-    if options.init and options.inpaint:
-        raise ValueError("--init and --inpaint: give one of them")
+    if sum(bool(source) for source in (options.init, options.inpaint, options.continued)) > 1:
+        raise ValueError("--init, --inpaint and --continue: give one of them")
+    if options.label is not None and options.no_label:
+        raise ValueError("--label and --no-label: give one of them")
     if options.strength is not None and not options.init:
         raise ValueError("--strength says how far --init is varied: give --init RECORDING")
-    if bool(options.inpaint) != (options.begin is not None and options.end is not None):
+    if options.continued and options.end is not None:
+        raise ValueError("--to is for --inpaint: --seconds says where a continuation ends")
+    both = options.begin is not None and options.end is not None
+    either = options.begin is not None or options.end is not None
+    if not options.continued and not bool(options.inpaint) == both == either:
         raise ValueError("--inpaint, --from and --to belong together: give all three")
     if options.inpaint and not 0 <= options.begin < options.end:
         raise ValueError(f"--from {options.begin:g} --to {options.end:g}: the gap ends before it begins")
@@ -105,11 +111,14 @@ def _check(options: argparse.Namespace) -> None:
 
 def _jobs(generator: "Generator", model: str, options: argparse.Namespace) -> list[tuple["GenerateRecipe", Path]]:
     """One recipe and one name for each sound; refuses to overwrite."""
-    from audiodiff.pipelines.generation import generation
+    from audiodiff.data.vectors import read_vector
+    from audiodiff.pipelines.generation import GenerateRecipe, continuation
 
     gap = (options.begin, options.end) if options.inpaint else None
+    if options.continued:
+        gap = continuation(generator, options.continued, options.begin, options.seconds)
     strength = (0.5 if options.strength is None else options.strength) if options.init else None
-    first = generation(
+    first = GenerateRecipe.from_options(
         generator,
         model,
         weights=options.weights,
@@ -118,14 +127,18 @@ def _jobs(generator: "Generator", model: str, options: argparse.Namespace) -> li
         steps=options.steps,
         times=options.times,
         label=options.label,
+        vector=None if options.vector is None else read_vector(options.vector).tolist(),
         guidance=options.guidance,
+        projected=options.projected,
+        guide=options.guide,
         seconds=options.seconds,
         strength=strength,
         gap=gap,
     )
     import dataclasses
 
-    name, folder = options.label or ("variation" if options.init else "sound"), Path(options.out)
+    kind = "variation" if options.init else "continuation" if options.continued else "sound"
+    name, folder = options.label or kind, Path(options.out)
     jobs = [
         (dataclasses.replace(first, seed=seed), folder / f"{name}-{seed:04d}.wav")
         for seed in range(options.seed, options.seed + options.n)

@@ -24,6 +24,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Loads the model and prints its facts."""
     from audiodiff.models import registry
+    from audiodiff.models.base import Model
 
     name = options.model or registry.DEFAULT_MODEL
     shown = facts(Model.load(name), name)

@@ -1,40 +1,48 @@
-"""Which output belongs to which input: one file to one file, or several files and folders into a folder."""
+"""Pair inputs and outputs: one file to one file, or several files and folders into a folder; paths or URLs."""
 
 import dataclasses
 import os
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
+from audiodiff.utils import remote
+from audiodiff.utils.remote import Location
+
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """Pairs an input with its output."""
+    """An input and its output.
 
-    input: Path
-    output: Path
+    Args:
+        input: Path or URL.
+        output: Path or URL.
+    """
+
+    input: Location
+    output: Location
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
-    """Holds the jobs of a run.
+class Batch:
+    """The jobs of a run.
 
     Args:
-        jobs: What to do.
-        folder: Where all outputs go; None for a single file.
+        jobs: All of them.
+        folder: Of all outputs; None for a single file.
         many: Whether several files, or a folder, were given.
     """
 
     jobs: list[Job]
-    folder: Path | None
+    folder: Location | None
     many: bool
 
 
 @dataclasses.dataclass(frozen=True)
 class Kinds:
-    """Says which files a command reads and which it writes.
+    """The files that a command reads and writes.
 
     Args:
-        read: Suffixes of inputs, for folders; in small letters.
+        read: Suffixes of inputs in folders, in lower case.
         written: Suffix of the output.
         beside: Further suffixes, appended to the output's name, of files that are written along with it.
     """
@@ -44,55 +52,69 @@ class Kinds:
     beside: tuple[str, ...] = ()
 
 
-def plan(inputs: Sequence[str], out: str, kinds: Kinds, force: bool) -> Plan:
-    """Pairs inputs and outputs, and refuses before any work what cannot end well.
+def plan_batch(inputs: Sequence[str], out: str, kinds: Kinds, force: bool) -> Batch:
+    """Pair inputs and outputs, and refuse before any work what cannot succeed.
 
     Raises:
         ValueError: An input is missing, two inputs share an output, an output exists and may not be overwritten, or
-            the place for it is missing or cannot be written.
+            its folder is missing or not writable.
     """
-    paths, target = [Path(name) for name in inputs], Path(out)
-    many = len(paths) > 1 or paths[0].is_dir()
-    if not many and not paths[0].is_file():
-        raise ValueError(f"{paths[0]}: no such file; give a file, several files or a folder")
-    folder = target if many or target.is_dir() else None
+    places, target = [remote.location(name) for name in inputs], remote.location(out)
+    many = len(places) > 1 or remote.is_folder(places[0])
+    if not many and not remote.exists(places[0]):
+        raise ValueError(f"{places[0]}: no such file; give a file, several files or a folder")
+    folder = target if many or out.endswith("/") or remote.is_folder(target) else None
     if folder is None:
-        if target.suffix.lower() != kinds.written:
+        if remote.name_of(target).suffix.lower() != kinds.written:
             raise ValueError(f"{target}: a {kinds.written} file is written; give a name that ends in {kinds.written}")
-        jobs = [Job(paths[0], target)]
+        jobs = [Job(places[0], target)]
     else:
         _check_folder(folder, kinds.written)
-        jobs = [job for path in dict.fromkeys(paths) for job in _into_folder(path, folder, kinds)]
-    _check_place(target)
+        jobs = [job for place in dict.fromkeys(places) for job in _into_folder(place, folder, kinds)]
+    _check_writable(target)
     _check_jobs(jobs, kinds, force)
-    return Plan(jobs, folder, many)
+    return Batch(jobs, folder, many)
 
 
-def _into_folder(path: Path, folder: Path, kinds: Kinds) -> Iterable[Job]:
-    """Mirrors a folder's tree, or puts a single file at the top."""
+def _into_folder(place: Location, folder: Location, kinds: Kinds) -> Iterable[Job]:
+    """Mirror a folder's tree, or put a single file at the top."""
+    if not remote.is_folder(place):
+        return [Job(place, remote.join(folder, f"{remote.name_of(place).stem}{kinds.written}"))]
+    names = _remote_files(place, folder) if isinstance(place, str) else _local_files(place, folder, kinds.read)
+    names = [name for name in names if name.suffix.lower() in kinds.read]
+    if not names:
+        raise ValueError(f"{place}: the folder holds none of the files that are read ({', '.join(sorted(kinds.read))})")
+    return [Job(remote.join(place, name), remote.join(folder, name.with_suffix(kinds.written))) for name in names]
+
+
+def _local_files(root: Path, folder: Location, suffixes: Collection[str]) -> list[Path]:
+    """List the files below a folder, without those of an earlier run."""
     from audiodiff.data.manifest import audio_files
 
-    if not path.is_dir():
-        return [Job(path, folder / f"{path.stem}{kinds.written}")]
-    found = [file for file in audio_files(path, kinds.read) if not _is_output(file, path, folder)]
-    if not found:
-        raise ValueError(f"{path}: the folder holds none of the files that are read ({', '.join(sorted(kinds.read))})")
-    return [Job(file, folder / file.relative_to(path).with_suffix(kinds.written)) for file in found]
+    own = folder.resolve() if isinstance(folder, Path) and folder.resolve() != root.resolve() else None
+    paths = audio_files(root, suffixes)
+    return [path.relative_to(root) for path in paths if not (own and path.resolve().is_relative_to(own))]
 
 
-def _is_output(file: Path, root: Path, folder: Path) -> bool:
-    """Tell whether a file of an input folder was made by an earlier run, into a folder within it."""
-    return folder.resolve() != root.resolve() and file.resolve().is_relative_to(folder.resolve())
+def _remote_files(root: str, folder: Location) -> list[Path]:
+    """List the files below a URL, without hidden ones and those of an earlier run."""
+    names = [Path(name) for name in remote.files_in(root)]
+    names = [name for name in names if not any(part.startswith(".") for part in name.parts)]
+    return [name for name in names if not f"{root}/{name}".startswith(f"{folder}/") or root == folder]
 
 
-def _check_folder(folder: Path, suffix: str) -> None:
+def _check_folder(folder: Location, suffix: str) -> None:
+    if isinstance(folder, str):
+        return
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder}: is a file; several inputs, or a folder, need a folder for the output")
     if not folder.exists() and folder.suffix.lower() == suffix:
         raise ValueError(f"{folder}: looks like a file; several inputs, or a folder, need a folder for the output")
 
 
-def _check_place(target: Path) -> None:
+def _check_writable(target: Location) -> None:
+    if isinstance(target, str):
+        return
     place = target if target.is_dir() else target.parent
     if not place.is_dir():
         raise ValueError(f"{target}: the folder {place} does not exist; create it first")
@@ -101,14 +123,20 @@ def _check_place(target: Path) -> None:
 
 
 def _check_jobs(jobs: list[Job], kinds: Kinds, force: bool) -> None:
-    inputs, taken = {job.input.resolve() for job in jobs}, dict[Path, Path]()
+    inputs, taken = {_resolved(job.input) for job in jobs}, dict[Location, Location]()
     for job in jobs:
         if (other := taken.setdefault(job.output, job.input)) != job.input:
             raise ValueError(f"{other} and {job.input} would both become {job.output}; rename one of them")
-        if job.output.resolve() in inputs:
+        if _resolved(job.output) in inputs:
             raise ValueError(f"{job.output}: is an input as well; choose another output")
-    written = [Path(f"{job.output}{suffix}") for job in jobs for suffix in ("", *kinds.beside)]
-    existing = [path for path in written if path.exists()]
-    if existing and not force:
+    if force:
+        return
+    written = [remote.location(f"{job.output}{suffix}") for job in jobs for suffix in ("", *kinds.beside)]
+    existing = [place for place in written if (place.exists() if isinstance(place, Path) else remote.exists(place))]
+    if existing:
         others = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
         raise ValueError(f"{existing[0]}{others}: exists; give -f to overwrite, or another name")
+
+
+def _resolved(place: Location) -> Location:
+    return place.resolve() if isinstance(place, Path) else place

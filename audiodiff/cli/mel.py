@@ -2,14 +2,14 @@
 
 Writes float32, [bands, frames], or [2, bands, frames] for stereo. The recording is resampled to the mel's sample rate
 and lengthened to whole frames by silence. With --mel-preset or --mel-spec no model is needed. Several files or folders
-go into a folder, OUT, with their tree.
+go into a folder, OUT, with their tree. Inputs and outputs may be URLs, such as s3://bucket/folder.
 """
 
 import argparse
 
 from audiodiff.cli import common
-from audiodiff.cli.jobs import Job, Kinds, plan
-from audiodiff.cli.progress import Made, work
+from audiodiff.cli.jobs import Job, Kinds, plan_batch
+from audiodiff.cli.progress import JobResult, run_jobs
 
 EXAMPLE = "audiodiff mel speech.flac mel.npy --mel-preset hifigan"
 
@@ -30,18 +30,18 @@ def run(options: argparse.Namespace) -> int:
     from audiodiff import audio
     from audiodiff.mel import io as mel_io
     from audiodiff.mel.spectrogram import mel_of
+    from audiodiff.utils import remote
 
-    jobs = plan(options.inputs, options.out, Kinds(audio.AUDIO_SUFFIXES, ".npy"), options.force)
+    jobs = plan_batch(options.inputs, options.out, Kinds(audio.AUDIO_SUFFIXES, ".npy"), options.force)
     spec, device = common.convention_of(options), torch.device("cpu")
     if spec is None:
         vocoder = common.load_vocoder(options)
         spec, device = vocoder.mel, vocoder.device
 
-    def do(job: Job) -> Made:
-        waveform, rate = audio.read(job.input, spec.sample_rate)
-        mel = mel_of(spec, waveform.to(device))
-        job.output.parent.mkdir(parents=True, exist_ok=True)
-        mel_io.write_mel(job.output, mel)
-        return Made(waveform.shape[-1] / rate)
+    def do(job: Job) -> JobResult:
+        with remote.local_copy(job.input) as source, remote.local_output(job.output) as target:
+            waveform, rate = audio.read(source, spec.sample_rate)
+            mel_io.write_mel(target, mel_of(spec, waveform.to(device)))
+        return JobResult(waveform.shape[-1] / rate)
 
-    return work(jobs, do, device, options.json)
+    return run_jobs(jobs, do, device, options.json)

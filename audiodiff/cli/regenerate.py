@@ -6,10 +6,8 @@ The model and the input must be where they were, and unchanged: their hashes are
 import argparse
 
 from audiodiff.cli import common
-from audiodiff.cli.generate import make_sounds
-from audiodiff.cli.jobs import Kinds, plan
-from audiodiff.cli.restore import make_mended
-from audiodiff.cli.resynth import follow
+from audiodiff.cli.jobs import Kinds, plan_batch
+from audiodiff.cli.sounds import make_sounds
 
 EXAMPLE = "audiodiff regenerate out.wav.json again.wav"
 
@@ -23,16 +21,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Reads the sidecar, checks that nothing has changed, and follows its recipe."""
-    from audiodiff.pipelines.generation import GenerateRecipe
-    from audiodiff.pipelines.restoration import RestoreRecipe
     from audiodiff.pipelines.sidecar import Sidecar
 
     note = Sidecar.read(options.sidecar)
     note.check_input()
     source = options.sidecar if note.input is None else note.input
-    jobs = plan([source], options.out, Kinds((), ".wav", beside=(".json",)), options.force)
-    if isinstance(note.recipe, GenerateRecipe):
-        return make_sounds([(note.recipe, jobs.jobs[0].output)], note.load(), note.input, options.json)
-    if isinstance(note.recipe, RestoreRecipe):
-        return make_mended(note.recipe, jobs, note.load(), options.json)
-    return follow(note.recipe, jobs, note.load(), options.json)
+    batch = plan_batch([source], options.out, Kinds((), ".wav", beside=(".json",)), options.force)
+    return make_sounds(note.recipe, batch, note.load(), options.json)

@@ -6,15 +6,10 @@ beside it lies OUT.wav.json, from which `audiodiff regenerate` makes it again.
 """
 
 import argparse
-from typing import TYPE_CHECKING
 
 from audiodiff.cli import common
-from audiodiff.cli.jobs import Job, Kinds, Plan, plan
-from audiodiff.cli.progress import Made, work
-
-if TYPE_CHECKING:
-    from audiodiff.models.vocoder import Vocoder
-    from audiodiff.pipelines.restoration import RestoreRecipe
+from audiodiff.cli.jobs import Kinds, plan_batch
+from audiodiff.cli.sounds import make_sounds
 
 EXAMPLE = "audiodiff restore loud.wav mended.wav --task declip"
 
@@ -37,14 +32,16 @@ def run(options: argparse.Namespace) -> int:
     """Checks, loads the model, mends."""
     from audiodiff import audio
     from audiodiff.models import registry
-    from audiodiff.pipelines.restoration import repair
+    from audiodiff.pipelines.restoration import RestoreRecipe
 
     if (options.task == "gap") != (options.begin is not None and options.end is not None):
         raise ValueError("--task gap, --from and --to belong together: give all three, or another task")
-    jobs = plan([options.input], options.out, Kinds(audio.AUDIO_SUFFIXES, ".wav", beside=(".json",)), options.force)
+    jobs = plan_batch(
+        [options.input], options.out, Kinds(audio.AUDIO_SUFFIXES, ".wav", beside=(".json",)), options.force
+    )
     vocoder = common.load_vocoder(options)
     waveform, _ = audio.read(options.input, vocoder.sample_rate)
-    how = repair(
+    recipe = RestoreRecipe.from_options(
         vocoder,
         options.model or registry.DEFAULT_MODEL,
         waveform,
@@ -55,20 +52,4 @@ def run(options: argparse.Namespace) -> int:
         limit=options.limit,
         cutoff=options.cutoff,
     )
-    return make_mended(how, jobs, vocoder, options.json)
-
-
-def make_mended(how: "RestoreRecipe", jobs: Plan, vocoder: "Vocoder", as_json: bool) -> int:
-    """Mends what a plan names, and writes it with its sidecar."""
-    from audiodiff import audio
-    from audiodiff.pipelines import sidecar
-    from audiodiff.pipelines.restoration import mend
-    from audiodiff.pipelines.resynthesis import Resynthesis
-
-    def do(job: Job) -> Made:
-        waveform, _ = audio.read(job.input, vocoder.sample_rate)
-        mended, down = audio.lowered(mend(vocoder, waveform, how))
-        clipped = sidecar.write(job.output, Resynthesis(mended, 1), how, job.input, vocoder.sample_rate)
-        return Made(waveform.shape[-1] / vocoder.sample_rate, 1, clipped, down)
-
-    return work(jobs, do, vocoder.device, as_json)
+    return make_sounds(recipe, jobs, vocoder, options.json)

@@ -3,7 +3,8 @@
 The output has the model's sample rate and exactly the input's length; stereo is done per channel. Several files or
 folders go into a folder, OUT, with their tree. Beside each OUT.wav lies OUT.wav.json, which says how it was made.
 
-With --workers N a large folder is shared out, on one machine or several; run again, it goes on from what is whole.
+With --workers N a large folder is shared out to N processes, with --ray ADDRESS to the machines of a Ray cluster; run
+again, the command skips what is whole. Inputs and outputs may be URLs, such as s3://bucket/folder.
 """
 
 import argparse
@@ -11,13 +12,12 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from audiodiff.cli import common
-from audiodiff.cli.jobs import Job, Kinds, Plan, plan
-from audiodiff.cli.progress import Made, work
-from audiodiff.cli.workers import make_by_workers
+from audiodiff.cli import common, sounds
+from audiodiff.cli.jobs import Job, Kinds, plan_batch
+from audiodiff.cli.progress import JobResult
+from audiodiff.cli.workers import run_parallel
 
 if TYPE_CHECKING:
-    from audiodiff.models.vocoder import Vocoder
     from audiodiff.pipelines.vocoding import VocodeRecipe
 
 EXAMPLE = "audiodiff resynth speech.flac out.wav --steps 4"
@@ -42,30 +42,16 @@ def run(options: argparse.Namespace) -> int:
 
 def make_sounds(command: str, options: argparse.Namespace, kinds: Kinds) -> int:
     """Makes the sounds that are asked for, with the model and the sampling options, by one process or several."""
-    shared = options.workers is not None  # what exists is then looked at, and skipped if it is the same
-    jobs = plan(options.inputs, options.out, kinds, options.force or shared)
-    if shared:
-        return make_by_workers(jobs, functools.partial(prepared, command), options)
+    parallel = options.workers is not None or options.ray is not None  # these skip the outputs that are whole
+    jobs = plan_batch(options.inputs, options.out, kinds, options.force or parallel)
+    if parallel:
+        return run_parallel(jobs, functools.partial(prepared, command), options)
     vocoder = common.load_vocoder(options)
-    return follow(common.recipe_of(command, vocoder, options), jobs, vocoder, options.json)
+    return sounds.make_sounds(common.recipe_of(command, vocoder, options), jobs, vocoder, options.json)
 
 
-def prepared(command: str, options: argparse.Namespace) -> tuple[Callable[[Job], Made], "VocodeRecipe"]:
+def prepared(command: str, options: argparse.Namespace) -> tuple[Callable[[Job], JobResult], "VocodeRecipe"]:
     """Loads the model; returns what does a job, and its recipe."""
     vocoder = common.load_vocoder(options)
     recipe = common.recipe_of(command, vocoder, options)
-    return functools.partial(_make, vocoder, recipe), recipe
-
-
-def follow(recipe: "VocodeRecipe", jobs: Plan, vocoder: "Vocoder", as_json: bool) -> int:
-    """Makes the sounds of a plan by a recipe."""
-    return work(jobs, functools.partial(_make, vocoder, recipe), vocoder.device, as_json)
-
-
-def _make(vocoder: "Vocoder", recipe: "VocodeRecipe", job: Job) -> Made:
-    from audiodiff.pipelines import sidecar, vocoding
-
-    sound = vocoding.make(vocoder, recipe, job.input)
-    job.output.parent.mkdir(parents=True, exist_ok=True)
-    clipped = sidecar.write(job.output, sound, recipe, job.input, vocoder.sample_rate)
-    return Made(sound.waveform.shape[-1] / vocoder.sample_rate, sound.network_calls, clipped)
+    return functools.partial(sounds.make_sound, vocoder, recipe), recipe

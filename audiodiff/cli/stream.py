@@ -4,12 +4,15 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from audiodiff.cli import common
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from audiodiff.models import Vocoder
+    from audiodiff.pipelines.vocoding import VocodeRecipe
 
 __all__ = ["run"]
 
@@ -24,26 +27,18 @@ def run(options: argparse.Namespace) -> int:
         ValueError: The stream ends within a frame, or holds what is no mel; what came before is written.
     """
     from audiodiff import audio
-    from audiodiff.diffusion.timesteps import check_timesteps
-    from audiodiff.models import named_starts
-    from audiodiff.pipelines import resynthesis, vocoding
-    from audiodiff.utils.config import choose
+    from audiodiff.pipelines import resynthesis
 
     if options.json or common.convention_of(options) is not None:
         raise ValueError("--raw: a stream has no report, and its mel is the model's own: leave out --json and --mel-…")
     vocoder = common.load_vocoder(options)
     recipe = common.recipe_of("vocode", vocoder, options)
-    start = named_starts.build_start(recipe.start, vocoder.mel)
-    solver = vocoder.solver if recipe.solver == vocoding.OWN else choose("solver", recipe.solver)
-    how = {"start": start, "solver": solver, "times": check_timesteps(recipe.times)}
-    ahead, rate = vocoder.look_ahead(**how), vocoder.sample_rate / vocoder.hop_length
-    chunk = recipe.chunk_frames or max(1, ahead)
-    common.say(f"the sound comes {ahead / rate:.2f} s of look-ahead and {chunk / rate:.2f} s of a chunk after the mel")
+    sampler = _sampler(vocoder, recipe, options)
     begun, first, samples, clipped = time.monotonic(), None, 0, 0
     frames = Frames(sys.stdin.buffer, vocoder.mel.n_mels)
     arriving = resynthesis.watched(vocoder, frames)
     with recipe.arithmetic(vocoder):
-        for piece in resynthesis.vocode_stream(vocoder, arriving, seed=recipe.seed, chunk_frames=chunk, **how):
+        for piece in resynthesis.vocode_stream(vocoder, arriving, seed=recipe.seed, **sampler):
             pcm, over = audio.to_pcm(piece)
             sys.stdout.buffer.write(pcm.astype("<i2").tobytes())
             sys.stdout.buffer.flush()
@@ -55,6 +50,31 @@ def run(options: argparse.Namespace) -> int:
         common.say(f"{clipped} samples were clipped: a stream cannot be lowered as a whole")
     frames.check()
     return 0
+
+
+def _sampler(vocoder: "Vocoder", recipe: "VocodeRecipe", options: argparse.Namespace) -> dict[str, Any]:
+    """Choose between the least delay and the recipe's sampler, and say what the delay is."""
+    from audiodiff.diffusion.timesteps import check_timesteps
+    from audiodiff.models import named_starts
+    from audiodiff.pipelines import vocoding
+    from audiodiff.utils.config import choose
+
+    chosen = [
+        name for name in ("steps", "solver", "times", "start", "chunk_seconds") if getattr(options, name) is not None
+    ]
+    if options.live and chosen:
+        raise ValueError(f"--live decides how to sample: leave out --{chosen[0].replace('_', '-')}")
+    rate = vocoder.sample_rate / vocoder.hop_length
+    if options.live or (options.live is None and not chosen):
+        common.say(f"live: the sound comes {1000 * vocoder.live_delay():.0f} ms after the mel")
+        return {"live": True}
+    start = named_starts.build_start(recipe.start, vocoder.mel)
+    solver = vocoder.solver if recipe.solver == vocoding.OWN else choose("solver", recipe.solver)
+    how = {"start": start, "solver": solver, "times": check_timesteps(recipe.times)}
+    ahead = vocoder.look_ahead(**how)
+    chunk = recipe.chunk_frames or max(1, ahead)
+    common.say(f"the sound comes {ahead / rate:.2f} s of look-ahead and {chunk / rate:.2f} s of a chunk after the mel")
+    return how | {"chunk_frames": chunk}
 
 
 class Frames:

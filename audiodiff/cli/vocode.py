@@ -5,11 +5,13 @@ axis of channels for stereo. It is in the mel that `audiodiff info` shows of the
 --mel-preset or --mel-spec says: then it is converted, and what that costs is told. The output has frames × hop samples.
 Several files or folders go into a folder, OUT, with their tree.
 Beside each OUT.wav lies OUT.wav.json, which says how it was made.
-With --workers N a large folder is shared out, on one machine or several; run again, it goes on from what is whole.
+With --workers N a large folder is shared out to N processes, with --ray ADDRESS to the machines of a Ray cluster; run
+again, the command skips what is whole. Inputs and outputs may be URLs, such as s3://bucket/folder.
 
 With --raw - - mel frames come from standard input as 32-bit little-endian floats, band after band and frame after
 frame, and their sound goes to standard output as 16-bit little-endian samples while more are coming. An array of
-[bands, frames] is such a stream once transposed: mel.T.astype("<f4").tobytes().
+[bands, frames] is such a stream once transposed: mel.T.astype("<f4").tobytes(). Unless --no-live, or how to sample, is
+said, the sound lags less than a tenth of a second behind the frames.
 """
 
 import argparse
@@ -31,6 +33,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     common.add_sampling_options(parser)
     common.add_output_options(parser)
     common.add_workers_option(parser)
+    parser.add_argument(
+        "--live",
+        action=argparse.BooleanOptionalAction,
+        help="with --raw: the least delay, less than a tenth of a second (default, unless you say how to sample)",
+    )
     parser.add_argument("--raw", action="store_true", help="stream: frames from standard input, samples to output")
 
 
@@ -42,4 +49,6 @@ def run(options: argparse.Namespace) -> int:
         if not (options.raw and options.inputs == ["-"] and options.out == "-"):
             raise ValueError("a stream goes from standard input to standard output: audiodiff vocode --raw - -")
         return stream.run(options)
+    if options.live is not None:
+        raise ValueError("--live belongs to streams: audiodiff vocode --raw - -")
     return make_sounds("vocode", options, Kinds(MEL_SUFFIXES, ".wav", beside=(".json",)))

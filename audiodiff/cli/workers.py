@@ -1,202 +1,229 @@
-"""Makes the sounds of a folder by several workers: processes of this machine, and whatever else shares the folder.
+"""Run a batch in parallel, by processes of this machine or by a Ray cluster; skip the outputs that are whole.
 
-Every worker goes through the same list and does what is neither done nor claimed (`audiodiff.cli.locks`), so that
-those which `--workers N` starts, those of torchrun or SLURM, and one begun by hand in another shell are all the same.
-What is whole is skipped: the sound and its sidecar are there, the sidecar tells of the recipe now asked for, and of the
-input as it is. Each worker has one thread of the CPU, unless OMP_NUM_THREADS says otherwise, so bytes do not depend on
-how many there are; every file has the seed of the recipe, as always.
+An output is whole if the sound and its sidecar are there, and the sidecar has this run's recipe and the input's hash.
+So the same command, run again after any interruption, goes on where it was. Each worker loads the model once and uses
+one CPU thread unless OMP_NUM_THREADS says otherwise; every file takes its noise from the recipe's seed. Outputs are
+therefore the same bytes for any number of workers.
 """
 
 import argparse
+import concurrent.futures
 import contextlib
 import dataclasses
+import itertools
 import json
 import logging
+import multiprocessing
 import os
+import re
 import signal
 import sys
+import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
-from multiprocessing.connection import Connection, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audiodiff.cli import progress
 from audiodiff.cli.common import say
-from audiodiff.cli.jobs import Job, Plan
-from audiodiff.cli.locks import Claims, leftovers, shared, sweep
+from audiodiff.cli.jobs import Batch, Job
+from audiodiff.utils import remote
+from audiodiff.utils.signals import Stopped
 
 if TYPE_CHECKING:
     from audiodiff.pipelines.vocoding import VocodeRecipe
 
-Prepare = Callable[[argparse.Namespace], tuple[Callable[[Job], progress.Made], "VocodeRecipe"]]
-Result = dict[str, Any] | None
+__all__ = ["Run", "do_job", "is_whole", "run_parallel"]
+
+Prepare = Callable[[argparse.Namespace], tuple[Callable[[Job], progress.JobResult], "VocodeRecipe"]]
+Result = dict[str, Any]
 MOST = 1024
+TEMPORARY = re.compile(r"\.(?P<name>.+?\.wav)(\.json)?\.[a-z0-9_]{8}", re.DOTALL)  # as `atomic_file` names them
 
 
-def make_by_workers(jobs: Plan, prepare: Prepare, options: argparse.Namespace) -> int:
-    """Does the jobs by `options.workers` workers, tells how it went, and returns the exit status.
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What a worker needs besides its jobs.
 
     Args:
-        jobs: All of them.
         prepare: A function of a module, which loads the model and returns what does a job, and its recipe.
         options: Of the command.
+        folder: Working directory of the command, for relative paths.
+        key: Tells the runs of a long-lived process apart.
+    """
+
+    prepare: Prepare
+    options: argparse.Namespace
+    folder: str = dataclasses.field(default_factory=os.getcwd)
+    key: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
+
+
+def run_parallel(batch: Batch, prepare: Prepare, options: argparse.Namespace) -> int:
+    """Do the jobs of a batch in parallel, report the results, and return the exit status.
 
     Raises:
-        ValueError: The number is out of range, there is no folder, an output was made otherwise, or workers died.
+        ValueError: The number of workers is out of range, the outputs have no folder, an output was made by another
+            recipe, there is no cluster, or a worker died.
     """
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    if not 1 <= options.workers <= MOST:
-        raise ValueError(f"--workers {options.workers}: a whole number from 1 to {MOST} is wanted")
-    if jobs.folder is None:
-        raise ValueError("--workers share a folder of outputs: give a folder for OUT, and several files or a folder")
-    progress.create(jobs.folder)
-    begun, results = time.perf_counter(), dict[str, dict[str, Any]]()
-    told = _one(jobs, prepare, options) if options.workers == 1 else _several(jobs, prepare, options)
+    if batch.folder is None:
+        raise ValueError("--workers and --ray fill a folder: give a folder for OUT, and several files or a folder")
+    if isinstance(batch.folder, Path):
+        progress.create_folder(batch.folder)
+    begun, stopped, results = time.time(), None, list[Result]()
+    source = _results(Run(prepare, options), batch.jobs)
     with (
         logging_redirect_tqdm(),
-        contextlib.closing(told),
-        tqdm(total=len(jobs.jobs), unit="file", disable=None) as bar,
+        contextlib.closing(source),
+        tqdm(total=len(batch.jobs), unit="file", disable=None) as bar,
     ):
-        for result in told:
-            if result is not None:
-                results[result["output"]] = result
-            bar.update(min(1, len(jobs.jobs) - bar.n))
-    return _told(list(results.values()), len(jobs.jobs), time.perf_counter() - begun, options.json)
+        try:
+            for result in source:
+                results.append(result)
+                bar.update()
+        except Stopped as stop:
+            stopped = stop
+    status = _report(results, len(batch.jobs), time.time() - begun, options.json)
+    if stopped is not None:
+        say(f"stopped after {len(results)} of {len(batch.jobs)} files; run the same command again to go on")
+        return stopped.status
+    _remove_leftovers(batch.jobs, begun)
+    return status
 
 
-def _told(results: list[dict[str, Any]], total: int, elapsed: float, as_json: bool) -> int:
-    """Tells what was made, what others had made, and what failed."""
-    bad = [r for r in results if "error" in r]
-    for result in bad:
-        say(result["error"])
-    if bad:
-        say(f"{len(bad)} of {total} files failed")
-    made, seconds = len(results) - len(bad), sum(r.get("seconds", 0.0) for r in results)
-    there = f"; {total - len(results)} were there or made by others" if total > len(results) else ""
-    rate = f", {made / elapsed:.2f} files a second" if made else ""
-    print(f"{made} files, {seconds:.2f} s of audio in {elapsed:.2f} s{rate}{there}", file=sys.stderr)
-    if as_json:
-        print(json.dumps(results, indent=2))
-    return progress.SOME_FAILED if bad else 0
+def do_job(run: Run, job: Job) -> Result:
+    """Do a job in this process, unless its output is whole; the first job of a run loads the model.
+
+    Raises:
+        ValueError: The model cannot be loaded, or the output exists and was made by another recipe.
+    """
+    if run.key not in _loaded:
+        import torch
+
+        if "OMP_NUM_THREADS" not in os.environ:
+            torch.set_num_threads(1)
+        with contextlib.suppress(OSError):  # on a machine of a cluster that lacks the folder, paths are absolute
+            os.chdir(run.folder)
+        _loaded.clear()
+        _loaded[run.key] = run.prepare(run.options)
+    work, recipe = _loaded[run.key]
+    if is_whole(job, recipe):
+        return {"input": str(job.input), "output": str(job.output), "skipped": True}
+    if not run.options.force and remote.exists(job.output) and not _is_cut_off(job.output):
+        raise ValueError(f"{job.output}: exists, and was made otherwise; give -f to overwrite, or another folder")
+    return progress.try_job(work, job, go_on=True)
 
 
-def _one(jobs: Plan, prepare: Prepare, options: argparse.Namespace) -> Iterator[Result]:
-    """Works in this process until all is done, by itself or by others."""
-    import torch
-
-    from audiodiff.utils import devices
-
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(1)
-    devices.take_turn(int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", 0))))
-    make, recipe = prepare(options)
-    with Claims(jobs.folder) as claims:
-        if not options.force:
-            _check(jobs.jobs, claims, recipe)
-
-        def do(job: Job) -> dict[str, Any]:
-            return progress.attempt(make, job, go_on=True)
-
-        yield from shared(jobs.jobs, claims, lambda job: fits(job, recipe), do)
-        sweep(jobs.jobs, claims)
+_loaded: dict[str, tuple[Callable[[Job], progress.JobResult], "VocodeRecipe"]] = {}
 
 
-def fits(job: Job, recipe: "VocodeRecipe") -> bool:
-    """Says whether a job's sound is there, made by this recipe of this input."""
-    from audiodiff.pipelines.sidecar import Sidecar, file_hash, sidecar_path
+def is_whole(job: Job, recipe: "VocodeRecipe") -> bool:
+    """Return whether a job's output is there, made with this recipe from this input."""
+    from audiodiff.pipelines.sidecar import Sidecar, file_hash
 
-    beside = sidecar_path(job.output)
-    if not (job.output.is_file() and beside.is_file()):
+    beside = remote.location(f"{job.output}.json")
+    if not (remote.exists(job.output) and remote.exists(beside)):
         return False
     try:
-        note = Sidecar.read(beside)
-        if dataclasses.replace(note.recipe, model=recipe.model) != recipe:  # it has the hash; paths differ by machine
+        with remote.local_copy(beside) as path:
+            note = Sidecar.read(path)
+        if dataclasses.replace(note.recipe, model=recipe.model) != recipe:  # paths differ by machine, hashes do not
             return False
-        same = job.input.stat().st_mtime <= beside.stat().st_mtime
-        return same or note.input_sha256 == file_hash(job.input)
+        if remote.modified(job.input) <= remote.modified(beside):
+            return True
+        with remote.local_copy(job.input) as path:
+            return note.input_sha256 == file_hash(path)
     except (ValueError, OSError):
         return False
 
 
-def _check(jobs: list[Job], claims: Claims, recipe: "VocodeRecipe") -> None:
-    """Refuses to work where something lies that was made otherwise; what is being made, or was cut off, does not count.
+def _results(run: Run, jobs: list[Job]) -> Iterator[Result]:
+    """Yield the result of each job, in the order in which they end."""
+    if run.options.ray is not None:
+        from audiodiff.cli.cluster import cluster_results
 
-    Raises:
-        ValueError: There is such a file.
-    """
-    existing = [job for job in jobs if job.output.exists() and not fits(job, recipe)]
-    for job in existing:
-        if not claims.take(job.output):
-            continue
-        cut_off = not Path(f"{job.output}.json").exists() and job.output in leftovers([job])
-        alien = job.output.exists() and not cut_off and not fits(job, recipe)
-        claims.drop(job.output)
-        if alien:
-            raise ValueError(f"{job.output}: exists, and was made otherwise; give -f to overwrite, or another folder")
+        return cluster_results(run, jobs, run.options.ray)
+    if not 1 <= run.options.workers <= MOST:
+        raise ValueError(f"--workers {run.options.workers}: a whole number from 1 to {MOST} is wanted")
+    if run.options.workers == 1:
+        return (do_job(run, job) for job in jobs)
+    return _pool_results(run, jobs, run.options.workers)
 
 
-def _several(jobs: Plan, prepare: Prepare, options: argparse.Namespace) -> Iterator[Result]:
-    """Starts workers, passes on what they tell, once for each job, and bears the death of all but the last of them."""
-    import torch.multiprocessing
-
-    context = torch.multiprocessing.get_context("spawn")
-    pairs = [context.Pipe(duplex=False) for _ in range(options.workers)]
-    single = argparse.Namespace(**vars(options) | {"workers": 1})
-    crew = [
-        context.Process(target=_serve, args=(end, rank, jobs, prepare, single)) for rank, (_, end) in enumerate(pairs)
-    ]
+def _pool_results(run: Run, jobs: list[Job], workers: int) -> Iterator[Result]:
+    """Share jobs out to processes; on a stop, let them finish what they work on."""
+    context, waiting = multiprocessing.get_context("spawn"), iter(jobs)
+    pool = concurrent.futures.ProcessPoolExecutor(workers, context, _start_worker, (context.Value("i", 0),))
     try:
-        for process, (_, end) in zip(crew, pairs, strict=True):
-            process.start()
-            end.close()  # the worker has its own: its death is then the end of what is read
-        yield from _heard([reader for reader, _ in pairs], len(jobs.jobs))
-        for process in crew:
-            process.join()
+        running = {pool.submit(do_job, run, job) for job in itertools.islice(waiting, workers)}
+        while running:
+            done, running = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
+            running |= {pool.submit(do_job, run, job) for job in itertools.islice(waiting, len(done))}
+            yield from (future.result() for future in done)
+    except BrokenProcessPool:
+        remedy = "run the same command again to go on, with fewer --workers if memory is short"
+        raise ValueError(f"a worker died, as when the system runs out of memory; {remedy}") from None
     finally:
-        for process in crew:
-            if process.is_alive():
-                process.terminate()
-    dead = sum(process.exitcode != 0 for process in crew)
-    if dead == len(crew):
-        raise ValueError("all workers died before the end: run the same command again, it goes on from what is whole")
-    if dead:
-        say(f"{dead} of {len(crew)} workers died; the others did their work")
+        try:
+            pool.shutdown(cancel_futures=True)
+        except KeyboardInterrupt:  # the second Ctrl-C
+            for process in multiprocessing.active_children():
+                process.kill()
+            raise
 
 
-def _heard(readers: list[Connection], total: int) -> Iterator[Result]:
-    """Yields what workers made, then, when all have ended, None for what was there; raises what ends the run."""
-    seen = 0
-    failed = set[str]()
-    while readers:
-        for reader in wait(readers):
-            try:
-                result = reader.recv()
-            except (EOFError, OSError):
-                readers.remove(reader)
-                continue
-            if "fatal" in result:
-                raise ValueError(result["fatal"])
-            if result["output"] not in failed:  # a bad file is tried by each worker
-                seen += 1
-                failed.update([result["output"]] if "error" in result else [])
-                yield result
-    yield from [None] * (total - seen)
+def _start_worker(started: "Synchronized[int]") -> None:
+    """Prepare a process of the pool: leave signals to its parent, end with it, and take a GPU in turn."""
+    from audiodiff.utils import devices
 
-
-def _serve(end: Connection, rank: int, jobs: Plan, prepare: Prepare, options: argparse.Namespace) -> None:
-    """Is a worker: sends what it makes, or what ends the run."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one who started it is interrupted, and ends it
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     logging.basicConfig(format="audiodiff: %(message)s", level=logging.WARNING)
-    os.environ["LOCAL_RANK"] = str(rank)
-    try:
-        for result in _one(jobs, prepare, options):
-            if result is not None:
-                end.send(result)
-    except BrokenPipeError:
-        pass  # nobody listens any more
-    except (ValueError, OSError) as error:
-        with contextlib.suppress(BrokenPipeError):
-            end.send({"fatal": " ".join(str(error).splitlines())})
+    with started.get_lock():
+        rank, started.value = started.value, started.value + 1
+    devices.take_turn(rank)
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def _report(results: list[Result], total: int, elapsed: float, as_json: bool) -> int:
+    """Print the errors and a line about the rest; return the exit status."""
+    failed = progress.print_errors(results, total)
+    finished = [result for result in results if "seconds" in result]
+    skipped = len(results) - failed - len(finished)
+    rate = f", {len(finished) / elapsed:.2f} files a second" if finished else ""
+    there = f"; {skipped} were there" if skipped else ""
+    seconds = sum(result["seconds"] for result in finished)
+    print(f"{len(finished)} files, {seconds:.2f} s of audio in {elapsed:.2f} s{rate}{there}", file=sys.stderr)
+    if as_json:
+        print(json.dumps([result for result in results if "skipped" not in result], indent=2))
+    return progress.SOME_FAILED if failed else 0
+
+
+def _is_cut_off(output: remote.Location) -> bool:
+    """Return whether a process died between putting a sound and its sidecar in place: its temporary file is left."""
+    if isinstance(output, str) or Path(f"{output}.json").exists():
+        return False
+    return any(path.name.startswith(f".{output.name}.json.") for path in _temporary(output.parent))
+
+
+def _remove_leftovers(jobs: list[Job], begun: float) -> None:
+    """Remove the temporary files that killed processes left of these outputs, before this run began."""
+    outputs = {job.output for job in jobs if isinstance(job.output, Path)}
+    for folder in {output.parent for output in outputs}:
+        for path in _temporary(folder):
+            if folder / TEMPORARY.fullmatch(path.name)["name"] in outputs and path.stat().st_mtime < begun:
+                path.unlink(missing_ok=True)
+
+
+def _temporary(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if TEMPORARY.fullmatch(path.name)] if folder.is_dir() else []

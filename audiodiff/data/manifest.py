@@ -175,7 +175,7 @@ def scan_folder(path: str | Path, max_bad: float = 1.0) -> list[Recording]:
 
 
 def audio_files(folder: Path, suffixes: Collection[str] = audio.AUDIO_SUFFIXES) -> Iterator[Path]:
-    """Yield the files below a folder by suffix, sorted by name, but for hidden ones; each linked folder once."""
+    """Yield the files below a folder with one of some suffixes, sorted by name: no hidden ones, linked folders once."""
     pending, seen, found = [folder], set[str](), list[Path]()
     while pending:  # links wait, so that what lies in the folder itself is found there
         for place, folders, files in os.walk(pending.pop(0)):

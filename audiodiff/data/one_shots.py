@@ -1,4 +1,4 @@
-"""Whole sounds with a class each, from their onset on: what a class-conditional generator learns from.
+"""Whole sounds from their onset on, with a class, a vector or both: training data of a conditional generator.
 
 Every class is drawn equally often.
 """
@@ -39,7 +39,7 @@ def labels_of(recordings: Sequence[Recording]) -> list[str]:
     return labels
 
 
-class OneShots(View[tuple[Tensor, int]]):
+class OneShots(View[tuple[Any, ...]]):
     """The beginnings of sounds, followed by silence or faded out, and their classes.
 
     Args:
@@ -47,9 +47,13 @@ class OneShots(View[tuple[Tensor, int]]):
         labels: Classes, in the order by which they are numbered; sounds of others are left out.
         augment: Changes of speed and level, effects; no mixtures, for a sound has one class.
         all_classes: Whether every class must have a sound.
+        vector_size: Numbers of the vector that comes with each clip; 0 for none. It is the manifest's field `vector`,
+            or the .npy file beside the recording, and describes the recording before it is augmented.
+        peak_db: Level of the peak to which every sound is brought before it is augmented, dB of full scale; None keeps
+            the recordings' own levels.
 
     Raises:
-        ValueError: A class has no sound.
+        ValueError: A class has no sound, or a sound has no vector of this size.
     """
 
     def __init__(
@@ -62,6 +66,8 @@ class OneShots(View[tuple[Tensor, int]]):
         augment: Augment | None = None,
         all_classes: bool = True,
         max_bad: float = 1.0,
+        vector_size: int = 0,
+        peak_db: float | None = None,
     ) -> None:
         super().__init__(source, n_samples, sample_rate, seed, augment, max_bad)
         self.labels = list(labels)
@@ -69,11 +75,16 @@ class OneShots(View[tuple[Tensor, int]]):
         if len(empty) == len(self.labels) or (empty and all_classes):
             raise ValueError(f"no recording has the label {empty[0]}: leave it out of labels, or add some")
         self.present = [label for label in self.labels if label not in empty]
+        self.vectors = self.source.vectors(vector_size) if vector_size else {}
+        self.peak = None if peak_db is None else 10 ** (peak_db / 20)
 
-    def __getitem__(self, number: int) -> tuple[Tensor, int]:
-        """Read clip `number`: [1, n_samples] and the number of its class."""
-        label, _, clip, gain, rng = self._drawn(number)
-        return self._finished(clip, rng, gain), self.labels.index(label)
+    def __getitem__(self, number: int) -> tuple[Any, ...]:
+        """Read clip `number`: [1, n_samples], the number of its class and, if it has one, its vector."""
+        label, path, clip, gain, rng = self._drawn(number)
+        if self.peak is not None:
+            clip = clip * (self.peak / clip.abs().max().clamp(min=1e-4))
+        vector = (self.vectors[path],) if self.vectors else ()
+        return self._finished(clip, rng, gain), self.labels.index(label), *vector
 
     def sources(self, number: int) -> list[Path]:
         """Name the sound of which clip `number` is made."""

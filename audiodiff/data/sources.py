@@ -9,9 +9,12 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from torch import Tensor
+
 from audiodiff import audio
 from audiodiff.data.balance import sampling_weights
 from audiodiff.data.manifest import Recording
+from audiodiff.data.vectors import vectors_of
 
 __all__ = ["Files", "Source"]
 
@@ -44,6 +47,10 @@ class Source(ABC, Generic[Sound]):
     def at_hand(self, labels: Sequence[str]) -> Sequence[str]:
         """Return those classes of which a sound can be had now."""
         return labels
+
+    def vectors(self, size: int) -> dict[Path, Tensor]:
+        """Look up the vectors of all sounds by name, [size] each; raise ValueError if there are none."""
+        raise ValueError("a packed corpus holds no vectors: train on the recordings, or with data.condition=label")
 
     @abstractmethod
     def name(self, sound: Sound) -> Path:
@@ -101,6 +108,10 @@ class Files(Source[Recording]):
         if not self._choices:
             return super().choose(rng, sounds)
         return rng.choices(range(len(sounds)), [self._choices[sound.path] for sound in sounds])[0]
+
+    def vectors(self, size: int) -> dict[Path, Tensor]:
+        """Look up the recordings' vectors."""
+        return vectors_of(self.recordings, size)
 
     def name(self, sound: Recording) -> Path:
         """Return the path of a recording."""

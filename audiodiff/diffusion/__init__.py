@@ -1,6 +1,6 @@
 """Diffusion: schedules, predictions, denoisers, solvers, guidance."""
 
 from audiodiff.diffusion.denoiser import Denoiser
-from audiodiff.diffusion.predictions import EpsPrediction, FlowPrediction, VPrediction, XPrediction
+from audiodiff.diffusion.predictions import EpsPrediction, Estimate, FlowPrediction, VPrediction, XPrediction
 
-__all__ = ["Denoiser", "EpsPrediction", "FlowPrediction", "VPrediction", "XPrediction"]
+__all__ = ["Denoiser", "EpsPrediction", "Estimate", "FlowPrediction", "VPrediction", "XPrediction"]

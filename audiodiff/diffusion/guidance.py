@@ -1,8 +1,9 @@
 """Steers the estimate of a trained denoiser: towards its condition, or towards what is known of the signal.
 
-Each part is a denoiser around a denoiser, so every solver gets it for free. Four ways:
+Each part is a denoiser around a denoiser, so every solver gets it for free:
 
     more of the condition      x̂ ← x̂_u + scale (x̂_c - x̂_u)              Guided
+    without the excess         x̂ ← x̂_c + (scale - 1) (the difference ⟂ x̂_c)   ProjectedGuidance
     known parts replaced       x̂ ← P x̂                                   denoisers.Refined(denoise, known.project)
     known parts explained      x̂ ← x̂ - step ∇_{x_t} |x̂ - P x̂|² / 2      ReconstructionGuidance(denoise, known.residual)
     both                       the second around the third
@@ -23,7 +24,7 @@ from audiodiff.diffusion.denoiser import Denoise, scales
 from audiodiff.diffusion.predictions import TINY, Estimate, noise_of
 from audiodiff.diffusion.schedules import Schedule
 
-__all__ = ["ClassifierFreeGuidance", "ReconstructionGuidance"]
+__all__ = ["ClassifierFreeGuidance", "ProjectedGuidance", "ReconstructionGuidance"]
 
 
 class ClassifierFreeGuidance:
@@ -31,12 +32,16 @@ class ClassifierFreeGuidance:
 
         x̂ = x̂_u + scale (x̂_c - x̂_u),      x̂ ← (1 - rescale + rescale std(x̂_c) / std(x̂)) x̂
 
-    References: Ho & Salimans, 2022, arXiv:2207.12598; Lin et al., 2023, arXiv:2305.08891, section 3.4 (the standard
-    deviation, here each clip's own); Kynkäänniemi et al., 2024, arXiv:2404.07724 (the interval).
+    With a worse model under the same condition in the place of the unconditional one it is auto-guidance: of N(m, s²)
+    against N(m, r²) it samples N(m, (s^scale r^(1 - scale))²), which is sharper and keeps the mean, where
+    classifier-free guidance moves it.
+    References: Ho & Salimans, 2022, arXiv:2207.12598; Karras et al., 2024, arXiv:2406.02507 (auto-guidance); Lin et
+    al., 2023, arXiv:2305.08891, section 3.4 (the standard deviation, here each clip's own); Kynkäänniemi et al., 2024,
+    arXiv:2404.07724 (the interval).
 
     Args:
         conditional: Denoiser under the condition; the only one that is called at scale 1 or outside of the interval.
-        unconditional: Denoiser without it (or under what is to be avoided), on the same path.
+        unconditional: Denoiser without it, or a worse denoiser under the same condition, on the same path.
         scale: 0 ignores the condition, 1 obeys it, more exaggerates it.
         rescale: How far each clip's standard deviation returns to that of x̂_c, in [0, 1].
         log_snr_min: Lowest log-SNR that is guided.
@@ -75,14 +80,60 @@ class ClassifierFreeGuidance:
         inside = (self.log_snr_min <= log_snr) & (log_snr <= self.log_snr_max)
         if self.scale == 1 or not bool(inside.any()):
             return estimate
-        free = self.unconditional(x_t, t).x
-        x = self._rescaled(free + self.scale * (estimate.x - free), estimate.x)
+        x = self._rescaled(self._extrapolated(estimate.x, self.unconditional(x_t, t).x), estimate.x)
         x = torch.where(inside.to(x.device).reshape(-1, 1, 1), x, estimate.x)
         return Estimate(x, noise_of(x_t, x, *scales(self.schedule, t, x_t)))
+
+    def _extrapolated(self, x: Tensor, free: Tensor) -> Tensor:
+        return free + self.scale * (x - free)
 
     def _rescaled(self, x: Tensor, like: Tensor) -> Tensor:
         wanted, found = (v.std(dim=(1, 2), correction=0, keepdim=True) for v in (like, x))
         return x * (1 - self.rescale + self.rescale * wanted / found.clamp(min=TINY))
+
+
+class ProjectedGuidance(ClassifierFreeGuidance):
+    """Extrapolate only across the estimate, not along it: adaptive projected guidance (APG).
+
+        d = x̂_c - x̂_u, no longer than `radius`;      x̂ = x̂_c + (scale - 1) (d_⟂ + parallel d_∥)
+
+    d_∥ is the part of d along x̂_c, which makes a sound louder, and d_⟂ the rest, which makes it other. At high scales
+    the first drives plain guidance into clipping. The paper's momentum is left out: a denoiser holds no state.
+    Reference: Sadat et al., 2024, arXiv:2410.02416, algorithm 1.
+
+    Args:
+        conditional, unconditional, scale: As for `ClassifierFreeGuidance`.
+        parallel: Share of d_∥ that is kept, in [0, 1]; 1, with an infinite radius, is plain guidance.
+        radius: Longest d of a clip, as a root mean square over its samples; infinite by default.
+        log_snr_min, log_snr_max: As for `ClassifierFreeGuidance`.
+
+    Raises:
+        ValueError: As for `ClassifierFreeGuidance`, or parallel is not in [0, 1], or radius not positive.
+    """
+
+    def __init__(
+        self,
+        conditional: Denoise,
+        unconditional: Denoise,
+        scale: float,
+        parallel: float = 0.0,
+        radius: float = math.inf,
+        log_snr_min: float = -math.inf,
+        log_snr_max: float = math.inf,
+    ) -> None:
+        if not 0 <= parallel <= 1 or not radius > 0:
+            raise ValueError(f"parallel={parallel}, radius={radius}: need parallel in [0, 1] and a positive radius")
+        super().__init__(conditional, unconditional, scale, 0.0, log_snr_min, log_snr_max)
+        self.parallel = parallel
+        self.radius = radius
+
+    def _extrapolated(self, x: Tensor, free: Tensor) -> Tensor:
+        difference = x - free
+        size = difference.square().mean((1, 2), keepdim=True).sqrt()
+        difference = difference * (self.radius / size.clamp(min=TINY)).clamp(max=1.0)
+        power = x.square().sum((1, 2), keepdim=True).clamp(min=TINY)
+        along = x * (difference * x).sum((1, 2), keepdim=True) / power
+        return x + (self.scale - 1) * (difference - (1 - self.parallel) * along)
 
 
 class ReconstructionGuidance:

@@ -25,7 +25,7 @@ __all__ = [
 def linear_timesteps(steps: int, start: float = 1.0) -> Tensor:
     """Divides [start, 0] into equal steps of time. DDIM converges best on this grid.
 
-    >>> even_times(2).tolist()
+    >>> linear_timesteps(2).tolist()
     [1.0, 0.5, 0.0]
     """
     _check(steps, start)
@@ -37,7 +37,7 @@ def quadratic_timesteps(steps: int, start: float = 1.0) -> Tensor:
 
     Reference: Song et al., 2020, arXiv:2010.02502, appendix D.2.
 
-    >>> quadratic(2).tolist()
+    >>> quadratic_timesteps(2).tolist()
     [1.0, 0.25, 0.0]
     """
     _check(steps, start)
@@ -75,7 +75,7 @@ def check_timesteps(times: Sequence[float]) -> Tensor:
     Raises:
         ValueError: They do not fall strictly from at most 1 to exactly 0.
 
-    >>> explicit([1, 0.5, 0]).tolist()
+    >>> check_timesteps([1, 0.5, 0]).tolist()
     [1.0, 0.5, 0.0]
     """
     grid = torch.as_tensor(times, dtype=torch.float64)

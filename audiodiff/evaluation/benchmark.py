@@ -23,6 +23,7 @@ from audiodiff.evaluation.vocoder_table import Row, floors, in_precision, own_ro
 from audiodiff.mel import MelSpec
 from audiodiff.mel.spectrogram import mel_of
 from audiodiff.models.vocoder import Vocoder
+from audiodiff.utils.extras import install_command
 
 __all__ = [
     "HIGHER",
@@ -203,7 +204,7 @@ def _notes(table: dict[str, Any]) -> list[str]:
             f"{sound['seconds'][0]:.2f} s ({sound['seconds'][1]:.2f}–{sound['seconds'][2]:.2f})"
         )
     if table["measures_missing"]:
-        notes.append(f"not measured: {', '.join(table['measures_missing'])}: pip install 'audiodiff[eval]'")
+        notes.append(f"not measured: {', '.join(table['measures_missing'])}: {install_command('eval')}")
     if any(not row["trained"] for row in table["rows"]):
         notes.append("random weights: the speed is that of the network as published, the sound means nothing")
     for row in table["rows"]:

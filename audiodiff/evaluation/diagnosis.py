@@ -151,8 +151,8 @@ def _encoded(model: Model, clip: Tensor) -> tuple[Tensor, Tensor | None]:
     if isinstance(model, Vocoder):
         announced = model.spectrogram(clip)[..., : clip.shape[-1] // model.hop_length]
         condition = network.encode(announced)
-    elif getattr(network, "labels", None) is not None:
-        condition = network.encode_labels(torch.full((1,), -1, device=clip.device))
+    else:
+        condition = model.condition(1)
     return model.whitening.encode(clip, model.whitening.gains(announced)), condition
 
 

@@ -4,15 +4,11 @@ Every row goes from the same mels to waveforms by another way, and is compared w
 network (the floor, and a ceiling that knows the true phase), the model from its own start, and from pure noise.
 """
 
-import argparse
 import hashlib
-import json
-import sys
 import time
 from collections.abc import Callable, Sequence
 from importlib import metadata
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,14 +17,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from audiodiff import audio
-from audiodiff.data.manifest import Recording, recordings_of
+from audiodiff.data.manifest import Recording
 from audiodiff.evaluation.baselines import griffin_lim_nnls, pseudo_inverse_true_phase
 from audiodiff.evaluation.metrics import MEASURES, score
 from audiodiff.models.named_starts import name_start
 from audiodiff.models.starts import GriffinLim, PureNoise
 from audiodiff.models.vocoder import Vocoder
-from audiodiff.utils import devices
-from audiodiff.utils import files as utils_files
 
 __all__ = [
     "Row",
@@ -37,7 +31,6 @@ __all__ = [
     "in_precision",
     "interval",
     "list_hash",
-    "main",
     "markdown",
     "noise_rows",
     "own_rows",
@@ -191,36 +184,6 @@ def _packages() -> list[str]:
     return sorted({package for _, package in MEASURES.values() if find_spec(package)})
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Prints the table; returns 0, or 2 for bad input."""
-    parser = argparse.ArgumentParser(
-        prog="python -m audiodiff.evaluation.vocoder_table",
-        description=__doc__.splitlines()[0],
-        epilog="example: python -m audiodiff.evaluation.vocoder_table speech-16k data/debian_speech/test.jsonl --clips 24",
-    )
-    parser.add_argument("model", help="shipped name, file, or run folder")
-    parser.add_argument("recordings", help="manifest (.jsonl) or folder")
-    parser.add_argument("--clips", type=int, default=24, help="recordings, taken evenly from the list (24)")
-    parser.add_argument("--seconds", type=float, default=2.0, help="shortest recording that counts (2)")
-    parser.add_argument("--device", default="auto", choices=devices.CHOICES)
-    parser.add_argument("--precisions", help="float32,bfloat16 (float32, and what is faster here)")
-    parser.add_argument("--json", type=Path, help="also write the table here")
-    args = parser.parse_args(argv)
-    try:
-        vocoder = Vocoder.load(args.model, devices.resolve(args.device))
-        chosen = recordings_of(args.recordings, args.seconds, args.clips)
-        precisions = devices.inference_precisions(vocoder.device, args.precisions)
-        table = evaluate(vocoder, rows_of(vocoder, precisions=precisions), chosen)
-        if args.json:
-            with utils_files.atomic_file(args.json) as file:
-                file.write((json.dumps(table, indent=1) + "\n").encode())
-    except ValueError as error:
-        print(f"audiodiff.evaluation.vocoder_table: {error}", file=sys.stderr)
-        return 2
-    print(markdown(table))
-    return 0
-
-
 def _whole_hops(vocoder: Vocoder, recording: Recording) -> Tensor:
     waveform, _ = audio.read(recording.path, vocoder.sample_rate, seconds=LONGEST)
     waveform = waveform.mean(0, keepdim=True)
@@ -230,7 +193,3 @@ def _whole_hops(vocoder: Vocoder, recording: Recording) -> Tensor:
 def _noise_like(vocoder: Vocoder, mel: Tensor) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     return torch.randn(len(mel), 1, mel.shape[-1] * vocoder.hop_length, generator=generator).to(mel)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -2,9 +2,10 @@
 
 What a graph cannot hold is written out in real numbers (`transforms`, `projection`, `networks`), solvers become lists
 of numbers (`plans`), and the parts that are exported (`parts`, `generators`) are described (`targets`), written and
-tried (`writing`).
+tried (`writing`), for any runtime or for a host with a contract of its own (`hosts`, `sherpa_onnx`, `open_utau`).
 """
 
-from audiodiff.export.writing import PARTS, check, export
+from audiodiff.export.hosts import companions
+from audiodiff.export.writing import OPSET, PARTS, check, export
 
-__all__ = ["PARTS", "check", "export"]
+__all__ = ["OPSET", "PARTS", "check", "companions", "export"]

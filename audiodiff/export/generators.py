@@ -13,23 +13,27 @@ from torch import Tensor, nn
 from audiodiff.diffusion.denoiser import MOST_LOG_SNR
 from audiodiff.diffusion.predictions import Estimate, noise_of
 from audiodiff.export.networks import real_network
-from audiodiff.export.plans import Plan, table_of, weights_of
-from audiodiff.export.projection import repeated
+from audiodiff.export.plans import Plan, PlannedSteps
 from audiodiff.models.generator import Generator
 
 __all__ = ["ClassSampler", "ClassStep"]
 
 
 class ClassStep(nn.Module):
-    """Calls the denoiser of a generator, guided if the scale is other than 0 and 1.
+    """Call the denoiser of a generator, guided if the scale is other than 0 and 1.
 
     Args:
         generator: The model.
         guidance: Scale of classifier-free guidance.
+
+    Raises:
+        ValueError: Vectors condition the generator.
     """
 
     def __init__(self, generator: Generator, guidance: float) -> None:
         super().__init__()
+        if generator.vector_size:
+            raise ValueError("a generator that vectors condition is not exported yet: call it from Python")
         self.network = real_network(generator.denoiser.network)
         self.prediction = generator.denoiser.prediction
         self.whitening = generator.whitening
@@ -40,7 +44,7 @@ class ClassStep(nn.Module):
     def forward(
         self, x_t: Tensor, alpha: Tensor, sigma: Tensor, label: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Estimates x, eps and what x sounds like, [B, 1, F hop] each.
+        """Estimate x, eps and what x sounds like, [B, 1, F hop] each.
 
         Args:
             x_t: Noisy signal in the diffused space, [B, 1, F hop].
@@ -53,7 +57,7 @@ class ClassStep(nn.Module):
         return x, eps, self.whitening.decode(x, self.whitening.gains(x))
 
     def conditions(self, like: Tensor, label: Tensor | None) -> list[Tensor | None]:
-        """Looks up under what the network is called: what is left open, then the class, as far as they are needed."""
+        """Look up under what the network is called: what is left open, then the class, as far as they are needed."""
         if not self.labelled:
             return [None]
         nothing = torch.zeros_like(like[:, 0, 0], dtype=torch.int64) - 1
@@ -63,7 +67,7 @@ class ClassStep(nn.Module):
     def estimate(
         self, x_t: Tensor, alpha: Tensor, sigma: Tensor, log_snr: Tensor, conditions: list[Tensor | None]
     ) -> Estimate:
-        """Does what `Generator.denoise` makes; scales are [1 or B, 1, 1], log_snr [B]."""
+        """Do what `Generator.denoise` makes; scales are [1 or B, 1, 1], log_snr [B]."""
         inward = x_t / self.prediction.norm(alpha, sigma)
         outputs = [self.network(inward, log_snr, condition) for condition in conditions]
         estimates = [self.prediction.estimate(output, x_t, alpha, sigma) for output in outputs]
@@ -75,7 +79,7 @@ class ClassStep(nn.Module):
 
 
 class ClassSampler(nn.Module):
-    """Makes a waveform of noise and a class: `Generator.generate`, its solver replaced by what it does.
+    """Make a waveform of noise and a class: `Generator.generate`, its solver replaced by what it does.
 
     Args:
         generator: The model.
@@ -88,24 +92,13 @@ class ClassSampler(nn.Module):
         super().__init__()
         self.step = ClassStep(generator, guidance)
         self.sigma = sigma
-        self.n_calls = len(plan.calls)
-        begin, end = weights_of(plan)
-        self.register_buffer("begin", begin[..., None, None, None], persistent=False)
-        self.register_buffer("end", end[..., None, None, None], persistent=False)
-        self.register_buffer("scales", table_of(plan), persistent=False)
+        self.steps = PlannedSteps(plan)
 
     def forward(self, noise: Tensor, label: Tensor | None = None) -> Tensor:
-        """Maps white noise, [B, 1, F hop], and numbers of classes, [B], to waveforms, [B, 1, F hop]."""
-        conditions, first = self.step.conditions(noise, label), self.sigma * noise
-
-        def around(signals: Tensor, number: Tensor) -> tuple[Tensor, Tensor]:
-            alpha, sigma, log_snr = self.scales.index_select(0, number)[0]
-            x_t = (self.begin.index_select(0, number)[0] * signals).sum(0)
-            x, eps = self.step.estimate(x_t, alpha, sigma, log_snr.flatten().expand(len(noise)), conditions)
-            place = torch.arange(len(self.end)).reshape(-1, 1, 1, 1) - 2 * number
-            return torch.where(place == 1, x, torch.where(place == 2, eps, signals)), number + 1
-
-        signals = torch.cat([first[None], first.new_zeros(2 * self.n_calls, *first.shape)])
-        signals = repeated(around, self.n_calls, signals, torch.zeros(1, dtype=torch.int64))
-        x = (self.end * signals).sum(0)
+        """Map white noise, [B, 1, F hop], and numbers of classes, [B], to waveforms, [B, 1, F hop]."""
+        conditions = self.step.conditions(noise, label)
+        x = self.steps(
+            self.sigma * noise,
+            lambda x_t, alpha, sigma, log_snr: self.step.estimate(x_t, alpha, sigma, log_snr, conditions),
+        )
         return self.step.whitening.decode(x, self.step.whitening.gains(x))

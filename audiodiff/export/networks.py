@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from audiodiff.audio.stft import hann
-from audiodiff.export.transforms import RealTransform, halves
+from audiodiff.export.transforms import RealTransform
 from audiodiff.nn.band_split import SubBandNetwork
 from audiodiff.nn.diffwave import SampleNetwork
 from audiodiff.nn.hybrid import HybridNetwork
@@ -17,7 +17,7 @@ __all__ = ["RealMasked", "real_network"]
 
 
 class RealMasked(nn.Module):
-    """Calls a network between two lapped transforms, as its own `forward` does.
+    """Call a network between two lapped transforms, as its own `forward` does.
 
     Args:
         network: What answers with a mask and a residual.
@@ -32,26 +32,26 @@ class RealMasked(nn.Module):
         self.scale = network.transform.scale
 
     def encode(self, mel: Tensor) -> Tensor:
-        """Computes the condition, as the network does."""
+        """Compute the condition, as the network does."""
         return self.network.encode(mel)
 
     def encode_labels(self, labels: Tensor) -> Tensor:
-        """Looks up the condition of classes, as the network does."""
+        """Look up the condition of classes, as the network does."""
         return self.network.encode_labels(labels)
 
     def forward(self, x: Tensor, log_snr: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Maps a signal [B, 1, T], log-SNR [B] and a condition to a signal [B, 1, T]."""
+        """Map a signal [B, 1, T], log-SNR [B] and a condition to a signal [B, 1, T]."""
         spectrum = self.transform.analyse(x[:, 0].unflatten(1, (-1, self.hop_length))) * self.scale
-        real, imaginary = halves(spectrum)
+        real, imaginary = spectrum.unbind(2)
         mask, residual = self.network.answer(torch.stack([real, imaginary], dim=-1), log_snr, condition)
         out_real = real + residual[..., 0] + mask[..., 0] * real - mask[..., 1] * imaginary
         out_imaginary = imaginary + residual[..., 1] + mask[..., 0] * imaginary + mask[..., 1] * real
-        out = torch.cat([out_real, out_imaginary], dim=-1)
+        out = torch.stack([out_real, out_imaginary], dim=2)
         return self.transform.inverse(out, self.transform.weights(out)).flatten(1)[:, None] / self.scale
 
 
 def real_network(network: nn.Module) -> nn.Module:
-    """Returns what calls a network without complex numbers.
+    """Return what calls a network without complex numbers.
 
     Raises:
         ValueError: There is no such counterpart.

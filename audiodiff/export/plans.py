@@ -10,10 +10,10 @@ The list can be walked by anything that adds: a graph that knows no solvers, or 
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from audiodiff.diffusion.denoiser import MOST_LOG_SNR
 from audiodiff.diffusion.predictions import Estimate
@@ -21,12 +21,13 @@ from audiodiff.diffusion.sampling import sample
 from audiodiff.diffusion.schedules import Schedule
 from audiodiff.diffusion.solvers import Solver
 from audiodiff.diffusion.solvers.base import path_point
+from audiodiff.export.loops import repeat
 
-__all__ = ["Call", "Plan", "Sum", "plan_of", "table_of", "weights_of"]
+__all__ = ["Call", "Plan", "PlannedSteps", "Sum", "plan_of", "table_of", "weights_of"]
 
 
 class Sum:
-    """Holds weights of signals by their number: 0 is the first, 1 + 2 k and 2 + 2 k are x̂ and ε̂ of call k.
+    """Hold weights of signals by their number: 0 is the first, 1 + 2 k and 2 + 2 k are x̂ and ε̂ of call k.
 
     >>> (2 * Sum({0: 1.0}) - Sum({1: 0.5}) / 2).weights
     {0: 2.0, 1: -0.25}
@@ -36,7 +37,7 @@ class Sum:
         self.weights = dict(weights)
 
     def __add__(self, other: "Sum | int") -> "Sum":
-        """Adds another, or the 0 with which `sum` begins."""
+        """Add another, or the 0 with which `sum` begins."""
         theirs = other.weights if isinstance(other, Sum) else {}
         if not isinstance(other, Sum) and other != 0:
             return NotImplemented
@@ -46,23 +47,23 @@ class Sum:
     __radd__ = __add__
 
     def __sub__(self, other: "Sum") -> "Sum":
-        """Subtracts another."""
+        """Subtract another."""
         return self + -1.0 * other
 
     def __mul__(self, factor: float) -> "Sum":
-        """Multiplies by a number."""
+        """Multiply by a number."""
         return Sum({key: float(factor) * weight for key, weight in self.weights.items()})
 
     __rmul__ = __mul__
 
     def __truediv__(self, divisor: float) -> "Sum":
-        """Divides by a number."""
+        """Divide by a number."""
         return self * (1 / divisor)
 
 
 @dataclasses.dataclass(frozen=True)
 class Call:
-    """Says what is handed to the denoiser: a sum of signals, and the scales and the log-SNR at the time of the call."""
+    """Describe a call of the denoiser: the sum of signals that it is given, its time, scales and log-SNR."""
 
     weights: dict[int, float]
     time: float
@@ -73,14 +74,14 @@ class Call:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """Holds the calls of a solver, in order, and the sum that it ends with."""
+    """Hold the calls of a solver, in order, and the sum that it ends with."""
 
     calls: tuple[Call, ...]
     end: dict[int, float]
 
 
 def plan_of(solver: Solver, schedule: Schedule, times: Tensor) -> Plan:
-    """Finds out what a solver does on a grid of times.
+    """Find out what a solver does on a grid of times.
 
     Raises:
         ValueError: The solver draws noise, or does more with signals than to add them.
@@ -102,13 +103,13 @@ def plan_of(solver: Solver, schedule: Schedule, times: Tensor) -> Plan:
 
 
 def table_of(plan: Plan) -> Tensor:
-    """Returns alpha, sigma and log-SNR of each call, [calls, 3, 1, 1, 1]."""
+    """Return alpha, sigma and log-SNR of each call, [calls, 3, 1, 1, 1]."""
     known = [(c.alpha, c.sigma, max(-MOST_LOG_SNR, min(MOST_LOG_SNR, c.log_snr))) for c in plan.calls]
     return torch.tensor(known, dtype=torch.float64).float()[..., None, None, None]
 
 
 def weights_of(plan: Plan) -> tuple[Tensor, Tensor]:
-    """Returns the weights of all signals in each call, [calls, signals], and in the end, [signals].
+    """Return the weights of all signals in each call, [calls, signals], and in the end, [signals].
 
     >>> weights_of(Plan((Call({0: 1.0}, 1.0, 0.0, 1.0, -9.0),), {1: 0.5, 2: 0.25}))[1].tolist()
     [0.0, 0.5, 0.25]
@@ -119,8 +120,43 @@ def weights_of(plan: Plan) -> tuple[Tensor, Tensor]:
     return table[:-1].float(), table[-1].float()
 
 
+class PlannedSteps(nn.Module):
+    """Follow a plan: one loop, whose state is every signal so far, so that a graph does not grow with the calls.
+
+    Args:
+        plan: What a solver does.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__()
+        begin, end = weights_of(plan)
+        self.n_calls = len(plan.calls)
+        self.register_buffer("begin", begin[..., None, None, None], persistent=False)
+        self.register_buffer("end", end[..., None, None, None], persistent=False)
+        self.register_buffer("scales", table_of(plan), persistent=False)
+
+    def forward(self, first: Tensor, estimate: Callable[[Tensor, Tensor, Tensor, Tensor], Estimate]) -> Tensor:
+        """Map the first signal, [B, 1, T], to the last.
+
+        Args:
+            first: What sampling starts with.
+            estimate: Map x_t, alpha, sigma, [1, 1, 1] each, and the log-SNR, [B], to x and eps.
+        """
+
+        def call(signals: Tensor, number: Tensor) -> tuple[Tensor, Tensor]:
+            alpha, sigma, log_snr = self.scales.index_select(0, number)[0]
+            x_t = (self.begin.index_select(0, number)[0] * signals).sum(0)
+            x, eps = estimate(x_t, alpha, sigma, log_snr.flatten().expand(len(first)))
+            place = torch.arange(len(self.end)).reshape(-1, 1, 1, 1) - 2 * number
+            return torch.where(place == 1, x, torch.where(place == 2, eps, signals)), number + 1
+
+        signals = torch.cat([first[None], first.new_zeros(2 * self.n_calls, *first.shape)])
+        signals, _ = repeat(call, self.n_calls, signals, torch.zeros(1, dtype=torch.int64))
+        return (self.end * signals).sum(0)
+
+
 class _Listener:
-    """Stands in for a denoiser, and writes down how it is called."""
+    """Stand in for a denoiser, and write down how it is called."""
 
     def __init__(self, schedule: Schedule) -> None:
         self.schedule = schedule

@@ -1,29 +1,27 @@
 """The projection onto a mel, and the starts that rest on it, in real numbers, their rounds a loop of the runtime.
 
-Holds what `consistency.MelProjection`, `consistency.coarse_to_fine` and the classes of `starts` compute, for
-`torch.export`: complex numbers become pairs, and a hundred rounds one ONNX Loop. What can be used of the originals is
-(`Octave.gains`, `starts.band_magnitudes`); tests hold the rest to them.
+Holds what `griffin_lim` and the classes of `starts` compute, for `torch.export`: complex numbers become pairs, and a
+hundred iterations one ONNX Loop. An iteration is `griffin_lim.projection.iterate` itself, with transforms by matrices.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from audiodiff.export.transforms import RealTransform, halves, power_of
+from audiodiff.export.loops import repeat
+from audiodiff.export.transforms import RealTransform
 from audiodiff.griffin_lim.estimate import band_magnitudes
-from audiodiff.griffin_lim.projection import MelProjection
+from audiodiff.griffin_lim.projection import MelProjection, iterate, pair_power
 from audiodiff.griffin_lim.subband import SubbandSTFT, lowest_octave
 from audiodiff.mel import MelSpec
 from audiodiff.models.starts import CoarseToFine, GriffinLim, MelNoise, PureNoise, Start
 
-__all__ = ["RealCoarseToFine", "RealMelNoise", "RealProjection", "hops", "repeated", "samples", "start_of"]
-
-Round = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+__all__ = ["RealCoarseToFine", "RealMelNoise", "RealProjection", "hops", "samples", "start_of"]
 
 
 class RealOctave(nn.Module):
-    """Transforms as `octaves.Octave` does, in real numbers.
+    """Transform as `SubbandSTFT` does, in real numbers.
 
     Args:
         spec: The mel's contract.
@@ -39,12 +37,12 @@ class RealOctave(nn.Module):
         self.transform = RealTransform(part.window, part.hop_length, part.padding, spec.pad_mode)
 
     def of(self, mel: Tensor) -> SubbandSTFT:
-        """Returns the octave of a mel, [B, M, F], of which only what is real may be used."""
+        """Return the octave of a mel, [B, M, F], of which only what is real may be used."""
         return SubbandSTFT(self.spec, mel, self.octave)
 
 
 class RealProjection(nn.Module):
-    """Moves a signal towards those that have a given mel: `consistency.MelProjection`.
+    """Move a signal towards those that have a given mel: `MelProjection`.
 
     Args:
         spec: The mel's contract.
@@ -55,44 +53,43 @@ class RealProjection(nn.Module):
 
     def __init__(self, spec: MelSpec, n_iter: int, momentum: float | None = None, octave: int = 0) -> None:
         super().__init__()
-        told = {} if momentum is None else {"momentum": momentum}
-        original = MelProjection(spec, torch.zeros(1, spec.n_mels, 1), n_iter, octave=octave, **told)
+        options = {} if momentum is None else {"momentum": momentum}
+        original = MelProjection(spec, torch.zeros(1, spec.n_mels, 1), n_iter, octave=octave, **options)
         self.extrapolation = original.extrapolation if n_iter > 1 else 0.0
         self.n_iter = n_iter
         self.part = RealOctave(spec, octave)
 
     def forward(self, signal: Tensor, mel: Tensor) -> Tensor:
-        """Maps a signal, [B, F, hop / r], and a mel, [B, M, F], to a signal.
+        """Map a signal, [B, F, hop / r], and a mel, [B, M, F], to a signal.
 
         Phases of the round before are zeros in the first: then nothing is extrapolated.
         """
         if not self.n_iter:
             return signal
-        octave, transform, share = self.part.of(mel), self.part.transform, self.extrapolation
-        previous = signal.new_zeros(*signal.shape[:2], 2 * self.part.n_bins)
+        transform, gains = self.part.transform, self.part.of(mel).gains
+        previous = signal.new_zeros(*signal.shape[:2], 2, self.part.n_bins)
         weights = transform.weights(previous)
 
-        def around(signal: Tensor, previous: Tensor) -> tuple[Tensor, Tensor]:
-            spectrum = transform.analyse(signal)
-            power = power_of(spectrum)
-            found = power.sqrt()
-            factor, ahead = octave.gains(found), spectrum
-            if share:
-                phase = spectrum * twice(power.rsqrt())
-                ahead = phase - share * previous
-                factor, previous = factor * found * power_of(ahead).rsqrt(), phase
-            return transform.inverse(ahead * twice(factor), weights), previous
+        def iteration(signal: Tensor, previous: Tensor) -> tuple[Tensor, Tensor]:
+            return iterate(
+                transform.analyse,
+                gains,
+                lambda frames: transform.inverse(frames, weights),
+                signal,
+                previous,
+                self.extrapolation,
+            )
 
-        return repeated(around, self.n_iter, signal, previous)
+        return repeat(iteration, self.n_iter, signal, previous)[0]
 
 
 class RealCoarseToFine(nn.Module):
-    """Finds a signal that has a mel, octave by octave: `consistency.coarse_to_fine`.
+    """Find a signal that has a mel, octave by octave: `griffin_lim.estimate.coarse_to_fine`.
 
     Args:
         spec: The mel's contract.
         rounds: Of all bins, of the lower half, and so on.
-        momentum: Of the projection_iters.
+        momentum: Of the projections.
     """
 
     def __init__(self, spec: MelSpec, rounds: Sequence[int], momentum: float) -> None:
@@ -100,33 +97,31 @@ class RealCoarseToFine(nn.Module):
         lowest = lowest_octave(spec)
         rounds = [*rounds[:lowest], sum(rounds[lowest:])]
         self.whole = RealOctave(spec)
-        self.projection_iters = nn.ModuleList(
+        self.projections = nn.ModuleList(
             RealProjection(spec, n_iter, momentum, octave)
             for octave, n_iter in reversed(list(enumerate(rounds)))
             if n_iter
         )
 
     def forward(self, spectrum: Tensor, mel: Tensor) -> Tensor:
-        """Maps a first spectrum, [B, F, 2 K], and a mel to a signal, [B, F, hop]."""
-        for project in self.projection_iters:
+        """Map a first spectrum, [B, F, 2, K], and a mel to a signal, [B, F, hop]."""
+        for project in self.projections:
             part = project.part
-            transform, before = part.transform, halves(spectrum)
-            low = torch.cat([z[..., : part.n_bins] for z in before], dim=-1) / part.rate
-            low = project(transform.inverse(low, transform.weights(low)), mel)
-            found = halves(part.rate * transform.analyse(low))
+            transform, low = part.transform, spectrum[..., : part.n_bins] / part.rate
+            signal = project(transform.inverse(low, transform.weights(low)), mel)
             # The last bin of an octave holds what is aliased: it stays as it was.
             kept = part.n_bins - (part.octave > 0)
-            joined = [torch.cat([f[..., :kept], z[..., kept:]], dim=-1) for f, z in zip(found, before, strict=True)]
-            spectrum = torch.cat(joined, dim=-1)
+            lower = part.rate * transform.analyse(signal)
+            spectrum = torch.cat([lower[..., :kept], spectrum[..., kept:]], dim=-1)
         return self.whole.transform.inverse(spectrum, self.whole.transform.weights(spectrum))
 
 
 class RealMelNoise(nn.Module):
-    """Estimates the waveform as `starts.MelNoise` does, and what goes on from there.
+    """Estimate the waveform as `starts.MelNoise` does, and what goes on from there.
 
     Args:
         spec: The mel's contract.
-        onward: Maps a spectrum, [B, F, 2 K], and the mel to a signal; None for the inverse transform.
+        onward: Maps a spectrum, [B, F, 2, K], and the mel to a signal; None for the inverse transform.
         project: Maps the signal and the mel to a signal; None for no projection.
     """
 
@@ -138,12 +133,12 @@ class RealMelNoise(nn.Module):
         self.project = project
 
     def forward(self, mel: Tensor, noise: Tensor) -> Tensor:
-        """Maps a mel, [B, M, F], and noise, [B, 1, F hop], to a waveform, [B, 1, F hop]."""
+        """Map a mel, [B, M, F], and noise, [B, 1, F hop], to a waveform, [B, 1, F hop]."""
         transform = self.whole.transform
         spectrum = transform.analyse(hops(noise, mel.shape[-1]))
         rounds_follow = self.onward is not None or self.project is not None  # and fit magnitudes themselves
         magnitudes = band_magnitudes(self.spec, mel, **({"n_iter": 0} if rounds_follow else {}))
-        spectrum = spectrum * twice(magnitudes / power_of(spectrum).sqrt())
+        spectrum = spectrum * (magnitudes / pair_power(spectrum).sqrt()).unsqueeze(2)
         if self.onward is not None:
             return samples(self.onward(spectrum, mel))
         signal = transform.inverse(spectrum, transform.weights(spectrum))
@@ -151,7 +146,7 @@ class RealMelNoise(nn.Module):
 
 
 def start_of(start: Start) -> RealMelNoise | None:
-    """Returns what estimates a start's waveform in real numbers; None for pure noise.
+    """Return what estimates a start's waveform in real numbers; None for pure noise.
 
     Raises:
         ValueError: There is no such counterpart.
@@ -168,36 +163,10 @@ def start_of(start: Start) -> RealMelNoise | None:
 
 
 def hops(waveform: Tensor, n_frames: int) -> Tensor:
-    """Cuts a waveform, [B, 1, F hop], into hops, [B, F, hop]."""
+    """Cut a waveform, [B, 1, F hop], into hops, [B, F, hop]."""
     return waveform[:, 0].unflatten(1, (n_frames, -1))
 
 
 def samples(signal: Tensor) -> Tensor:
-    """Joins hops, [B, F, hop], to a waveform, [B, 1, F hop]."""
+    """Join hops, [B, F, hop], to a waveform, [B, 1, F hop]."""
     return signal.flatten(1)[:, None]
-
-
-def twice(factors: Tensor) -> Tensor:
-    """Repeats factors of K bins, [B, F, K], for their real and imaginary parts, [B, F, 2 K]."""
-    return torch.cat([factors, factors], dim=-1)
-
-
-def repeated(around: Round, count: int, signal: Tensor, previous: Tensor) -> Tensor:
-    """Goes so many rounds and returns the first of what they pass on; while it is exported, by a loop of the graph."""
-    if not torch.compiler.is_exporting():
-        for _ in range(count):
-            signal, previous = around(signal, previous)
-        return signal
-    from torch._higher_order_ops import while_loop  # what torch.onnx knows as Loop
-
-    def once_more(n: Tensor, signal: Tensor, previous: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return n + 1, *(_own(z) for z in around(signal, previous))
-
-    begin = torch.zeros((), dtype=torch.int64), _own(signal), _own(previous)
-    torch.compiler.reset()  # after a graph of fixed batch, those that the process made next were seen to be so too
-    return while_loop(lambda n, signal, previous: n < count, once_more, begin)[1]
-
-
-def _own(tensor: Tensor) -> Tensor:
-    """Copies: what goes round a loop must be laid out alike each time, and be nobody else's."""
-    return tensor.clone(memory_format=torch.contiguous_format)

@@ -27,18 +27,18 @@ EXAMPLE = 2, 61  # clips and frames: the latter unlike any other size in a graph
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """Holds what is exported, an example of its inputs, names of its outputs, and what is told in texts."""
+    """Hold what is exported, an example of its inputs, names of its outputs, and the texts of its metadata."""
 
     module: nn.Module
     inputs: dict[str, Tensor]
     outputs: tuple[str, ...]
-    told: dict[str, str]
+    metadata: dict[str, str]
 
 
 def target_of(
     model: Vocoder | Generator, part: str, sampling: SamplingConfig | None = None, guidance: float | None = None
 ) -> Target:
-    """Builds what is exported; arguments as for `writing.export`.
+    """Build what is exported; arguments as for `writing.export`.
 
     Raises:
         ValueError: The network, the start or the solver cannot be exported, or guidance is asked of a model without
@@ -57,16 +57,16 @@ def _own(generator: Generator) -> SamplingConfig:
 
 def _of_vocoder(vocoder: Vocoder, part: str, sampling: SamplingConfig) -> Target:
     plan = plan_of(sampling.solver, vocoder.denoiser.schedule, sampling.times)
-    told = _described(vocoder, sampling, plan, part) | {
+    metadata = _described(vocoder, sampling, plan, part) | {
         "mel": dataclasses.asdict(vocoder.mel),
         "min_frames": fewest_frames(vocoder),
         "reach_frames": reach_of(vocoder, sampling),
     }
     mel, noise = _example(vocoder)
     if part == "sampler":
-        return Target(Sampler(vocoder, sampling, plan), {"mel": mel, "noise": noise}, ("waveform",), _texts(told))
+        return Target(Sampler(vocoder, sampling, plan), {"mel": mel, "noise": noise}, ("waveform",), _texts(metadata))
     inputs = _noisy(noise, plan) | {"mel": mel}
-    return Target(Step(vocoder), inputs, ("x", "eps", "waveform"), _texts(told))
+    return Target(Step(vocoder), inputs, ("x", "eps", "waveform"), _texts(metadata))
 
 
 def _of_generator(generator: Generator, part: str, sampling: SamplingConfig, guidance: float | None) -> Target:
@@ -75,7 +75,7 @@ def _of_generator(generator: Generator, part: str, sampling: SamplingConfig, gui
     generator.denoise(1, generator.labels[0] if generator.labels else None, guidance)  # refuses what cannot be bound
     guidance = 1.0 if not generator.labels else generator.guidance if guidance is None else guidance
     plan = plan_of(sampling.solver, generator.denoiser.schedule, sampling.times)
-    told = _described(generator, sampling, plan, part) | {
+    metadata = _described(generator, sampling, plan, part) | {
         "labels": generator.labels,
         "guidance": guidance,
         "n_samples": generator.n_samples,
@@ -84,14 +84,14 @@ def _of_generator(generator: Generator, part: str, sampling: SamplingConfig, gui
     noise, numbers = _noise(generator.hop_length, 0), torch.arange(EXAMPLE[0])
     label = {"label": numbers} if generator.labels and guidance else {}
     if part == "sampler":
-        sampler = ClassSampler(generator, plan, guidance, told["start_scales"][1])
-        return Target(sampler, {"noise": noise} | label, ("waveform",), _texts(told))
+        sampler = ClassSampler(generator, plan, guidance, metadata["start_scales"][1])
+        return Target(sampler, {"noise": noise} | label, ("waveform",), _texts(metadata))
     step = ClassStep(generator, guidance)
-    return Target(step, _noisy(noise, plan) | label, ("x", "eps", "waveform"), _texts(told))
+    return Target(step, _noisy(noise, plan) | label, ("x", "eps", "waveform"), _texts(metadata))
 
 
 def _described(model: Model, sampling: SamplingConfig, plan: Plan, part: str) -> dict[str, Any]:
-    """Says what the file is and does, whatever the kind of model."""
+    """Describe what the file is and does, whatever the kind of model."""
     return {
         "format": "audiodiff-onnx-1",
         "kind": type(model).__name__.lower(),
@@ -114,12 +114,12 @@ def _described(model: Model, sampling: SamplingConfig, plan: Plan, part: str) ->
     }
 
 
-def _texts(told: dict[str, Any]) -> dict[str, str]:
-    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in told.items()}
+def _texts(metadata: dict[str, Any]) -> dict[str, str]:
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in metadata.items()}
 
 
 def reach_of(vocoder: Vocoder, sampling: SamplingConfig) -> tuple[int, int] | None:
-    """Returns how far the whole way looks, in mel frames, back and ahead; None for all of the sound."""
+    """Return how far the whole way looks, in mel frames, back and ahead; None for all of the sound."""
     try:
         start, step, landing = stages(vocoder, sampling)
     except ValueError:  # the network knows positions, or does not tell its context
@@ -129,12 +129,12 @@ def reach_of(vocoder: Vocoder, sampling: SamplingConfig) -> tuple[int, int] | No
 
 
 def fewest_frames(vocoder: Vocoder) -> int:
-    """Returns the length of the shortest mel that an exported graph takes; a graph of open length wants two frames."""
+    """Return the length of the shortest mel that an exported graph takes; a graph of open length wants two frames."""
     return max(2, math.ceil(vocoder.mel.min_samples / vocoder.hop_length))
 
 
 def _example(vocoder: Vocoder) -> tuple[Tensor, Tensor]:
-    """Makes mels, of noise that swells and fades, and the noise of sampling."""
+    """Make mels, of noise that swells and fades, and the noise of sampling."""
     noise, sound = (_noise(vocoder.hop_length, step) for step in (0, 1))
     swell = torch.linspace(0, math.pi, sound.shape[-1]).sin()
     return vocoder.spectrogram(0.1 * swell * sound)[..., : EXAMPLE[1]].contiguous(), noise
@@ -146,6 +146,6 @@ def _noise(hop_length: int, step: int) -> Tensor:
 
 
 def _noisy(noise: Tensor, plan: Plan) -> dict[str, Tensor]:
-    """Returns the first inputs of one call: noise at the scale of the last, and its scales."""
+    """Return the first inputs of one call: noise at the scale of the last, and its scales."""
     alpha, sigma = (torch.full((len(noise),), scale) for scale in (plan.calls[-1].alpha, plan.calls[-1].sigma))
     return {"x_t": sigma[:, None, None] * noise, "alpha": alpha, "sigma": sigma}

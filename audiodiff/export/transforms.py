@@ -2,7 +2,7 @@
 
 Runtimes of exported networks know no complex numbers, and onnxruntime's DFT is slower than a matrix product at every
 size that vocoders use (the guide `export` has the table). A signal is [B, F, hop_length], so that all sizes are counted
-in frames; a spectrum is [B, F, 2 K]: K real parts, then K imaginary ones. What is transformed here is what
+in frames; a spectrum is [B, F, 2, K]: K real parts, then K imaginary ones. What is transformed here is what
 `audiodiff.audio.io.stft` transforms; a test holds one to the other.
 """
 
@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["RealTransform", "halves", "overlap_add", "power_of"]
+__all__ = ["RealTransform", "overlap_add"]
 
 
 class RealTransform(nn.Module):
-    """Transforms signals to frames and back, as `stft.stft` and `stft.istft` do.
+    """Transform signals to frames and back, as `stft.stft` and `stft.istft` do.
 
     Args:
         window: [n_fft].
@@ -36,12 +36,12 @@ class RealTransform(nn.Module):
         self.register_buffer("squares", functional.pad(window.double() ** 2, (0, beyond)).float(), persistent=False)
 
     def weights(self, frames: Tensor) -> Tensor:
-        """Adds up the squares of the windows over frames, [B, F, any]: what `inverse` divides by, [1, samples]."""
-        ones = torch.ones_like(frames[:1, :, :1])
+        """Add up the squares of the windows over frames, [B, F, 2, K]: what `inverse` divides by, [1, samples]."""
+        ones = torch.ones_like(frames[:1, :, 0, :1])
         return overlap_add(ones * self.squares, self.hop_length).clamp(min=1e-5)
 
     def analyse(self, hops: Tensor) -> Tensor:
-        """Transforms a signal, [B, F, hop_length], to its first F frames, [B, F, 2 K]."""
+        """Transform a signal, [B, F, hop_length], to its first F frames, [B, F, 2, K]."""
         n_frames, signal = hops.shape[1], hops.flatten(1)
         if any(self.padding):
             signal = functional.pad(signal[:, None], self.padding, mode=self.pad_mode)[:, 0]
@@ -51,32 +51,20 @@ class RealTransform(nn.Module):
         signal = signal.narrow(1, 0, n_frames * self.hop_length + wanted)
         blocks = signal.unflatten(1, (n_frames + self.laps - 1, self.hop_length))
         frames = torch.cat([blocks.narrow(1, lap, n_frames) for lap in range(self.laps)], dim=-1)
-        return frames @ self.forward_matrix
+        return (frames @ self.forward_matrix).unflatten(-1, (2, -1))
 
     def inverse(self, spectrum: Tensor, weights: Tensor) -> Tensor:
-        """Transforms [B, F, 2 K] back to [B, F, hop_length]; weights as from `weights`."""
+        """Transform [B, F, 2, K] back to [B, F, hop_length]; weights as from `weights`."""
         n_frames, left = spectrum.shape[1], self.padding[0]
-        waveform = overlap_add(spectrum @ self.backward_matrix, self.hop_length) / weights
+        waveform = overlap_add(spectrum.flatten(-2) @ self.backward_matrix, self.hop_length) / weights
         missing = left - (self.laps - 1) * self.hop_length
         if missing > 0:
             waveform = functional.pad(waveform, (0, missing))
         return waveform.narrow(1, left, n_frames * self.hop_length).unflatten(1, (n_frames, self.hop_length))
 
 
-def halves(spectrum: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the real and the imaginary parts, [B, F, K] each; by slices, which exported graphs know best."""
-    n_bins = spectrum.shape[-1] // 2
-    return spectrum[..., :n_bins], spectrum[..., n_bins:]
-
-
-def power_of(spectrum: Tensor) -> Tensor:
-    """Returns the squared magnitudes, [B, F, K], of [B, F, 2 K], at least 1e-24, as `consistency.power_of` does."""
-    real, imaginary = halves(spectrum)
-    return (real.square() + imaginary.square()).clamp(min=1e-24)
-
-
 def overlap_add(frames: Tensor, hop_length: int) -> Tensor:
-    """Adds frames, [B, F, laps hop], at distances of hop_length: [B, (F + laps - 1) hop].
+    """Add frames, [B, F, laps hop], at distances of hop_length: [B, (F + laps - 1) hop].
 
     >>> overlap_add(torch.ones(1, 3, 4), 2).tolist()
     [[1.0, 1.0, 2.0, 2.0, 2.0, 2.0, 1.0, 1.0]]
@@ -87,7 +75,7 @@ def overlap_add(frames: Tensor, hop_length: int) -> Tensor:
 
 
 def _matrices(window: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the windowed transform, [n_fft, 2 K], and its windowed inverse, [2 K, n_fft], float64.
+    """Return the windowed transform, [n_fft, 2 K], and its windowed inverse, [2 K, n_fft], float64.
 
     The inverse of a real signal's transform counts each bin twice, but for the first and the last.
     """

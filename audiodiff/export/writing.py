@@ -1,39 +1,41 @@
-"""Writes a model as an ONNX file that says all that one must know to run it, and tries it before it is kept.
+"""Write a model as an ONNX file that says all that one must know to run it, and try it before it is kept.
 
-    part → torch.onnx.export → constants folded → described → tried by onnxruntime beside torch → OUT.onnx
+    part → torch.onnx.export → loops and constants folded → embedded in a host → tried beside torch → OUT.onnx
 
 Lengths and batches stay open. The description lies in the file's metadata, each entry a text, JSON where it is more
-than a word. `demos/onnx_vocode.py` and `demos/onnx_generate.py` need nothing else.
+than a word. `demos/examples/onnx_vocode.py` and `demos/examples/onnx_generate.py` need nothing else; a host finds what
+its loader wants.
 """
 
 import copy
-import importlib.util
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from audiodiff.export.targets import EXAMPLE, target_of
+from audiodiff.export import comparison
+from audiodiff.export.hosts import INNER, Host, embed, host_named
+from audiodiff.export.loops import fold_loops
+from audiodiff.export.targets import Target, target_of
 from audiodiff.models.base import Model
 from audiodiff.models.generator import Generator
 from audiodiff.models.streaming import SamplingConfig
 from audiodiff.models.vocoder import Vocoder
+from audiodiff.utils.extras import requires_extra
 from audiodiff.utils.files import atomic_file
 
-if TYPE_CHECKING:
-    import onnxruntime
-
-__all__ = ["PARTS", "REMEDY", "check", "export", "session_of"]
+__all__ = ["NEWEST_OPSET", "OPSET", "PARTS", "check", "export"]
 
 PARTS = ("sampler", "step")
-REMEDY = "pip install 'audiodiff[export]'"
-OPSET = 20
+OPSET = 18  # the oldest that torch.onnx writes, so that old runtimes read it
+NEWEST_OPSET = 22  # that has been tried
+IR_VERSION = 8  # of the file format; that of opset 18
 MOST_DIFFERENCE = 1e-3  # of the loudest sample, between onnxruntime and torch: more is no rounding
 
 
@@ -43,8 +45,12 @@ def export(
     part: str = "sampler",
     sampling: SamplingConfig | None = None,
     guidance: float | None = None,
+    host: str | None = None,
+    opset: int = OPSET,
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda stage: None,
 ) -> float:
-    """Writes a part of a model, complete or not at all.
+    """Write a part of a model, complete or not at all.
 
     Args:
         model: A vocoder or a generator.
@@ -53,45 +59,68 @@ def export(
             call of the denoiser.
         sampling: How to sample; the model's own way by default.
         guidance: Scale of a generator's guidance, which the file holds fast; the model's own by default.
+        host: The program that is to run the file; by default any that gives mel and noise.
+        opset: Version of ONNX' operators.
+        seed: Of the noise, if the file holds it for a host.
+        progress: Called with the name of each stage as it begins.
 
     Returns:
         By how much onnxruntime and torch differ on an example, as a share of the loudest sample.
 
     Raises:
-        ValueError: The model, its network, the start or the solver cannot be exported, a library is missing, or what
-            onnxruntime makes of the file differs.
+        ValueError: The model, its network, the start or the solver cannot be exported or is not for the host, a
+            library is missing, or what onnxruntime makes of the file differs.
     """
-    check(model, part)
+    contract = check(model, part, host, opset)
     model = copy.deepcopy(model).cpu().eval().requires_grad_(False)
     target = target_of(model, part, sampling, guidance)
-    with atomic_file(path) as file:  # a folder that is missing is told at once
-        encoded = _converted(target.module, target.inputs, target.outputs, model.hop_length, target.told)
-        difference = _difference(target.module, target.inputs, encoded)
-        if not difference < MOST_DIFFERENCE:
-            raise ValueError(f"what onnxruntime makes of the file differs from torch by {difference:.2g}: not written")
+    path = Path(path)
+    with atomic_file(path) as file:  # a folder that is missing is noticed at once
+        encoded = _converted(target, model.hop_length, opset, {} if contract is None else INNER, progress)
+        if contract is not None:
+            encoded = _embedded(encoded, contract, model, seed)
+        progress("compare with torch")
+        if contract is None:
+            apart = comparison.difference(target, encoded)
+        else:
+            apart = comparison.difference_in_host(target, encoded, contract, model, seed)
+        if not apart < MOST_DIFFERENCE:
+            raise ValueError(f"what onnxruntime makes of the file differs from torch by {apart:.2g}: not written")
         file.write(encoded)
-    return difference
+        for name, content in ({} if contract is None else contract.companions(model, path.name)).items():
+            with atomic_file(path.with_name(name)) as companion:
+                companion.write(content)
+    return apart
 
 
-def check(model: Model, part: str) -> None:
-    """Refuses what cannot be exported, before anything is computed.
+def check(model: Model, part: str, host: str | None = None, opset: int = OPSET) -> Host | None:
+    """Return the host's contract, if there is a host; refuse what cannot be exported before anything is computed.
 
     Raises:
-        ValueError: A library of the extra `export` is missing, or there is no such part or kind of model.
+        ValueError: A library of the extra `export` is missing, there is no such part, host or kind of model, the host
+            cannot take the model, or the opset is out of range.
     """
-    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ValueError(f"to export, {' and '.join(missing)} must be installed: {REMEDY}")
+    requires_extra("export", "onnx", "onnxscript", "onnxruntime", purpose="export")
     if not isinstance(model, Vocoder | Generator):
         raise ValueError(f"a {type(model).__name__} cannot be exported: give a vocoder or a generator")
     if part not in PARTS:
         raise ValueError(f"part {part!r}: choose one of {', '.join(PARTS)}")
+    if not OPSET <= opset <= NEWEST_OPSET:
+        raise ValueError(f"opset {opset}: choose one from {OPSET} to {NEWEST_OPSET}")
+    if host is None:
+        return None
+    contract = host_named(host)
+    if not isinstance(model, Vocoder) or part != "sampler":
+        raise ValueError(f"{host} runs vocoders as a whole: give a vocoder, and leave --part out")
+    contract.check_opset(opset)
+    contract.check(model)
+    return contract
 
 
 def _converted(
-    module: nn.Module, inputs: Mapping[str, Tensor], outputs: tuple[str, ...], hop: int, told: Mapping[str, str]
+    target: Target, hop: int, opset: int, names: Mapping[str, str], progress: Callable[[str], None]
 ) -> bytes:
-    """Turns a module into a serialised ONNX model with open lengths.
+    """Turn a target into a serialised ONNX model with open lengths, its inputs and outputs renamed.
 
     torch.onnx's own optimiser takes longer than all the rest and gains nothing over folding constants.
     """
@@ -99,33 +128,45 @@ def _converted(
     from onnxscript import ir
 
     clips = torch.export.Dim("batch")
-    frames = torch.export.Dim("frames", min=json.loads(told["min_frames"]))
+    frames = torch.export.Dim("frames", min=json.loads(target.metadata["min_frames"]))
     last = {"mel": {2: frames}, "noise": {2: hop * frames}, "x_t": {2: hop * frames}}
-    shapes = tuple({0: clips} | last.get(name, {}) for name in inputs)
+    shapes = tuple({0: clips} | last.get(name, {}) for name in target.inputs)
+    progress("trace the network")
     with torch.no_grad(), _quiet():
-        module(*inputs.values())  # fills the caches of windows and filters, which must not be filled while tracing
+        target.module(*target.inputs.values())  # fills the caches of windows and filters, which tracing must not fill
         program = _traced(
-            module,
-            tuple(inputs.values()),
-            input_names=list(inputs),
-            output_names=outputs,
+            target.module,
+            tuple(target.inputs.values()),
+            input_names=list(target.inputs),
+            output_names=target.outputs,
             dynamic_shapes=shapes,
-            opset_version=OPSET,
+            opset_version=opset,
             optimize=False,
             verbose=False,
         )
-    _check_open(program, {name: tuple(axes) for name, axes in zip(inputs, shapes, strict=True)})
+    _check_open(program, {name: tuple(axes) for name, axes in zip(target.inputs, shapes, strict=True)})
+    progress("simplify the graph")
     onnxscript.optimizer.fold_constants(program.model)
     onnxscript.optimizer.remove_unused_nodes(program.model)
     ir.passes.common.DeduplicateInitializersPass(size_limit=2**31)(program.model)
+    fold_loops(program.model)
     ir.passes.common.ClearMetadataAndDocStringPass()(program.model)  # paths of this machine's files
-    program.model.metadata_props.update(told)
+    program.model.metadata_props.update(target.metadata)
     program.model.producer_name, program.model.producer_version = "audiodiff", ""
+    program.model.ir_version = IR_VERSION
+    for value in (*program.model.graph.inputs, *program.model.graph.outputs):
+        value.name = names.get(value.name, value.name)
     return ir.to_proto(program.model).SerializeToString()
 
 
+def _embedded(sampler: bytes, host: Host, vocoder: Vocoder, seed: int) -> bytes:
+    import onnx
+
+    return embed(onnx.load_from_string(sampler), host, vocoder, seed).SerializeToString()
+
+
 def _check_open(program: "torch.onnx.ONNXProgram", axes: Mapping[str, tuple[int, ...]]) -> None:
-    """Raises ValueError if an axis that must be open was fixed, which torch.onnx does where a model asks its size."""
+    """Raise ValueError if an axis that must be open was fixed, which torch.onnx does where a model asks its size."""
     for value in program.model.graph.inputs:
         if fixed := [axis for axis in axes[value.name] if isinstance(value.shape[axis], int)]:
             raise ValueError(
@@ -133,9 +174,9 @@ def _check_open(program: "torch.onnx.ONNXProgram", axes: Mapping[str, tuple[int,
             )
 
 
-def _traced(module: nn.Module, inputs: tuple[Tensor, ...], **how: Any) -> "torch.onnx.ONNXProgram":
+def _traced(module: nn.Module, inputs: tuple[Tensor, ...], **options: Any) -> "torch.onnx.ONNXProgram":
     try:
-        return torch.onnx.export(module, inputs, dynamo=True, **how)
+        return torch.onnx.export(module, inputs, dynamo=True, **options)
     except Exception as error:  # whatever stops the tracer, there is no graph of this model
         cause = (str(error.__cause__ or error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"torch cannot make a graph of this model ({cause[:200]})") from error
@@ -143,7 +184,7 @@ def _traced(module: nn.Module, inputs: tuple[Tensor, ...], **how: Any) -> "torch
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps what libraries remark on their own insides to themselves."""
+    """Keep what libraries remark on their own insides to themselves."""
     remarks = logging.getLogger("torch.onnx")
     level = remarks.level
     remarks.setLevel(logging.ERROR)
@@ -152,25 +193,3 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         remarks.setLevel(level)
-
-
-def session_of(model: bytes | str | Path, threads: int = 1) -> "onnxruntime.InferenceSession":
-    """Opens an ONNX model for the CPU."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = threads, 3
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-
-
-def _difference(module: nn.Module, inputs: Mapping[str, Tensor], encoded: bytes) -> float:
-    """Returns the largest difference of what onnxruntime and torch make, on the example and on less of it."""
-    session, found, frames = session_of(encoded), 0.0, EXAMPLE[1]
-    for part in (frames, frames // 3):
-        cut = {name: z[:1, ..., : z.shape[-1] * part // frames] if z.ndim == 3 else z[:1] for name, z in inputs.items()}
-        with torch.no_grad():
-            made = module(*cut.values())
-        given: dict[str, Any] = {name: z.numpy() for name, z in cut.items()}
-        for ours, theirs in zip([made] if isinstance(made, Tensor) else made, session.run(None, given), strict=True):
-            found = max(found, float((ours - torch.from_numpy(theirs)).abs().max() / ours.abs().max()))
-    return found

@@ -1,1 +1,1 @@
-"""Waveforms from mels without a network: Griffin-Lim iterations on magnitudes fitted to the mel."""
+"""Mel inversion without a network, by Griffin-Lim's principle."""

@@ -1,4 +1,4 @@
-"""Estimate a waveform from a mel alone: magnitudes fitted to the mel, random phases, Griffin-Lim from coarse to fine."""
+"""Estimate a waveform from a mel alone: fitted magnitudes, random phases, Griffin-Lim from coarse to fine."""
 
 from collections.abc import Sequence
 

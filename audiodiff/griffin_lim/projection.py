@@ -10,11 +10,13 @@ gives back the energy that few-step estimates lose where they are unsure; that n
 Reference: SMART (Byrne, 1993, IEEE Trans. Image Processing 2), relaxed.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from audiodiff.audio.chunks import Context
-from audiodiff.griffin_lim.kernels.dispatch import fused_rounds, is_fusable
+from audiodiff.griffin_lim.kernels import dispatch
 from audiodiff.griffin_lim.subband import LIMIT, RELAXATION, SubbandSTFT
 from audiodiff.mel import MelSpec
 
@@ -23,7 +25,9 @@ __all__ = [
     "RELAXATION",
     "MelProjection",
     "fit_magnitudes",
+    "iterate",
     "magnitudes_of",
+    "pair_power",
     "projection_context",
     "with_phase",
 ]
@@ -48,7 +52,7 @@ class MelProjection:
     2.3 / 2.5 with fixed magnitudes (measured once, when this was written). A few rounds applied to a denoiser's
     estimate keep its phases and mend its levels.
     References: Perraudin et al., 2013 (the acceleration); Masuyama et al., 2023, arXiv:2307.12232 (magnitudes as
-    unknowns). On a CPU, without gradients, `fused` does the same in compiled passes.
+    unknowns). On a CPU, without gradients, `kernels` does the same, compiled.
 
     Args:
         spec: The mel's contract.
@@ -71,21 +75,50 @@ class MelProjection:
     def __call__(self, waveform: Tensor) -> Tensor:
         """Maps [B, 1, T] to [B, 1, T]; without momentum no phase is divided by, and gradients stay bounded."""
         octave, signal, previous = self.octave, waveform[:, 0], None
-        if self.n_iter and is_fusable(octave, signal):
-            return fused_rounds(octave, signal, self.n_iter, self.extrapolation)[:, None]
-        for n in range(self.n_iter):
-            ahead = spectrum = octave.stft(signal)
-            power = power_of(spectrum)
-            found = power.sqrt()
-            factor = octave.gains(found)
-            if self.extrapolation and self.n_iter > 1:
-                phase = spectrum * power.rsqrt()
-                if n:
-                    ahead = torch.sub(phase, previous, alpha=self.extrapolation)
-                    factor = factor * found * power_of(ahead).rsqrt()
-                previous = phase
-            signal = octave.istft(ahead * factor)
+        if self.n_iter and dispatch.can_project(octave, signal):
+            return dispatch.project(octave, signal, self.n_iter, self.extrapolation)[:, None]
+        extrapolation = self.extrapolation if self.n_iter > 1 else 0.0
+        for _ in range(self.n_iter):
+            signal, previous = iterate(octave.analyse, octave.gains, octave.synthesise, signal, previous, extrapolation)
         return signal[:, None]
+
+
+def iterate(
+    analyse: Callable[[Tensor], Tensor],
+    gains: Callable[[Tensor], Tensor],
+    synthesise: Callable[[Tensor], Tensor],
+    signal: Tensor,
+    previous: Tensor | None,
+    extrapolation: float,
+) -> tuple[Tensor, Tensor | None]:
+    """Do one iteration of `MelProjection` in real numbers, which serve gradients, any device and exported graphs.
+
+    Args:
+        analyse: Map a signal to frames, [B, F, 2, K]: real parts, then imaginary ones.
+        gains: Map magnitudes, [B, F, K], to factors that move them towards the mel.
+        synthesise: Invert `analyse`.
+        signal: Where the iteration begins.
+        previous: Phases of the iteration before, as frames; zeros or None in the first.
+        extrapolation: Weight of these phases; with 0 no phase is computed.
+
+    Returns:
+        The signal and the phases of its frames.
+    """
+    frames = analyse(signal)
+    power = pair_power(frames)
+    magnitudes = power.sqrt()
+    factor = gains(magnitudes)
+    if extrapolation:
+        phase = frames * power.rsqrt().unsqueeze(-2)
+        frames = phase if previous is None else torch.sub(phase, previous, alpha=extrapolation)
+        factor = factor * magnitudes * pair_power(frames).rsqrt()
+        previous = phase
+    return synthesise(frames * factor.unsqueeze(-2)), previous
+
+
+def pair_power(frames: Tensor) -> Tensor:
+    """Return the squared magnitudes, [B, F, K], of frames in real numbers, [B, F, 2, K], at least 1e-24."""
+    return frames.square().sum(-2).clamp(min=1e-24)
 
 
 def projection_context(spec: MelSpec, n_iter: int) -> Context:

@@ -49,7 +49,11 @@ class SubbandSTFT:
         self.hop_length = spec.hop_length // self.rate
         self.padding = (spec.padding[0] // self.rate, spec.padding[1] // self.rate)
         self.window = hann(spec.win_length // self.rate, spec.n_fft // self.rate, 1.0, mel.dtype, mel.device)
-        self.weights = envelope(self.window, self.n_frames, self.hop_length)
+
+    @functools.cached_property
+    def weights(self) -> Tensor:
+        """What `istft` divides by."""
+        return envelope(self.window, self.n_frames, self.hop_length)
 
     def stft(self, signal: Tensor) -> Tensor:
         """Transforms [B, F hop / r] to complex frames, [B, F, n_bins]."""
@@ -60,6 +64,14 @@ class SubbandSTFT:
         """Inverts `stft`."""
         length = spectrum.shape[-2] * self.hop_length
         return istft(spectrum, self.window, self.hop_length, self.padding, length, self.weights)
+
+    def analyse(self, signal: Tensor) -> Tensor:
+        """Transform [B, F hop / r] to frames in real numbers, [B, F, 2, n_bins]: real parts, then imaginary ones."""
+        return torch.view_as_real(self.stft(signal)).mT
+
+    def synthesise(self, frames: Tensor) -> Tensor:
+        """Invert `analyse`."""
+        return self.istft(torch.view_as_complex(frames.mT.contiguous()))
 
     def gains(self, magnitudes: Tensor) -> Tensor:
         """Computes the factors of one iteration that moves magnitudes, [B, F, n_bins], towards the mel; 0 at 0 Hz."""

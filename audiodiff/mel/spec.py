@@ -2,8 +2,8 @@
 
     mel[m, k] = (log(min(ceiling, max(floor, sum_f filter[m, f] |STFT(waveform)[f, k]|^power))) - mean[m]) / std[m]
 
-The conventions of other libraries are files in conf/mel, `hifigan` to `whisper`; `audiodiff.griffin_lim.mel_conversion` converts
-between any two. A model stores the spec it was trained with, and every mel is made by the one `LogMel` of that spec.
+The conventions of other libraries are files in conf/mel, `hifigan` to `whisper`; `griffin_lim.mel_conversion` converts
+between any two. A model stores the parameters it was trained with, and every mel is made by the one `LogMel` of them.
 """
 
 import dataclasses
@@ -192,6 +192,18 @@ class MelSpec:
         """Maps band values (magnitude^power), [..., M], to log-mels."""
         mean, std = self._affine(bands)
         return (bands.clamp(self.floor, self.ceiling).log() / self._log_unit - mean) / std
+
+    def raised(self, mel: Tensor) -> Tensor:
+        """Raise what lies below the floor to it, in log-mels, [..., M, F]: a lower floor is heard as this one.
+
+        Libraries share a convention and differ in its floor, as Vocos (1e-7) and F5-TTS (1e-5) do.
+
+        >>> spec = MelSpec(16000, n_mels=1, floor=1e-5)
+        >>> round(float(spec.raised(torch.tensor([[[-16.1]]]))), 2)
+        -11.51
+        """
+        lowest = self.compress(torch.zeros(self.n_mels, dtype=mel.dtype, device=mel.device))
+        return mel.maximum(lowest[:, None])
 
     def expand(self, mel: Tensor) -> Tensor:
         """Maps log-mels, [..., M], to band magnitudes: the inverse of `compress`, with the power undone."""

@@ -1,7 +1,7 @@
 """The models: vocoder and generator, where they start, how they stream, how they are saved."""
 
 from audiodiff.models.generator import Generator
-from audiodiff.models.starts import CoarseToFine, GriffinLim, MelNoise, PureNoise, Variation
+from audiodiff.models.starts import CoarseToFine, GriffinLim, MelNoise, PureNoise, RealTimeGriffinLim, Variation
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.models.whitening import Identity, MelWhitening
 
@@ -13,6 +13,7 @@ __all__ = [
     "MelNoise",
     "MelWhitening",
     "PureNoise",
+    "RealTimeGriffinLim",
     "Variation",
     "Vocoder",
 ]

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -145,7 +146,7 @@ class Model(nn.Module):
         return digest.hexdigest()[:16]
 
     def write_hub_layout(self, folder: str | Path, name: str) -> None:
-        """Write the three files of the hub into a folder: weights, configuration and card.
+        """Write the files of the hub into a folder: weights, configuration, card, and a shipped model's licence.
 
         Weights that 8 or 16 bits hold exactly, as those of shipped models, are stored in as many, others in 32.
         """
@@ -157,6 +158,8 @@ class Model(nn.Module):
         shipped = registry.locate(own).with_suffix(".md") if own in registry.shipped() else None
         with atomic_file(folder / "README.md") as file:
             file.write(hub.card(name, type(self).__name__, self.sample_rate, self.info, shipped).encode())
+        if shipped is not None:
+            shutil.copyfile(shipped.with_suffix(".LICENSE"), folder / "LICENSE")
 
     def push_to_hub(self, name: str, private: bool = False) -> str:
         """Upload the model to the hub as owner/name and return its address; see `models.hub.upload`."""

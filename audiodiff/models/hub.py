@@ -2,8 +2,9 @@
 
     owner/name on the hub:  model.safetensors   weights        config.json   configuration and facts
                             README.md           card, with the licence and tags that the hub shows
+                            LICENSE             of a shipped model, to which its card links
 
-Only these three files are read or written, and none of them is code. What was fetched once is found again offline, in
+Only these files are read or written, and none of them is code. What was fetched once is found again offline, in
 huggingface_hub's cache. Names of files and of shipped models never reach the network; a hub's name is written
 hf://owner/name, or hf://owner/name@revision, wherever a model is asked for.
 """
@@ -13,12 +14,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from audiodiff.utils.extras import install_command
+
 __all__ = ["FILES", "PREFIX", "card", "fetch", "upload"]
 
 PREFIX = "hf://"
 FILES = ("model.safetensors", "config.json")
+LICENCES = {  # by the names that the hub knows; others are "other" there, with their name beside it
+    *("apache-2.0", "mit", "bsd-3-clause", "gpl-3.0", "agpl-3.0", "lgpl-3.0", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0"),
+    *("cc-by-nc-4.0", "cc-by-nc-sa-4.0", "openrail", "unknown", "other"),
+}
 NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
-REMEDY = "pip install 'audiodiff[hub]'"
 
 
 def fetch(name: str, revision: str | None = None) -> Path:
@@ -83,7 +89,7 @@ def card(name: str, kind: str, sample_rate: int, info: Mapping[str, Any], shippe
     """
     header = [
         "---",
-        f"license: {str(info.get('licence', 'other')).lower()}",
+        *licence_lines(str(info.get("licence", "other"))),
         "library_name: audiodiff",
         "pipeline_tag: audio-to-audio" if kind == "Vocoder" else "",
         "tags:",
@@ -91,13 +97,25 @@ def card(name: str, kind: str, sample_rate: int, info: Mapping[str, Any], shippe
         "---",
     ]
     if shipped is not None and shipped.is_file():
-        body = shipped.read_text(encoding="utf-8")
+        body = shipped.read_text(encoding="utf-8").replace(f"{shipped.stem}.LICENSE", "LICENSE")
     else:
         facts = {key: info[key] for key in ("data", "licence", "steps", "hours", "command") if info.get(key)}
         lines = "".join(f"\n| {key} | {value} |" for key, value in facts.items())
         body = f"# {name}\n\nA {kind.lower()} of audiodiff at {sample_rate} Hz.\n\n| | |\n|---|---|{lines}\n"
     use = f'\n## Use\n\n```python\nimport audiodiff\n\nmodel = audiodiff.{kind}.from_pretrained("{name}")\n```\n'
     return "\n".join(filter(None, header)) + f"\n\n{body.rstrip()}\n{use}"
+
+
+def licence_lines(licence: str) -> list[str]:
+    """Return a licence as the header of a card says it.
+
+    >>> licence_lines("GPL-3.0-only"), licence_lines("My own")
+    (['license: gpl-3.0'], ['license: other', 'license_name: my-own'])
+    """
+    name = licence.lower().removesuffix("-only").removesuffix("-or-later")
+    if name in LICENCES:
+        return [f"license: {name}"]
+    return ["license: other", f"license_name: {re.sub(r'[^a-z0-9.]+', '-', name).strip('-')}"]
 
 
 def _check(repository: str) -> None:
@@ -109,5 +127,5 @@ def _library() -> Any:
     try:
         import huggingface_hub
     except ImportError:
-        raise ValueError(f"the hub needs huggingface_hub: {REMEDY}") from None
+        raise ValueError(f"the hub needs huggingface_hub: {install_command('hub')}") from None
     return huggingface_hub

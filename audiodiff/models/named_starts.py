@@ -6,7 +6,7 @@ from typing import Any
 from audiodiff.mel import MelSpec
 from audiodiff.models.starts import CoarseToFine, Start
 from audiodiff.models.vocoder import Vocoder
-from audiodiff.utils.config import describe, kind_of, name_of
+from audiodiff.utils.config import choices, describe, kind_of, name_of
 from audiodiff.utils.validation import LARGEST_COUNT, is_int, is_number
 
 __all__ = ["build_start", "describe_start", "name_start", "named_start"]
@@ -42,6 +42,7 @@ def _with_rounds(name: str, kind: type[Start], rounds: str, vocoder: Vocoder) ->
 def describe_start(start: Start) -> dict[str, Any]:
     """Describe a start as its name and parameters.
 
+    >>> from audiodiff.models.starts import PureNoise
     >>> describe_start(PureNoise())
     {'name': 'noise'}
     """
@@ -54,6 +55,7 @@ def describe_start(start: Start) -> dict[str, Any]:
 def name_start(start: Start) -> str:
     """Name a start, the rounds of one that goes from coarse to fine, and its time.
 
+    >>> from audiodiff.models.starts import PureNoise
     >>> name_start(PureNoise())
     'noise, t = 1'
     """
@@ -79,7 +81,9 @@ def build_start(described: dict[str, Any], mel: MelSpec) -> Start:
 
 
 def _start_kind(name: Any) -> type[Start]:
-    return kind_of("start", str(name))
+    if not isinstance(name, str):
+        raise ValueError(f"unknown start {name!r}: choose one of {', '.join(choices('start'))}")
+    return kind_of("start", name)
 
 
 def _parameters(kind: type[Start]) -> dict[str, Any]:

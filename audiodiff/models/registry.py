@@ -1,6 +1,7 @@
 """Find the file of a model: shipped inside the package, on disk, in a run's folder, or on the hub. Knows paths only."""
 
 import json
+import logging
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from audiodiff.models import hub
 __all__ = ["DEFAULT_MODEL", "locate", "shipped", "shipped_mels"]
 
 DEFAULT_MODEL = "speech-16k"
+log = logging.getLogger(__name__)
 
 
 def shipped() -> list[str]:
@@ -33,10 +35,16 @@ def shipped_mels() -> dict[str, MelSpec]:
 def locate(model: str | Path) -> Path:
     """Find the file of a shipped name, a file, a run's folder, or hf://owner/name on the hub.
 
+    A shipped name is the shipped model, whatever lies in the working directory; ./NAME is what lies there.
+
     Raises:
         ValueError: There is no such model.
     """
     path = Path(model)
+    if isinstance(model, str) and model in shipped():
+        if path.exists():
+            log.warning("%s: the shipped model is taken; give ./%s for what lies here", model, model)
+        return Path(str(_weights())) / f"{model}.safetensors"
     if path.is_dir():
         for name in ("model.safetensors", "last.ckpt"):
             if (path / name).is_file():
@@ -48,8 +56,6 @@ def locate(model: str | Path) -> Path:
         return path
     if str(model).startswith(hub.PREFIX):
         return hub.fetch(str(model))
-    if str(model) in shipped():
-        return Path(str(_weights())) / f"{model}.safetensors"
     raise ValueError(f"{model}: no such model; give a file, a run's folder or a shipped name ({', '.join(shipped())})")
 
 

@@ -15,20 +15,22 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from audiodiff.audio.chunks import Context, overlapped, regrouped
+from audiodiff.audio.chunks import Context, Piece, overlapped, regrouped
 from audiodiff.diffusion.noise import NoiseField
 from audiodiff.diffusion.solvers import Solver
 from audiodiff.diffusion.solvers.base import Callback
 from audiodiff.griffin_lim.projection import projection_context
-from audiodiff.models.starts import Start
+from audiodiff.models.starts import RealTimeGriffinLim, Start
+from audiodiff.models.stateful import VocoderStream, can_keep_state, delay_in_samples
 
 if TYPE_CHECKING:
     from audiodiff.models.vocoder import Vocoder
 
-__all__ = ["SamplingConfig", "chunk_of", "look_ahead", "streamed"]
+__all__ = ["SamplingConfig", "chunk_of", "live_config", "look_ahead", "streamed"]
 
 CHUNK_SECONDS = 30.0  # that are worked on at once where nothing else is asked for
 BESIDE_A_WIDE_START = 20.0  # likewise, where the start looks further than that and its windows are long anyway
+LIVE_SECONDS = 0.125  # delay up to which a model counts as live
 LONG_SECONDS = 60.0  # from which on a mel is worked on in chunks
 
 
@@ -47,6 +49,18 @@ class SamplingConfig:
         return NoiseField(range(self.seed, self.seed + batch), begin)
 
 
+def live_config(vocoder: "Vocoder", seed: int = 0) -> SamplingConfig:
+    """Return the sampling of least delay: the model's own, where that is live, else the real-time start alone.
+
+    A network that sees seconds of the future cannot serve a conversation; the start alone can.
+    """
+    own = vocoder.sampling(seed=seed)
+    if can_keep_state(vocoder, own) and delay_in_samples(vocoder, own) <= LIVE_SECONDS * vocoder.sample_rate:
+        return own
+    start = RealTimeGriffinLim(vocoder.mel, time=own.start.time)
+    return dataclasses.replace(own, start=start, times=torch.zeros(1, dtype=torch.float64))
+
+
 @torch.no_grad()
 def streamed(
     vocoder: "Vocoder", pieces: Iterable[Tensor], sampling: SamplingConfig, chunk_frames: int, total: int | None = None
@@ -63,6 +77,9 @@ def streamed(
     Raises:
         ValueError: A piece has the wrong shape or is not finite, or all of them together are too short.
     """
+    if can_keep_state(vocoder, sampling):
+        yield from _with_state(vocoder, regrouped(_checked(vocoder, pieces), chunk_frames, total), sampling)
+        return
     hop, contexts = vocoder.hop_length, stages(vocoder, sampling)
 
     def begin(mel: Tensor, at: int) -> Any:
@@ -86,6 +103,16 @@ def streamed(
     stream = overlapped(stream, contexts[2], lambda held, at: vocoder.to_waveform(*held[:2]))
     for piece in stream:
         yield piece.tree
+
+
+def _with_state(vocoder: "Vocoder", pieces: Iterable[Piece], sampling: SamplingConfig) -> Iterator[Tensor]:
+    stream, last = None, False
+    for piece in pieces:
+        stream, last = stream or VocoderStream(vocoder, sampling, len(piece.tree)), piece.last
+        if (out := stream.push(piece.tree, last)).shape[-1]:
+            yield out
+    if stream is not None and not last and (out := stream.finish()).shape[-1]:
+        yield out
 
 
 def stages(vocoder: "Vocoder", sampling: SamplingConfig) -> tuple[Context, Context, Context]:
@@ -118,6 +145,8 @@ def chunk_of(vocoder: "Vocoder", sampling: SamplingConfig, frames: int) -> int |
 
 def look_ahead(vocoder: "Vocoder", sampling: SamplingConfig) -> int:
     """Returns by how many mel frames the sound of a stream lags behind the mel at most."""
+    if can_keep_state(vocoder, sampling):
+        return -(-delay_in_samples(vocoder, sampling) // vocoder.hop_length)
     start, step, landing = stages(vocoder, sampling)
     return start.future + (len(sampling.times) - 1) * step.future + landing.future
 
@@ -128,7 +157,7 @@ def _checked(vocoder: "Vocoder", pieces: Iterable[Tensor]) -> Iterator[Tensor]:
     long_enough = False
     for piece in pieces:
         vocoder.check_mel(piece, whole=False)
-        piece = piece.to(vocoder.device, torch.float32)
+        piece = spec.raised(piece.to(vocoder.device, torch.float32))
         held.append(piece)
         long_enough = long_enough or sum(p.shape[-1] for p in held) * spec.hop_length >= spec.min_samples
         if long_enough:

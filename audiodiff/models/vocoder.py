@@ -20,7 +20,8 @@ from audiodiff.griffin_lim.projection import MelProjection
 from audiodiff.mel import LogMel, MelSpec
 from audiodiff.models.base import Model
 from audiodiff.models.starts import PureNoise, Start
-from audiodiff.models.streaming import SamplingConfig, chunk_of, look_ahead, streamed
+from audiodiff.models.stateful import delay_in_samples
+from audiodiff.models.streaming import SamplingConfig, chunk_of, live_config, look_ahead, streamed
 from audiodiff.models.whitening import Whitening
 
 __all__ = ["Model", "Vocoder"]
@@ -122,7 +123,7 @@ class Vocoder(Model):
             return _gathered(
                 streamed(self, [mel], sampling, chunk_frames, mel.shape[-1]), mel.shape[-1] * self.hop_length
             )
-        mel = mel.to(self.device, torch.float32)
+        mel = self.mel.raised(mel.to(self.device, torch.float32))
         noise = sampling.noise(len(mel))
         x = self.initial_state(mel, sampling.start, noise)
         denoise = self.make_denoiser(mel)
@@ -142,6 +143,7 @@ class Vocoder(Model):
         seed: int = 0,
         chunk_frames: int = 1,
         callback: Callback | None = None,
+        live: bool = False,
     ) -> Iterator[Tensor]:
         """Makes waveforms, [B, 1, any hop], while mel frames arrive; together they are what `generate` makes of all.
 
@@ -152,11 +154,20 @@ class Vocoder(Model):
             pieces: Log-mel spectrograms, [B, M, any], one after the other.
             chunk_frames: Frames that are gathered before they are worked on.
             steps, solver, times, start, seed, callback: As for `generate`.
+            live: Whether to sample with the least delay, `live_delay`: by the model itself if it is made for that, else
+                by the real-time start alone. The sampler is then decided.
 
         Raises:
-            ValueError: As for `generate`; what was yielded before remains good.
+            ValueError: As for `generate`, or a sampler is given with `live`; what was yielded before remains good.
         """
-        return streamed(self, pieces, self.sampling(steps, solver, times, start, seed, callback), chunk_frames)
+        if live and any(value is not None for value in (steps, solver, times, start)):
+            raise ValueError("live decides how to sample: leave out steps, solver, times and start")
+        sampling = live_config(self, seed) if live else self.sampling(steps, solver, times, start, seed, callback)
+        return streamed(self, pieces, sampling, chunk_frames)
+
+    def live_delay(self) -> float:
+        """Return by how many seconds the sound of a live stream lags behind its mel: the algorithmic delay."""
+        return delay_in_samples(self, live_config(self)) / self.sample_rate
 
     def look_ahead(
         self,

@@ -1,8 +1,8 @@
-"""What is diffused: an invertible map between the waveform and the space in which noise is white.
+"""Whitening: an invertible map between the waveform and the space that is diffused.
 
-Diffusing the waveform itself drowns the quiet high frequencies of speech long before the loud low ones. A whitening that is
-shaped by the mel divides both signal and noise by a power of the expected spectrum: at exponent 1 every component has
-the same signal-to-noise ratio, at 0 the waveform is diffused, between them lies a compromise.
+Noise on the waveform itself drowns the quiet high frequencies of speech long before the loud low ones. Dividing signal
+and noise by a power of the spectrum that the mel announces balances them: at exponent 1 every component has the same
+signal-to-noise ratio, at exponent 0 the waveform is diffused, and between lies a compromise.
 References: PriorGrad (Lee et al., 2021, arXiv:2106.06406), SpecGrad (Koizumi et al., 2022, arXiv:2203.16749).
 """
 
@@ -20,29 +20,29 @@ __all__ = ["Identity", "MelWhitening", "Whitening"]
 
 
 class Whitening(abc.ABC):
-    """Maps waveforms to the diffused space and back, exactly.
+    """Map waveforms to the diffused space and back, exactly.
 
     Attributes:
-        context: How far, in samples, either map looks, at the mel too.
+        context: Samples before and after that either map depends on, in the mel too.
     """
 
     context: Context = Context()
 
     @abc.abstractmethod
     def gains(self, mel: Tensor) -> Tensor:
-        """Computes, once per utterance, what the two maps need of the mel, [B, M, F]."""
+        """Compute the gains of both maps from a log-mel, [B, M, F], once per utterance."""
 
     @abc.abstractmethod
     def encode(self, waveform: Tensor, gains: Tensor) -> Tensor:
-        """Maps a waveform, [B, 1, T], to the diffused space, [B, 1, T]."""
+        """Divide a waveform, [B, 1, T], by the gains: the diffused signal, [B, 1, T]."""
 
     @abc.abstractmethod
     def decode(self, x: Tensor, gains: Tensor) -> Tensor:
-        """Maps back: the inverse of `encode`."""
+        """Multiply by the gains: the inverse of `encode`."""
 
 
 class Identity(Whitening):
-    """Diffuses the waveform, divided by one number.
+    """Diffuse the waveform itself, divided by one number.
 
     Args:
         scale: Divisor that brings waveforms to a standard deviation of about one.
@@ -52,27 +52,27 @@ class Identity(Whitening):
         self.scale = scale
 
     def gains(self, mel: Tensor) -> Tensor:
-        """Returns the scale; the mel has no part in it."""
+        """Return the scale; the mel has no part in it."""
         return torch.tensor(self.scale, dtype=mel.dtype, device=mel.device)
 
     def encode(self, waveform: Tensor, gains: Tensor) -> Tensor:
-        """Divides by the scale."""
+        """Divide by the scale."""
         return waveform / gains
 
     def decode(self, x: Tensor, gains: Tensor) -> Tensor:
-        """Multiplies by the scale."""
+        """Multiply by the scale."""
         return x * gains
 
 
 class MelWhitening(Whitening):
-    """Divides the MDCT coefficients of the waveform by a power of the spectrum that the mel announces.
+    """Divide the MDCT coefficients of the waveform by a power of the spectral envelope of the mel.
 
         x = MDCT⁻¹(MDCT(waveform) / g),    g = scale max(floor, envelope)^exponent
 
     The MDCT is orthogonal, so the map is exactly invertible, and white noise in x is noise shaped like g in the sound.
 
     Args:
-        mel: The mel's contract.
+        mel: Mel parameters.
         exponent: 0 leaves the waveform as it is, 1 whitens it fully.
         block: MDCT block length in samples; must divide the mel's hop.
         floor: Smallest expected standard deviation per sample, full scale = 1.
@@ -96,7 +96,7 @@ class MelWhitening(Whitening):
         self.context = Context(side, side)
 
     def gains(self, mel: Tensor) -> Tensor:
-        """Returns the gains g, [B, 1, F hop / block, block]."""
+        """Return the gains g, [B, 1, F hop / block, block]."""
         spec = self.mel
         loudness = spec.n_fft**0.5 * (0.375 * spec.win_length / spec.n_fft) ** 0.5  # |STFT| of unit white noise, Hann
         spacing = spec.sample_rate / 2 / self.block
@@ -112,9 +112,9 @@ class MelWhitening(Whitening):
         return (self.scale * between.exp())[:, None]
 
     def encode(self, waveform: Tensor, gains: Tensor) -> Tensor:
-        """Divides by the gains."""
+        """Divide by the gains."""
         return imdct(mdct(waveform, self.block) / gains)
 
     def decode(self, x: Tensor, gains: Tensor) -> Tensor:
-        """Multiplies by the gains."""
+        """Multiply by the gains."""
         return imdct(mdct(x, self.block) * gains)

@@ -12,8 +12,8 @@ __all__ = ["AttentionBlock", "BandAttention", "WindowedAttention"]
 class WindowedAttention(nn.Module):
     """Attends from frame i to the frames j with |i - j| <= window, with a learned bias for each distance.
 
-    Queries are cut into blocks of `window` frames; a block looks at itself and its two neighbours. What a frame computes
-    depends on distances alone, never on where the blocks fall, so a signal may be processed in pieces.
+    Queries are cut into blocks of `window` frames; a block attends to itself and its two neighbours. The result depends
+    on distances alone, never on where the blocks fall, so a signal may be processed in pieces.
 
     Args:
         width: Channels.

@@ -58,10 +58,14 @@ class DepthwiseConv(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         """Maps [B, F, C] to [B, F, C]; zeros lie beyond the ends."""
-        padded = nn.functional.pad(h, (0, 0, self.context, self.look_ahead))
-        out = self.bias.expand_as(h)
+        return self.mix(nn.functional.pad(h, (0, 0, self.context, self.look_ahead)))
+
+    def mix(self, padded: Tensor) -> Tensor:
+        """Map frames with their context on both sides, [B, context + F + look_ahead, C], to [B, F, C]."""
+        frames = padded.shape[1] - self.context - self.look_ahead
+        out = self.bias.expand(len(padded), frames, -1)
         for k, tap in enumerate(self.weight[:, 0].unbind(-1)):
-            out = torch.addcmul(out, padded[:, k * self.dilation :][:, : h.shape[1]], tap)
+            out = torch.addcmul(out, padded[:, k * self.dilation :][:, :frames], tap)
         return out
 
 

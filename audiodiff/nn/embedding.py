@@ -1,9 +1,9 @@
-"""Tells a network how noisy its input is."""
+"""Embeddings of the log-SNR, and of a vector that describes a clip."""
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["LogSNREmbedding"]
+__all__ = ["LogSNREmbedding", "VectorEmbedding"]
 
 
 class LogSNREmbedding(nn.Module):
@@ -23,3 +23,22 @@ class LogSNREmbedding(nn.Module):
         """Maps [B] to [B, width]."""
         angles = log_snr[:, None] * self.frequencies
         return self.mlp(torch.cat([angles.sin(), angles.cos()], dim=-1))
+
+
+class VectorEmbedding(nn.Module):
+    """Embed a vector that describes a clip by a linear layer; a vector that is not there has an embedding of its own.
+
+    Args:
+        size: Numbers of the vector.
+        width: Size of the embedding.
+    """
+
+    def __init__(self, size: int, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(size, width)
+        self.absent = nn.Parameter(torch.zeros(width))
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Map [B, size] to [B, width]; a row with a NaN in it is no vector."""
+        missing = vectors.isnan().any(1, keepdim=True)
+        return torch.where(missing, self.absent, self.linear(vectors.masked_fill(missing, 0.0)))

@@ -17,12 +17,12 @@ from audiodiff.audio.chunks import Context
 from audiodiff.mel import MelSpec
 from audiodiff.nn.attention import AttentionBlock, WindowedAttention
 from audiodiff.nn.conv import ConvBlock
-from audiodiff.nn.embedding import LogSNREmbedding
+from audiodiff.nn.embedding import LogSNREmbedding, VectorEmbedding
 from audiodiff.nn.magnitudes import ExpectedMagnitudes, PowerScale
 from audiodiff.nn.mel_encoder import MelEncoder
 from audiodiff.nn.stft_frontend import LappedTransform
 
-__all__ = ["HybridNetwork"]
+__all__ = ["HybridNetwork", "masked"]
 
 
 class HybridNetwork(nn.Module):
@@ -44,14 +44,17 @@ class HybridNetwork(nn.Module):
         magnitudes: Where the magnitudes that a mel announces enter: "none", "input", "residual" (their scale), "both".
         mel: The mel's contract; only magnitudes need it.
         n_labels: Classes that condition the network; 0 for none.
+        vector_size: Numbers of a vector that conditions the network, such as an embedding of a sound; 0 for none.
         n_positions: Frames that are told where they are, counted from the beginning of the signal; 0 for none. A sound
             with an onset needs it; a network that has it cannot work on pieces of a signal.
         causal: Whether no frame sees a later one, for streams with little delay: what is left of the look-ahead is one
             window of the transform.
+        encoder_causal: Whether the mel encoder sees no later frame either; as `causal` by default. Behind a start that
+            waits for some frames, what the encoder sees of them costs no delay.
 
     Raises:
         ValueError: hop_length does not divide mel_hop_length, or magnitudes is none of the four, or there are both a
-            mel and labels.
+            mel and labels or vectors.
     """
 
     def __init__(
@@ -73,10 +76,12 @@ class HybridNetwork(nn.Module):
         n_labels: int = 0,
         n_positions: int = 0,
         causal: bool = False,
+        vector_size: int = 0,
+        encoder_causal: bool | None = None,
     ) -> None:
         super().__init__()
-        if n_labels and n_mels:
-            raise ValueError("n_mels and n_labels: give a mel or labels, not both")
+        if (n_labels or vector_size) and n_mels:
+            raise ValueError("n_mels, and n_labels or vector_size: give a mel, or labels and vectors")
         if magnitudes not in ("none", "input", "residual", "both"):
             raise ValueError(f"magnitudes={magnitudes!r}: choose none, input, residual or both")
         self.hop_length = hop_length
@@ -91,12 +96,15 @@ class HybridNetwork(nn.Module):
         self.log_snr = LogSNREmbedding(embedding)
         self.n_labels = n_labels
         self.labels = nn.Embedding(n_labels + 1, embedding) if n_labels else None  # the last is that of no label
+        self.vector_size = vector_size
+        self.vectors = VectorEmbedding(vector_size, embedding) if vector_size else None
         self.positions = nn.Parameter(torch.empty(n_positions, width)) if n_positions else None
         if self.positions is not None:
             nn.init.normal_(self.positions, std=0.02)
         self.mel_encoder = None
         if n_mels:
-            self.mel_encoder = MelEncoder(n_mels, mel_hop_length, hop_length, width, self.widths[0], kernel, causal)
+            strict = causal if encoder_causal is None else encoder_causal
+            self.mel_encoder = MelEncoder(n_mels, mel_hop_length, hop_length, width, self.widths[0], kernel, strict)
         self.inward = nn.Linear(2 * self.transform.n_bins, width)
         self.stages = nn.ModuleList(
             nn.ModuleList(
@@ -130,15 +138,31 @@ class HybridNetwork(nn.Module):
             raise ValueError("this network has no labels: it was built with n_labels=0")
         return self.labels(labels.remainder(self.n_labels + 1))
 
+    def encode_clip(self, labels: Tensor | None = None, vectors: Tensor | None = None) -> Tensor:
+        """Compute the condition of whole clips: the sum of what their labels and their vectors embed to.
+
+        Args:
+            labels: Numbers of the classes, [B]; -1 is no label. None if the network knows no labels.
+            vectors: [B, vector_size]; a row of NaN is no vector. None if the network knows no vectors.
+
+        Returns:
+            [B, embedding].
+
+        Raises:
+            ValueError: The network knows other conditions.
+        """
+        if (labels is None) != (self.labels is None) or (vectors is None) != (self.vectors is None):
+            raise ValueError(f"this network knows {self.n_labels} labels and vectors of {self.vector_size} numbers")
+        parts = [] if labels is None else [self.encode_labels(labels)]
+        return sum(parts + ([] if vectors is None else [self.vectors(vectors)]))
+
     def forward(self, x: Tensor, log_snr: Tensor, condition: Tensor | None = None) -> Tensor:
         """Maps a signal [B, 1, T] of unit variance, log-SNR [B] and a condition to a signal [B, 1, T].
 
         T is a multiple of hop_length.
         """
         frames = self.transform.analyse(x)
-        parts = self.answer(torch.view_as_real(frames), log_snr, condition)
-        mask, residual = (torch.view_as_complex(part) for part in parts)
-        return self.transform.synthesise(torch.addcmul(frames + residual, mask, frames))
+        return self.transform.synthesise(masked(frames, *self.answer(torch.view_as_real(frames), log_snr, condition)))
 
     def answer(self, frames: Tensor, log_snr: Tensor, condition: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Maps frames, [B, F, n_bins, 2], to their mask and residual, shaped like them: all that is learned."""
@@ -147,7 +171,7 @@ class HybridNetwork(nn.Module):
         if self.positions is not None:
             last = len(self.positions) - 1
             h = h + self.positions[torch.arange(h.shape[1], device=h.device).clamp(max=last)]
-        if self.labels is not None:
+        if self.labels is not None or self.vectors is not None:
             embedding, condition = embedding + condition, None
         if condition is not None:
             features, log_magnitudes = condition.split(self.widths, dim=-1)
@@ -159,10 +183,22 @@ class HybridNetwork(nn.Module):
                 h = h + features[:, :, i]
             for block in stage:
                 h = block(h, embedding)
-        mask, residual = self.outward(self.norm(h)).to(frames.dtype).unflatten(-1, (2, -1, 2)).unbind(2)
+        return self.read_out(h, log_magnitudes if self.residual_scale is not None else None, frames.dtype)
+
+    def read_out(self, h: Tensor, log_magnitudes: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Map the trunk's last frames, [B, F, C], to mask and residual, [B, F, n_bins, 2] each."""
+        mask, residual = self.outward(self.norm(h)).to(dtype).unflatten(-1, (2, -1, 2)).unbind(2)
         if self.residual_scale is not None:
             residual = residual * self.residual_scale(log_magnitudes)[..., None]
         return mask, residual
+
+    def samples_ready(self, signal: int, condition: int) -> int:
+        """Count the samples of the output that are known once so many of the signal, and of its condition, are."""
+        transform = self.transform
+        frames = (signal + transform.padding[0] - transform.n_fft) // transform.hop_length + 1
+        ahead = sum(block.look_ahead for stage in self.stages for block in stage)
+        frames = min(frames, condition // transform.hop_length) - ahead
+        return frames * transform.hop_length - transform.padding[0]
 
     def receptive_field(self) -> int:
         """Returns R: a sample of the output depends on no input sample further than R away."""
@@ -181,3 +217,9 @@ class HybridNetwork(nn.Module):
         hop, window = self.transform.hop_length, self.transform.n_fft - 1
         signal = Context(past * hop + window, future * hop + window)
         return signal + self.mel_encoder.context if with_condition and self.mel_encoder else signal
+
+
+def masked(frames: Tensor, mask: Tensor, residual: Tensor) -> Tensor:
+    """Apply a mask and add a residual, [B, F, n_bins, 2] each, to complex frames, [B, F, n_bins]."""
+    mask, residual = torch.view_as_complex(mask), torch.view_as_complex(residual)
+    return torch.addcmul(frames + residual, mask, frames)

@@ -61,6 +61,10 @@ class MelEncoder(nn.Module):
         first, first_act, second, second_act = self.layers
         h = functional.pad((mel - MEL_MEAN) / MEL_STD, self.padding[0])
         h = functional.pad(first_act(first(h)), self.padding[1])
-        out = self.outward(second_act(second(h)))
+        return self.at_network_rate(second_act(second(h)))
+
+    def at_network_rate(self, h: Tensor) -> Tensor:
+        """Map mel frames, [B, width, F], to those of the network, [B, F upsampling, n_features]."""
+        out = self.outward(h)
         batch, channels, frames = out.shape
         return out.transpose(1, 2).reshape(batch, frames * self.upsampling, channels // self.upsampling)

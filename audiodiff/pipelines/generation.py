@@ -6,8 +6,9 @@ The counterpart of `recipes` for what is made of nothing, of a class or of a rec
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -20,12 +21,16 @@ from audiodiff.diffusion.timesteps import TIMESTEP_GRIDS, check_timesteps
 from audiodiff.models.generator import Generator
 from audiodiff.models.starts import PureNoise, Variation
 from audiodiff.pipelines.recipe import OWN, RecipeBase, recipe_fields
+from audiodiff.pipelines.resynthesis import CallCounter, Resynthesis
 from audiodiff.utils.config import choose, name_of
 from audiodiff.utils.validation import LARGEST_COUNT, is_falling_grid, is_int, is_interval, is_number
 
-__all__ = ["GenerateRecipe", "follow", "generation"]
+__all__ = ["GenerateRecipe", "continuation", "guide_of"]
 
 LONGEST = 3600.0  # seconds
+LONGEST_VECTOR = 4096  # numbers
+FADE = 0.01  # seconds, at the end of a sound that is cut
+SILENCE = 1e-5  # peak, full scale = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,21 +42,32 @@ class GenerateRecipe(RecipeBase):
         solver: Its name, or "own".
         times: The grid of times, one more than steps; it begins at the strength where a recording is varied.
         label: The class, or none.
-        guidance: Scale of classifier-free guidance.
+        vector: What the sound is to be like, or none.
+        guidance: Scale of guidance.
+        projected: Whether guidance leaves out what only makes a sound louder.
+        guide: Worse model to guide away from, by shipped name or absolute path, or none.
+        guide_hash: Of its configuration and weights.
         n_samples: Length.
         vary: Whether sampling starts from a recording, noised to the first time.
-        gap: Seconds from and to which a recording is made anew; none to make all.
+        gap: Seconds from and to which a recording is made anew; none to make all. One that reaches the end continues
+            a recording, which may end where it begins.
 
     Raises:
         ValueError: A field has the wrong type or lies outside its range.
     """
 
     COMMANDS = ("generate",)
+    MODEL = Generator
+    LOWERED = True
 
     solver: str
     times: list[float]
     label: str | None
+    vector: list[float] | None
     guidance: float
+    projected: bool
+    guide: str | None
+    guide_hash: str | None
     n_samples: int
     vary: bool
     gap: list[float] | None
@@ -63,11 +79,16 @@ class GenerateRecipe(RecipeBase):
 
     def rules(self) -> dict[str, tuple[bool, str]]:
         """Says for each field whether it is in order, and what is wanted."""
-        gap = self.gap
+        gap, vector = self.gap, self.vector
+        numbers = isinstance(vector, list) and 0 < len(vector) <= LONGEST_VECTOR and all(map(is_number, vector))
         return super().rules() | {
             "solver": (isinstance(self.solver, str), "a solver's name"),
             "times": (is_falling_grid(self.times), "a list of numbers that fall from at most 1 to 0"),
             "label": (self.label is None or isinstance(self.label, str), "a class, or none"),
+            "vector": (vector is None or numbers, "a list of finite numbers, or none"),
+            "projected": (isinstance(self.projected, bool), "true or false"),
+            "guide": (self.guide is None or isinstance(self.guide, str), "a name or a path, or none"),
+            "guide_hash": (isinstance(self.guide_hash, type(self.guide)), "a text of hexadecimal digits, or none"),
             "guidance": (is_number(self.guidance) and 0 <= self.guidance <= 100, "a number from 0 to 100"),
             "n_samples": (is_int(self.n_samples, 1, 2**31), "a whole number of at least 1"),
             "vary": (isinstance(self.vary, bool), "true or false"),
@@ -79,100 +100,178 @@ class GenerateRecipe(RecipeBase):
         """Whether a recording belongs to it."""
         return self.vary or self.gap is not None
 
+    @classmethod
+    def from_options(
+        cls,
+        generator: Generator,
+        model: str | Path,
+        *,
+        weights: str = "ema",
+        seed: int = 0,
+        solver: str | None = None,
+        steps: int | None = None,
+        times: str | None = None,
+        label: str | None = None,
+        vector: Sequence[float] | None = None,
+        guidance: float | None = None,
+        projected: bool = False,
+        guide: str | Path | None = None,
+        seconds: float | None = None,
+        strength: float | None = None,
+        gap: tuple[float, float] | None = None,
+    ) -> Self:
+        """Build a recipe from user options; unset options come from the model.
 
-def generation(
-    generator: Generator,
-    model: str | Path,
-    *,
-    weights: str = "ema",
-    seed: int = 0,
-    solver: str | None = None,
-    steps: int | None = None,
-    times: str | None = None,
-    label: str | None = None,
-    guidance: float | None = None,
-    seconds: float | None = None,
-    strength: float | None = None,
-    gap: tuple[float, float] | None = None,
-) -> GenerateRecipe:
-    """Fills in, from the model and the machine, what is left open.
+        Args:
+            generator: The loaded model.
+            model: From where it was loaded.
+            guide: Worse model to guide away from: shipped name, file or run folder.
+            seconds: Length; that of the training clips by default.
+            strength: How far a recording is noised before it is made anew, in (0, 1]; none without a recording.
+            gap: Seconds from and to which a recording is made anew.
+            weights, seed, solver, steps, times, label, vector, guidance, projected: As in `GenerateRecipe`.
 
-    Args:
-        generator: The loaded model.
-        model: From where it was loaded.
-        seconds: Length; that of the training clips by default.
-        strength: How far a recording is noised before it is made anew, in (0, 1]; none without a recording.
-        gap: Seconds from and to which a recording is made anew.
-        weights, seed, solver, steps, times, label, guidance: As in `GenerateRecipe`.
+        Raises:
+            ValueError: A value lies outside its range, the model has no such class or takes no such vector, or the
+                guide is another kind of model.
+        """
+        if strength is not None and not 0 < strength <= 1:
+            raise ValueError(f"strength {strength:g}: a number above 0 and up to 1 is wanted")
+        if seconds is not None and not 0 < seconds <= LONGEST:
+            raise ValueError(f"seconds {seconds:g}: a number above 0 and up to {LONGEST:g} is wanted")
+        if steps is not None and not is_int(steps, 1):
+            raise ValueError(f"steps={steps}: a whole number from 1 to {LARGEST_COUNT} is wanted")
+        guiding = None if guide is None else Generator.load(guide, generator.device)
+        generator.denoise(
+            1, label, guidance, vector=vector, projected=projected, guide=guiding
+        )  # refuses bad conditions
+        stepper = choose("solver", solver) if solver and solver != OWN else generator.solver
+        begin = 1.0 if strength is None else strength
+        if times is None:
+            grid = generator.grid(steps, begin, stepper)
+        elif times in TIMESTEP_GRIDS:
+            grid = TIMESTEP_GRIDS[times](
+                generator.denoiser.schedule, generator.steps if steps is None else steps, begin
+            )
+        else:
+            grid = check_timesteps([float(part) for part in times.split(",")])
+        guided = label is not None or vector is not None or guide is not None
+        scale = 1.0 if not guided else generator.guidance if guidance is None else guidance
+        source = None if guiding is None else recipe_fields("generate", guiding, guide, "ema", 0)
+        return cls(
+            **recipe_fields("generate", generator, model, weights, seed),
+            solver=solver or name_of("solver", generator.solver) or OWN,
+            times=grid.tolist(),
+            label=label,
+            vector=None if vector is None else [float(v) for v in vector],
+            guidance=float(scale),
+            projected=projected,
+            guide=None if source is None else source["model"],
+            guide_hash=None if source is None else source["model_hash"],
+            n_samples=generator.n_samples if seconds is None else max(1, round(seconds * generator.sample_rate)),
+            vary=strength is not None,
+            gap=None if gap is None else [float(g) for g in gap],
+        )
 
-    Raises:
-        ValueError: A value lies outside its range, or the model has no such class.
-    """
-    if strength is not None and not 0 < strength <= 1:
-        raise ValueError(f"strength {strength:g}: a number above 0 and up to 1 is wanted")
-    if seconds is not None and not 0 < seconds <= LONGEST:
-        raise ValueError(f"seconds {seconds:g}: a number above 0 and up to {LONGEST:g} is wanted")
-    if steps is not None and not is_int(steps, 1):
-        raise ValueError(f"steps={steps}: a whole number from 1 to {LARGEST_COUNT} is wanted")
-    generator.denoise(1, label, guidance)  # refuses what cannot be bound
-    stepper = choose("solver", solver) if solver and solver != OWN else generator.solver
-    begin = 1.0 if strength is None else strength
-    if times is None:
-        grid = generator.grid(steps, begin, stepper)
-    elif times in TIMESTEP_GRIDS:
-        grid = TIMESTEP_GRIDS[times](generator.denoiser.schedule, generator.steps if steps is None else steps, begin)
-    else:
-        grid = check_timesteps([float(part) for part in times.split(",")])
-    scale = 1.0 if not generator.labels or label is None else generator.guidance if guidance is None else guidance
-    return GenerateRecipe(
-        **recipe_fields("generate", generator, model, weights, seed),
-        solver=solver or name_of("solver", generator.solver) or OWN,
-        times=grid.tolist(),
-        label=label,
-        guidance=float(scale),
-        n_samples=generator.n_samples if seconds is None else max(1, round(seconds * generator.sample_rate)),
-        vary=strength is not None,
-        gap=None if gap is None else [float(g) for g in gap],
-    )
+    def run(self, model: Generator, path: str | Path | None = None, guide: Generator | None = None) -> Resynthesis:
+        """Make the sound. One shorter than the training clips is faded out at its end.
+
+        Args:
+            model: The generator.
+            path: The recording, where one is varied, mended or continued; its channels are mixed to mono.
+            guide: The recipe's guide, if it is loaded already.
+
+        Raises:
+            ValueError: The recording is missing or too short, or the gap lies outside.
+        """
+        with CallCounter(model.denoiser.network) as calls:
+            waveform = self._waveform(model, path, guide)
+        return Resynthesis(waveform, calls.count)
+
+    def _waveform(self, model: Generator, path: str | Path | None, guide: Generator | None) -> Tensor:
+        conditioned = self.label is not None or self.vector is not None or self.guide is not None
+        settings: dict[str, Any] = {
+            "label": self.label,
+            "vector": self.vector,
+            "guidance": self.guidance if conditioned else None,
+            "projected": self.projected,
+            "guide": guide or guide_of(model, self),
+            "times": check_timesteps(self.times),
+            "solver": None if self.solver == OWN else choose("solver", self.solver),
+            "seed": self.seed,
+        }
+        with self.arithmetic(model):
+            if not self.needs_input:
+                sound = model.generate(self.n_samples, **settings)[0].cpu()
+                return sound if self.n_samples >= model.n_samples else faded(sound, model.sample_rate)
+            recording = _recording(model, self, path)
+            start = Variation(recording, self.times[0]) if self.vary else PureNoise()
+            if self.gap is None:
+                made = model.generate(recording.shape[-1], start=start, **settings)
+                return made[0, :, : self.n_samples].cpu()
+            known = _outside(model, recording, self.gap)
+            made = model.generate(recording.shape[-1], start=start, known=_agreeing(model, known), **settings)
+            return known.project(made)[0, :, : self.n_samples].cpu()
 
 
-def follow(generator: Generator, recipe: GenerateRecipe, path: str | Path | None = None) -> Tensor:
-    """Makes the sound of a recipe, [1, T].
+def continuation(
+    generator: Generator, path: str | Path, begin: float | None = None, seconds: float | None = None
+) -> tuple[float, float]:
+    """Find the gap, in seconds, that a continuation of a recording fills.
 
     Args:
         generator: The model.
-        recipe: What to do.
-        path: The recording, where one is varied or mended; its first channel's mix to mono counts.
+        path: The recording, at the model's rate, so that its samples are kept as they are.
+        begin: Where the continuation begins; the recording's end by default.
+        seconds: Where it ends; the length of the training clips by default.
 
     Raises:
-        ValueError: The recording is missing or too short, or the gap lies outside.
+        ValueError: The recording has another rate or is silent up to there, or nothing is left to continue.
     """
-    settings: dict[str, Any] = {
-        "label": recipe.label,
-        "guidance": recipe.guidance if recipe.label is not None else None,
-        "times": check_timesteps(recipe.times),
-        "solver": None if recipe.solver == OWN else choose("solver", recipe.solver),
-        "seed": recipe.seed,
-    }
-    with recipe.arithmetic(generator):
-        if not recipe.needs_input:
-            return generator.generate(recipe.n_samples, **settings)[0].cpu()
-        recording = _recording(generator, recipe, path)
-        start = Variation(recording, recipe.times[0]) if recipe.vary else PureNoise()
-        if recipe.gap is None:
-            made = generator.generate(recording.shape[-1], start=start, **settings)
-            return made[0, :, : recipe.n_samples].cpu()
-        known = _outside(generator, recording, recipe.gap)
-        made = generator.generate(recording.shape[-1], start=start, known=_agreeing(generator, known), **settings)
-        return known.project(made)[0, :, : recipe.n_samples].cpu()
+    waveform, rate = audio.read(path)
+    if rate != generator.sample_rate:
+        raise ValueError(f"{path}: is at {rate} Hz, the model at {generator.sample_rate}: resample it first")
+    end = generator.n_samples / rate if seconds is None else seconds
+    begin = waveform.shape[-1] / rate if begin is None else begin
+    if not 0 < begin <= waveform.shape[-1] / rate:
+        raise ValueError(f"{path}: lasts {waveform.shape[-1] / rate:.2f} s; it cannot be continued from {begin:g} s on")
+    if begin >= end:
+        raise ValueError(f"{path}: is continued from {begin:.2f} s on, and {end:.2f} s are to be made: more --seconds")
+    if float(waveform[:, : round(begin * rate)].abs().max()) < SILENCE:
+        raise ValueError(f"{path}: is silent up to {begin:.2f} s; there is nothing to continue")
+    return begin, end
+
+
+def guide_of(generator: Generator, recipe: GenerateRecipe) -> Generator | None:
+    """Load the model from which a recipe guides away, if there is one.
+
+    Raises:
+        ValueError: It is missing, or is not the one with which the recipe was written.
+    """
+    if recipe.guide is None:
+        return None
+    guide = Generator.load(recipe.guide, generator.device)
+    if (now := guide.fingerprint()) != recipe.guide_hash:
+        raise ValueError(f"the guide {recipe.guide} has changed: its hash is {now}, {recipe.guide_hash} is wanted")
+    return guide
+
+
+def faded(sound: Tensor, sample_rate: int) -> Tensor:
+    """Fade out the last hundredth of a second of a sound, [1, T], that is cut before it ends."""
+    length = min(sound.shape[-1], max(1, round(FADE * sample_rate)))
+    ramp = torch.linspace(1, 0, length + 1)[1:]
+    return torch.cat([sound[:, :-length], sound[:, -length:] * ramp], dim=-1)
 
 
 def _recording(generator: Generator, recipe: GenerateRecipe, path: str | Path | None) -> Tensor:
-    """Reads the beginning of a recording, whole hops of at least the window: [1, 1, T]."""
+    """Read the beginning of a recording, whole hops of at least the window: [1, 1, T]; silence behind what it has."""
     if path is None:
         raise ValueError("a recording belongs to this: give one")
     waveform, rate = audio.read(path, generator.sample_rate)
-    if waveform.shape[-1] < recipe.n_samples:
+    needed, gap = recipe.n_samples, recipe.gap
+    if gap is not None and round(gap[1] * rate) >= needed:
+        needed = round(gap[0] * rate)  # the rest is made
+    if waveform.shape[-1] < needed:
         raise ValueError(
             f"{path}: lasts {waveform.shape[-1] / rate:.2f} s, and {recipe.n_samples / rate:.2f} s are to be made: "
             f"give a longer recording, or --seconds {math.floor(100 * waveform.shape[-1] / rate) / 100:g}"

@@ -1,15 +1,17 @@
 """What every recipe holds: the command, the model, where, with which seed. The base of the three kinds of recipe."""
 
+import abc
 import contextlib
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 
 from audiodiff.models import registry
 from audiodiff.models.base import Model
+from audiodiff.pipelines.resynthesis import Resynthesis
 from audiodiff.utils import devices
 from audiodiff.utils.validation import LARGEST_COUNT, is_int
 
@@ -19,7 +21,7 @@ OWN = "own"  # the solver that a model brings along and no name is known of
 
 
 @dataclasses.dataclass(frozen=True)
-class RecipeBase:
+class RecipeBase(abc.ABC):
     """Holds from what a sound came, as values that JSON can hold.
 
     Args:
@@ -37,6 +39,8 @@ class RecipeBase:
     """
 
     COMMANDS: ClassVar[tuple[str, ...]] = ()
+    MODEL: ClassVar[type[Model]] = Model  # the kind of model that follows it
+    LOWERED: ClassVar[bool] = False  # whether a sound above full scale is lowered, where others are clamped
 
     command: str
     model: str
@@ -65,6 +69,25 @@ class RecipeBase:
             "seed": (is_int(self.seed, 0, 2**63 - 1), "a whole number from 0 to 2^63 - 1"),
         }
 
+    @classmethod
+    @abc.abstractmethod
+    def from_options(cls, *args: Any, **options: Any) -> Self:
+        """Build a recipe from user options; unset options come from the model and the machine."""
+
+    @abc.abstractmethod
+    def run(self, model: Any, path: str | Path | None = None) -> Resynthesis:
+        """Make the sound.
+
+        Args:
+            model: The loaded model, of the class MODEL.
+            path: The input file, if the recipe needs one.
+        """
+
+    @property
+    def needs_input(self) -> bool:
+        """Whether an input file belongs to it."""
+        return True
+
     @contextlib.contextmanager
     def arithmetic(self, built: Model) -> Iterator[None]:
         """Lets a model calculate as is written here inside a `with` block."""
@@ -77,8 +100,8 @@ class RecipeBase:
 
 
 def recipe_fields(command: str, built: Model, model: str | Path, weights: str, seed: int) -> dict[str, Any]:
-    """Fills in the fields of an `RecipeBase` from a loaded model and the machine."""
-    shipped = not Path(model).exists() and str(model) in registry.shipped()
+    """Fills in the fields of a `RecipeBase` from a loaded model and the machine."""
+    shipped = isinstance(model, str) and model in registry.shipped()
     return {
         "command": command,
         "model": str(model) if shipped else str(registry.locate(model).resolve()),

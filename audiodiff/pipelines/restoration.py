@@ -7,17 +7,19 @@
     declip      peaks by linear prediction
     bandwidth   missing bands expected from the others, by the covariance of the bands in the training data
 
-On six recordings of a speaker outside the training set (README, restoration) linear prediction does most for clipping
-and short gaps, the network for long gaps and for treble.
+Linear prediction does most for clipping and short gaps, the network for long gaps and treble.
+Measured in demos/experiments/restoration.
 """
 
 import dataclasses
 import math
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
+from audiodiff import audio
 from audiodiff.audio.linear_prediction import declipped, filled
 from audiodiff.diffusion.constraints import BandwidthConstraint, ClippingConstraint, Constraint, InpaintingConstraint
 from audiodiff.diffusion.denoiser import ConstrainedDenoiser, Denoise
@@ -27,9 +29,10 @@ from audiodiff.mel.filterbank import band_centres
 from audiodiff.models.starts import Variation
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.pipelines.recipe import RecipeBase, recipe_fields
+from audiodiff.pipelines.resynthesis import Resynthesis
 from audiodiff.utils.validation import is_interval, is_number
 
-__all__ = ["TASKS", "RestoreRecipe", "find_cutoff", "find_limit", "mend", "repair"]
+__all__ = ["TASKS", "RestoreRecipe", "find_cutoff", "find_limit", "mend"]
 
 TASKS = ("gap", "declip", "bandwidth")
 SHORT_GAP = 0.03  # seconds up to which linear prediction alone says what the mel is
@@ -56,6 +59,8 @@ class RestoreRecipe(RecipeBase):
     """
 
     COMMANDS = ("restore",)
+    MODEL = Vocoder
+    LOWERED = True
 
     task: str
     gap: list[float] | None
@@ -72,31 +77,36 @@ class RestoreRecipe(RecipeBase):
             "cutoff": (_positive(self.cutoff, self.task == "bandwidth"), "a frequency above 0 for bandwidth"),
         }
 
+    @classmethod
+    def from_options(cls, vocoder: Vocoder, model: str, waveform: Tensor, task: str, **given: Any) -> Self:
+        """Build a recipe from user options; unset options come from the model, the machine and the recording.
 
-def repair(vocoder: Vocoder, model: str, waveform: Tensor, task: str, **given: Any) -> RestoreRecipe:
-    """Fills in, from the model, the machine and the recording, what is left open.
+        Args:
+            vocoder: The loaded model.
+            model: From where it was loaded.
+            waveform: The recording, [C, T].
+            task: One of TASKS.
+            given: weights, seed, gap, limit, cutoff.
 
-    Args:
-        vocoder: The loaded model.
-        model: From where it was loaded.
-        waveform: The recording, [C, T].
-        task: One of TASKS.
-        given: weights, seed, gap, limit, cutoff.
+        Raises:
+            ValueError: The recording does not show the damage, or a value lies outside its range.
+        """
+        if task == "declip" and given.get("limit") is None:
+            given["limit"] = find_limit(waveform)
+        if task == "bandwidth" and given.get("cutoff") is None:
+            given["cutoff"] = find_cutoff(waveform, vocoder.sample_rate)
+        return cls(
+            **recipe_fields("restore", vocoder, model, given.get("weights", "ema"), given.get("seed", 0)),
+            task=task,
+            gap=given.get("gap"),
+            limit=given.get("limit"),
+            cutoff=given.get("cutoff"),
+        )
 
-    Raises:
-        ValueError: The recording does not show the damage, or a value lies outside its range.
-    """
-    if task == "declip" and given.get("limit") is None:
-        given["limit"] = find_limit(waveform)
-    if task == "bandwidth" and given.get("cutoff") is None:
-        given["cutoff"] = find_cutoff(waveform, vocoder.sample_rate)
-    return RestoreRecipe(
-        **recipe_fields("restore", vocoder, model, given.get("weights", "ema"), given.get("seed", 0)),
-        task=task,
-        gap=given.get("gap"),
-        limit=given.get("limit"),
-        cutoff=given.get("cutoff"),
-    )
+    def run(self, model: Vocoder, path: str | Path | None = None) -> Resynthesis:
+        """Read a recording and mend it; see `mend`."""
+        waveform, _ = audio.read(path or "", model.sample_rate)
+        return Resynthesis(mend(model, waveform, self), 1)
 
 
 def mend(vocoder: Vocoder, waveform: Tensor, how: RestoreRecipe) -> Tensor:

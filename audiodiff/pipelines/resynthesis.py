@@ -106,17 +106,19 @@ def vocode_stream(
     start: Start | None = None,
     seed: int = 0,
     chunk_frames: int = 1,
+    live: bool = False,
 ) -> Iterator[Tensor]:
     """Turns log-mel frames into sound while they arrive; what is yielded, joined, is what `vocode` makes of them all.
 
     The sound lags `vocoder.look_ahead(…)` frames behind the mel: many seconds for `speech-16k` as it is shipped, whose
-    start looks far ahead, and 1.2 s with `start=MelNoise(vocoder.mel)`.
+    start looks far ahead, and `vocoder.live_delay()` seconds, less than a tenth, with `live=True`.
 
     Args:
         vocoder: The model; runs on its device.
         pieces: One after the other, [C, M, any] with C = 1 or 2.
         chunk_frames: Frames that are gathered before they are worked on; the fewer, the more is worked on again.
         steps, solver, times, start, seed: As for `Vocoder.generate`.
+        live: Whether to sample with the least delay, as for `Vocoder.stream`.
 
     Yields:
         [C, any], on the CPU.
@@ -131,6 +133,7 @@ def vocode_stream(
     check_channels(len(first), "mel")
     copies = itertools.tee(itertools.chain([first], arriving), len(first))
     how = {"steps": steps, "solver": solver, "times": times, "start": start, "seed": seed, "chunk_frames": chunk_frames}
+    how["live"] = live
     streams = [vocoder.stream(_channel(copy, number), **how) for number, copy in enumerate(copies)]
     for together in zip(*streams, strict=True):
         yield torch.cat(together)[:, 0].cpu()

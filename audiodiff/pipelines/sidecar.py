@@ -4,7 +4,7 @@ A sidecar may come from a stranger: every field is checked, and nothing in it ca
 
     note = Sidecar.read("out.wav.json")
     note.check_input()
-    sound = recipes.make(note.load(), note.recipe, note.input)
+    sound = note.recipe.run(note.load(), note.input)
 """
 
 import dataclasses
@@ -22,14 +22,12 @@ import torch
 from audiodiff import audio
 from audiodiff._version import __version__
 from audiodiff.models.base import Model
-from audiodiff.models.generator import Generator
 from audiodiff.models.named_starts import build_start
-from audiodiff.models.vocoder import Vocoder
 from audiodiff.pipelines.generation import GenerateRecipe
 from audiodiff.pipelines.restoration import RestoreRecipe
 from audiodiff.pipelines.resynthesis import Resynthesis
 from audiodiff.pipelines.vocoding import VocodeRecipe
-from audiodiff.utils import devices
+from audiodiff.utils import devices, remote
 from audiodiff.utils import files as utils_files
 
 __all__ = ["Sidecar", "file_hash", "sidecar_path", "versions", "write"]
@@ -59,7 +57,7 @@ class Sidecar:
     versions: Mapping[str, str]
 
     def __post_init__(self) -> None:
-        of_file = str if not isinstance(self.recipe, GenerateRecipe) or self.recipe.needs_input else type(None)
+        of_file = str if self.recipe.needs_input else type(None)
         for name, kind in {"input": of_file, "input_sha256": of_file, "versions": dict}.items():
             if not isinstance(getattr(self, name), kind):
                 raise ValueError(f"{name}={getattr(self, name)!r} has the wrong type")
@@ -98,9 +96,11 @@ class Sidecar:
         """
         if self.input is None:
             return
-        if not Path(self.input).is_file():
+        place = remote.location(self.input)
+        if not remote.exists(place):
             raise ValueError(f"{self.input}: the input of this sound is gone; put it back there")
-        _same(f"the input {self.input}", self.input_sha256, file_hash(self.input))
+        with remote.local_copy(place) as path:
+            _same(f"the input {self.input}", self.input_sha256, file_hash(path))
 
     def load(self) -> Model:
         """Loads the model, checks that it is what it was, and warns of other versions.
@@ -109,8 +109,7 @@ class Sidecar:
             ValueError: The model is missing or has changed.
         """
         recipe = self.recipe
-        kind = Generator if isinstance(recipe, GenerateRecipe) else Vocoder
-        model = kind.load(recipe.model, devices.resolve(recipe.device), recipe.weights)
+        model = recipe.MODEL.load(recipe.model, devices.resolve(recipe.device), recipe.weights)
         _same(f"the model {recipe.model}", recipe.model_hash, model.fingerprint())
         if isinstance(recipe, VocodeRecipe):
             build_start(recipe.start, model.mel)
@@ -135,6 +134,7 @@ def write(
     recipe: VocodeRecipe | GenerateRecipe | RestoreRecipe,
     source: str | Path | None,
     sample_rate: int,
+    source_name: str | Path | None = None,
 ) -> int:
     """Writes a sound as a WAV file, and its sidecar beside it; both or none.
 
@@ -144,6 +144,7 @@ def write(
         recipe: How.
         source: The file that it was made of, if there is one.
         sample_rate: Hz.
+        source_name: A URL to write down instead, from which the file was fetched.
 
     Returns:
         The number of samples that were clamped.
@@ -151,8 +152,8 @@ def write(
     Raises:
         ValueError: A file cannot be written, or a sample is not finite.
     """
-    given = (None, None) if source is None else (str(Path(source).resolve()), file_hash(source))
-    note = Sidecar(recipe, *given, versions())
+    name = source_name if isinstance(source_name, str) else source and str(Path(source).resolve())
+    note = Sidecar(recipe, name, source and file_hash(source), versions())
     with utils_files.atomic_file(sidecar_path(path)) as file:
         file.write(note.text().encode())
         file.flush()  # a full disk must show before the sound is in place

@@ -1,12 +1,12 @@
-"""What decides the samples that come out, besides the input: written down as plain values, and followed.
+"""The recipe of a vocoder's sound: every value, besides the input, that decides its samples.
 
-The command line and `audiodiff regenerate` both call `make` with a `VocodeRecipe`, so a sound can be made again. The number
-of threads belongs to it, since sums are taken in another order when it changes.
+`audiodiff resynth` and `vocode` build one from the options and run it; `regenerate` reads it from the sidecar and runs
+it again. The number of threads is part of it, since it changes the order in which sums are taken.
 """
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor
 
@@ -23,7 +23,7 @@ from audiodiff.pipelines.resynthesis import Resynthesis, resynthesise, vocode
 from audiodiff.utils.config import choose, name_of
 from audiodiff.utils.validation import LARGEST_COUNT, is_falling_grid, is_int
 
-__all__ = ["VocodeRecipe", "make", "recipe"]
+__all__ = ["VocodeRecipe"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +43,7 @@ class VocodeRecipe(RecipeBase):
     """
 
     COMMANDS = ("resynth", "vocode")
+    MODEL = Vocoder
 
     solver: str
     times: list[float]
@@ -67,69 +68,69 @@ class VocodeRecipe(RecipeBase):
             "chunk_frames": (frames is None or is_int(frames, 1, 2**31), "a whole number of at least 1, or none"),
         }
 
+    @classmethod
+    def from_options(
+        cls,
+        command: str,
+        vocoder: Vocoder,
+        model: str | Path,
+        *,
+        weights: str = "ema",
+        seed: int = 0,
+        solver: str | None = None,
+        steps: int | None = None,
+        times: str | None = None,
+        start: str | None = None,
+        chunk_frames: int | None = None,
+        mel: MelSpec | None = None,
+    ) -> Self:
+        """Build a recipe from user options; unset options come from the model and the machine.
 
-def recipe(
-    command: str,
-    vocoder: Vocoder,
-    model: str | Path,
-    *,
-    weights: str = "ema",
-    seed: int = 0,
-    solver: str | None = None,
-    steps: int | None = None,
-    times: str | None = None,
-    start: str | None = None,
-    chunk_frames: int | None = None,
-    mel: MelSpec | None = None,
-) -> VocodeRecipe:
-    """Fills in, from the model and the machine, what is left open.
+        Args:
+            command: As in `VocodeRecipe`.
+            vocoder: The loaded model.
+            model: From where it was loaded.
+            weights, seed, chunk_frames: As in `VocodeRecipe`.
+            solver: A name; the model's own by default.
+            steps: Solver steps; the model's own by default.
+            times: One of `schedules.GRIDS`, or numbers with commas between; the model's own grid by default.
+            start: A file of conf/start; the model's own for so many steps by default.
+            mel: The convention of the mels that are given; the model's own by default.
 
-    Args:
-        command: As in `VocodeRecipe`.
-        vocoder: The loaded model.
-        model: From where it was loaded.
-        weights, seed, chunk_frames: As in `VocodeRecipe`.
-        solver: A name; the model's own by default.
-        steps: Solver steps; the model's own by default.
-        times: One of `schedules.GRIDS`, or numbers with commas between; the model's own grid by default.
-        start: A file of conf/start; the model's own for so many steps by default.
-        mel: The convention of the mels that are given; the model's own by default.
+        Raises:
+            ValueError: A value lies outside its range.
+        """
+        named = None if start is None else named_start(start, vocoder)
+        stepper = choose("solver", solver) if solver and solver != OWN else vocoder.solver
+        grid = _grid(vocoder, times, steps, (named or vocoder.start).time, stepper)
+        return cls(
+            **recipe_fields(command, vocoder, model, weights, seed),
+            solver=solver or name_of("solver", vocoder.solver) or OWN,
+            times=grid.tolist(),
+            start=describe_start(named or vocoder.start_for(len(grid) - 1)),
+            chunk_frames=chunk_frames,
+            mel=None if mel is None else dataclasses.asdict(mel),
+        )
 
-    Raises:
-        ValueError: A value lies outside its range.
-    """
-    named = None if start is None else named_start(start, vocoder)
-    stepper = choose("solver", solver) if solver and solver != OWN else vocoder.solver
-    grid = _grid(vocoder, times, steps, (named or vocoder.start).time, stepper)
-    return VocodeRecipe(
-        **recipe_fields(command, vocoder, model, weights, seed),
-        solver=solver or name_of("solver", vocoder.solver) or OWN,
-        times=grid.tolist(),
-        start=describe_start(named or vocoder.start_for(len(grid) - 1)),
-        chunk_frames=chunk_frames,
-        mel=None if mel is None else dataclasses.asdict(mel),
-    )
+    def run(self, model: Vocoder, path: str | Path | None = None) -> Resynthesis:
+        """Read a recording or a mel and make its sound.
 
-
-def make(vocoder: Vocoder, recipe: VocodeRecipe, path: str | Path) -> Resynthesis:
-    """Follows a recipe: reads a recording or a mel and makes its sound.
-
-    Raises:
-        ValueError: The input cannot be read, or does not suit the model.
-    """
-    start, path = build_start(recipe.start, vocoder.mel), Path(path)
-    settings = {
-        "times": check_timesteps(recipe.times),
-        "solver": None if recipe.solver == OWN else choose("solver", recipe.solver),
-        "start": start,
-        "seed": recipe.seed,
-        "chunk_frames": recipe.chunk_frames,
-    }
-    with recipe.arithmetic(vocoder):
-        if recipe.command == "resynth":
-            return resynthesise(vocoder, audio.read(path, vocoder.sample_rate)[0], **settings)
-        convention = vocoder.mel if recipe.mel is None else MelSpec.from_dict(recipe.mel)
-        return vocode(vocoder, _read_mel(path, convention), convention=convention, **settings)
+        Raises:
+            ValueError: The input cannot be read, or does not suit the model.
+        """
+        start, path = build_start(self.start, model.mel), Path(path or "")
+        settings = {
+            "times": check_timesteps(self.times),
+            "solver": None if self.solver == OWN else choose("solver", self.solver),
+            "start": start,
+            "seed": self.seed,
+            "chunk_frames": self.chunk_frames,
+        }
+        with self.arithmetic(model):
+            if self.command == "resynth":
+                return resynthesise(model, audio.read(path, model.sample_rate)[0], **settings)
+            convention = model.mel if self.mel is None else MelSpec.from_dict(self.mel)
+            return vocode(model, _read_mel(path, convention), convention=convention, **settings)
 
 
 def _read_mel(path: Path, convention: MelSpec) -> Tensor:

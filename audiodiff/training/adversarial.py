@@ -46,6 +46,7 @@ class LitAdversarial(LitModel):
         denoising_weight: Of the denoising loss.
         warmup_steps: Steps before the model listens to the judges, who learn from the first.
         clip_norm: Norm to which the gradient of each side is clipped.
+        discriminator_lr: Factor of the learning rate of the discriminators.
         given: The further arguments of `LitModel`.
 
     Raises:
@@ -66,6 +67,7 @@ class LitAdversarial(LitModel):
         denoising_weight: float = 1.0,
         warmup_steps: int = 50,
         clip_norm: float = 1.0,
+        discriminator_lr: float = 1.0,
         **given: Any,
     ) -> None:
         super().__init__(model, loss, optimizer, lr_factor, **given)
@@ -82,10 +84,11 @@ class LitAdversarial(LitModel):
         self.denoising_weight = denoising_weight
         self.warmup_steps = warmup_steps
         self.clip_norm = clip_norm
+        self.discriminator_lr = discriminator_lr
 
     def configure_optimizers(self) -> list[Any]:
         """Returns two optimisers and two schedules: of the model, and of the discriminators."""
-        sides = ((self.model, self.lr_factors), (self.discriminators, None))
+        sides = ((self.model, self.lr_factors), (self.discriminators, {"*": self.discriminator_lr}))
         optimizers = [optimizer_of(self.optimizer, side, factors) for side, factors in sides]
         return optimizers, [scheduled(o, self.lr_factor) for o in optimizers]
 

@@ -183,7 +183,7 @@ class Throughput(Callback):
 
 
 class StepLogger(TensorBoardLogger):
-    """Log at the trainer's step after an update, as checkpoints, previews and metrics.jsonl count; Lightning is one behind.
+    """Log at the step that checkpoints, previews and metrics.jsonl count; Lightning itself is one behind.
 
     Attributes:
         step: Returns the trainer's step; set once there is a trainer.

@@ -10,21 +10,24 @@ from typing import Any
 import lightning
 from lightning.pytorch.callbacks import Callback
 
+from audiodiff.utils import signals
+
 __all__ = ["StopOnSignal", "Stopped"]
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-class Stopped(Exception):
-    """Tells that a run was stopped by a signal, with its state saved.
+class Stopped(signals.Stopped):
+    """Raised where a signal stopped a run, with its state saved.
 
-    Attributes:
-        status: The exit status that a shell expects: 143 for SIGTERM, 130 for Ctrl-C.
+    Args:
+        number: Of the signal.
+        step: Of the run.
     """
 
     def __init__(self, number: int, step: int) -> None:
-        super().__init__(f"stopped at step {step}; run the same command to go on")
-        self.status = 128 + number
+        super().__init__(number)
+        self.args = (f"stopped at step {step}; run the same command to go on",)
 
 
 class StopOnSignal(Callback):
@@ -39,7 +42,7 @@ class StopOnSignal(Callback):
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Handle the signals inside a `with` block; does nothing outside of the main thread."""
+        """Handle the signals inside a `with` block and restore their handlers after it; only the main thread can."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -49,6 +52,12 @@ class StopOnSignal(Callback):
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    def on_train_start(self, trainer: lightning.Trainer, *_: Any) -> None:
+        """Take the signals from Lightning, which would leave at once without saving."""
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                signal.signal(number, self._handle)
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         """Stop if a signal has arrived, in this process or in another of the same run."""

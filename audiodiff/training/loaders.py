@@ -17,7 +17,9 @@ from audiodiff.utils.config import build
 if TYPE_CHECKING:
     from audiodiff.data.shards.streaming import Corpus, StreamLoader
 
-__all__ = ["ClipLoaders", "labels_for", "recordings_for", "shards_of"]
+__all__ = ["ClipLoaders", "labels_for", "recordings_for", "shards_of", "vector_size_of"]
+
+ANY = "any"  # the one class of sounds that only vectors condition
 
 
 class ClipLoaders(lightning.LightningDataModule):
@@ -27,7 +29,7 @@ class ClipLoaders(lightning.LightningDataModule):
         data: The section `data` of the configuration.
         training, validation: Recordings, or a packed corpus.
         sample_rate: Hz.
-        labels: Classes of a generator; none for crops.
+        labels: Classes of a generator; none for crops, and for a generator that only vectors condition.
         steps: Of the whole run.
         seed: Of the clips.
         replay: `manifest` and `share` of old recordings that come back, or nothing.
@@ -51,27 +53,31 @@ class ClipLoaders(lightning.LightningDataModule):
         self.stream: StreamLoader | None = None
         settings = {"seed": seed, "augment": build(data["augment"]), "max_bad": data["max_bad"]}
         old = Crops(read_manifest(replay["manifest"]), n, sample_rate, **settings) if replay else None
+        self.corpus = None if isinstance(training, list) else training
         self.validation: Dataset[Any] = Crops(validation, n, sample_rate, seed=0)
-        if labels:
-            self.validation = OneShots(validation, labels, n, sample_rate, seed=0, all_classes=False)
+        extra: dict[str, Any] = {}
+        if data.get("one_shots"):
+            if not labels and isinstance(training, list):
+                labels, training, validation = [ANY], _unlabelled(training), _unlabelled(validation)
+            extra = {"vector_size": vector_size_of(data), "peak_db": data.get("peak_db")}
+            self.validation = OneShots(validation, labels, n, sample_rate, seed=0, all_classes=False, **extra)
 
         def view(source: Any) -> Any:
             if isinstance(source, list) and not data.get("watch"):
                 source = Files(source, data.get("balance"), data.get("balance_power", 0.0))
-            if labels:
-                clips: Any = OneShots(source, labels, n, sample_rate, **settings)
+            if data.get("one_shots"):
+                clips: Any = OneShots(source, labels, n, sample_rate, **settings, **extra)
             elif data.get("watch"):
                 clips = WatchedFolder(data["path"], run_dir / "watch", n, sample_rate, **settings, **data["watch"])
             else:
                 clips = Crops(source, n, sample_rate, **settings)
             return Replay(clips, old, replay["share"], seed) if replay else clips
 
-        self.corpus = None if isinstance(training, list) else training
         if self.corpus is not None and data.get("balance"):
             raise ValueError(
                 f"balance={data['balance']}: a packed corpus does not know its manifest's fields; balance=null"
             )
-        if self.corpus is not None and labels:
+        if self.corpus is not None and data.get("one_shots"):
             self.corpus.check_onsets(n, sample_rate)
         self.view = view
         self.training: Dataset[Any] | None = view(training) if isinstance(training, list) else None
@@ -115,6 +121,25 @@ class ClipLoaders(lightning.LightningDataModule):
         return self.data["batch_size"] * trainer.world_size * trainer.accumulate_grad_batches
 
 
+def vector_size_of(data: dict[str, Any]) -> int:
+    """Read the size of the vectors that condition a generator; 0 if none do.
+
+    Raises:
+        ValueError: `condition` is unknown, or does not agree with `vector_size`.
+    """
+    condition, size = data.get("condition", "label"), data.get("vector_size") or 0
+    if condition not in ("label", "vector", "both"):
+        raise ValueError(f"data.condition={condition}: choose label, vector or both")
+    if (condition == "label") != (size == 0) or size < 0:
+        wanted = "leave out data.vector_size" if condition == "label" else "give data.vector_size, the vectors' length"
+        raise ValueError(f"data.condition={condition}, data.vector_size={size}: {wanted}")
+    return size
+
+
+def _unlabelled(recordings: list[Recording]) -> list[Recording]:
+    return [recording._replace(label=ANY) for recording in recordings]
+
+
 def shards_of(data: dict[str, Any]) -> "Corpus | None":
     """Open the packed corpus of a section `data`, if it is of one."""
     if not data.get("shards"):
@@ -130,6 +155,11 @@ def labels_for(data: dict[str, Any], training: list[Recording], corpus: "Corpus 
     Raises:
         ValueError: The recordings have none, or only one.
     """
+    vector_size_of(data)
+    if data.get("condition") == "vector":
+        if corpus is not None:
+            raise ValueError("data.condition=vector: a packed corpus holds no vectors; train from the manifest")
+        return []
     if data.get("labels"):
         return data["labels"]
     if corpus is None:

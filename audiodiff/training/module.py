@@ -35,10 +35,10 @@ class LitModel(lightning.LightningModule):
         optimizer: Makes an optimiser of parameters.
         lr_factor: Maps the step to a factor of the learning rate.
         seed: Of noise and times.
-        resume_config: Plain configuration, stored in each checkpoint, from which `audiodiff.models.checkpoint` rebuilds the model.
+        resume_config: Plain configuration of the run, stored in each checkpoint.
         rounds: Rounds of projection onto the mel that a vocoder's estimate goes through before the loss sees it.
-        label_dropout: Share of clips whose label is hidden from a class-conditional generator, so that it learns to do
-            without (Ho & Salimans, 2022, arXiv:2207.12598).
+        label_dropout: Share of clips whose label is hidden from a conditional generator, and share of those whose
+            vector is, so that it learns to do without (Ho & Salimans, 2022, arXiv:2207.12598).
         mel_augment: Spoils the mel that a vocoder sees while it trains.
         dropout, drop_path: As in `Regulariser`.
         frozen: Patterns of the model's weights that do not learn.
@@ -104,13 +104,24 @@ class LitModel(lightning.LightningModule):
         """Spoils mels while the model trains, as `mel_augment` says."""
         return self.mel_augment(mel, generator) if self.training else mel
 
+    def hidden(
+        self, labels: Tensor, vectors: Tensor | None = None, *, generator: torch.Generator
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Hide the label and the vector of some clips, each on its own; None for what the model does not know."""
+        network = self.model.denoiser.network
+        drop = torch.rand(len(labels), generator=generator) < self.label_dropout
+        labels = labels.masked_fill(drop.to(labels.device), -1)
+        if vectors is not None:
+            drop = torch.rand(len(labels), generator=generator) < self.label_dropout
+            vectors = vectors.masked_fill(drop.to(vectors.device)[:, None], torch.nan)
+        return (labels if network.n_labels else None), vectors
+
     def terms(self, batch: Tensor | Sequence[Tensor], generator: torch.Generator) -> LossTerms:
-        """Measures the loss of clips, [B, 1, T], full scale = 1, or of clips and the numbers of their classes, [B]."""
-        clips, labels = (batch, None) if isinstance(batch, Tensor) else batch
+        """Measure the loss of clips, [B, 1, T], full scale = 1, or of clips, their classes, [B], and their vectors."""
+        clips, given = (batch, None) if isinstance(batch, Tensor) else (batch[0], batch[1:])
         model, condition, announced = self.model, None, clips
-        if labels is not None:
-            hidden = torch.rand(len(labels), generator=generator) < self.label_dropout
-            condition = model.denoiser.network.encode_labels(labels.masked_fill(hidden.to(labels.device), -1))
+        if given is not None:
+            condition = model.denoiser.network.encode_clip(*self.hidden(*given, generator=generator))
         if isinstance(model, Vocoder):
             clips, announced = self.analysed(clips)
             announced = self.spoilt(announced, generator)

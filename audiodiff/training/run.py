@@ -5,6 +5,7 @@
 
 import atexit
 import contextlib
+import io
 import json
 import logging
 import os
@@ -33,28 +34,24 @@ from audiodiff.models import checkpoint, lora_files
 from audiodiff.models.base import Model
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.nn.lora import adapt
-from audiodiff.training.callbacks import Checkpoints, ClipsPerSecond, Previews, StepLogger, Throughput
-from audiodiff.training.compile import Compiled
 from audiodiff.training.continual import anchor_of, forgetting, judged
-from audiodiff.training.ema import EMA, check_whole
 from audiodiff.training.hydra_config import check_overrides, composed, plain
 from audiodiff.training.inheritance import differences, inherit_facts, inherit_model
 from audiodiff.training.interrupts import StopOnSignal, Stopped
-from audiodiff.training.loaders import ClipLoaders, labels_for, recordings_for, shards_of
+from audiodiff.training.loaders import ClipLoaders, labels_for, recordings_for, shards_of, vector_size_of
 from audiodiff.training.report import closing, opening
 from audiodiff.training.sweep import tell
+from audiodiff.training.trainer import PREVIEW_SECONDS, make_trainer
 from audiodiff.training.transfer import transfer
-from audiodiff.utils import devices
 from audiodiff.utils import files as utils_files
 from audiodiff.utils.config import build, conf_dir
+from audiodiff.utils.extras import install_command
 
 __all__ = ["train"]
 
 log = logging.getLogger(__name__)
 ANEW = "say resume=false, or another name=, to begin anew"
-PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 _NO_DATA = ["data.path=."]  # a composition that asks for nothing
-PREVIEW_SECONDS = 10  # longer recordings are not previewed
 
 
 def train(cfg: DictConfig, callbacks: Sequence[Callback] = ()) -> dict[str, float]:
@@ -108,7 +105,7 @@ def train(cfg: DictConfig, callbacks: Sequence[Callback] = ()) -> dict[str, floa
         before = judged(model, read_manifest(cfg.forgetting))
         forgetting(before, before, run_dir / "forgetting.json")
     stop = StopOnSignal()
-    trainer = _trainer(cfg, run_dir, validation, [stop, *callbacks])
+    trainer = make_trainer(cfg, run_dir, validation, [stop, *callbacks])
     labels = getattr(model, "labels", [])
     loaders = ClipLoaders(
         everything["data"],
@@ -198,7 +195,7 @@ def _optimizer(cfg: DictConfig) -> Any:
         return instantiate(cfg.optim.optimizer, _convert_="all")  # plain values: they end in the checkpoint
     except InstantiationException as error:
         name = cfg.optim.optimizer.get("_target_", "")
-        remedy = "pip install 'audiodiff[optimisers]'" if name.startswith("pytorch_optimizer") else "see conf/optim"
+        remedy = install_command("optimisers") if name.startswith("pytorch_optimizer") else "see conf/optim"
         raise ValueError(f"optim.optimizer: {name} cannot be made ({str(error).splitlines()[0]}); {remedy}") from None
 
 
@@ -214,7 +211,10 @@ def _model(cfg: DictConfig, everything: dict[str, Any], training: list[Recording
     if cfg.data.get("one_shots"):
         labels = everything["data"]["labels"]
         everything["model"]["labels"] = labels
-        everything["model"]["denoiser"]["network"]["n_labels"] = len(labels)
+        everything["model"]["denoiser"]["network"] |= {
+            "n_labels": len(labels),
+            "vector_size": vector_size_of(everything["data"]),
+        }
     model = build(everything["model"])
     model.config = everything["model"]
     model.info = {
@@ -242,8 +242,11 @@ def _inherit(everything: dict[str, Any], first: Model, begins: bool) -> None:
     section, default = everything["model"], plain(composed(_NO_DATA).model)
     if section.get("_target_") != first.config.get("_target_"):
         return  # a model of another kind: its own configuration, and what fits of the weights
+    if everything["init_model"]:  # a stage that names what it replaces
+        everything["model"] = first.config | everything["init_model"]
+        return
     own = differences(section, default)
-    everything["model"] = inherit_model(first.config, section, default) | (everything["init_model"] or {})
+    everything["model"] = inherit_model(first.config, section, default)
     if own and begins:
         log.info("set here, in place of what the first model has: %s", ", ".join(sorted(own)))
 
@@ -251,69 +254,6 @@ def _inherit(everything: dict[str, Any], first: Model, begins: bool) -> None:
 def _origin(first: Model) -> dict[str, Any]:
     names = ("licence", "attribution", "data", "initialised_from")
     return {name: first.info[name] for name in names if name in first.info and "initialised_from" in first.info}
-
-
-def _check_trainer(settings: dict[str, Any]) -> None:
-    """Refuse settings of Lightning's trainer that this program sets itself, or that would not do what they say."""
-    taken = ("callbacks", "logger", "max_epochs", "overfit_batches", "check_val_every_n_epoch", "log_every_n_steps")
-    for name in (
-        *taken,
-        "enable_progress_bar",
-        "enable_checkpointing",
-        "use_distributed_sampler",
-        "num_sanity_val_steps",
-    ):
-        if name in settings:
-            raise ValueError(f"trainer.{name} is set by audiodiff: leave it out (length: trainer.max_steps)")
-    for name in ("max_steps", "val_check_interval", "checkpoint_every", "accumulate_grad_batches"):
-        if not isinstance(settings.get(name, 1), int) or settings.get(name, 1) < 1:
-            raise ValueError(f"trainer.{name}={settings[name]}: a whole number of at least 1 is wanted")
-    if settings["precision"] not in PRECISIONS:
-        raise ValueError(f"trainer.precision={settings['precision']}: choose one of {', '.join(PRECISIONS)}")
-
-
-def _trainer(
-    cfg: DictConfig, run_dir: Path, validation: list[Recording], further: Sequence[Callback]
-) -> lightning.Trainer:
-    settings = plain(cfg.trainer)
-    every = settings.pop("checkpoint_every")
-    _check_trainer(settings)
-    settings["val_check_interval"] = min(
-        settings["val_check_interval"], settings["max_steps"] * settings["accumulate_grad_batches"]
-    )  # a short run, too, ends validated
-    settings["strategy"] = build(settings.get("strategy", "auto"))
-    check_whole(settings["strategy"])
-    if settings["precision"] == "auto":
-        settings["precision"] = devices.precision_for(devices.resolve(settings["accelerator"]))
-    short = (r for r in validation if r.n_samples <= PREVIEW_SECONDS * r.sample_rate)
-    previews = [r.path for r in usable(short, cfg.previews)]
-    callbacks = [
-        EMA(cfg.ema_decay),
-        Previews(run_dir / "previews", previews, seed=cfg.preview_seed),
-        Throughput(run_dir / "metrics.jsonl", cfg.data.batch_size, every=cfg.log_every),
-        Checkpoints(run_dir / "last.ckpt", every),
-        *further,
-    ]
-    if cfg.compile:
-        callbacks.append(Compiled())
-    if sys.stderr.isatty():
-        callbacks.append(ClipsPerSecond())
-    logger = StepLogger(run_dir, name="", version="")
-    trainer = lightning.Trainer(
-        callbacks=callbacks,
-        logger=logger,
-        enable_progress_bar=sys.stderr.isatty(),
-        enable_model_summary=False,
-        enable_checkpointing=False,
-        log_every_n_steps=cfg.log_every,
-        num_sanity_val_steps=0,
-        max_epochs=-1,
-        check_val_every_n_epoch=None,
-        use_distributed_sampler=False,
-        **settings,
-    )
-    logger.step = lambda: trainer.global_step
-    return trainer
 
 
 def _told(error: ValueError) -> str:
@@ -363,6 +303,9 @@ def main(cfg: DictConfig) -> None:
 def checked_main() -> None:
     """Runs `main` if the command line names settings that there are; several jobs are checked by Hydra, one by one."""
     arguments = sys.argv[1:]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     if not any(a.startswith(("-", "hydra", "+hydra")) for a in arguments):
         try:
             check_overrides(arguments)

@@ -1,1 +1,1 @@
-"""What every room needs: configuration, devices, files."""
+"""Helpers that know nothing of sound: optional dependencies."""

@@ -1,6 +1,7 @@
 """The one module that names devices."""
 
 import contextlib
+import logging
 import sys
 from collections.abc import Iterator
 
@@ -22,6 +23,7 @@ __all__ = [
     "take_turn",
 ]
 
+log = logging.getLogger(__name__)
 CHOICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bfloat16")
 
@@ -78,6 +80,10 @@ def inference_precision(device: torch.device, name: str = "auto") -> str:
         raise ValueError(f"precision {name!r}: choose one of {', '.join(PRECISIONS)}")
     multiplies = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     fast = "bfloat16" if device.type == "cpu" and multiplies() else "float32"
+    if name == "bfloat16" and device.type == "cpu" and fast != name:
+        log.warning(
+            "this processor has no bfloat16 products: the network takes two to three times as long as in float32"
+        )
     return fast if name == "auto" else name
 
 

@@ -21,33 +21,45 @@ from filelock import FileLock
 __all__ = ["librosa", "one_process_at_a_time"]
 
 SECONDS = 600  # for which another process is waited for
-PATIENCE = 4.0  # seconds after which it is said what takes so long; what is compiled already takes one or two
+PATIENCE = 4.0  # seconds after which it is said what is waited for
 log = logging.getLogger(__name__)
 COMPILED = ("util.utils", "core.audio", "core.pitch")  # parts of librosa that compile when imported, save `beat`
 
 
 @contextlib.contextmanager
-def told_if_slow(message: str) -> Iterator[None]:
-    """Logs a warning when a `with` block takes longer than a moment."""
-    timer = threading.Timer(PATIENCE, log.warning, [message])
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
-@contextlib.contextmanager
 def one_process_at_a_time() -> Iterator[None]:
-    """Holds off the user's other processes that ask for the same; where no file can be locked it holds off nobody."""
+    """Hold off the user's other processes that ask for the same; where no file can be locked, hold off nobody.
+
+    Say once that Numba compiles, if it does: what it finds in its cache loads in silence.
+    """
+    from numba.core import event
+
+    class Compiling(event.Listener):
+        def on_start(self, event: event.Event) -> None:
+            announce_compiling()
+
+        def on_end(self, event: event.Event) -> None:
+            pass
+
     user = os.getuid() if hasattr(os, "getuid") else "user"
     lock = FileLock(Path(tempfile.gettempdir()) / f"audiodiff-{user}.lock", timeout=SECONDS)
-    with contextlib.ExitStack() as held:
-        with contextlib.suppress(OSError), told_if_slow("waiting for another process, which compiles"):
-            held.enter_context(lock)  # a time-out is an OSError
-        with told_if_slow("compiling for this machine, once: it takes up to a minute"):
+    waiting = threading.Timer(PATIENCE, log.warning, ["waiting for another process, which compiles"])
+    waiting.daemon = True
+    with contextlib.ExitStack() as stack:
+        waiting.start()
+        try:
+            with contextlib.suppress(OSError):  # a time-out is an OSError
+                stack.enter_context(lock)
+        finally:
+            waiting.cancel()
+        with event.install_listener("numba:compile", Compiling()):
             yield
+
+
+@functools.cache
+def announce_compiling() -> None:
+    """Log that Numba compiles, once in a process."""
+    log.warning("compiling for this machine, once: it takes up to a minute")
 
 
 @functools.cache

@@ -222,7 +222,7 @@ def check_machine(out: Path) -> None:
     """Raises Problem where the tools or the output folder are missing."""
     check_tools()
     if importlib.util.find_spec("av") is None:
-        raise Problem("PyAV is missing, which decodes G.722: pip install 'audiodiff[datasets]'")
+        raise Problem("PyAV is missing, which decodes G.722: pip install 'audiodiff-torch[datasets]'")
     try:
         out.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=out).close()

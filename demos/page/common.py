@@ -22,11 +22,11 @@ from audiodiff.utils.config import shipped_path
 MAX_SECONDS = 300
 FLOOR_DB = -100.0
 EXAMPLES = {
-    "Italian": "demos/speech.flac",
-    "English": "demos/voices/en-1.flac",
-    "Russian": "demos/voices/ru-1.flac",
+    "Italian": "demos/audio/speech.flac",
+    "English": "demos/audio/voices/en-1.flac",
+    "Russian": "demos/audio/voices/ru-1.flac",
 }
-LICENCES = ("demos/speech.LICENCE.md", "demos/voices/LICENCE.md")
+LICENCES = ("demos/audio/speech.LICENCE.md", "demos/audio/voices/LICENCE.md")
 QUEUE = {"concurrency_limit": 1, "concurrency_id": "models"}  # one at a time: network calls are counted, threads set
 
 Sound = tuple[int, np.ndarray]  # sample rate in Hz and int16 samples: Gradio would normalise floats by their peak

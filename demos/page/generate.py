@@ -66,8 +66,8 @@ def make(
             settings |= {"strength": float(strength), "seconds": len(samples) / rate}
         sounds = []
         for i in range(int(n)):
-            recipe = generation.generation(generator, model, **settings | {"seed": seed_of(seed) + i})
-            waveform = generation.follow(generator, recipe, path)
+            recipe = generation.GenerateRecipe.from_options(generator, model, **settings | {"seed": seed_of(seed) + i})
+            waveform = recipe.run(generator, path).waveform
             sounds.append(sound(audio.lowered(waveform)[0], generator.sample_rate))
             stops.watch(request, lambda done: progress((done, int(n))))(i, None)
         return sounds

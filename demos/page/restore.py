@@ -59,7 +59,7 @@ def mend(
         if task == "gap" and (begin is None or end is None or not 0 <= begin < end):
             raise ValueError("a gap has a beginning and a later end, in seconds: give both")
         gap = [float(begin or 0), float(end or 0)] if task == "gap" else None
-        how = restoration.repair(vocoder, model, damaged, task, seed=seed_of(seed), gap=gap)
+        how = restoration.RestoreRecipe.from_options(vocoder, model, damaged, task, seed=seed_of(seed), gap=gap)
         mended, down = audio.lowered(restoration.mend(vocoder, damaged, how))
         found = [
             f"clipped from {how.limit:.3g} of full scale on" if how.limit else "",

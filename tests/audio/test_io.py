@@ -6,6 +6,7 @@ import math
 import os
 import struct
 import sys
+import tempfile
 
 import numpy as np
 import pytest
@@ -13,7 +14,6 @@ import soundfile
 import torch
 
 from audiodiff import audio
-from audiodiff.audio import io as audio_io
 from audiodiff.data.manifest import scan_folder
 from audiodiff.utils import files
 
@@ -125,7 +125,7 @@ def test_write_says_when_the_folder_cannot_be_written(tmp_path, monkeypatch):
     def refuse(**_):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
-    monkeypatch.setattr(audio_io.tempfile, "mkstemp", refuse)  # root, who runs these tests, may write everywhere
+    monkeypatch.setattr(tempfile, "mkstemp", refuse)  # root, who runs these tests, may write everywhere
     with pytest.raises(ValueError, match=r"a\.wav: cannot be written \(Permission denied\)"):
         audio.write(tmp_path / "a.wav", ramp(), 16000)
 

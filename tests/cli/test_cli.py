@@ -500,3 +500,14 @@ def test_trouble_is_red_on_a_terminal_and_plain_elsewhere(monkeypatch, capsys, t
     assert told().startswith("\033[1;31maudiodiff:\033[0m ")
     assert told(NO_COLOR="1").startswith("audiodiff: ")
     assert told(TERM="dumb").startswith("audiodiff: ")
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "koi8-r", "ascii"])
+def test_help_is_printed_whatever_the_terminal_encodes(encoding):
+    done = subprocess.run(
+        [sys.executable, "-m", "audiodiff", "--help"],
+        capture_output=True,
+        env=os.environ | {"PYTHONIOENCODING": encoding, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"resynth" in done.stdout

@@ -33,7 +33,7 @@ def sine(frequency, seconds=1.0):
 
 
 def speech():
-    return audio.read(shipped_path("demos/speech.flac"), RATE)[0][:, : 2 * RATE]
+    return audio.read(shipped_path("demos/audio/speech.flac"), RATE)[0][:, : 2 * RATE]
 
 
 def level_db(clip, low, high):

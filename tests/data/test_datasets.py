@@ -287,7 +287,7 @@ def test_other_systems_are_told_so(debian, monkeypatch, capsys, tmp_path):
 
 def test_missing_pyav_names_the_remedy(debian, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(prepare.importlib.util, "find_spec", lambda name: None)
-    assert "pip install 'audiodiff[datasets]'" in error_of(capsys, tmp_path)
+    assert "pip install 'audiodiff-torch[datasets]'" in error_of(capsys, tmp_path)
 
 
 def test_unwritable_output_is_one_line(debian, capsys, tmp_path):

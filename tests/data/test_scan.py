@@ -35,7 +35,7 @@ def troubles(*paths, **limits):
 
 @pytest.fixture
 def speech():
-    return audio.read(shipped_path("demos/speech.flac"))
+    return audio.read(shipped_path("demos/audio/speech.flac"))
 
 
 @pytest.mark.parametrize(
@@ -87,8 +87,8 @@ def test_copy_is_found_behind_gain_rate_and_encoding(tmp_path, speech, change):
         soundfile.write(coded, waveform.T.numpy(), rate, format=change)
         other = tmp_path / f"other.{change.lower()}"
         other.write_bytes(coded.getvalue())
-    (copy,) = (one for one in scan.scan([shipped_path("demos/speech.flac"), other]) if one.of)
-    assert (copy.path, copy.of) == (other, shipped_path("demos/speech.flac"))
+    (copy,) = (one for one in scan.scan([shipped_path("demos/audio/speech.flac"), other]) if one.of)
+    assert (copy.path, copy.of) == (other, shipped_path("demos/audio/speech.flac"))
 
 
 def test_speakers_who_say_other_things_are_no_copies(tmp_path):

@@ -1,4 +1,4 @@
-"""Guidance against truths: Gaussians whose denoisers and conditional means are exact; projection_iters that are nearest."""
+"""Guidance against truths: Gaussians whose denoisers and conditional means are exact; projections that are nearest."""
 
 import math
 

@@ -4,19 +4,17 @@ import importlib.util
 import json
 import re
 import sys
-from pathlib import Path
 
 import pytest
 import torch
+from support.tree import ROOT, load_script
 
 from audiodiff import audio
 from audiodiff.cli import bench as command
 from audiodiff.cli import main
 from audiodiff.evaluation import benchmark, hardware
 from audiodiff.mel import MelSpec
-from audiodiff.utils.config import shipped_path
 
-ROOT = shipped_path("demos/app.py").parent.parent
 SPEC = MelSpec(16000)
 
 
@@ -122,15 +120,13 @@ def test_command_without_the_extra_measures_what_it_can_and_says_so(folder, tiny
     line = ["bench", str(folder / "a.wav"), "--models", str(tiny_model_path), "--calls", "1", "--repeats", "1"]
     assert main(line) == 0
     shown = capsys.readouterr().out
-    assert "not measured: pesq_wb, stoi, dnsmos_p808: pip install 'audiodiff[eval]'" in shown
+    assert "not measured: pesq_wb, stoi, dnsmos_p808: pip install 'audiodiff-torch[eval]'" in shown
     assert "| log_mel_l1 | mr_stft |" in shown
     assert re.search(r"\| log_mel_l1 \|$", shown, re.MULTILINE)  # what is left to judge by
 
 
 def test_share_of_the_peak_is_told_of_every_shipped_model(tiny_model_path, monkeypatch, capsys):
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "demos"))
-    import peak
-
+    peak = load_script("demos/benchmarks/peak.py")
     monkeypatch.setattr(peak.files, "shipped", lambda: [str(tiny_model_path), "drums"])
     monkeypatch.setattr(peak.machine, "peak_gflops", lambda precision: 100.0)
     monkeypatch.setattr(sys, "argv", ["peak", "--seconds", "0.5", "--batch", "1", "--repeats", "1"])

@@ -1,4 +1,4 @@
-"""The table of `python -m audiodiff.evaluation.vocoder_table`."""
+"""The table of `audiodiff eval`."""
 
 import json
 
@@ -98,17 +98,7 @@ def test_interval_holds_the_mean_and_narrows_with_more_values():
     assert vocoder_table.interval([float("nan")]) is None
 
 
-def test_command_writes_json_beside_the_printed_table(folder, tiny_model_path, tmp_path, capsys):
-    out = tmp_path / "table.json"
-    assert (
-        vocoder_table.main([str(tiny_model_path), str(folder), "--clips", "1", "--seconds", "1", "--json", str(out)])
-        == 0
-    )
-    assert "| the recordings | 0 |" in capsys.readouterr().out
-    assert json.loads(out.read_text())["clips"] == 1
-
-
 @pytest.mark.parametrize("call", [["nowhere"], ["nowhere", "--seconds", "1"]])
 def test_command_refuses_missing_recordings_in_one_line(tiny_model_path, call, capsys):
-    assert vocoder_table.main([str(tiny_model_path), *call]) == 2
+    assert main(["eval", str(tiny_model_path), *call]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1

@@ -1,6 +1,7 @@
 """`audiodiff export` and what onnxruntime makes of it, without torch: the sound of the library, to 1e-4."""
 
 import functools
+import importlib.util
 import json
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import soundfile
 import torch
 from conftest import tiny_vocoder
 from support.export import CONVENTIONS, NETWORKS, hybrid
+from support.tree import ROOT, load_script
 
 from audiodiff import audio, export
 from audiodiff.cli import main
@@ -31,8 +33,7 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "demos/onnx_vocode.py"
+SCRIPT = ROOT / "demos/examples/onnx_vocode.py"
 ROUNDS = 9
 
 
@@ -241,9 +242,9 @@ def test_what_cannot_be_exported_is_refused_in_one_line(arguments, line, model_p
 
 
 def test_missing_libraries_are_named_with_the_command_that_installs_them(model_path, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(export.writing.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert main(["export", str(model_path), str(tmp_path / "out.onnx")]) == 2
-    assert "onnx and onnxscript and onnxruntime must be installed: pip install 'audiodiff[export]'" in (
+    assert "export needs onnx and onnxscript and onnxruntime: pip install 'audiodiff-torch[export]'" in (
         capsys.readouterr().err
     )
 
@@ -313,7 +314,8 @@ def test_vocoders_of_other_conventions_become_graphs(name, tmp_path, waveform):
 
 @pytest.mark.slow
 def test_shipped_vocoder_without_torch_sounds_as_with_it(tmp_path):
-    speech, _ = audio.read(ROOT / "demos/speech.flac", 16000)  # on bare pulses a hundred rounds amplify rounding more
+    # Speech, since on bare pulses a hundred iterations amplify rounding more.
+    speech, _ = audio.read(ROOT / "demos/audio/speech.flac", 16000)
     path = tmp_path / "speech.onnx"
     assert main(["export", "speech-16k", str(path)]) == 0
     session, vocoder = onnxruntime.InferenceSession(path), Vocoder.load("speech-16k")
@@ -322,7 +324,7 @@ def test_shipped_vocoder_without_torch_sounds_as_with_it(tmp_path):
         (30, 1e-4),
         (60, 1e-4),
         (400, 1e-3),
-    ):  # float32 is as far from float64 itself: demos/rounding.py
+    ):  # float32 is as far from float64 itself: demos/experiments/rounding/run.py
         mel = mel_of(speech, frames)
         made = session.run(None, {"mel": mel.numpy(), "noise": drawn(frames).numpy()})[0]
         np.testing.assert_allclose(made, vocoder.generate(mel).numpy(), atol=apart, rtol=0)
@@ -342,9 +344,7 @@ def test_example_of_the_script_reads_a_mel_as_audiodiff_does(sampler, tmp_path, 
 def test_comparison_of_an_exported_vocoder_with_torch_prints_a_row_for_each_length(
     sampler, model_path, monkeypatch, capsys
 ):
-    monkeypatch.syspath_prepend(str(ROOT / "demos"))
-    import onnx_times
-
+    onnx_times = load_script("demos/benchmarks/onnx_times.py")
     monkeypatch.setattr(Vocoder, "generate", functools.partialmethod(Vocoder.generate, steps=2))  # as exported
     monkeypatch.setattr(
         sys,

@@ -3,75 +3,29 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import torch
 from conftest import tiny_vocoder
+from support.export import tiny_generator
+from support.tree import ROOT
 
 from audiodiff import export
 from audiodiff.cli import main
-from audiodiff.diffusion.denoiser import Denoiser
 from audiodiff.diffusion.noise import NoiseField
-from audiodiff.diffusion.predictions import XPrediction
-from audiodiff.diffusion.schedules import CosineVP
 from audiodiff.export.generators import ClassSampler, ClassStep
 from audiodiff.export.plans import plan_of
 from audiodiff.export.targets import target_of
 from audiodiff.models.generator import Generator
 from audiodiff.models.starts import Variation
 from audiodiff.models.streaming import SamplingConfig
-from audiodiff.models.whitening import Identity
-from audiodiff.nn.hybrid import HybridNetwork
 from audiodiff.utils.config import choose
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 onnxruntime = pytest.importorskip("onnxruntime")
-
-ROOT = Path(__file__).parents[2]
-NETWORK = {
-    "hop_length": 64,
-    "n_fft": 256,
-    "width": 16,
-    "attention_window": 4,
-    "n_positions": 8,
-    "dilations": (1, 2),
-    "embedding": 8,
-}
-PLACES = {
-    "sample_rate": 16000,
-    "hop_length": 64,
-    "n_samples": 3000,
-    "steps": 3,
-    "solver": {"_target_": "audiodiff.diffusion.solvers.DPMSolver2M"},
-    "whitening": {"_target_": "audiodiff.models.Identity", "scale": 0.1},
-}
-
-
-def tiny_generator(labels=("low", "high"), seed=0):
-    """Builds a generator with random weights, its last layer and its classes included."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        network = HybridNetwork(**NETWORK, n_labels=len(labels))
-        for parameter in network.parameters():
-            torch.nn.init.normal_(parameter, std=0.1)
-        if labels:
-            torch.nn.init.normal_(network.labels.weight, std=5.0)  # classes that are heard
-    denoiser = Denoiser(network, XPrediction(), CosineVP(-8, 8))
-    model = Generator(denoiser, 16000, 64, Identity(0.1), 3, choose("solver", "dpmpp-2m"), None, labels, 1.0, 3000)
-    part = {
-        "_target_": "audiodiff.diffusion.Denoiser",
-        "network": {"_target_": "audiodiff.nn.HybridNetwork", **NETWORK, "n_labels": len(labels)},
-        "prediction": {"_target_": "audiodiff.diffusion.XPrediction"},
-        "schedule": {"_target_": "audiodiff.diffusion.schedules.CosineVP", "log_snr_min": -8, "log_snr_max": 8},
-    }
-    part["network"]["dilations"] = list(NETWORK["dilations"])
-    model.config = {"_target_": "audiodiff.models.Generator", **PLACES, "labels": list(labels), "denoiser": part}
-    model.info = {"licence": "CC0-1.0", "data": "none; random weights for tests", "hours": 0.0, "steps": 0}
-    return model.eval()
 
 
 def drawn(length, seeds=(0,)):
@@ -208,9 +162,9 @@ def refusing(name, *rest, **named):
         raise ImportError(name)
     return original(name, *rest, **named)
 builtins.__import__ = refusing
-sys.path.insert(0, {str(ROOT / "demos")!r})
+sys.path.insert(0, {str(ROOT / "demos/examples")!r})
 sys.argv = {[script, *map(str, arguments)]!r}
-runpy.run_path({str(ROOT / "demos" / script)!r}, run_name="__main__")
+runpy.run_path({str(ROOT / "demos/examples" / script)!r}, run_name="__main__")
 """
     return subprocess.run([sys.executable, "-c", refuse], capture_output=True, text=True)
 

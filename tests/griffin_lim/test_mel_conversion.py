@@ -1,7 +1,6 @@
 """Conversion between conventions: exact where values are functions of each other, honest where they are not."""
 
 import dataclasses
-from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +9,7 @@ from audiodiff import audio
 from audiodiff.audio import resample
 from audiodiff.griffin_lim.mel_conversion import Conversion, convert_mel
 from audiodiff.mel import LogMel, MelSpec
-from audiodiff.utils.config import choose
+from audiodiff.utils.config import choose, shipped_path
 
 OWN = choose("mel", "16k-hop256")
 CENTRED = dataclasses.replace(OWN, center=True)
@@ -23,7 +22,7 @@ def mel_of(spec, waveform, rate=16000):
 
 @pytest.fixture(scope="module")
 def speech():
-    path = Path(__file__).parents[2] / "demos" / "voices" / "it-1.flac"
+    path = shipped_path("demos/audio/voices/it-1.flac")
     return audio.read(path)[0][:, :32768].double()
 
 

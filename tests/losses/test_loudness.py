@@ -1,7 +1,6 @@
 """Loudness as a distance: what cannot be heard costs nothing, what is added costs more, and PESQ agrees."""
 
 import math
-from pathlib import Path
 
 import pytest
 import torch
@@ -9,9 +8,10 @@ import torch
 from audiodiff import audio
 from audiodiff.losses import Loudness
 from audiodiff.losses.loudness import LEVEL, critical_bands, threshold_in_quiet
+from audiodiff.utils.config import shipped_path
 
 RATE = 16000
-SPEECH = Path(__file__).parents[2] / "demos" / "speech.flac"
+SPEECH = shipped_path("demos/audio/speech.flac")
 NOTHING = 1e-4  # the root's own floor
 
 

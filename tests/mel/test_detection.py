@@ -13,9 +13,9 @@ from audiodiff import audio
 from audiodiff.mel import LogMel
 from audiodiff.mel.detection import MelStatistics, alike, doubt, presets, presets_with
 from audiodiff.models.vocoder import Vocoder
-from audiodiff.utils.config import choose
+from audiodiff.utils.config import choose, shipped_path
 
-VOICES = sorted((Path(__file__).parents[2] / "demos" / "voices").glob("*.flac"))
+VOICES = sorted(shipped_path("demos/audio/voices").glob("*.flac"))
 NAMES = [*presets(), "16k-hop256"]
 SPECS = {name: choose("mel", name) for name in NAMES}
 
@@ -32,7 +32,7 @@ def mels():
 
 @pytest.fixture(scope="module")
 def statistics():
-    """Those of the training set of speech-16k in each convention, as demos/mel_confusion.py --save wrote them."""
+    """Statistics of the training set of speech-16k, from experiments/mel_confusion/run.py --save."""
     return json.loads((Path(__file__).parent / "mel_statistics.json").read_text())
 
 

@@ -14,9 +14,9 @@ from audiodiff.mel import LogMel
 from audiodiff.mel import io as mel_io
 from audiodiff.mel.detection import presets
 from audiodiff.pipelines import sidecar
-from audiodiff.utils.config import choose
+from audiodiff.utils.config import choose, shipped_path
 
-VOICE = Path(__file__).parents[2] / "demos" / "voices" / "it-2.flac"
+VOICE = shipped_path("demos/audio/voices/it-2.flac")
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +205,7 @@ def test_text_to_speech_demo_speaks_in_every_convention(place, tmp_path):
     soundfile.write(tmp_path / "voice.wav", samples, rate)
     engine.write_text(f'#!/bin/sh\ncp "{tmp_path}/voice.wav" "$2"\n')
     engine.chmod(engine.stat().st_mode | stat.S_IXUSR)
-    demo = VOICE.parent.parent / "tts.py"
+    demo = shipped_path("demos/experiments/mel_conversion/run.py")
     environment = os.environ | {"PATH": f"{engine.parent}:{os.environ['PATH']}"}
 
     def speak(text):
@@ -214,7 +214,7 @@ def test_text_to_speech_demo_speaks_in_every_convention(place, tmp_path):
 
     done = speak("hello")
     assert done.returncode == 0, done.stderr
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines()[2:]]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines()]
     assert [row[0] for row in rows] == ["own", *presets()]
     assert all(float(row[2]) < 0.6 for row in rows)
     assert sorted(p.stem for p in Path("spoken").glob("*.wav")) == sorted(["own", "synthesiser", *presets()])

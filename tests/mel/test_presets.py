@@ -1,7 +1,5 @@
 """Each convention of conf/mel against its published formula, written out once more in NumPy."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -15,7 +13,7 @@ from audiodiff.models.vocoder import Vocoder
 from audiodiff.pipelines.resynthesis import resynthesise, vocode
 from audiodiff.training.hydra_config import composed, plain
 from audiodiff.utils import numba_cache
-from audiodiff.utils.config import build, choices, choose
+from audiodiff.utils.config import build, choices, choose, shipped_path
 
 librosa = numba_cache.librosa()
 
@@ -171,7 +169,7 @@ def test_strange_fields_are_refused(fields, word):
 @pytest.mark.parametrize("name", choices("mel"))
 def test_every_convention_can_be_that_of_a_vocoder(name):
     """Untrained, from the mel's own magnitudes: what comes out has the mel that went in, and the input's length."""
-    voice = Path(__file__).parents[2] / "demos" / "voices" / "it-2.flac"
+    voice = shipped_path("demos/audio/voices/it-2.flac")
     small = ["model.denoiser.network.width=16", "model.denoiser.network.n_stages=1", "data.path=none"]
     config = plain(composed([f"mel={name}", *small]).model)
     vocoder = build(config)

@@ -289,16 +289,16 @@ def test_failed_save_leaves_the_old_model(vocoder, tmp_path, monkeypatch):
 
 
 def test_model_hash_tells_weights_and_configurations_apart(vocoder, tmp_path):
-    digest = models_checkpoint.vocoder.fingerprint()
+    digest = vocoder.fingerprint()
     vocoder.save(tmp_path / "a")
     assert Model.load(tmp_path / "a.safetensors").fingerprint() == digest
     assert len(digest) == 16
     with torch.no_grad():
         next(vocoder.parameters()).view(-1)[0] += 1e-3
-    assert models_checkpoint.vocoder.fingerprint() != digest
+    assert vocoder.fingerprint() != digest
     other = Model.load(tmp_path / "a.safetensors")
     other.config["steps"] = 7
-    assert models_checkpoint.other.fingerprint() != digest
+    assert other.fingerprint() != digest
 
 
 def test_package_never_unpickles_code():
@@ -308,3 +308,24 @@ def test_package_never_unpickles_code():
         assert "import pickle" not in source, path
         assert "allow_pickle=True" not in source, path
         assert source.count("torch.load(") == source.count("weights_only=True)"), path
+
+
+def test_shipped_name_wins_over_a_folder_of_that_name(tmp_path, monkeypatch, caplog):
+    (tmp_path / "speech-16k").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert registry.locate("speech-16k").parent.name == "weights"
+    assert caplog.messages == ["speech-16k: the shipped model is taken; give ./speech-16k for what lies here"]
+    with pytest.raises(ValueError, match="holds neither"):
+        registry.locate("./speech-16k")
+
+
+def test_names_with_dots_are_two_files(tmp_path, vocoder):
+    for name in ("voice-v1.5", "voice-v1.6"):
+        vocoder.save(tmp_path / name)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "voice-v1.5.json",
+        "voice-v1.5.safetensors",
+        "voice-v1.6.json",
+        "voice-v1.6.safetensors",
+    ]
+    assert Vocoder.load(tmp_path / "voice-v1.5.safetensors").sample_rate == vocoder.sample_rate

@@ -58,8 +58,22 @@ def test_shipped_weights_stay_in_sixteen_bits_and_keep_their_card(far):
     card = (far / "me/speech/README.md").read_text()
     assert card.startswith("---\nlicense: cc-by-sa-4.0\nlibrary_name: audiodiff\npipeline_tag: audio-to-audio\n")
     assert "# speech-16k" in card
+    assert "[LICENSE](LICENSE)" in card and (far / "me/speech/LICENSE").read_text()
     assert 'audiodiff.Vocoder.from_pretrained("me/speech")' in card
     assert hasattr(audiodiff, "Vocoder")
+
+
+@pytest.mark.parametrize("name", registry.shipped())
+def test_card_of_a_shipped_model_has_a_licence_that_the_hub_knows(name, tmp_path):
+    pytest.importorskip("huggingface_hub")
+    from huggingface_hub import ModelCard
+
+    model = Model.load(name)
+    model.write_hub_layout(tmp_path / "out", "me/it")
+    data = ModelCard((tmp_path / "out" / "README.md").read_text()).data
+    assert data.license in {"cc-by-sa-4.0", "gpl-3.0", "apache-2.0", "cc-by-4.0", "cc0-1.0"}
+    assert data.library_name == "audiodiff"
+    assert {"audio", "diffusion"} < set(data.tags)
 
 
 def test_weights_beyond_sixteen_bits_are_stored_in_thirty_two(tmp_path, tiny_model_path):
@@ -116,5 +130,5 @@ def test_push_can_write_a_folder_instead(tmp_path, tiny_model_path, capsys):
 
 def test_missing_library_names_the_extra(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
-    with pytest.raises(ValueError, match=r"audiodiff\[hub\]"):
+    with pytest.raises(ValueError, match=r"audiodiff-torch\[hub\]"):
         Vocoder.load("hf://me/tiny")

@@ -27,7 +27,7 @@ from audiodiff.models.vocoder import Vocoder
 from audiodiff.models.whitening import Identity, MelWhitening
 from audiodiff.nn import HybridNetwork
 from audiodiff.pipelines.resynthesis import CallCounter, analyse, resynthesise, vocode
-from audiodiff.pipelines.vocoding import recipe
+from audiodiff.pipelines.vocoding import VocodeRecipe
 from audiodiff.utils.config import build, choices, choose
 
 # The pairs of rate and hop that the library promises: with a network hop that divides the mel's.
@@ -217,11 +217,13 @@ def test_one_step_starts_quickly_and_more_steps_start_well(vocoder, mel):
         found = model.generate(mel, steps=steps)
         assert torch.equal(found, vocoder.generate(mel, steps=steps, start=start))
         assert torch.equal(found, model.generate(mel, times=model.grid(steps, 0.3)))
-        assert recipe("vocode", model, "speech-16k", steps=steps).start == describe_start(start)
+        assert VocodeRecipe.from_options("vocode", model, "speech-16k", steps=steps).start == describe_start(start)
     assert torch.equal(
         model.generate(mel, steps=1, start=model.start), vocoder.generate(mel, steps=1, start=model.start)
     )
-    assert recipe("vocode", model, "speech-16k", steps=1, start="griffin-lim").start["n_iter"] == 3  # if asked for
+    assert (
+        VocodeRecipe.from_options("vocode", model, "speech-16k", steps=1, start="griffin-lim").start["n_iter"] == 3
+    )  # if asked for
     assert model.look_ahead(steps=1) < model.look_ahead(steps=2)
 
 

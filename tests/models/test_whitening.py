@@ -50,7 +50,7 @@ def test_prior_identity_divides_by_its_scale():
     shape = whitening.gains(torch.zeros(1, 80, 4))
     assert torch.allclose(whitening.encode(waveform, shape), waveform / 0.2, rtol=1e-6)  # the scale is float32 here
     assert torch.allclose(whitening.decode(whitening.encode(waveform, shape), shape), waveform)
-    assert torch.equal(Identity().encode(waveform, Identity().shape(waveform)), waveform)
+    assert torch.equal(Identity().encode(waveform, Identity().gains(waveform)), waveform)
 
 
 def test_prior_of_exponent_zero_leaves_the_waveform():
@@ -129,7 +129,7 @@ def test_prior_places_mel_frames_where_they_were_heard():
 
 def test_prior_places_bands_where_they_were_heard():
     tone = torch.sin(2 * math.pi * 2000 * torch.arange(256 * 20).double() / 16000)[None, None]
-    shape = MelWhitening(SPEC, 1.0, block=128).shape(LogMel(SPEC)(tone))
+    shape = MelWhitening(SPEC, 1.0, block=128).gains(LogMel(SPEC)(tone))
     loudest = shape[0, 0, 20].argmax()  # coefficient k of 128 lies at (k + 1/2) 62.5 Hz
     assert abs((int(loudest) + 0.5) * 62.5 - 2000) < 63
 
@@ -139,7 +139,7 @@ def test_prior_reads_the_bands_at_the_middle_of_each_coefficient():
     spec = MelSpec(2000, n_mels=14, hop_length=255, f_max=1000.0, floor=1e-12, norm="none")
     loudness = torch.arange(1, 15, dtype=torch.float64)
     mel = (loudness * mel_filters(spec, loudness).sum(0)).log()[None, :, None].expand(-1, -1, 3)
-    gains = MelWhitening(spec, 1.0, block=15, floor=1e-12).shape(mel)[0, 0, 5]
+    gains = MelWhitening(spec, 1.0, block=15, floor=1e-12).gains(mel)[0, 0, 5]
     assert torch.allclose(gains[1:14] / gains[1] * 1.5, torch.arange(1, 14, dtype=torch.float64) + 0.5, rtol=1e-6)
 
 

@@ -14,9 +14,10 @@ from audiodiff.mel import LogMel, MelSpec
 from audiodiff.mel.detection import MelStatistics
 from audiodiff.mel.filterbank import band_centres
 from audiodiff.models.vocoder import Vocoder
-from audiodiff.pipelines.restoration import find_cutoff, find_limit, mend, repair
+from audiodiff.pipelines.restoration import RestoreRecipe, find_cutoff, find_limit, mend
+from audiodiff.utils.config import shipped_path
 
-VOICE = Path(__file__).parents[2] / "demos" / "voices" / "it-1.flac"
+VOICE = shipped_path("demos/audio/voices/it-1.flac")
 RATE = 16000
 
 
@@ -69,7 +70,7 @@ def test_prediction_of_silence_is_silence():
 def test_gap_is_filled_and_the_rest_kept_to_the_sample(vocoder, voice):
     damaged, (begin, end) = voice.clone(), (16000, 16000 + 1600)
     damaged[:, begin:end] = 0
-    how = repair(vocoder, "speech-16k", damaged, "gap", gap=[begin / RATE, end / RATE])
+    how = RestoreRecipe.from_options(vocoder, "speech-16k", damaged, "gap", gap=[begin / RATE, end / RATE])
     out = mend(vocoder, damaged, how)
     assert out.shape == voice.shape
     assert torch.equal(torch.cat([out[:, :begin], out[:, end:]], 1), torch.cat([voice[:, :begin], voice[:, end:]], 1))
@@ -81,7 +82,7 @@ def test_gap_is_filled_and_the_rest_kept_to_the_sample(vocoder, voice):
 def test_clipped_peaks_rise_and_come_nearer(vocoder, voice):
     limit = float(voice.abs().flatten().quantile(0.95))
     damaged = voice.clamp(-limit, limit)
-    how = repair(vocoder, "speech-16k", damaged, "declip")
+    how = RestoreRecipe.from_options(vocoder, "speech-16k", damaged, "declip")
     assert how.limit == pytest.approx(limit, rel=2e-3)
     out = mend(vocoder, damaged, how)
     kept = damaged.abs() < how.limit
@@ -94,7 +95,7 @@ def test_missing_treble_is_supplied_and_what_is_there_kept(vocoder, voice):
     edge = spectrum.shape[-1] // 2
     spectrum[:, edge:] = 0
     damaged = torch.fft.irfft(spectrum, n=voice.shape[-1])
-    how = repair(vocoder, "speech-16k", damaged, "bandwidth")
+    how = RestoreRecipe.from_options(vocoder, "speech-16k", damaged, "bandwidth")
     assert how.cutoff == pytest.approx(4000, abs=150)
     out = mend(vocoder, damaged, how)
     assert log_mel_l1(voice[0], out[0], RATE) < 0.35 * log_mel_l1(voice[0], damaged[0], RATE)
@@ -117,11 +118,11 @@ def test_bands_are_expected_as_of_a_gaussian():
 def test_model_without_covariance_refuses_bandwidth(vocoder, voice):
     bare = Vocoder.load("speech-16k")
     bare.info = {}
-    how = repair(bare, "speech-16k", voice, "bandwidth", cutoff=4000.0)
+    how = RestoreRecipe.from_options(bare, "speech-16k", voice, "bandwidth", cutoff=4000.0)
     with pytest.raises(ValueError, match="train it anew"):
         mend(bare, voice, how)
     with pytest.raises(ValueError, match="no band to go by"):
-        mend(vocoder, voice, repair(vocoder, "speech-16k", voice, "bandwidth", cutoff=1.0))
+        mend(vocoder, voice, RestoreRecipe.from_options(vocoder, "speech-16k", voice, "bandwidth", cutoff=1.0))
     assert float(band_centres(vocoder.mel)[0]) > 1
 
 

@@ -393,7 +393,7 @@ def test_named_start_takes_defaults_where_the_model_has_another_kind():
 
 
 def test_sound_that_is_not_finite_leaves_neither_file(place):
-    recipe = vocoding.recipe("resynth", Vocoder.load("tiny.safetensors"), "tiny.safetensors")
+    recipe = vocoding.VocodeRecipe.from_options("resynth", Vocoder.load("tiny.safetensors"), "tiny.safetensors")
     broken = Resynthesis(torch.full((1, 100), float("nan")), 1)
     with pytest.raises(ValueError, match="NaN"):
         sidecar.write("new.wav", broken, recipe, "in.wav", 16000)
@@ -401,6 +401,6 @@ def test_sound_that_is_not_finite_leaves_neither_file(place):
 
 
 def test_clipped_samples_are_counted(place):
-    recipe = vocoding.recipe("resynth", Vocoder.load("tiny.safetensors"), "tiny.safetensors")
+    recipe = vocoding.VocodeRecipe.from_options("resynth", Vocoder.load("tiny.safetensors"), "tiny.safetensors")
     loud = Resynthesis(torch.tensor([[0.5, 1.5, -2.0]]), 1)
     assert sidecar.write("new.wav", loud, recipe, "in.wav", 16000) == 2

@@ -1,24 +1,22 @@
 """Time grows in a straight line with length, batch and steps; memory does not grow with length."""
 
 import csv
-import sys
-from pathlib import Path
 
 import pytest
 import torch
+from support.tree import ROOT, load_script
 
 from audiodiff.models.vocoder import Vocoder
 
-ROOT = Path(__file__).parents[2]
+MEASURED = ROOT / "demos/experiments/growth/results.csv"
+
+
+MEASURED = ROOT / "demos/experiments/growth/results.csv"
 
 
 @pytest.fixture
-def growth(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "demos"))
-    monkeypatch.delitem(sys.modules, "growth", raising=False)
-    import growth
-
-    return growth
+def growth():
+    return load_script("demos/experiments/growth/run.py")
 
 
 def worked_on(vocoder, frames, **how):
@@ -44,14 +42,14 @@ def test_slope_of_a_straight_line_is_one(growth):
 
 @pytest.mark.parametrize("axis", ["length (s)", "batch", "steps"])
 def test_measured_time_grows_in_a_straight_line(axis, growth):
-    rows = [row for row in csv.DictReader((ROOT / "demos/growth.csv").open()) if row["axis"] == axis]
+    rows = [row for row in csv.DictReader(MEASURED.open()) if row["axis"] == axis]
     large = [(float(row["value"]), float(row["seconds"])) for row in rows if float(row["value"]) >= 4]
     assert len(large) >= 3
     assert 0.8 < growth.slope(large) < 1.2
 
 
 def test_measured_memory_of_an_hour_is_that_of_its_samples(growth):
-    rows = [row for row in csv.DictReader((ROOT / "demos/growth.csv").open()) if row["axis"] == "length (s)"]
+    rows = [row for row in csv.DictReader(MEASURED.open()) if row["axis"] == "length (s)"]
     found = {int(row["value"]): float(row["mib"]) for row in rows}
     assert found[3600] < 2048
     assert found[3600] < 4 * found[64]  # 56 times as long

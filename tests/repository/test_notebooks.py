@@ -7,10 +7,8 @@ import sys
 import tomllib
 
 import pytest
+from support.tree import ROOT
 
-from audiodiff.utils.config import shipped_path
-
-ROOT = shipped_path("demos/app.py").parent.parent
 NOTEBOOKS = sorted((ROOT / "demos" / "notebooks").glob("*.ipynb"))
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 

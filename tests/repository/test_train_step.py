@@ -1,27 +1,20 @@
-"""demos/train_step.py counts every product of a step, and its step is the trainer's."""
-
-import sys
-from pathlib import Path
+"""demos/benchmarks/train_step.py counts every product of a step, and its step is the trainer's."""
 
 import pytest
 import torch
+from support.tree import load_script
 from torch.utils.flop_counter import FlopCounterMode
 
 from audiodiff.training.ema import EMA
 from audiodiff.training.hydra_config import composed
 from audiodiff.training.param_groups import optimizer_of
 
-ROOT = Path(__file__).parents[2]
 SMALL = ["data.path=x", "model.denoiser.network.width=16", "data.n_samples=4096", "data.batch_size=2"]
 
 
 @pytest.fixture
-def train_step(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "demos"))
-    monkeypatch.delitem(sys.modules, "train_step", raising=False)
-    import train_step
-
-    return train_step
+def train_step():
+    return load_script("demos/benchmarks/train_step.py")
 
 
 def test_products_that_are_made_again_are_all_of_a_step(train_step):

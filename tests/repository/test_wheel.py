@@ -7,10 +7,7 @@ import sysconfig
 import venv
 
 import pytest
-
-from audiodiff.utils.config import shipped_path
-
-ROOT = shipped_path("demos/app.py").parent.parent
+from support.tree import ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -43,7 +40,7 @@ def test_wheel_is_what_gets_imported(installed, tmp_path):
 
 
 def test_wheel_vocodes_with_its_default_weights(installed, tmp_path):
-    script = "from audiodiff.utils.config import shipped_path; print(shipped_path('demos/speech.flac'))"
+    script = "from audiodiff.utils.config import shipped_path; print(shipped_path('demos/audio/speech.flac'))"
     recording = run(installed, tmp_path, "-c", script).stdout.strip()
     done = run(installed, tmp_path, "-m", "audiodiff", "resynth", recording, "out.wav")
     assert done.returncode == 0, done.stderr
@@ -54,7 +51,7 @@ def test_wheel_trains_from_an_unrelated_folder_and_vocodes_with_the_result(insta
     tiny = ["model.denoiser.network.width=16", "trainer.max_steps=4", "trainer.val_check_interval=4", "verdict=false"]
     done = run(installed, tmp_path, "-m", "audiodiff.train", "experiment=quickstart", "data.batch_size=2", *tiny)
     assert done.returncode == 0, done.stderr
-    script = "from audiodiff.utils.config import shipped_path; print(shipped_path('demos/speech.flac'))"
+    script = "from audiodiff.utils.config import shipped_path; print(shipped_path('demos/audio/speech.flac'))"
     recording = run(installed, tmp_path, "-c", script).stdout.strip()
     model = ["--model", "runs/quickstart"]
     done = run(installed, tmp_path, "-m", "audiodiff", "resynth", recording, "out.wav", *model)

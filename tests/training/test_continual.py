@@ -68,7 +68,9 @@ def test_heavy_anchor_holds_the_weights_and_resumes_bit_for_bit(tmp_path, given)
         return sum(float((last[n] - first[n]).square().sum()) for n in first)
 
     assert way("whole") < 0.9 * way("free")
-    lines = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines() if "train/" in line
+    ]
     assert lines[-1]["train/anchor"] > 0
 
 

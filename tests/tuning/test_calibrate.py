@@ -32,7 +32,7 @@ def test_schedule_calibrated_on_white_noise_is_the_closed_form(std):
 def test_schedule_calibrated_shows_half_of_the_cells_at_half_time():
     signal = noise().cumsum(-1) / 100  # brown: energies over many orders of magnitude
     found = calibrate([signal / signal.abs().max()], [signal], 16000)
-    seen = found.seen(found.schedule(), torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64)).tolist()
+    seen = found.visible_share(found.schedule(), torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64)).tolist()
     assert seen[0] > 0.99
     assert seen[1] == pytest.approx(0.5, abs=0.01)
     assert seen[2] < 0.001
@@ -83,7 +83,7 @@ def test_calibrate_measures_the_space_of_the_config(speech, capsys):
         assert main(["calibrate", str(speech.parent), f"model={model}", "--json"]) == 0
         shown.append(json.loads(capsys.readouterr().out))
     assert shown[0]["rms_dbfs"] == pytest.approx(shown[1]["rms_dbfs"], abs=0.1)
-    # The waveform's spectrum falls steeply and the mel-shaped whitening's does not: more time at low noise for the former.
+    # The waveform's spectrum falls steeply, the whitened one's does not: more time at low noise for the former.
     assert shown[1]["schedule.shift"] > shown[0]["schedule.shift"] + 1
 
 

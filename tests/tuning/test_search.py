@@ -1,8 +1,8 @@
 """A study finds what is good, is shared, outlives those who are killed, and says what it found."""
 
-import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -14,13 +14,15 @@ import yaml
 from hydra import compose, initialize_config_dir
 
 from audiodiff.training.hydra_config import composed, plain
-from audiodiff.tuning.run import shared, tune
+from audiodiff.tuning.run import gather_base, tune
 from audiodiff.tuning.search import Study, write_report
 from audiodiff.tuning.search.report import experiment_of
-from audiodiff.tuning.search.study import checked
+from audiodiff.tuning.search.study import check_space
 from audiodiff.utils.config import conf_dir
+from audiodiff.utils.signals import Stopped
 
 optuna = pytest.importorskip("optuna")
+pytest_plugins = ["support.postgresql"]
 SPACE = {"x": {"low": -3.0, "high": 3.0}, "y": {"choices": ["a", "b"]}, "n": {"low": 1, "high": 64, "log": True}}
 
 
@@ -29,7 +31,7 @@ def bowl(trial, values, folder):
 
 
 def states(study):
-    return [trial.state.name for trial in study.study.get_trials(deepcopy=False)]
+    return [trial.state.name for trial in study.trials()]
 
 
 def test_study_finds_the_bottom_of_a_bowl(tmp_path):
@@ -125,27 +127,104 @@ def test_study_that_was_asked_another_question_is_not_gone_on_with(tmp_path):
         Study(tmp_path, "bowl", {"x": {"low": 0, "high": 1}}).run(bowl, 4, {"metric": "loss"})
 
 
-def test_trial_of_a_dead_process_is_failed_and_done_again_in_its_folder(tmp_path):
-    study = Study(tmp_path, "bowl", SPACE)
-    trial = study.study.ask()
-    values = study._suggested(trial)
-    folder = tmp_path / "trials" / str(trial.number)
-    folder.mkdir()
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    import socket
+WORKER = """
+import sys, time
+from pathlib import Path
+from audiodiff.tuning.search import Study
+folder, storage, n_trials, seconds = sys.argv[1], sys.argv[2] or None, int(sys.argv[3]), float(sys.argv[4])
+study = Study(folder, "bowl", {"x": {"low": -3.0, "high": 3.0}}, startup_trials=99, stale_seconds=6, storage=storage)
+def objective(trial, values, folder):
+    print(trial.number, flush=True)
+    (folder / "checkpoint").touch()
+    time.sleep(seconds)
+    return values["x"] ** 2
+print("ready", flush=True)
+sys.stdin.readline()
+study.run(objective, n_trials)
+"""
 
-    (folder / "alive.json").write_text(
-        json.dumps({"trial": trial.number, "host": socket.gethostname(), "pid": dead.pid})
-    )
+
+def workers(count, folder, storage, n_trials, seconds):
+    """Start processes that share a study, and let them begin together."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": environment}
+    call = [sys.executable, "-c", WORKER, str(folder), storage or "", str(n_trials), str(seconds)]
+    processes = [subprocess.Popen(call, **pipes) for _ in range(count)]
+    assert [process.stdout.readline() for process in processes] == ["ready\n"] * count
+    for process in processes:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    return processes
+
+
+def shared_study(folder, storage=None):
+    return Study(folder, "bowl", {"x": {"low": -3.0, "high": 3.0}}, startup_trials=99, storage=storage)
+
+
+@pytest.fixture(params=["journal", "postgresql"])
+def storage(request):
+    return None if request.param == "journal" else request.getfixturevalue("postgresql")
+
+
+@pytest.mark.slow
+def test_study_that_processes_share_has_exactly_n_trials(tmp_path, storage):
+    for process in workers(3, tmp_path, storage, 9, 0.01):
+        process.communicate(timeout=300)
+        assert process.returncode == 0
+    study = shared_study(tmp_path, storage)
+    assert study.ended() == states(study).count("COMPLETE") == 9
+    assert "RUNNING" not in states(study)
+    assert len({trial.params["x"] for trial in study.trials("COMPLETE")}) == 9
+
+
+@pytest.mark.slow
+def test_study_retries_the_trial_of_a_killed_process(tmp_path, storage):
+    """The other process runs the values of the killed one again, in its folder, and no trial too many."""
+    killed, survivor = workers(2, tmp_path, storage, 3, 3.0)
+    number = int(killed.stdout.readline())
+    killed.kill()
+    killed.wait(30)
+    survivor.communicate(timeout=300)
+    assert survivor.returncode == 0
+    study = shared_study(tmp_path, storage)
+    trials = {trial.number: trial for trial in study.trials()}
+    assert trials[number].state.name == "FAIL"
+    retried = [t for t in trials.values() if t.number != number and t.user_attrs.get("folder") == str(number)]
+    assert [(t.state.name, t.params) for t in retried] == [("COMPLETE", trials[number].params)]
+    assert study.ended() == 3
+    assert not (tmp_path / "trials" / str(retried[0].number)).exists()
+
+
+def test_study_gives_up_a_trial_that_kills_each_process(tmp_path):
+    """Once is chance, twice is the trial: its values are not queued a third time, and another takes its place."""
+    study = Study(tmp_path, "bowl", SPACE, stale_seconds=0)
+    for number in range(2):
+        trial = study.study.ask()
+        assert trial.number == number
+        study._fail_abandoned()
+    assert states(study) == ["FAIL", "FAIL"]
+    study.run(bowl, 1)
+    assert states(study) == ["FAIL", "FAIL", "COMPLETE"]
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
+def test_study_resumes_the_trial_that_a_signal_stopped(tmp_path, stop):
     seen = []
-    study.run(lambda t, v, f: seen.append((v, f)) or bowl(t, v, f), 1)
-    assert seen == [(values, folder)]
-    assert states(study) == ["FAIL", "COMPLETE"]
+
+    def stopped(trial, values, folder):
+        seen.append((values, folder))
+        raise stop
+
+    with pytest.raises(Stopped):
+        Study(tmp_path, "bowl", SPACE).run(stopped, 1)
+    again = Study(tmp_path, "bowl", SPACE)
+    again.run(lambda t, v, f: seen.append((v, f)) or bowl(t, v, f), 1)
+    assert seen[0] == seen[1]
+    assert states(again) == ["FAIL", "COMPLETE"]
 
 
-def test_study_that_two_workers_share_ends_no_trial_too_many(tmp_path, monkeypatch):
-    """Both see room for the last trial and ask at once: the one that came second is dropped before it runs."""
+def test_study_drops_the_newer_of_two_trials_for_one_place(tmp_path, monkeypatch):
+    """Both processes see room for the last trial and ask at once."""
     Study(tmp_path, "bowl", SPACE).run(bowl, 2)
     studies, together, ran = [Study(tmp_path, "bowl", SPACE) for _ in range(2)], threading.Barrier(2, timeout=60), []
     for study in studies:
@@ -161,85 +240,60 @@ def test_study_that_two_workers_share_ends_no_trial_too_many(tmp_path, monkeypat
         list(pool.map(lambda study: study.run(slow, 3), studies))
     assert ran == [2]
     assert states(studies[0]) == ["COMPLETE", "COMPLETE", "COMPLETE", "FAIL"]
-    assert studies[1].ended() == 3
     assert studies[1].failures() == []
 
 
-SHARER = """
-import sys, time
-from audiodiff.tuning.search import Study
-study = Study(sys.argv[1], "bowl", {"x": {"low": -3.0, "high": 3.0}}, startup_trials=99)
-print("ready", flush=True)
-sys.stdin.readline()
-study.run(lambda trial, values, folder: (time.sleep(0.01), values["x"] ** 2)[1], 9)
-"""
-
-
-def test_study_that_processes_share_ends_as_many_trials_as_are_wanted(tmp_path):
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": environment}
-    processes = [subprocess.Popen([sys.executable, "-c", SHARER, str(tmp_path)], **pipes) for _ in range(3)]
-    assert [process.stdout.readline() for process in processes] == ["ready\n"] * 3
-    for process in processes:
-        process.stdin.write("\n")
-        process.stdin.flush()
-    for process in processes:
-        process.communicate(timeout=120)
-        assert process.returncode == 0
-    study = Study(tmp_path, "bowl", {"x": {"low": -3.0, "high": 3.0}})
-    assert study.ended() == states(study).count("COMPLETE") == 9
-    assert "RUNNING" not in states(study)
-
-
-def test_queued_trial_of_a_dead_process_keeps_its_place_against_a_newer_one(tmp_path):
-    """The newer one has a higher number, so that it is it which is dropped, not the one with a checkpoint."""
-    study = Study(tmp_path, "bowl", SPACE)
-    study.study.enqueue_trial({"x": 0.0, "y": "a", "n": 1})
-    assert study._begun(0) is None
-    queued, study.study.ask = study.study.ask, lambda: optuna.trial.Trial(study.study, _created(study))
-    assert study._begun(1) is None
-    study.study.ask = queued
-    assert study._begun(1).number == 0
-    assert states(study) == ["RUNNING", "FAIL"]
-
-
-def _created(study):
-    return study.study._storage.create_new_trial(study.study._study_id)
-
-
-def test_trial_of_a_process_that_died_before_it_showed_itself_blocks_the_last_place_no_longer_than_it_is_stale(
-    tmp_path,
-):
-    study = Study(tmp_path, "bowl", SPACE, stale_seconds=1.0)
-    study.study.ask()
-    begun = time.monotonic()
-    study.run(bowl, 1)
-    assert 0.5 < time.monotonic() - begun < 30
-    assert states(study) == ["FAIL", "COMPLETE"]
-
-
-def test_trial_that_lives_is_left_alone(tmp_path):
-    study = Study(tmp_path, "bowl", SPACE)
+def test_study_leaves_a_running_trial_alone(tmp_path):
+    study = Study(tmp_path, "bowl", SPACE, stale_seconds=0)
 
     def watched(trial, values, folder):
-        assert Study(tmp_path, "bowl", SPACE).revive() == []
+        Study(tmp_path, "bowl", SPACE, stale_seconds=0)._fail_abandoned()
         return bowl(trial, values, folder)
 
     study.run(watched, 1)
     assert states(study) == ["COMPLETE"]
 
 
-def test_trial_that_has_not_shown_itself_yet_is_not_taken_for_the_dead_one_before_it(tmp_path):
+def test_study_survives_being_taken_for_dead(tmp_path):
+    """A paused process finds on waking that another has failed its trial."""
     study = Study(tmp_path, "bowl", SPACE)
-    study.study.enqueue_trial({"x": 0.0, "y": "a", "n": 1}, user_attrs={"goes_on": 0, "again": 1})
-    folder = tmp_path / "trials" / "0"
-    folder.mkdir()
-    (folder / "alive.json").write_text(json.dumps({"trial": 7, "host": "elsewhere", "pid": 1}))
-    os.utime(folder / "alive.json", (0, 0))
-    study.study.ask()
-    assert study.revive() == []
-    study.stale_seconds = -1.0
-    assert study.revive() == [0]
+
+    def failed_by_another(trial, values, folder):
+        if trial.number == 0:
+            study.study.tell(0, state=optuna.trial.TrialState.FAIL)
+        return bowl(trial, values, folder)
+
+    study.run(failed_by_another, 1)
+    assert states(study) == ["FAIL", "COMPLETE"]
+
+
+def test_database_of_another_version_is_refused(tmp_path):
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    Study(tmp_path, "bowl", SPACE, storage=url).run(bowl, 1)
+    with sqlite3.connect(tmp_path / "study.db") as database:
+        database.execute("update alembic_version set version_num = 'v1.2.a'")
+    with pytest.raises(ValueError, match=r"study.db: The runtime optuna version .* no longer compatible"):
+        Study(tmp_path, "bowl", SPACE, storage=url)
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        (
+            "postgresql://ann:secret@127.0.0.1:1/db",
+            r"^postgresql://ann:\*\*\*@127.0.0.1:1/db: .*refused.*check the address",
+        ),
+        ("nonsense", "give a URL such as postgresql://"),
+        ("sqlite:////no/such/folder/study.db", "unable to open database file"),
+    ],
+)
+def test_database_that_cannot_be_used_is_named_in_one_line(tmp_path, url, message):
+    if url.startswith("postgresql"):
+        pytest.importorskip("psycopg")
+    with pytest.raises(ValueError, match=message) as raised:
+        Study(tmp_path, "bowl", SPACE, storage=url)
+    assert "\n" not in str(raised.value)
+    assert "secret" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -248,7 +302,7 @@ def test_trial_that_has_not_shown_itself_yet_is_not_taken_for_the_dead_one_befor
 )
 def test_space_that_makes_no_sense_is_refused(space):
     with pytest.raises(ValueError, match="space"):
-        checked(space)
+        check_space(space)
 
 
 def test_report_names_the_best_and_what_mattered(tmp_path):
@@ -285,9 +339,9 @@ def test_best_experiment_composes_to_the_values_that_were_found(tmp_path, base, 
 
 def test_overrides_of_training_reach_every_trial_as_they_were_typed():
     typed = ["freeze=[denoiser.network.stages.0.*]", "data.path='a b'", "+info.of=${name}", "terms=[stft,phase]"]
-    cfg = tuned(*shared(["study=mine", "space=network", *typed, "seed=3"]))
+    cfg = tuned(*gather_base(["study=mine", "space=network", *typed, "seed=3"]))
     assert plain(cfg)["base"] == typed
-    assert (cfg.study, cfg.seed) == ("mine", 3)
+    assert (cfg.study.name, cfg.seed) == ("mine", 3)
     assert composed(plain(cfg)["base"]).info.of == "run"
 
 
@@ -328,7 +382,7 @@ def test_every_space_is_one_of_overrides_that_there_are(space):
 
 def checked_space(cfg):
     space = plain(cfg.space)
-    checked(space)
+    check_space(space)
     return space
 
 
@@ -349,31 +403,47 @@ TINY = [
 
 
 @pytest.mark.slow
-def test_two_processes_share_a_study_and_one_of_them_is_killed(tmp_path):
-    given = ["n_trials=4", f"folder={tmp_path}", "stale_seconds=15"]
-    call = [sys.executable, "-m", "audiodiff.tune", *given, "experiment=quickstart", *TINY]
+def test_search_resumes_the_training_of_a_killed_process(tmp_path):
+    options = ["n_trials=4", f"folder={tmp_path}", "stale_seconds=10"]
+    call = [sys.executable, "-m", "audiodiff.tune", *options, "experiment=quickstart", *TINY]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    given = {"env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    one, other = (subprocess.Popen(call, **given) for _ in range(2))
+    pipes = {"env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    killed, survivor = (subprocess.Popen(call, **pipes) for _ in range(2))
     deadline = time.monotonic() + 200
-    trial = None
-    while trial is None and one.poll() is None and time.monotonic() < deadline:
-        for path in tmp_path.glob("trials/*/alive.json"):
-            told = json.loads(path.read_text() or "{}")
-            if told.get("pid") == one.pid and (path.parent / "metrics.jsonl").is_file():
-                trial = path.parent
+    while len(list(tmp_path.glob("trials/*/last.ckpt"))) < 2 and time.monotonic() < deadline:
+        assert killed.poll() is None, killed.communicate()[0]
         time.sleep(0.05)
-    assert one.poll() is None, one.communicate()[0]
-    os.kill(one.pid, signal.SIGKILL)
-    one.wait(30)
-    out, _ = other.communicate(timeout=300)
-    assert other.returncode == 0, out
+    killed.kill()
+    killed.wait(30)
+    output, _ = survivor.communicate(timeout=300)
+    assert survivor.returncode == 0, output
     study = Study(tmp_path, "tune", {"x": {"low": 0, "high": 1}})
     assert study.ended() == 4
-    assert states(study).count("FAIL") == 1
-    assert any(t.user_attrs.get("goes_on") == int(trial.name) for t in study.study.get_trials(deepcopy=False))
-    assert (tmp_path / "experiment" / "best.yaml").is_file()
-    assert str(tmp_path / "experiment" / "best.yaml") in out
+    (dead,) = study.trials("FAIL")
+    assert any(t.params == dead.params for t in study.trials("COMPLETE", "PRUNED"))
+    assert f"going on from {tmp_path}/trials/{dead.number}/last.ckpt" in output
+    assert str(tmp_path / "experiment" / "best.yaml") in output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_search_that_a_signal_stops_is_resumed_by_its_command(tmp_path, number, status):
+    options = ["n_trials=1", f"folder={tmp_path}", "pruner=none", "experiment=quickstart", *TINY]
+    call = [sys.executable, "-m", "audiodiff.tune", *options]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    pipes = {"env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    first = subprocess.Popen(call, **pipes)
+    deadline = time.monotonic() + 200
+    while not list(tmp_path.glob("trials/*/last.ckpt")) and first.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    first.send_signal(number)
+    output, _ = first.communicate(timeout=300)
+    assert first.returncode == status, output
+    assert "audiodiff.tune: stopped; run the same command again to go on" in output
+    assert "Traceback" not in output
+    second = subprocess.run(call, **pipes, timeout=200)
+    assert second.returncode == 0, second.stdout
+    assert f"going on from {tmp_path}/trials/0/last.ckpt" in second.stdout
 
 
 def grid(folder, *overrides):

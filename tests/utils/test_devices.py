@@ -70,3 +70,13 @@ def test_memory_that_is_freed_goes_back_to_the_system(monkeypatch):
 
     monkeypatch.setattr("ctypes.CDLL", nothing)
     devices.release_memory()  # elsewhere than on glibc
+
+
+def test_emulated_bfloat16_is_warned_of(monkeypatch, caplog):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False, raising=False)
+    assert devices.inference_precision(torch.device("cpu"), "bfloat16") == "bfloat16"
+    assert "no bfloat16 products" in caplog.text
+    caplog.clear()
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
+    devices.inference_precision(torch.device("cpu"), "bfloat16")
+    assert not caplog.text

@@ -9,6 +9,7 @@ import threading
 import time
 from pathlib import Path
 
+import numba
 import pytest
 from filelock import FileLock
 
@@ -35,21 +36,24 @@ def test_librosa_is_not_imported_while_another_process_holds_the_lock(tmp_path):
 
 def test_who_waits_is_told_what_for(monkeypatch, caplog):
     monkeypatch.setattr(numba_cache, "PATIENCE", 0.05)
-    with numba_cache.one_process_at_a_time():
-        time.sleep(0.3)
-    assert caplog.messages == ["compiling for this machine, once: it takes up to a minute"]
-    caplog.clear()
     lock = FileLock(Path(tempfile.gettempdir()) / f"audiodiff-{os.getuid()}.lock", thread_local=False)
     lock.acquire()
     threading.Timer(0.3, lock.release).start()
     with numba_cache.one_process_at_a_time():
         pass
     assert caplog.messages == ["waiting for another process, which compiles"]
-    caplog.clear()
-    monkeypatch.setattr(numba_cache, "PATIENCE", 30.0)
+
+
+def test_compiling_is_announced_once_and_only_if_numba_does(monkeypatch, caplog):
+    monkeypatch.setattr(numba_cache, "PATIENCE", 0.05)
+    numba_cache.announce_compiling.cache_clear()
     with numba_cache.one_process_at_a_time():
-        pass
+        time.sleep(0.3)  # a slow import is no compilation
     assert not caplog.messages
+    for _ in range(2):
+        with numba_cache.one_process_at_a_time():
+            assert numba.njit(lambda x: x + 1)(1) == 2
+    assert caplog.messages == ["compiling for this machine, once: it takes up to a minute"]
 
 
 def test_without_a_place_for_the_lock_nobody_waits_and_nothing_fails(monkeypatch, tmp_path):

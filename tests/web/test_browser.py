@@ -287,7 +287,7 @@ def test_two_visitors_at_once_get_their_own_results(visit, speech, tiny_model_pa
 @pytest.mark.browser
 def test_demo_twenty_programs_at_once_get_their_own_sounds(address, tiny_model_path):
     pytest.importorskip("psutil")
-    script = audiodiff.utils.config.shipped_path("demos/app.py").with_name("load_page.py")
+    script = audiodiff.utils.config.shipped_path("demos/benchmarks/load_page.py")
     call = [sys.executable, script, address, "--model", tiny_model_path, "--clients", "20", "--seconds", "20"]
     done = subprocess.run(call, capture_output=True, text=True, timeout=200)
     told = json.loads(done.stdout.splitlines()[0])

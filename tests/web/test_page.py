@@ -1,5 +1,6 @@
 """The demo page: what is behind its buttons, and what its command refuses."""
 
+import importlib.util
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ from support.page import CHOICES, NUMBERS, free_port, resynth
 
 import audiodiff
 from audiodiff import audio
-from audiodiff.cli import demo, main
+from audiodiff.cli import main
 from audiodiff.diffusion.solvers import DPMSolver2M
 from audiodiff.mel import MelSpec
 from audiodiff.mel.spectrogram import mel_of
@@ -270,7 +271,7 @@ def test_page_sends_no_analytics_and_starts_from_the_models_own_choices(app, voc
 
 @pytest.mark.parametrize("shipped", [True, False])
 def test_each_example_that_is_shipped_has_a_button(app, vocoder, shipped, monkeypatch, speech):
-    places = {"Klingon": "demos/speech.flac" if shipped else "nowhere.flac", "Elvish": "nowhere.flac"}
+    places = {"Klingon": "demos/audio/speech.flac" if shipped else "nowhere.flac", "Elvish": "nowhere.flac"}
     monkeypatch.setattr(app.common, "EXAMPLES", places)
     page = app.build(vocoder)
     buttons = [block.value for block in page.blocks.values() if isinstance(block, app.gr.Button)]
@@ -332,6 +333,6 @@ def test_demo_command_refuses_in_one_line(arguments, words, capsys):
 
 
 def test_demo_command_without_gradio_names_the_extra(monkeypatch, capsys):
-    monkeypatch.setattr(demo.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert main(["demo"]) == 2
-    assert capsys.readouterr().err == "audiodiff: the page needs gradio: pip install 'audiodiff[demo]'\n"
+    assert capsys.readouterr().err == "audiodiff: the page needs gradio: pip install 'audiodiff-torch[demo]'\n"

@@ -25,13 +25,15 @@ from typing import Any
 
 import torch
 
+from audiodiff.utils.extras import install_command
+
 os.environ.setdefault("LITDATA_DISABLE_VERSION_CHECK", "1")  # else each data set asks a package index for news
 try:
     from litdata import StreamingDataLoader, StreamingDataset
     from litdata.streaming.cache import Cache
     from litdata.streaming.sampler import ChunkedIndex
 except ImportError as missing:
-    raise ValueError(f"packed corpora want litdata ({missing}): pip install 'audiodiff[shards]'") from None
+    raise ValueError(f"packed corpora need litdata ({missing}): {install_command('shards')}") from None
 
 from audiodiff import audio
 from audiodiff.data.manifest import Recording

@@ -1,1 +1,1 @@
-"""Compiled CPU kernels of the Griffin-Lim iterations."""
+"""Compiled CPU kernels of the mel inversion, each on one thread; `dispatch` is the door to them."""

@@ -23,7 +23,7 @@ LAX = {"contract", "reassoc", "nsz"}  # division stays exact, so that bits do no
 
 
 def compiled(*takes: Any, gives: Any = void) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Compiles for arguments of these types, and keeps the result on disk where some place can be written to."""
+    """Compile for arguments of these types, and cache the result on disk where some place can be written to."""
     compiler = functools.partial(njit, gives(*takes), fastmath=LAX, nogil=True, error_model="numpy")
 
     def of(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -38,7 +38,7 @@ def compiled(*takes: Any, gives: Any = void) -> Callable[[Callable[..., Any]], C
 def split_by_four(
     a: np.ndarray, b: np.ndarray, x: np.ndarray, y: np.ndarray, n: int, width: int, roots: np.ndarray, sign: float
 ) -> None:
-    """Does a stage of radix four, from a + ib to x + iy: n / 4 butterflies of rows of `width` values."""
+    """Do a stage of radix four, from a + ib to x + iy: n / 4 butterflies of rows of `width` values."""
     q, every = n // 4, len(roots) // n
     for p in range(q):
         c1, s1 = roots[p * every, 0], sign * roots[p * every, 1]
@@ -77,7 +77,7 @@ def split_by(
     roots: np.ndarray,
     sign: float,
 ) -> None:
-    """Does a stage of any radix."""
+    """Do a stage of any radix."""
     q, size = n // radix, len(roots)
     for p in range(q):
         for u in range(radix):
@@ -98,7 +98,7 @@ def split_by(
 def transform(
     a: np.ndarray, b: np.ndarray, x: np.ndarray, y: np.ndarray, size: int, width: int, roots: np.ndarray, sign: float
 ) -> bool:
-    """Transforms a + ib, [size width], along its first axis; says whether the result is in x + iy, else it is in place.
+    """Transform a + ib, [size width], along its first axis; tell whether the result is in x + iy, else it is in place.
 
     Args:
         a, b, x, y: Two complex arrays, both of which are overwritten.
@@ -126,7 +126,7 @@ def transform(
 def unpack(
     a: np.ndarray, b: np.ndarray, x: np.ndarray, y: np.ndarray, size: int, width: int, turns: np.ndarray
 ) -> None:
-    """Makes x + iy, the spectrum of 2 size real samples, [(size + 1) width], of that of their pairs, a + ib."""
+    """Compute x + iy, the spectrum of 2 size real samples, [(size + 1) width], of that of their pairs, a + ib."""
     for k in range(size // 2 + 1):
         i, j, h = k * width, (size - k) % size * width, (size - k) * width
         c, s = turns[k, 0], turns[k, 1]
@@ -141,7 +141,7 @@ def unpack(
 
 @compiled(ROW, ROW, ROW, ROW, int64, int64, ROWS)
 def pack(a: np.ndarray, b: np.ndarray, x: np.ndarray, y: np.ndarray, size: int, width: int, turns: np.ndarray) -> None:
-    """Makes x + iy, [size width], of which the inverse gives pairs of real samples, of their spectrum a + ib."""
+    """Compute x + iy, [size width], of which the inverse gives pairs of real samples, of their spectrum a + ib."""
     scale = HALF / np.float32(size)
     for k in range(size // 2 + 1):
         i, j, h = k * width, (size - k) * width, (size - k) % size * width

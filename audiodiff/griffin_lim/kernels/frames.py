@@ -1,4 +1,4 @@
-"""What a round of `rounds` does with a tile of frames: cut them out, fit them to a mel, add them up; compiled.
+"""Cut a tile of frames out of a signal, fit it to a mel, add it up again; compiled.
 
 A signal is stored as [hop, blocks]: sample b hop + r is at row r, column b. Sample q hop + r of frame f is then at row
 r, column f + q, so a row of frames is a row of the signal, and cutting, transforms, the mel and adding up run along
@@ -18,8 +18,8 @@ from audiodiff.griffin_lim.kernels.fft import HALF, ONE, ROW, ROWS, ZERO, compil
 
 __all__ = ["BANK", "INDEX", "MEL", "TABLES", "add_up", "cut", "fit", "take_logarithm"]
 
-TINY = np.float32(1e-24)  # as in consistency.power_of
-LIMIT = np.float32(3.0)  # as in octaves
+TINY = np.float32(1e-24)  # as in projection.power_of
+LIMIT = np.float32(3.0)  # as in subband
 LN_2, ROOT_2 = np.float32(math.log(2)), np.float32(math.sqrt(2))
 ODD = tuple(np.float32(2 / n) for n in (1, 3, 5, 7, 9))
 TAYLOR = tuple(np.float32(1 / math.factorial(n)) for n in range(1, 6))
@@ -30,7 +30,7 @@ BANK, MEL, TABLES = Tuple((INDEX, ROW, ROW, ROW, ROW)), UniTuple(float32, 2), Un
 
 @compiled(ROW)
 def take_logarithm(values: np.ndarray) -> None:
-    """Replaces positive float32 by their logarithms, to 1e-7.
+    """Replace positive float32 by their logarithms, to 1e-7.
 
     log(2^e m) = e log 2 + 2 artanh((m - 1) / (m + 1)),    m in [√½, √2)
     """
@@ -49,7 +49,7 @@ def take_logarithm(values: np.ndarray) -> None:
 
 @compiled(float32, gives=float32)
 def exponential(x: float) -> float:
-    """Returns e^x = (e^(x / 32))^32: five terms give 1e-6 where |x| is below 1.7 LIMIT."""
+    """Return e^x = (e^(x / 32))^32: five terms give 1e-6 where |x| is below 1.7 LIMIT."""
     z = PART * x
     y = ONE + z * (TAYLOR[0] + z * (TAYLOR[1] + z * (TAYLOR[2] + z * (TAYLOR[3] + z * TAYLOR[4]))))
     y = y * y
@@ -74,14 +74,14 @@ def fit(
     magnitudes: np.ndarray,
     bands: np.ndarray,
 ) -> None:
-    """Moves the magnitudes of a tile of frames towards a mel and extrapolates their phases, in place.
+    """Move the magnitudes of a tile of frames towards a mel and extrapolates their phases, in place.
 
     Args:
         a, b: Real and imaginary parts, [K width].
-        cosines, sines: Phases of the round before, which those of this round replace, [K, F]; [0, F] for none.
+        cosines, sines: Phases of the previous iteration, which those of this one replace, [K, F]; [0, F] for none.
         first, width: Which of the frames.
         wanted: Log-magnitudes of the bands, [M, F].
-        bank: `fused.Bank`.
+        bank: `dispatch.Bank`.
         mel: Its floor and power.
         extrapolation: Weight of the previous phases.
         magnitudes, bands: Space for [K width] and [(M + 2) width].
@@ -134,7 +134,7 @@ def fit(
 
 @compiled(ROWS, ROW, int64, int64, ROW, ROW)
 def cut(signal: np.ndarray, window: np.ndarray, first: int, width: int, even: np.ndarray, odd: np.ndarray) -> None:
-    """Cuts windowed frames out of a signal, [hop, blocks]: their even and odd samples, [N / 2 width] each."""
+    """Cut windowed frames out of a signal, [hop, blocks]: their even and odd samples, [N / 2 width] each."""
     hop = len(signal)
     for n in range(len(window)):
         begin, at, w = first + n // hop, n // 2 * width, window[n]
@@ -145,7 +145,7 @@ def cut(signal: np.ndarray, window: np.ndarray, first: int, width: int, even: np
 
 @compiled(ROWS, ROW, int64, int64, ROW, ROW)
 def add_up(signal: np.ndarray, window: np.ndarray, first: int, width: int, even: np.ndarray, odd: np.ndarray) -> None:
-    """Adds frames, windowed, to a signal: the transpose of `cut`; to every sample the earliest frame first."""
+    """Add frames, windowed, to a signal: the transpose of `cut`; to every sample the earliest frame first."""
     hop = len(signal)
     for m in range(-(-len(window) // hop) * hop):
         n = (-(-len(window) // hop) - 1 - m // hop) * hop + m % hop

@@ -1,4 +1,4 @@
-"""What a study has found: a table, a picture of what mattered, and the best configuration, ready to train."""
+"""Report a study: a table of the best trials, the importance of each value, and the best configuration."""
 
 import warnings
 from collections.abc import Sequence
@@ -16,17 +16,19 @@ SHOWN = 15
 
 
 def write_report(study: Study, base: Sequence[str], metric: str) -> Path | None:
-    """Writes report.md, importance.png and experiment/best.yaml into a study's folder; returns the last.
+    """Write report.md, importance.png and experiment/best.yaml into a study's folder.
+
+    Args:
+        study: The study.
+        base: Overrides that all trials share.
+        metric: Its name.
 
     Returns:
-        None as long as no trial is complete.
+        The path of best.yaml; None as long as no trial is complete.
     """
-    from optuna.trial import TrialState
-
-    complete = study.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    complete = sorted(study.trials("COMPLETE"), key=lambda trial: trial.value)
     if not complete:
         return None
-    complete = sorted(complete, key=lambda trial: trial.value)
     names = list(study.space)
     lines = [f"| trial | {metric} | {' | '.join(names)} |", "|---" * (len(names) + 2) + "|"]
     for trial in complete[:SHOWN]:
@@ -48,7 +50,7 @@ def write_report(study: Study, base: Sequence[str], metric: str) -> Path | None:
 
 
 def experiment_of(base: Sequence[str], values: dict[str, Any]) -> str:
-    """Writes overrides down as a file for conf/experiment: choices of groups, then values.
+    """Return overrides as the YAML of an experiment: choices of groups, then values.
 
     >>> print(experiment_of(["experiment=quickstart"], {"times": "early", "optim.optimizer.lr": 0.001}))
     # @package _global_
@@ -63,10 +65,10 @@ def experiment_of(base: Sequence[str], values: dict[str, Any]) -> str:
     """
     from audiodiff.utils.config import conf_dir
 
-    given = [override.lstrip("+").partition("=")[::2] for override in base] + list(values.items())
-    defaults: list[Any] = [value for name, value in given if name == "experiment"]
+    overrides = [override.lstrip("+").partition("=")[::2] for override in base] + list(values.items())
+    defaults: list[Any] = [value for name, value in overrides if name == "experiment"]
     tree: dict[str, Any] = {}
-    for name, value in given:
+    for name, value in overrides:
         if name == "experiment":
             continue
         if (conf_dir() / name).is_dir():

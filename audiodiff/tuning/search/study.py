@@ -1,46 +1,57 @@
-"""A study in a folder: what is tried next, by whom, and what becomes of a trial whose process died."""
+"""A study: which configurations are tried, on a storage of Optuna's that any number of processes share."""
 
 import json
+import logging
 import math
-import os
 import random
-import socket
-import threading
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import filelock
+
+from audiodiff.tuning.search.storage import database_errors, open_storage
+from audiodiff.utils.extras import requires_extra
+from audiodiff.utils.signals import as_stopped
+
+if TYPE_CHECKING:
+    from optuna.pruners import BasePruner
+    from optuna.samplers import BaseSampler
+    from optuna.trial import FrozenTrial, Trial
 
 __all__ = ["Study"]
 
-BEAT = 5.0  # seconds between signs of life
-PAUSE = 0.5  # seconds between looks at trials of others, when none is left to begin
+log = logging.getLogger(__name__)
+POLL_SECONDS = 0.5  # between looks at the trials of others, when none is left to begin
 PRUNERS = ("median", "hyperband", "none")
+Objective = Callable[["Trial", dict[str, Any], Path], float]
 
 
 class Study:
-    """Suggests, runs and keeps trials, in a journal that any number of processes append to.
+    """Suggest, run and store trials; resume those whose process died.
 
-    A process shows that it lives by the time of a file beside its trial. A trial whose process is gone is marked as
-    failed; its values are queued anew and go on in its folder, where its checkpoint lies. (Optuna's own heartbeat is
-    for databases only.)
+    In a database, Optuna's heartbeat finds dead trials. A journal file has no heartbeat: there each process holds a
+    lock on its trial's folder, which the system releases when the process dies. Either way the trial is marked as
+    failed, and its values are queued again, with the same folder, where its last checkpoint lies.
 
-    As many trials end as are wanted, however many processes share them: one is begun only where those that have ended
-    and those that run leave room. Where two processes see the same room, both begin a trial, and the journal says which
-    has the lower number; the other one is marked as failed before it runs.
+    Exactly `n_trials` end. A process begins a trial only if those that have ended and those that run leave room; where
+    two processes see the same room, the trial with the higher number is dropped before it runs.
 
     Args:
-        folder: Of the study.
-        name: Of the study.
-        space: Values by name of an override: `low`, `high`, `log`, `step`, or `choices`.
+        folder: Of the study; holds `journal.log`, and a folder for each trial.
+        name: Of the study in its storage.
+        space: Range or choices for each override: `low`, `high`, `log`, `step`, or `choices`.
         pruner: One of PRUNERS.
-        startup_trials: Drawn at random and never pruned.
-        seed: Of the suggestions: those of trial n are a function of seed, n and what has ended by then.
-        stale_seconds: Without a sign of life after which a trial is dead.
-        retries: How often a trial is done again.
+        startup_trials: Number of trials that are drawn at random and never pruned.
+        seed: Of the suggestions, which depend on the seed, the trial's number and the trials that have ended.
+        stale_seconds: Time without a sign of life after which a trial is taken for dead.
+        retries: How often the trial of a dead process is run again.
+        storage: URL of a database; a journal file in the folder by default.
 
     Raises:
-        ValueError: Optuna is missing, or the space or the pruner makes no sense.
+        ValueError: Optuna is missing, the space or the pruner is invalid, or the database cannot be used.
     """
 
     def __init__(
@@ -53,152 +64,161 @@ class Study:
         seed: int = 0,
         stale_seconds: float = 120.0,
         retries: int = 1,
+        storage: str | None = None,
     ) -> None:
-        try:
-            import optuna
-            from optuna.storages import JournalStorage
-            from optuna.storages.journal import JournalFileBackend
-        except ImportError:
-            raise ValueError("searching needs Optuna: pip install 'audiodiff[tune]'") from None
-        checked(space)
+        requires_extra("tune", "optuna", purpose="a search")
+        import optuna
+
+        check_space(space)
         self.folder, self.space = Path(folder), {key: dict(value) for key, value in space.items()}
-        self.stale_seconds, self.retries = stale_seconds, retries
+        self.seed, self.startup_trials, self.stale_seconds = seed, startup_trials, stale_seconds
         (self.folder / "trials").mkdir(parents=True, exist_ok=True)
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+        self.retry = optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=retries)
+        self.in_database = storage is not None
         self.study = optuna.create_study(
             study_name=name,
-            storage=JournalStorage(JournalFileBackend(str(self.folder / "journal.log"))),
-            sampler=_sampler(seed, startup_trials),
+            storage=open_storage(storage, self.folder, stale_seconds, self.retry),
             pruner=_pruner(pruner, startup_trials),
             load_if_exists=True,
         )
 
     def ended(self) -> int:
-        """Counts the trials that came to an end: pruned ones, too, and those that could not be trained."""
-        return self._taken()
-
-    def _taken(self, *open_states: str, before: float = math.inf) -> int:
-        """Counts the trials that came to an end, and those in other states whose number is below one."""
-        trials = self.study.get_trials(deepcopy=False)  # at once: between two looks one could move from here to there
-        ended = sum(t.state.name in ("COMPLETE", "PRUNED") or _could_not(t) for t in trials)
-        return ended + sum(t.state.name in open_states and t.number < before for t in trials)
+        """Count the trials that came to an end: complete, pruned, or failed with an error of their own."""
+        return self._count()
 
     def failures(self) -> list[str]:
-        """Says why trials could not be trained; those of dead processes, which are done again, are not among them."""
-        return [t.user_attrs["error"] for t in self._trials("FAIL") if _could_not(t)]
+        """Return the errors of the trials that could not be trained; those of dead processes are not among them."""
+        return [trial.user_attrs["error"] for trial in self.trials("FAIL") if "error" in trial.user_attrs]
 
-    def run(
-        self,
-        objective: Callable[[Any, dict[str, Any], Path], float],
-        n_trials: int,
-        question: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Works on trials until so many have ended, whoever ended them; waits for those of others, who may die.
+    def trials(self, *states: str) -> list["FrozenTrial"]:
+        """Return the trials in some states, all of them by default."""
+        from optuna.trial import TrialState
+
+        return self.study.get_trials(deepcopy=False, states=tuple(TrialState[state] for state in states) or None)
+
+    def run(self, objective: Objective, n_trials: int, question: Mapping[str, Any] | None = None) -> None:
+        """Run trials until `n_trials` have ended in all processes together; wait for those of others, which may die.
 
         Args:
             objective: Maps a trial (to report to), its values and its folder to what is minimised.
             n_trials: Of the whole study.
-            question: What all trials share; a study that was asked another does not go on.
+            question: What all trials share; must be the same each time that the study is resumed.
 
         Raises:
-            ValueError: The study was asked another question, or the first trials all could not be trained.
+            ValueError: The question has changed, or none of the first trials could be trained.
+            Stopped: A signal stopped a trial, which is queued again.
         """
-        self._ask_the_same({"space": self.space} | dict(question or {}))
-        while self.ended() < n_trials:
-            self.revive()
-            trial = self._begun(n_trials)
-            if trial is None:
-                time.sleep(PAUSE)
-                continue
-            values = self._suggested(trial)
-            folder = self.folder / "trials" / str(trial.user_attrs.get("goes_on", trial.number))
-            folder.mkdir(parents=True, exist_ok=True)
-            with _Alive(folder, trial.number):
-                self._try(objective, trial, values, folder)
-            if len(self.failures()) >= min(3, n_trials) and not self._trials("COMPLETE", "PRUNED"):
-                raise ValueError(f"the first trials could not be trained: {self.failures()[-1]}")
+        with database_errors(self.in_database):
+            self._check_question({"space": self.space} | dict(question or {}))
+            while self.ended() < n_trials:
+                self._fail_abandoned()
+                if self._count("RUNNING") >= n_trials:
+                    time.sleep(POLL_SECONDS)
+                    continue
+                self._run_one(objective, n_trials)
+                if len(self.failures()) >= min(3, n_trials) and not self.trials("COMPLETE", "PRUNED"):
+                    raise ValueError(f"the first trials could not be trained: {self.failures()[-1]}")
 
-    def _begun(self, n_trials: int) -> Any:
-        """Begins a trial if there is room for one; None if those that run will do."""
-        from optuna.trial import TrialState
+    def _run_one(self, objective: Objective, n_trials: int) -> None:
+        running: list[Trial] = []
 
-        if self._taken("RUNNING") >= n_trials:
-            return None
-        trial = self.study.ask()
-        if self._taken("RUNNING", "WAITING", before=trial.number) < n_trials:
-            return trial
-        self.study.tell(trial, state=TrialState.FAIL)  # another process saw the same room
-        return None
-
-    def _try(
-        self, objective: Callable[[Any, dict[str, Any], Path], float], trial: Any, values: dict[str, Any], folder: Path
-    ) -> None:
-        import optuna
+        def attempt(trial: "Trial") -> float:
+            if self._count("RUNNING", "WAITING", before=trial.number) >= n_trials:
+                raise _Dropped
+            running.append(trial)
+            return self._attempt(objective, trial)
 
         try:
-            value = objective(trial, values, folder)
-        except optuna.TrialPruned:
-            self.study.tell(trial, state=optuna.trial.TrialState.PRUNED)
-        except (ValueError, RuntimeError) as error:  # what cannot be, or does not fit into memory, is a result
-            trial.set_user_attr("error", (str(error).strip() or type(error).__name__).splitlines()[0])
-            self.study.tell(trial, state=optuna.trial.TrialState.FAIL)
-        else:
-            lost = not math.isfinite(value)  # the worst result, which suggestions learn from; a failure teaches nothing
-            self.study.tell(trial, **({"state": optuna.trial.TrialState.PRUNED} if lost else {"values": value}))
+            self.study.optimize(attempt, n_trials=1, catch=(ValueError, RuntimeError, _Dropped))
+        except KeyboardInterrupt:
+            for trial in running:
+                folder = trial.user_attrs.get("folder", str(trial.number))
+                self.study.enqueue_trial(trial.params, user_attrs={"folder": folder})
+            raise
+        except ValueError as error:  # the objective's own are caught above
+            log.warning("another process has taken a trial of this one for dead: %s", error)
 
-    def _ask_the_same(self, question: dict[str, Any]) -> None:
-        asked = self.study.user_attrs.get("question")
-        if asked is None:
+    def _attempt(self, objective: Objective, trial: "Trial") -> float:
+        """Run a trial in its folder; a loss that is not finite counts as pruned: the worst result, not a failure."""
+        import optuna
+
+        folder = self.folder / "trials" / str(trial.user_attrs.get("folder", trial.number))
+        folder.mkdir(parents=True, exist_ok=True)
+        with _lock(folder):
+            trial.set_user_attr("folder", folder.name)
+            trial.set_user_attr("began", trial.number)
+            self.study.sampler = self._sampler(trial.number)
+            values = {name: rounded(_suggest(trial, name, entry)) for name, entry in self.space.items()}
+            try:
+                value = objective(trial, values, folder)
+            except (ValueError, RuntimeError) as error:  # an invalid model, or one too large for the memory
+                trial.set_user_attr("error", (str(error).strip() or type(error).__name__).splitlines()[0])
+                raise
+            except (KeyboardInterrupt, SystemExit) as error:  # Lightning turns the first into the second
+                raise as_stopped(error) from None
+        if self.trials()[trial.number].state.is_finished():
+            raise _Dropped
+        if not math.isfinite(value):
+            raise optuna.TrialPruned
+        return value
+
+    def _count(self, *open_states: str, before: float = math.inf) -> int:
+        """Count the trials that have ended, and those in `open_states` with a number below `before`."""
+        trials = self.trials()  # read once: between two looks a trial could move from one state to the other
+        ended = sum(t.state.name in ("COMPLETE", "PRUNED") or _failed_by_itself(t) for t in trials)
+        return ended + sum(t.state.name in open_states and t.number < before for t in trials)
+
+    def _fail_abandoned(self) -> None:
+        """Mark the trials of dead processes as failed, and queue them again."""
+        import optuna
+
+        optuna.storages.fail_stale_trials(self.study)
+        for trial in self.trials("RUNNING"):
+            if self._is_abandoned(trial):
+                try:
+                    self.study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+                except (ValueError, RuntimeError):  # another process was faster
+                    continue
+                self.retry(self.study, trial)
+
+    def _is_abandoned(self, trial: "FrozenTrial") -> bool:
+        """Detect the trials of dead processes that Optuna's heartbeat does not: all of a journal, and those that died
+        before their first heartbeat."""
+        if time.time() - trial.datetime_start.timestamp() < self.stale_seconds:
+            return False  # its process may not have had the time to take the lock
+        if trial.user_attrs.get("began") != trial.number:
+            return True
+        folder = self.folder / "trials" / trial.user_attrs["folder"]
+        return not self.in_database and folder.is_dir() and not _is_locked(folder)
+
+    def _check_question(self, question: dict[str, Any]) -> None:
+        stored = self.study.user_attrs.get("question")
+        if stored is None:
             self.study.set_user_attr("question", question)
-        for name in question if asked is not None else ():
-            if asked.get(name) != json.loads(json.dumps(question[name])):
+            return
+        for name, value in question.items():
+            if stored.get(name) != json.loads(json.dumps(value)):
                 raise ValueError(
-                    f"{self.folder} holds a study with {name}={asked.get(name)}: results of another {name} cannot be "
+                    f"{self.folder} holds a study with {name}={stored.get(name)}: results of another {name} cannot be "
                     "compared with its; give another study=NAME"
                 )
 
-    def _trials(self, *states: str) -> list[Any]:
-        from optuna.trial import TrialState
+    def _sampler(self, number: int) -> "BaseSampler":
+        """Build the sampler of a trial, seeded by its number: processes that share a study draw different values."""
+        from optuna.samplers import TPESampler
 
-        return self.study.get_trials(deepcopy=False, states=tuple(TrialState[state] for state in states))
-
-    def revive(self) -> list[int]:
-        """Marks trials whose process is gone as failed, and queues their values anew; returns their numbers."""
-        from optuna.trial import TrialState
-
-        dead = []
-        for trial in self._trials("RUNNING"):
-            place = trial.user_attrs.get("goes_on", trial.number)
-            if not self._is_dead(self.folder / "trials" / str(place), trial):
-                continue
-            try:
-                self.study.tell(trial.number, state=TrialState.FAIL)
-            except (ValueError, RuntimeError):  # another process was quicker
-                continue
-            dead.append(trial.number)
-            times = trial.user_attrs.get("again", 0)
-            if times < self.retries and trial.params:
-                self.study.enqueue_trial(trial.params, user_attrs={"goes_on": place, "again": times + 1})
-        return dead
-
-    def _is_dead(self, folder: Path, trial: Any) -> bool:
-        try:
-            told = json.loads((folder / "alive.json").read_text(encoding="utf-8"))
-            silent = time.time() - (folder / "alive.json").stat().st_mtime
-        except (OSError, ValueError):
-            told = {}
-        if told.get("trial") != trial.number:  # it has not shown itself yet; what lies there is of a trial before it
-            begun = trial.datetime_start.timestamp() if trial.datetime_start else 0
-            return time.time() - begun > self.stale_seconds
-        here = told["host"] == socket.gethostname()
-        return silent > self.stale_seconds or (here and not _exists(told["pid"]))
-
-    def _suggested(self, trial: Any) -> dict[str, Any]:
-        return {name: rounded(_suggest(trial, name, space)) for name, space in self.space.items()}
+        seed = random.Random(f"{self.seed}/{number}").getrandbits(32)
+        return TPESampler(seed=seed, n_startup_trials=self.startup_trials, constant_liar=True)
 
 
-def checked(space: Mapping[str, Mapping[str, Any]]) -> None:
-    """Raises ValueError if a space is empty, or an entry is neither a range nor choices."""
+class _Dropped(Exception):
+    """Raised in a trial whose place is taken, or that another process has taken for dead."""
+
+
+def check_space(space: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise ValueError if a space is empty, or an entry is neither a range nor choices."""
     if not space:
         raise ValueError("the space is empty: give space=optimiser, or ranges and choices of overrides")
     for name, entry in space.items():
@@ -207,11 +227,11 @@ def checked(space: Mapping[str, Mapping[str, Any]]) -> None:
         if ranged == chosen:
             raise ValueError(f"space: {name} is {entry}; give low and high (and log: true), or choices")
         if ranged and entry.get("log") and entry["low"] <= 0:
-            raise ValueError(f"space: {name} runs over {entry['low']}: a range with log: true is positive")
+            raise ValueError(f"space: {name} is {entry}; a logarithmic range begins above 0")
 
 
 def rounded(value: Any) -> Any:
-    """Rounds what is not a whole number to six digits, so that it is the same in a command, a file and a table.
+    """Round a float to six digits, as it is written in an override.
 
     >>> rounded(0.00123456789), rounded("early"), rounded(64)
     (0.00123457, 'early', 64)
@@ -219,36 +239,15 @@ def rounded(value: Any) -> Any:
     return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
-def _suggest(trial: Any, name: str, entry: Mapping[str, Any]) -> Any:
+def _suggest(trial: "Trial", name: str, entry: Mapping[str, Any]) -> Any:
     if "choices" in entry:
         return trial.suggest_categorical(name, list(entry["choices"]))
-    given = {"log": bool(entry.get("log", False))} | ({"step": entry["step"]} if "step" in entry else {})
+    options = {"log": bool(entry.get("log", False))} | ({"step": entry["step"]} if "step" in entry else {})
     whole = isinstance(entry["low"], int) and isinstance(entry["high"], int)
-    return (trial.suggest_int if whole else trial.suggest_float)(name, entry["low"], entry["high"], **given)
+    return (trial.suggest_int if whole else trial.suggest_float)(name, entry["low"], entry["high"], **options)
 
 
-def _sampler(seed: int, startup_trials: int) -> Any:
-    """Makes a sampler whose suggestions for a trial depend on its number and what has ended, not on who asks."""
-    from optuna.samplers import BaseSampler, TPESampler
-
-    def tpe(*key: Any) -> TPESampler:
-        own = random.Random("/".join(map(str, (seed, *key)))).getrandbits(32)
-        return TPESampler(seed=own, n_startup_trials=startup_trials, constant_liar=True)
-
-    class Numbered(BaseSampler):
-        def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, Any]:
-            return tpe().infer_relative_search_space(study, trial)
-
-        def sample_relative(self, study: Any, trial: Any, search_space: dict[str, Any]) -> dict[str, Any]:
-            return tpe(trial.number).sample_relative(study, trial, search_space)
-
-        def sample_independent(self, study: Any, trial: Any, param_name: str, param_distribution: Any) -> Any:
-            return tpe(trial.number, param_name).sample_independent(study, trial, param_name, param_distribution)
-
-    return Numbered()
-
-
-def _pruner(name: str, startup_trials: int) -> Any:
+def _pruner(name: str, startup_trials: int) -> "BasePruner":
     from optuna import pruners
 
     if name not in PRUNERS:
@@ -258,37 +257,18 @@ def _pruner(name: str, startup_trials: int) -> Any:
     return pruners.HyperbandPruner() if name == "hyperband" else pruners.MedianPruner(n_startup_trials=startup_trials)
 
 
-def _could_not(trial: Any) -> bool:
-    """Says whether a trial could not be trained; one that failed without an error was left behind or not needed."""
+def _failed_by_itself(trial: "FrozenTrial") -> bool:
+    """Distinguish a trial that could not be trained from one that was dropped, stopped, or left by a dead process."""
     return trial.state.name == "FAIL" and "error" in trial.user_attrs
 
 
-def _exists(pid: int) -> bool:
+def _lock(folder: Path) -> filelock.BaseFileLock:
+    return filelock.FileLock(folder / ".lock", is_singleton=False)
+
+
+def _is_locked(folder: Path) -> bool:
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
+        with _lock(folder).acquire(blocking=False):
+            return False
+    except filelock.Timeout:
         return True
-    return True
-
-
-class _Alive:
-    """Gives signs of life beside a trial for as long as the context lasts."""
-
-    def __init__(self, folder: Path, number: int) -> None:
-        self.path, self.number, self.over = folder / "alive.json", number, threading.Event()
-        self.thread = threading.Thread(target=self._beat, daemon=True)
-
-    def __enter__(self) -> None:
-        told = {"trial": self.number, "host": socket.gethostname(), "pid": os.getpid()}
-        self.path.write_text(json.dumps(told), encoding="utf-8")
-        self.thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.over.set()
-        self.thread.join()
-
-    def _beat(self) -> None:
-        while not self.over.wait(BEAT):
-            os.utime(self.path)

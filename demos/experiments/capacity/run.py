@@ -1,7 +1,6 @@
 """Measure what decoding, packing, loading and vocoding cost a core, and reckon large corpora from it.
 
-    OMP_NUM_THREADS=1 python demos/experiments/capacity/run.py measure demos/audio/speech.flac results.csv
-    python demos/experiments/capacity/run.py reckon results.csv
+    OMP_NUM_THREADS=1 python demos/experiments/capacity/run.py demos/audio/speech.flac
 
 A cost is the processor time of this process (user and system, one thread) for the same speech in several formats, as
 the median of rounds that alternate between the measurements. The disk is read through a file from which the cache was
@@ -15,7 +14,6 @@ import io
 import os
 import resource
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -151,10 +149,13 @@ def measure(source: Path, model: str, rounds: int) -> Points:
         return points | {"read from the disk, MB a second": disk(Path(place))}
 
 
-def reckon(points: Points) -> str:
+def tables(path: Path) -> str:
     """Return tables in Markdown: what is measured, what is assumed, and what follows."""
-    lines = ["| measured, a core | |", "|---|---|", *(f"| {name} | {value:.3g} |" for name, value in points.items())]
-    lines += ["", "| assumed | |", "|---|---|", *(f"| {name} | {value:.4g} |" for name, value in ASSUMED.items())]
+    with path.open(encoding="utf-8") as file:
+        points = {row["point"]: float(row["value"]) for row in csv.DictReader(file)}
+    lines = ["| measured, of one core | |", "|---|---|"]
+    lines += [f"| {name} | {value:.3g} |" for name, value in points.items()]
+    lines += ["", "| assumed | |", "|---|---|", *(f"| {name} | {value:,.0f} |" for name, value in ASSUMED.items())]
     lines += ["", *_packing(points), "", *_training(points), "", *_vocoding(points)]
     return "\n".join(lines)
 
@@ -204,36 +205,25 @@ def _vocoding(points: Points) -> Iterator[str]:
 
 
 def main() -> None:
-    """Measure, or print the tables."""
+    """Measure, write the medians, and print the tables."""
+    import torch
+
+    from audiodiff.utils.files import atomic_file
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    commands = parser.add_subparsers(dest="command", required=True)
-    measuring, reckoning = commands.add_parser("measure"), commands.add_parser("reckon")
-    measuring.add_argument("speech", type=Path)
-    measuring.add_argument("--model", default="speech-16k")
-    measuring.add_argument("--rounds", type=int, default=5)
-    for command in (measuring, reckoning):
-        command.add_argument("csv", type=Path)
+    parser.add_argument("speech", type=Path)
+    parser.add_argument("--table", type=Path, default=Path(__file__).with_name("results.csv"))
+    parser.add_argument("--model", default="speech-16k")
+    parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
-    if args.command == "measure":
-        import torch
-
-        from audiodiff.utils.files import atomic_file
-
-        torch.set_num_threads(1)
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        points = measure(args.speech, args.model, args.rounds)
-        writer.writerows([["point", "value"], *([name, f"{value:.6g}"] for name, value in points.items())])
-        with atomic_file(args.csv) as file:
-            file.write(text.getvalue().encode())
-    print(reckon(read_points(args.csv)))
-
-
-def read_points(path: Path) -> Points:
-    """Read what was measured."""
-    with path.open(encoding="utf-8") as file:
-        return {row["point"]: float(row["value"]) for row in csv.DictReader(file)}
+    torch.set_num_threads(1)
+    text = io.StringIO()
+    rows = [(name, f"{value:.6g}") for name, value in measure(args.speech, args.model, args.rounds).items()]
+    csv.writer(text, lineterminator="\n").writerows([("point", "value"), *rows])
+    with atomic_file(args.table) as file:
+        file.write(text.getvalue().encode())
+    print(tables(args.table))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,0 +1,97 @@
+"""Build Lightning's trainer from the section `trainer`, with this program's callbacks and logger."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning
+from lightning.pytorch.callbacks import Callback
+from omegaconf import DictConfig
+
+from audiodiff.data.manifest import Recording, usable
+from audiodiff.training.callbacks import Checkpoints, ClipsPerSecond, Previews, StepLogger, Throughput
+from audiodiff.training.compile import Compiled
+from audiodiff.training.ema import EMA, check_whole
+from audiodiff.training.hydra_config import plain
+from audiodiff.utils import devices
+from audiodiff.utils.config import build
+
+__all__ = ["make_trainer"]
+
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
+PREVIEW_SECONDS = 10  # longer recordings are not previewed
+
+
+def make_trainer(
+    cfg: DictConfig, run_dir: Path, validation: list[Recording], further: Sequence[Callback]
+) -> lightning.Trainer:
+    """Build the trainer of a run.
+
+    Args:
+        cfg: conf/train.yaml, composed.
+        run_dir: Where checkpoints, metrics and previews go.
+        validation: Held-out recordings; the first short ones are previewed.
+        further: Callbacks beside the program's own.
+
+    Raises:
+        ValueError: A setting is one that this program sets itself, or lies outside its range.
+    """
+    settings = plain(cfg.trainer)
+    every = settings.pop("checkpoint_every")
+    _check_trainer(settings)
+    settings["val_check_interval"] = min(
+        settings["val_check_interval"], settings["max_steps"] * settings["accumulate_grad_batches"]
+    )  # a short run, too, ends validated
+    settings["strategy"] = build(settings.get("strategy", "auto"))
+    check_whole(settings["strategy"])
+    if settings["precision"] == "auto":
+        settings["precision"] = devices.precision_for(devices.resolve(settings["accelerator"]))
+    short = (r for r in validation if r.n_samples <= PREVIEW_SECONDS * r.sample_rate)
+    previews = [r.path for r in usable(short, cfg.previews)]
+    callbacks = [
+        EMA(cfg.ema_decay),
+        Previews(run_dir / "previews", previews, seed=cfg.preview_seed),
+        Throughput(run_dir / "metrics.jsonl", cfg.data.batch_size, every=cfg.log_every),
+        Checkpoints(run_dir / "last.ckpt", every),
+        *further,
+    ]
+    if cfg.compile:
+        callbacks.append(Compiled())
+    if sys.stderr.isatty():
+        callbacks.append(ClipsPerSecond())
+    logger = StepLogger(run_dir, name="", version="")
+    trainer = lightning.Trainer(
+        callbacks=callbacks,
+        logger=logger,
+        enable_progress_bar=sys.stderr.isatty(),
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        log_every_n_steps=cfg.log_every,
+        num_sanity_val_steps=0,
+        max_epochs=-1,
+        check_val_every_n_epoch=None,
+        use_distributed_sampler=False,
+        **settings,
+    )
+    logger.step = lambda: trainer.global_step
+    return trainer
+
+
+def _check_trainer(settings: dict[str, Any]) -> None:
+    """Refuse settings of Lightning's trainer that this program sets itself, or that would not do what they say."""
+    taken = ("callbacks", "logger", "max_epochs", "overfit_batches", "check_val_every_n_epoch", "log_every_n_steps")
+    for name in (
+        *taken,
+        "enable_progress_bar",
+        "enable_checkpointing",
+        "use_distributed_sampler",
+        "num_sanity_val_steps",
+    ):
+        if name in settings:
+            raise ValueError(f"trainer.{name} is set by audiodiff: leave it out (length: trainer.max_steps)")
+    for name in ("max_steps", "val_check_interval", "checkpoint_every", "accumulate_grad_batches"):
+        if not isinstance(settings.get(name, 1), int) or settings.get(name, 1) < 1:
+            raise ValueError(f"trainer.{name}={settings[name]}: a whole number of at least 1 is wanted")
+    if settings["precision"] not in PRECISIONS:
+        raise ValueError(f"trainer.precision={settings['precision']}: choose one of {', '.join(PRECISIONS)}")

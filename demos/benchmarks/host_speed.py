@@ -1,0 +1,131 @@
+"""Compare the real-time factor of an exported vocoder with HiFi-GAN V2's and Vocos', as sherpa-onnx would run them.
+
+    audiodiff export speech-22k vocoder.onnx --host sherpa-onnx
+    python demos/benchmarks/host_speed.py vocoder.onnx --threads 1 2
+
+The two others have random weights, in the sizes that sherpa-onnx offers for 22.05 kHz (speed does not depend on
+weights). Vocos' graph ends with its spectrum; its inverse transform, which the host makes, is not counted. Contestants
+take turns on one mel, so a busy machine slows all of them alike: the ratios hold, the seconds are upper bounds.
+Needs the extras `export` and `hosts`.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+V2 = {
+    "model_in_dim": 80,
+    "sampling_rate": 22050,
+    "upsample_initial_channel": 128,
+    "upsample_rates": [8, 8, 2, 2],
+    "upsample_kernel_sizes": [16, 16, 4, 4],
+    "normalize_before": False,
+}
+
+
+class BandsFirst(nn.Module):
+    """HiFi-GAN V2 as of transformers, for mels [1, M, F]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
+
+        self.model = SpeechT5HifiGan(SpeechT5HifiGanConfig(**V2))
+        self.model.remove_weight_norm()
+
+    def forward(self, mel: Tensor) -> Tensor:
+        return self.model(mel.transpose(1, 2))
+
+
+class VocosSpectrum(nn.Module):
+    """Vocos in its published size, up to the magnitudes, cosines and sines that a host inverts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        names = ("torchaudio", "torchaudio.functional", "torchaudio.functional.functional", "encodec")
+        stubs = {name: ModuleType(name) for name in names if name not in sys.modules}
+        for name, stub in stubs.items():  # only its feature extractors use these
+            stub.transforms, stub.EncodecModel = SimpleNamespace(), None
+            stub._hz_to_mel = stub._mel_to_hz = None
+            sys.modules[name] = stub
+        from vocos.models import VocosBackbone
+
+        for name in stubs:
+            del sys.modules[name]
+        self.backbone = VocosBackbone(input_channels=80, dim=512, intermediate_dim=1536, num_layers=8)
+        self.out = nn.Linear(512, 1026)
+
+    def forward(self, mel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        log_magnitude, phase = self.out(self.backbone(mel)).transpose(1, 2).chunk(2, dim=1)
+        return log_magnitude.exp().clip(max=100.0), phase.cos(), phase.sin()
+
+
+def exported(module: nn.Module, path: Path) -> Path:
+    """Write a module that takes a mel of any length."""
+    frames = ({2: torch.export.Dim("frames", min=8)},)
+    how = {"input_names": ["mel"], "dynamo": True, "dynamic_shapes": frames, "opset_version": 18, "verbose": False}
+    torch.onnx.export(module.eval(), (torch.randn(1, 80, 50),), path, external_data=False, **how)
+    return path
+
+
+def session_of(path: Path, threads: int) -> onnxruntime.InferenceSession:
+    """Open a file as sherpa-onnx does: both pools have so many threads."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = threads
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def turns(sessions: dict[str, onnxruntime.InferenceSession], mel: np.ndarray, rounds: int) -> dict[str, list[float]]:
+    """Time each contestant once a round, after one round that does not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in sessions}
+    for round_number in range(rounds + 1):
+        for name, session in sessions.items():
+            begin = time.perf_counter()
+            session.run(None, {"mel": mel})
+            if round_number:
+                seconds[name].append(time.perf_counter() - begin)
+    return seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("vocoder", type=Path, help="what `audiodiff export MODEL OUT.onnx --host sherpa-onnx` wrote")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--seconds", type=float, default=5.0, help="of sound (default: 5)")
+    parser.add_argument("--rounds", type=int, default=9)
+    options = parser.parse_args()
+    told = session_of(options.vocoder, 1).get_modelmeta().custom_metadata_map
+    rate = json.loads(told["sample_rate"]) / json.loads(told["hop_length"])
+    frames = round(options.seconds * rate)
+    mel = np.random.default_rng(0).normal(-5, 2, (1, 80, frames)).astype(np.float32)
+    with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+        paths = {
+            f"audiodiff, {told['model']}": options.vocoder,
+            "HiFi-GAN V2": exported(BandsFirst(), Path(folder) / "hifigan.onnx"),
+            "Vocos": exported(VocosSpectrum(), Path(folder) / "vocos.onnx"),
+        }
+        print("| vocoder | MB | " + " | ".join(f"RTF, {n} thread(s)" for n in options.threads) + " |")
+        print("|---|---|" + "---|" * len(options.threads))
+        cells: dict[str, list[str]] = {name: [f"{path.stat().st_size / 1e6:.1f}"] for name, path in paths.items()}
+        for threads in options.threads:
+            sessions = {name: session_of(path, threads) for name, path in paths.items()}
+            for name, seconds in turns(sessions, mel, options.rounds).items():
+                quarter, half, rest = (q * rate / frames for q in statistics.quantiles(seconds, n=4))
+                cells[name].append(f"{half:.3f} ({quarter:.3f}–{rest:.3f})")
+        for name, texts in cells.items():
+            print(f"| {name} | {' | '.join(texts)} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""Measures of one clip, and bootstrap intervals of their means: what the tables of these experiments are made of.
+
+DistillMOS (Stahl & Gamper, 2025, arXiv:2502.05356) comes with the package `distillmos`, which imports torchaudio for
+reading files alone. Where torchaudio does not load, as beside a CPU build of torch, an empty module stands in for it
+while the package is imported.
+"""
+
+import functools
+import importlib
+import importlib.util
+import sys
+import types
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from audiodiff.audio import resample
+from audiodiff.evaluation.metrics import score
+
+MEASURES = ("pesq_wb", "stoi", "dnsmos_p808", "distill_mos", "mr_stft")
+RESAMPLES = 2000  # of the bootstrap
+
+
+@functools.cache
+def distill_mos_model() -> torch.nn.Module:
+    """Load the weights of DistillMOS, once.
+
+    Raises:
+        ValueError: The package is missing.
+    """
+    if not importlib.util.find_spec("distillmos"):
+        raise ValueError("DistillMOS is missing: pip install distillmos, or leave it out with --without distill_mos")
+    try:
+        import torchaudio  # noqa: F401
+    except (ImportError, OSError, RuntimeError):
+        sys.modules["torchaudio"] = types.ModuleType("torchaudio")
+        package = importlib.import_module("distillmos")
+        del sys.modules["torchaudio"]
+    else:
+        package = importlib.import_module("distillmos")
+    return package.ConvTransformerSQAModel().eval()
+
+
+@torch.no_grad()
+def distill_mos(waveform: Tensor, sample_rate: int) -> float:
+    """Predict the opinion score, 1 to 5, of a waveform, [T]; the package normalises its peak."""
+    return float(distill_mos_model()(resample(waveform[None].float(), sample_rate, 16000)))
+
+
+def measure(reference: Tensor, test: Tensor, sample_rate: int, names: Sequence[str] = MEASURES) -> dict[str, float]:
+    """Score a waveform against its recording, [T] each; the shorter length counts.
+
+    Args:
+        names: Of `MEASURES`.
+
+    Raises:
+        ValueError: A package is missing, or the lengths differ by more than 50 ms.
+    """
+    found = score(reference, test, sample_rate, [name for name in names if name != "distill_mos"])
+    if missing := set(names) - set(found) - {"distill_mos"}:
+        raise ValueError(f"{', '.join(sorted(missing))} cannot be measured: pip install 'audiodiff[eval]'")
+    if "distill_mos" in names:
+        found["distill_mos"] = distill_mos(test, sample_rate)
+    return {name: found[name] for name in names}
+
+
+def intervals(rows: Sequence[Mapping[str, float]], names: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """Compute the mean of each measure over clips, and half of its 95 % bootstrap interval."""
+    picks = torch.randint(len(rows), (RESAMPLES, len(rows)), generator=torch.Generator().manual_seed(0))
+    table = {}
+    for name in names:
+        values = torch.tensor([row[name] for row in rows], dtype=torch.float64)
+        low, high = values[picks].mean(1).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+        table[name] = (float(values.mean()), (high - low) / 2)
+    return table

@@ -1,0 +1,139 @@
+"""The interfaces of other vocoders, against those vocoders: names, shapes, dtypes, lengths."""
+
+import inspect
+import sys
+from types import ModuleType, SimpleNamespace
+
+import pytest
+import torch
+from conftest import tiny_vocoder
+
+from audiodiff.mel import LogMel, MelSpec
+from audiodiff.models.interfaces import HifiGanInterface, HiFTInterface, VocosInterface
+
+SPEC = MelSpec(16000)
+
+
+def mel_of(frames, batch=1, spec=SPEC):
+    sound = 0.1 * torch.randn(batch, 1, frames * spec.hop_length, generator=torch.Generator().manual_seed(0))
+    return LogMel(spec)(sound)[..., :frames]
+
+
+@pytest.fixture(scope="module")
+def vocoder():
+    return tiny_vocoder()
+
+
+@pytest.fixture(scope="module")
+def vocos():
+    """The package, its feature extractors' two libraries replaced while it is imported: they are not asked here."""
+    names = ("torchaudio", "torchaudio.functional", "torchaudio.functional.functional", "encodec")
+    stubs = {name: ModuleType(name) for name in names if name not in sys.modules}
+    for name, stub in stubs.items():
+        stub.transforms, stub.EncodecModel = SimpleNamespace(), None
+        stub._hz_to_mel = stub._mel_to_hz = None
+        sys.modules[name] = stub
+    try:
+        package = pytest.importorskip("vocos")
+        from vocos.heads import ISTFTHead
+        from vocos.models import VocosBackbone
+    finally:
+        for name in stubs:
+            del sys.modules[name]
+    return lambda padding: package.Vocos(
+        torch.nn.Identity(),
+        VocosBackbone(input_channels=80, dim=16, intermediate_dim=32, num_layers=1),
+        ISTFTHead(dim=16, n_fft=1024, hop_length=256, padding=padding),
+    ).eval()
+
+
+@pytest.mark.parametrize(("padding", "center"), [("center", True), ("same", False)])
+@pytest.mark.parametrize("frames", [2, 40])
+def test_decode_has_the_shape_of_vocos(padding, center, frames, vocos, vocoder):
+    mel = torch.zeros(2, 80, frames)
+    theirs = vocos(padding).decode(mel)
+    ours = VocosInterface(vocoder, MelSpec(16000, center=center)).decode(mel)
+    assert (ours.shape, ours.dtype, ours.device) == (theirs.shape, theirs.dtype, theirs.device)
+
+
+def test_decode_has_the_parameters_of_vocos(vocos):
+    theirs, ours = (inspect.signature(kind.decode) for kind in (type(vocos("same")), VocosInterface))
+    assert list(theirs.parameters)[:2] == list(ours.parameters)[:2] == ["self", "features_input"]
+
+
+def test_decode_is_generate(vocoder):
+    mel = mel_of(30, 2)
+    torch.testing.assert_close(VocosInterface(vocoder, seed=3).decode(mel), vocoder.generate(mel, seed=3)[:, 0])
+
+
+def test_half_precision_mels_are_taken(vocoder):
+    mel = mel_of(12).bfloat16()
+    sound = VocosInterface(vocoder).decode(mel)
+    assert sound.dtype == torch.float32
+    torch.testing.assert_close(sound, VocosInterface(vocoder).decode(mel.float()))
+
+
+def test_one_frame_goes_on_in_silence(vocoder):
+    mel = mel_of(2)[..., :1]
+    sound = VocosInterface(vocoder).decode(mel)
+    floor = torch.full((1, 80, 1), SPEC.floor).log()
+    torch.testing.assert_close(sound, vocoder.generate(torch.cat([mel, floor], -1))[:, 0, :256])
+
+
+def test_mel_without_frames_is_refused(vocoder):
+    with pytest.raises(ValueError, match="no frames"):
+        VocosInterface(vocoder).decode(torch.zeros(1, 80, 0))
+
+
+def test_mel_of_other_bands_is_refused(vocoder):
+    with pytest.raises(ValueError, match="wants \\[80 bands"):
+        VocosInterface(vocoder).decode(torch.zeros(1, 100, 5))
+
+
+def test_other_convention_is_converted(vocoder):
+    mel = mel_of(30)
+    decibels = MelSpec(16000, log="log10")
+    sound = HifiGanInterface(vocoder, decibels)(mel[0].T / torch.log(torch.tensor(10.0)))
+    torch.testing.assert_close(sound, vocoder.generate(mel)[0, 0], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_call_has_the_shape_of_hifi_gan(batched, vocoder):
+    transformers = pytest.importorskip("transformers")
+    config = transformers.SpeechT5HifiGanConfig(upsample_initial_channel=32)
+    theirs = transformers.SpeechT5HifiGan(config).eval()
+    mel = mel_of(20, 2).mT
+    mel = mel if batched else mel[0]
+    with torch.no_grad():
+        wanted = theirs(mel)
+    ours = HifiGanInterface(vocoder)
+    assert (ours(mel).shape, ours(mel).dtype) == (wanted.shape, wanted.dtype)
+    assert (ours.config.model_in_dim, ours.config.sampling_rate) == (config.model_in_dim, config.sampling_rate)
+    assert ours.dtype == theirs.dtype
+    assert torch.Size(ours.config.upsample_rates).numel() == torch.Size(config.upsample_rates).numel()
+
+
+def test_call_without_a_batch_is_that_of_one(vocoder):
+    mel, interface = mel_of(20).mT, HifiGanInterface(vocoder)
+    torch.testing.assert_close(interface(mel[0]), interface(mel)[0])
+
+
+def test_inference_gives_sound_and_source(vocoder):
+    mel = mel_of(25, 2)
+    sound, source = HiFTInterface(vocoder).inference(speech_feat=mel, cache_source=torch.zeros(1, 1, 0))
+    assert (sound.shape, source.shape) == ((2, 25 * 256), (2, 1, 25 * 256))
+    torch.testing.assert_close(sound, vocoder.generate(mel)[:, 0])
+
+
+def test_inference_may_be_faded_in_place(vocoder):
+    """As Chatterbox does, in inference mode."""
+    with torch.inference_mode():
+        sound, _ = HiFTInterface(vocoder).inference(speech_feat=mel_of(25), finalize=True)
+        sound[:, :960] *= torch.linspace(0, 1, 960)
+    assert sound[0, 0] == 0
+
+
+def test_interface_moves_and_switches_with_its_vocoder(vocoder):
+    interface = VocosInterface(vocoder).eval().to("cpu")
+    assert isinstance(interface, torch.nn.Module)
+    assert (interface.device, interface.training) == (torch.device("cpu"), False)

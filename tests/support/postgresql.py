@@ -1,0 +1,53 @@
+"""A PostgreSQL server of the test's own, on loopback, in a temporary folder."""
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+
+
+def programs():
+    """Return the folder of PostgreSQL's programs: from the path, else where Debian keeps them, else None."""
+    if found := shutil.which("initdb"):
+        return Path(found).parent
+    return max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def postgresql():
+    """Start a server and return the URL of its database; skip where PostgreSQL or its driver is not installed."""
+    pytest.importorskip("psycopg")
+    if programs() is None:
+        pytest.skip("needs PostgreSQL: apt-get install postgresql")
+    user = None
+    if os.geteuid() == 0:  # initdb refuses to work as root
+        user = pwd.getpwnam("postgres").pw_uid
+    folder, port = Path(tempfile.mkdtemp(prefix="audiodiff-postgresql-")), free_port()
+
+    def run(program, *arguments):
+        call = [programs() / program, "-D", folder / "data", *arguments]
+        subprocess.run(call, user=user, cwd=folder, check=True, timeout=60, stdout=subprocess.DEVNULL)
+
+    try:
+        if user is not None:
+            os.chown(folder, user, -1)
+        run("initdb", "--username=audiodiff", "--auth=trust", "--no-sync")
+        server = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -F"
+        run("pg_ctl", "start", "-w", "-t", "30", "-l", folder / "log", "-o", server)
+        try:
+            yield f"postgresql://audiodiff@127.0.0.1:{port}/postgres"
+        finally:
+            run("pg_ctl", "stop", "-m", "immediate")
+    finally:
+        shutil.rmtree(folder)

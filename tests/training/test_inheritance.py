@@ -1,0 +1,49 @@
+"""A run that begins with a trained model takes over all of it but what the user sets."""
+
+import pytest
+from support.training import TINY, run, steps
+
+from audiodiff.models.base import Model
+from audiodiff.training.hydra_config import composed
+from audiodiff.training.inheritance import differences, inherit_model
+from audiodiff.training.run import train
+
+OTHER = [o for o in TINY if not o.startswith(("experiment", "model."))]
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("first")
+    run(folder, *steps(1), "model.steps=3", "+model.final_iters=1", "info.licence=CC0-1.0", "+info.attribution=Ada")
+    return folder
+
+
+def begun(folder, first, *overrides):
+    data = ["data.path=${shipped:datasets/clips/speech}", "data.n_workers=0", "optim.total_steps=20"]
+    train(composed([*OTHER, *data, *steps(1), f"run_dir={folder}", f"init_from={first}", *overrides]))
+    return Model.load(folder)
+
+
+def test_init_from_brings_structure_sampler_and_licence(first, tmp_path):
+    old, new = Model.load(first), begun(tmp_path, first)
+    assert new.config == old.config  # width 16 and three steps, although the default is another
+    assert (new.steps, new.final_iters) == (3, 1)
+    assert (new.info["licence"], new.info["attribution"]) == ("CC0-1.0", "Ada")
+    assert new.info["initialised_from"] == str(first)
+
+
+def test_what_the_user_sets_replaces_what_was_inherited(first, tmp_path):
+    new = begun(tmp_path, first, "model.steps=5", "info.licence=MIT")
+    assert (new.steps, new.final_iters, new.info["licence"]) == (5, 1, "MIT")
+
+
+def test_adapter_without_a_first_model_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="an adapter changes a trained model"):
+        run(tmp_path, *steps(1), "adapter=lora")
+
+
+def test_differences_merge_back_to_the_section():
+    default = {"a": 1, "b": {"_target_": "x", "c": 2, "d": 3}, "e": {"_target_": "y", "f": 4}}
+    section = {"a": 1, "b": {"_target_": "x", "c": 5, "d": 3}, "e": {"_target_": "z", "g": 6}}
+    assert differences(section, default) == {"b": {"c": 5}, "e": {"_target_": "z", "g": 6}}
+    assert inherit_model(default, section, default) == section
