@@ -3,8 +3,6 @@
 import io
 import logging
 import math
-import os
-import struct
 from numbers import Integral
 from pathlib import Path
 
@@ -12,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from audiodiff.audio.decoding import opened
 from audiodiff.utils.files import atomic_file
 
-__all__ = ["AUDIO_SUFFIXES", "lowered", "openable", "read", "resample", "to_pcm", "write"]
+__all__ = ["AUDIO_SUFFIXES", "lowered", "read", "resample", "to_pcm", "write"]
 
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".w64", ".caf"})
 MOST_CHANNELS = 1024  # of a WAV file, as libsndfile writes it
@@ -22,14 +21,17 @@ FULL = 0.99  # of full scale, to which louder peaks are lowered
 log = logging.getLogger(__name__)
 
 
-def read(path: str | Path, sample_rate: int | None = None, *, start: int = 0, frames: int = -1) -> tuple[Tensor, int]:
-    """Reads an audio file.
+def read(
+    path: str | Path, sample_rate: int | None = None, *, start: int = 0, frames: int = -1, seconds: float | None = None
+) -> tuple[Tensor, int]:
+    """Read an audio file.
 
     Args:
         path: Any file that libsndfile reads (WAV, FLAC, Ogg, Opus, MP3, AIFF, …).
         sample_rate: Rate to resample to, in Hz; None keeps the file's own.
         start: First sample to read, at the file's own rate.
         frames: Samples to read, at the file's own rate; -1 reads to the end.
+        seconds: Length to read, in place of `frames`.
 
     Returns:
         Waveform, [C, T], float32, full scale = 1, and its sample rate in Hz.
@@ -37,33 +39,13 @@ def read(path: str | Path, sample_rate: int | None = None, *, start: int = 0, fr
     Raises:
         ValueError: The file is missing, empty, not audio, or holds values that are not finite.
     """
-    import soundfile  # here, and not above, since it loads a shared library
-
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file; give an audio file")
-    try:
-        samples, rate = soundfile.read(openable(path), frames=frames, start=start, dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, RuntimeError, OSError, TypeError) as error:  # TypeError: headerless .raw
-        reason = str(error).rpartition(": ")[2].rstrip(". ")
-        raise ValueError(f"{path}: cannot be read as audio ({reason}); give a WAV, FLAC, Ogg or MP3 file") from None
-    if not len(samples):
-        raise ValueError(f"{path}: holds no samples; the file is empty or cut short")
-    if frames < 0 and _cut_short(path):
-        raise ValueError(f"{path}: the file ends before the audio that its header announces; copy it again")
-    if not np.isfinite(samples).all():
-        raise ValueError(f"{path}: holds samples that are NaN or infinite; repair or re-export the recording")
-    waveform = torch.from_numpy(np.ascontiguousarray(samples.T))
+    with opened(path) as file:
+        if seconds is not None:
+            frames = int(seconds * file.sample_rate)
+        waveform, rate = file.read(start, frames), file.sample_rate
+        if frames < 0 and file.cut_short:
+            raise ValueError(f"{path}: the file ends before the audio that its header announces; copy it again")
     return (waveform, rate) if sample_rate is None else (resample(waveform, rate, sample_rate), sample_rate)
-
-
-def openable(path: Path) -> Path | bytes:
-    """Returns what soundfile opens: names that are no UTF-8, as old disks hold, are to be given as bytes."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return os.fsencode(path)
-    return path
 
 
 def resample(waveform: Tensor, rate: float, new_rate: float) -> Tensor:
@@ -147,17 +129,3 @@ def write(path: str | Path, waveform: Tensor, sample_rate: int) -> int:
     if clipped:
         log.warning("%s: %d samples were above full scale and were clamped; lower the input's level", path, clipped)
     return clipped
-
-
-def _cut_short(path: Path) -> bool:
-    """Tells whether a RIFF file's data chunk is longer than the file; libsndfile reads such a file without a word."""
-    with open(path, "rb") as file:
-        magic, _, form = struct.unpack("<4sI4s", file.read(12).ljust(12, b"\0"))
-        if (magic, form) != (b"RIFF", b"WAVE"):
-            return False
-        while len(header := file.read(8)) == 8:
-            name, size = struct.unpack("<4sI", header)
-            if name == b"data":  # streaming writers, which cannot seek, leave 0 or the largest size
-                return size < 0xFFFFFF00 and file.tell() + size > path.stat().st_size
-            file.seek(size + size % 2, os.SEEK_CUR)
-    return False

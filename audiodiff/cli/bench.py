@@ -122,8 +122,6 @@ def _first_sound(model: str, clip: "Clip", options: argparse.Namespace) -> dict[
 
 def _clips(options: argparse.Namespace) -> "tuple[list[Clip], str]":
     """Reads the clips, mixed down and cut, and names their list."""
-    import soundfile
-
     from audiodiff import audio
     from audiodiff.data.manifest import Recording, recordings_of
     from audiodiff.evaluation.benchmark import Clip
@@ -132,9 +130,8 @@ def _clips(options: argparse.Namespace) -> "tuple[list[Clip], str]":
 
     source = Path(options.data) if options.data else shipped_path("demos/audio/speech.flac")
     if source.is_file() and source.suffix.lower() in audio.AUDIO_SUFFIXES:
-        audio.read(source)  # tells what is wrong with it
-        info = soundfile.info(audio.openable(source))
-        chosen = [Recording(source, info.frames, info.samplerate)]
+        waveform, rate = audio.read(source)
+        chosen = [Recording(source, waveform.shape[-1], rate)]
     else:
         chosen = recordings_of(source, min(options.seconds, 2.0), options.clips)
     clips = []

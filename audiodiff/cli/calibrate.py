@@ -13,6 +13,7 @@ from audiodiff.cli import common
 if TYPE_CHECKING:
     from torch import Tensor
 
+LONGEST = 30.0  # seconds of a recording that are measured
 EXAMPLE = "audiodiff calibrate recordings mel=24k-hop256 --plot calibration.png"
 
 
@@ -77,7 +78,7 @@ def _encode(
     log_mel = LogMel(spec) if spec else None
     waveforms, encoded = [], []
     for recording in tqdm(recordings_of(options.data, 0.1, options.clips), unit="file", disable=None):
-        waveform = audio.read(recording.path, rate)[0].mean(0, keepdim=True)
+        waveform = audio.read(recording.path, rate, seconds=LONGEST)[0].mean(0, keepdim=True)
         whole = waveform[:, : waveform.shape[-1] // hop * hop]
         if whole.shape[-1] < (spec.min_samples if spec else hop):
             continue

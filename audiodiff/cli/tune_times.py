@@ -109,7 +109,11 @@ def _clips(vocoder: "Vocoder", options: argparse.Namespace) -> "Tensor":
     chosen = recordings_of(options.data, at_least=options.seconds, count=options.clips)
     clips = []
     for recording in chosen:
-        waveform = audio.read(recording.path, vocoder.sample_rate)[0].mean(0, keepdim=True)
-        begin = max(0, (waveform.shape[-1] - length) // 2)
-        clips.append(waveform[:, begin : begin + length])
+        with audio.opened(recording.path) as file:
+            frames = length * file.sample_rate // vocoder.sample_rate + 2
+            middle = file.read(max(0, (file.n_samples - frames) // 2), frames).mean(0, keepdim=True)
+        clip = audio.resample(middle, file.sample_rate, vocoder.sample_rate)[:, :length]
+        if clip.shape[-1] < length:
+            raise ValueError(f"{recording.path}: is shorter than its manifest says; list the recordings again")
+        clips.append(clip)
     return torch.stack(clips)

@@ -1,22 +1,18 @@
 """Recordings in, training clips out: crops and augmentation."""
 
 from audiodiff.data.augment.chain import Augment
-from audiodiff.data.crops import ClipData, ResumableSampler, clip_loader
+from audiodiff.data.crops import Crops, ResumableSampler, clip_loader
 from audiodiff.data.manifest import Recording, read_manifest, scan_folder
 from audiodiff.data.one_shots import OneShots, labels_of
-from audiodiff.data.shards.crops import ShardClips
-from audiodiff.data.shards.index import Shards
-from audiodiff.data.shards.one_shots import ShardOneShots
+from audiodiff.data.sources import Files
 
 __all__ = [
     "Augment",
-    "ClipData",
+    "Crops",
+    "Files",
     "OneShots",
     "Recording",
     "ResumableSampler",
-    "ShardClips",
-    "ShardOneShots",
-    "Shards",
     "clip_loader",
     "labels_of",
     "read_manifest",

@@ -1,13 +1,7 @@
-"""Cuts training clips out of recordings. Clip n of a run is a pure function of (seed, n), so a run can be resumed.
-
-Recordings are drawn in proportion to their length, among all or within a speaker; short ones are joined end to end.
-One that cannot be read is left out and another drawn, so that a clip depends on (seed, n) and on what the files hold.
-"""
+"""Cut training clips out of sounds: crops at random places, short sounds joined end to end."""
 
 import random
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from itertools import accumulate
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,84 +10,44 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from audiodiff import audio
-from audiodiff.data.augment.chain import Augment
-from audiodiff.data.balance import sampling_weights
-from audiodiff.data.manifest import BadFiles, Recording
+from audiodiff.data.views import View
 
-__all__ = ["ClipData", "Clips", "ResumableSampler", "clip_loader"]
+__all__ = ["Crops", "ResumableSampler", "clip_loader"]
 
-TRIES = 100  # sources in a row that give nothing, after which there is no hope
+TRIES = 100  # sounds in a row that give nothing, after which there is no hope
 
 
-class Clips(Dataset[Tensor], ABC):
-    """Provides clips of equal length by number, joined of what `_draw` gives.
-
-    Args:
-        n_sources: Of how many recordings, or pieces of them, clips are cut.
-        n_samples: Length of a clip.
-        sample_rate: Rate of the clips, Hz.
-        seed: With the clip's number it determines everything about the clip.
-        augment: Changes of speed and level, mixtures, effects.
-        max_bad: Share of the sources that may be unreadable.
-
-    Raises:
-        ValueError: A length is not positive.
-    """
-
-    def __init__(
-        self,
-        n_sources: int,
-        n_samples: int,
-        sample_rate: int,
-        seed: int = 0,
-        augment: Augment | None = None,
-        max_bad: float = 1.0,
-    ) -> None:
-        if n_samples < 1 or sample_rate < 1:
-            raise ValueError(f"clips of {n_samples} samples at {sample_rate} Hz: both must be 1 or more")
-        self.bad = BadFiles(n_sources, max_bad)
-        self.n_samples = n_samples
-        self.sample_rate = sample_rate
-        self.seed = seed
-        self.augment = augment or Augment()
-
-    @abstractmethod
-    def _draw(self, rng: random.Random, number: int, tried: int) -> tuple[Path, Any]:
-        """Draws a source for clip `number`, of which `tried` were drawn before: its name, and what `_cut` wants."""
-
-    @abstractmethod
-    def _cut(self, source: Any, wanted: int, speed: float, rng: random.Random) -> Tensor:
-        """Reads at most `wanted` samples, counted after resampling, [1, T]; ValueError if it cannot be read."""
+class Crops(View[Tensor]):
+    """Crops of sounds, [1, n_samples]; arguments as for `View`."""
 
     def __getitem__(self, number: int) -> Tensor:
-        """Cuts clip `number`: [1, n_samples]."""
-        rng = random.Random(f"{self.seed}/{number}")
+        """Cut clip `number`: [1, n_samples]."""
+        rng = self._rng(number)
         speed, gain = self.augment.draw(rng)
-        clip = self._joined(rng, speed, number)
+        clip = self._joined(rng, speed)
         if self.augment.wants_another(rng):
-            clip = self.augment.mixed(clip, self._joined(rng, speed, number, 1), rng)
-        clip = self.augment.apply(clip, self.sample_rate, rng) * gain
-        return clip / max(1.0, float(clip.abs().max()))
+            clip = self.augment.mixed(clip, self._joined(rng, speed, drawn=1), rng)
+        return self._finished(clip, rng, gain)
 
     def sources(self, number: int) -> list[Path]:
-        """Names the files of which clip `number` is cut."""
-        rng = random.Random(f"{self.seed}/{number}")
+        """Name the sounds of which clip `number` is cut."""
+        rng = self._rng(number)
         speed, _ = self.augment.draw(rng)
-        paths = [path for path, _ in self._parts(rng, speed, number)]
+        paths = [path for path, _ in self._parts(rng, speed)]
         if self.augment.wants_another(rng):
-            paths += [path for path, _ in self._parts(rng, speed, number, 1)]
+            paths += [path for path, _ in self._parts(rng, speed, drawn=1)]
         return paths
 
-    def _joined(self, rng: random.Random, speed: float, number: int, tried: int = 0) -> Tensor:
-        return torch.cat([part for _, part in self._parts(rng, speed, number, tried)], dim=-1)
+    def _joined(self, rng: random.Random, speed: float, drawn: int = 0) -> Tensor:
+        return torch.cat([part for _, part in self._parts(rng, speed, drawn)], dim=-1)
 
-    def _parts(self, rng: random.Random, speed: float, number: int, tried: int = 0) -> Iterator[tuple[Path, Tensor]]:
+    def _parts(self, rng: random.Random, speed: float, drawn: int = 0) -> Iterator[tuple[Path, Tensor]]:
         missing, in_vain = self.n_samples, 0
         while missing > 0:
-            path, source = self._draw(rng, number, tried)
-            tried += 1
+            sound = self.source.draw(rng, drawn)
+            drawn, path = drawn + 1, self.source.name(sound)
             try:
-                part = self._cut(source, missing, speed, rng)
+                part = self._cut(sound, missing, speed, rng)
                 if not part.shape[-1]:
                     raise ValueError(f"{path}: shorter than a sample at {self.sample_rate} Hz")
             except ValueError as error:
@@ -107,52 +61,12 @@ class Clips(Dataset[Tensor], ABC):
             missing, in_vain = missing - part.shape[-1], 0
             yield path, part
 
-
-class ClipData(Clips):
-    """Cuts clips out of recordings.
-
-    Args:
-        recordings: Where clips are cut from.
-        n_samples: Length of a clip.
-        sample_rate: Rate of the clips, Hz.
-        seed: With the clip's number it determines everything about the clip.
-        augment: Changes of speed and level, mixtures, effects.
-        max_bad: Share of the recordings that may be unreadable.
-        balance: Field of the manifest, such as "speaker": every value of it is drawn equally often, and its recordings
-            in proportion to their length. None draws all recordings in proportion to their length.
-        balance_power: As for `sampling_weights`.
-
-    Raises:
-        ValueError: There is no recording that holds samples, or one lacks the field.
-    """
-
-    def __init__(
-        self,
-        recordings: Sequence[Recording],
-        n_samples: int,
-        sample_rate: int,
-        seed: int = 0,
-        augment: Augment | None = None,
-        max_bad: float = 1.0,
-        balance: str | None = None,
-        balance_power: float = 0.0,
-    ) -> None:
-        self.recordings = [r for r in recordings if r.n_samples > 0]
-        if not self.recordings:
-            raise ValueError("there is no recording that holds samples: give another manifest or folder")
-        super().__init__(len(self.recordings), n_samples, sample_rate, seed, augment, max_bad)
-        seconds = [r.n_samples / r.sample_rate for r in self.recordings]
-        self._weights = list(accumulate(sampling_weights(self.recordings, seconds, balance, balance_power)))
-
-    def _draw(self, rng: random.Random, number: int, tried: int) -> tuple[Path, Recording]:
-        (recording,) = rng.choices(self.recordings, cum_weights=self._weights)
-        return recording.path, recording
-
-    def _cut(self, source: Recording, wanted: int, speed: float, rng: random.Random) -> Tensor:
-        rate = source.sample_rate * speed  # a recording that is read as if its rate were higher plays faster
-        needed = min(source.n_samples, int(wanted * rate / self.sample_rate) + 2)
-        start = rng.randint(0, source.n_samples - needed)
-        waveform, _ = audio.read(source.path, start=start, frames=needed)
+    def _cut(self, sound: Any, wanted: int, speed: float, rng: random.Random) -> Tensor:
+        """Read at most `wanted` samples, counted after resampling, from a random place on: [1, T]."""
+        with self.source.open(sound) as file:
+            rate = file.sample_rate * speed  # a sound that is read as if its rate were higher plays faster
+            needed = min(file.n_samples, int(wanted * rate / self.sample_rate) + 2)
+            waveform = file.read(rng.randint(0, file.n_samples - needed), needed)
         return audio.resample(waveform.mean(0, keepdim=True), rate, self.sample_rate)[:, :wanted]
 
 

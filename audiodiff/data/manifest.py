@@ -72,11 +72,13 @@ class BadFiles:
             )
 
 
-def readable(recordings: Iterable[Recording], sample_rate: int | None = None) -> Iterator[Tensor]:
-    """Reads recordings, [C, T] each, one after the other; those that cannot be read are left out."""
+def readable(
+    recordings: Iterable[Recording], sample_rate: int | None = None, seconds: float | None = None
+) -> Iterator[Tensor]:
+    """Read recordings one after the other, [C, T] each, or their first seconds; leave out those that cannot be read."""
     for recording in recordings:
-        with contextlib.suppress(ValueError):  # who trains on it says so
-            yield audio.read(recording.path, sample_rate)[0]
+        with contextlib.suppress(ValueError):  # whoever trains on it says so
+            yield audio.read(recording.path, sample_rate, seconds=seconds)[0]
 
 
 def held_out(recordings: Sequence[Recording]) -> tuple[list[Recording], list[Recording]]:
@@ -93,42 +95,49 @@ def held_out(recordings: Sequence[Recording]) -> tuple[list[Recording], list[Rec
 
 
 def usable(recordings: Iterable[Recording], count: int) -> list[Recording]:
-    """Returns the first recordings that can be read to their end, at most `count`."""
+    """Return the first recordings that can be read to their end, at most `count`."""
 
     def can_be_read(recording: Recording) -> bool:
-        return next(readable([recording]), None) is not None
+        return _sums(recording) is not None
 
     return list(itertools.islice(filter(can_be_read, recordings), count))
 
 
 def read_manifest(path: str | Path) -> list[Recording]:
-    """Reads a JSONL manifest.
+    """Read a JSONL manifest: UTF-8, UTF-16 or UTF-32, with or without a byte order mark; blank lines do not count.
 
     Raises:
-        ValueError: It is missing, empty, or a line lacks a field.
+        ValueError: It is missing, empty, or no text, or a line lacks a field.
     """
     path = Path(path)
     if not path.is_file():
         raise ValueError(
             f"{path}: no such manifest; run the data set's prepare.py, or use data=folder data.path=FOLDER"
         )
-    found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            entry = json.loads(line)
-            length, rate = int(entry["n_samples"]), int(entry["sample_rate"])
-            if length < 0 or rate < 1:
-                raise ValueError(f"{length} samples at {rate} Hz")
-            label = None if entry.get("label") is None else str(entry["label"])
-            about = {name: value for name, value in entry.items() if name not in FIELDS}
-            found.append(Recording(path.parent / entry["path"], length, rate, label, about or None))
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(
-                f"{path}, line {number}: {error!r}; each line is a JSON object with path, n_samples, sample_rate"
-            ) from None
-    if not found:
+    content = path.read_bytes()
+    try:
+        text = content.decode(json.detect_encoding(content))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: is not text ({error.reason} at byte {error.start}); save it as UTF-8") from None
+    lines = [(n, line) for n, line in enumerate(text.split("\n"), start=1) if line.strip()]  # not at U+2028
+    if not lines:
         raise ValueError(f"{path}: the manifest is empty; a line for each recording is wanted, as prepare.py writes it")
-    return found
+    return [_entry(path, number, line) for number, line in lines]
+
+
+def _entry(path: Path, number: int, line: str) -> Recording:
+    try:
+        entry = json.loads(line)
+        length, rate = int(entry["n_samples"]), int(entry["sample_rate"])
+        if length < 0 or rate < 1:
+            raise ValueError(f"{length} samples at {rate} Hz")
+        label = None if entry.get("label") is None else str(entry["label"])
+        about = {name: value for name, value in entry.items() if name not in FIELDS}
+        return Recording(path.parent / entry["path"], length, rate, label, about or None)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise ValueError(
+            f"{path}, line {number}: {error!r}; each line is a JSON object with path, n_samples, sample_rate"
+        ) from None
 
 
 def scan_folder(path: str | Path, max_bad: float = 1.0) -> list[Recording]:
@@ -143,8 +152,6 @@ def scan_folder(path: str | Path, max_bad: float = 1.0) -> list[Recording]:
     Raises:
         ValueError: The folder is missing or holds no readable audio, or too many files are unreadable.
     """
-    import soundfile
-
     path = Path(path)
     if not path.is_dir():
         raise ValueError(f"{path}: no such folder; give data.path=FOLDER with audio files")
@@ -152,15 +159,16 @@ def scan_folder(path: str | Path, max_bad: float = 1.0) -> list[Recording]:
     bad = BadFiles(len(files), max_bad)
     for file in files:
         try:
-            info = soundfile.info(audio.openable(file))
-        except (RuntimeError, OSError):
-            bad.add(file, f"{file} cannot be read as audio")
+            with audio.opened(file) as sound:
+                length, rate = sound.n_samples, sound.sample_rate
+        except ValueError as error:
+            bad.add(file, str(error))
             continue
-        if not info.frames:
+        if not length:
             bad.add(file, f"{file} holds no samples")
             continue
         label = file.relative_to(path).parts[0] if file.parent != path else None
-        found.append(Recording(file, info.frames, info.samplerate, label))
+        found.append(Recording(file, length, rate, label))
     if not found:
         raise ValueError(f"{path}: holds no readable audio ({', '.join(sorted(audio.AUDIO_SUFFIXES))})")
     return found
@@ -203,13 +211,26 @@ def recordings_of(source: str | Path, at_least: float = 0.0, count: int | None =
 
 
 def measure_level(recordings: Sequence[Recording], limit: int = 100) -> dict[str, float]:
-    """Measures rms and peak of at most `limit` recordings, evenly taken from the list; full scale = 1.
+    """Measure rms and peak of at most `limit` recordings, evenly taken from the list, piece by piece; full scale = 1.
 
     Raises:
         ValueError: None of them can be read.
     """
-    waveforms = list(readable(recordings[:: max(1, len(recordings) // limit)]))
-    if not waveforms:
+    sums = [s for r in recordings[:: max(1, len(recordings) // limit)] if (s := _sums(r)) is not None]
+    if not sums:
         raise ValueError(f"{recordings[0].path}: cannot be read, nor can any other; look at them with `audiodiff scan`")
-    energy = sum(float((w**2).sum()) for w in waveforms) / sum(w.numel() for w in waveforms)
-    return {"rms": round(energy**0.5, 5), "peak": round(max(float(w.abs().max()) for w in waveforms), 5)}
+    energies, counts, peaks = zip(*sums, strict=True)
+    return {"rms": round((sum(energies) / sum(counts)) ** 0.5, 5), "peak": round(max(peaks), 5)}
+
+
+def _sums(recording: Recording) -> tuple[float, int, float] | None:
+    """Sum the squares of a recording, count its samples and find its peak; None if it cannot be read to its end."""
+    energy, count, peak = 0.0, 0, 0.0
+    try:
+        with audio.opened(recording.path) as file:
+            for piece in file.pieces():
+                energy += float(piece.double().square().sum())
+                count, peak = count + piece.numel(), max(peak, float(piece.abs().max()))
+            return None if file.cut_short else (energy, count, peak)
+    except ValueError:
+        return None

@@ -1,5 +1,6 @@
 """Data that change while a run goes on: a folder that fills, and old recordings that come back."""
 
+import contextlib
 import json
 import os
 import random
@@ -11,8 +12,9 @@ from typing import Any
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from audiodiff import audio
 from audiodiff.data.augment.chain import Augment
-from audiodiff.data.crops import ClipData
+from audiodiff.data.crops import Crops
 from audiodiff.data.manifest import Recording, audio_files
 
 __all__ = ["Replay", "WatchedFolder"]
@@ -56,7 +58,7 @@ class WatchedFolder(Dataset[Tensor]):
     Args:
         folder: Is looked through anew for each block.
         journal: Folder of the run for what was found, a file a block.
-        n_samples, sample_rate, seed, augment, max_bad: As for `ClipData`.
+        n_samples, sample_rate, seed, augment, max_bad: As for `Crops`.
         block: Clips for which a list of files holds.
         settled: Seconds for which a file must not have changed: half-written ones are not read.
         patience: Seconds to wait for the first file.
@@ -83,7 +85,7 @@ class WatchedFolder(Dataset[Tensor]):
             raise ValueError(f"{folder}: no such folder; give data.path=FOLDER, it may still be empty")
         self.given = (n_samples, sample_rate, seed, augment, max_bad)
         self.block, self.settled, self.patience = block, settled, patience
-        self._clips: tuple[int, ClipData] | None = None
+        self._clips: tuple[int, Crops] | None = None
 
     def __getitem__(self, number: int) -> Tensor:
         """Cuts clip `number`: [1, n_samples]."""
@@ -100,10 +102,10 @@ class WatchedFolder(Dataset[Tensor]):
             self._decide(path)
         return [Recording(Path(p), n, rate) for p, n, rate in json.loads(path.read_text(encoding="utf-8"))]
 
-    def _of(self, number: int) -> ClipData:
+    def _of(self, number: int) -> Crops:
         block = number // self.block
         if self._clips is None or self._clips[0] != block:
-            self._clips = (block, ClipData(self.files(block), *self.given))
+            self._clips = (block, Crops(self.files(block), *self.given))
         return self._clips[1]
 
     def _decide(self, path: Path) -> None:
@@ -126,16 +128,12 @@ class WatchedFolder(Dataset[Tensor]):
             os.unlink(temporary)
 
     def _look(self) -> list[Recording]:
-        import soundfile
-
         found = []
         for path in audio_files(self.folder):
-            try:
+            with contextlib.suppress(ValueError, OSError):  # it is half-written, or has gone
                 if time.time() - path.stat().st_mtime < self.settled:
                     continue
-                info = soundfile.info(path)
-            except (RuntimeError, OSError):
-                continue
-            if info.frames:
-                found.append(Recording(path.absolute(), info.frames, info.samplerate))
+                with audio.opened(path) as sound:
+                    if sound.n_samples:
+                        found.append(Recording(path.absolute(), sound.n_samples, sound.sample_rate))
         return found

@@ -136,7 +136,7 @@ def _clips(model: Model, recordings: Sequence[Recording], seconds: float) -> lis
     least = model.mel.min_samples if isinstance(model, Vocoder) else WINDOW
     clips = []
     for recording in recordings:
-        waveform = audio.read(recording.path, model.sample_rate)[0].mean(0)[: int(seconds * model.sample_rate)]
+        waveform = audio.read(recording.path, model.sample_rate, seconds=seconds)[0].mean(0)
         whole = waveform[: len(waveform) // model.hop_length * model.hop_length]
         if len(whole) >= max(least, WINDOW) and float(whole.abs().max()) > 0:
             clips.append(whole[None, None].to(model.device))

@@ -49,6 +49,7 @@ class Row(NamedTuple):
     vocode: Callable[[Tensor, Tensor], Tensor]
 
 
+LONGEST = 30.0  # seconds of a recording that are scored
 RECORDINGS = Row("the recordings", 0, lambda mel, waveform: waveform)
 
 
@@ -184,7 +185,7 @@ def _packages() -> list[str]:
 
 
 def _whole_hops(vocoder: Vocoder, recording: Recording) -> Tensor:
-    waveform, _ = audio.read(recording.path, vocoder.sample_rate)
+    waveform, _ = audio.read(recording.path, vocoder.sample_rate, seconds=LONGEST)
     waveform = waveform.mean(0, keepdim=True)
     return waveform[:, : waveform.shape[-1] // vocoder.hop_length * vocoder.hop_length]
 

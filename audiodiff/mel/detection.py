@@ -68,8 +68,8 @@ class MelStatistics:
     def measure(cls, recordings: Sequence[Recording], spec: MelSpec, limit: int = 200, seconds: float = 10.0) -> Self:
         """Measures the beginnings of at most `limit` recordings, evenly taken from the list."""
         mels = []
-        for waveform in readable(recordings[:: max(1, len(recordings) // limit)], spec.sample_rate):
-            waveform = waveform[:1, : int(seconds * spec.sample_rate)]
+        for waveform in readable(recordings[:: max(1, len(recordings) // limit)], spec.sample_rate, seconds):
+            waveform = waveform[:1]
             if waveform.shape[-1] >= spec.min_samples:
                 mels.append(LogMel(spec)(waveform[None])[0])
         return cls.of(mels, spec)

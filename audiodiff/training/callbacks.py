@@ -20,7 +20,6 @@ from audiodiff.models.base import Model
 from audiodiff.models.generator import Generator
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.pipelines.resynthesis import resynthesise
-from audiodiff.training.fsdp import SharedOut
 
 __all__ = ["Checkpoints", "ClipsPerSecond", "Previews", "StepLogger", "Throughput"]
 
@@ -107,15 +106,12 @@ class Previews(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Makes the previews before the first batch, when the average is in place."""
-        shared = isinstance(trainer.strategy, SharedOut)  # then no process can run the network alone
-        if batch_idx or trainer.sanity_checking or not (trainer.is_global_zero or shared):
+        if batch_idx or trainer.sanity_checking or not trainer.is_global_zero:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         model = pl_module.model
         with torch.autocast(model.device.type, enabled=False):
             for name, waveform in self._sounds(model):
-                if not trainer.is_global_zero:
-                    continue
                 audio.write(self.folder / f"step{trainer.global_step:07d}-{name}.wav", waveform, model.sample_rate)
                 self._log(trainer, name, waveform, model)
 

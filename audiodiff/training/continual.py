@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from audiodiff import audio
-from audiodiff.data import ClipData
+from audiodiff.data import Crops
 from audiodiff.data.manifest import Recording, read_manifest
 from audiodiff.evaluation.metrics import score
 from audiodiff.models.base import Model
@@ -26,6 +26,7 @@ from audiodiff.utils import files
 
 __all__ = ["Anchor", "anchor_of", "fisher_of", "forgetting", "judged"]
 
+LONGEST = 10.0  # seconds of a recording that are resynthesised
 JUDGED = {"pesq_wb": 1, "stoi": 1, "log_mel_l1": -1, "mr_stft": -1, "lsd_db": -1}  # 1: more is better
 
 
@@ -117,7 +118,7 @@ def anchor_of(config: dict[str, Any], lit: Any, run_dir: Path, resumed: bool) ->
         return anchor
     if given["manifest"]:
         data, rate = config["data"], lit.model.sample_rate
-        clips = ClipData(read_manifest(given["manifest"]), data["n_samples"], rate, seed=config["seed"])
+        clips = Crops(read_manifest(given["manifest"]), data["n_samples"], rate, seed=config["seed"])
         generator = torch.Generator().manual_seed(config["seed"])
         losses = [lambda n=n: lit.terms(clips[n][None], generator).total.mean() for n in range(given["clips"])]
         anchor.fisher = fisher_of(lit.model, losses)
@@ -127,13 +128,13 @@ def anchor_of(config: dict[str, Any], lit: Any, run_dir: Path, resumed: bool) ->
 
 @torch.no_grad()
 def judged(model: Model, recordings: Sequence[Recording], limit: int = 12, seed: int = 0) -> dict[str, float]:
-    """Measures how a vocoder resynthesises recordings: the means of what `audiodiff score` prints."""
+    """Measure how a vocoder resynthesises the first seconds of recordings: the means of what `score` prints."""
     if not isinstance(model, Vocoder):
         raise ValueError(f"forgetting: a {type(model).__name__} cannot be compared with recordings; leave it out")
     scores, training = [], model.training
     model.eval()
     for recording in recordings[:: max(1, len(recordings) // limit)][:limit]:
-        waveform = audio.read(recording.path, model.sample_rate)[0].mean(0, keepdim=True)
+        waveform = audio.read(recording.path, model.sample_rate, seconds=LONGEST)[0].mean(0, keepdim=True)
         made = resynthesise(model, waveform, seed=seed).waveform
         scores.append(score(waveform[0], made[0], model.sample_rate, JUDGED))
     model.train(training)

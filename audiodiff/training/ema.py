@@ -9,8 +9,6 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from audiodiff.training.fsdp import load_whole, piece_like, whole
-
 __all__ = ["EMA", "check_whole"]
 
 Weights = dict[str, Tensor]
@@ -70,7 +68,7 @@ class EMA(Callback):
         """Takes the averages of a checkpoint to where the weights are."""
         weights = _weights(pl_module)
         for average in self.averages.values():
-            average.update({n: piece_like(weights[n], tensor.to(weights[n].device)) for n, tensor in average.items()})
+            average.update({n: tensor.to(weights[n].device) for n, tensor in average.items()})
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -128,8 +126,8 @@ class EMA(Callback):
         """Puts the best average in the place of the trained weights, which are kept beside it, as are the others."""
         trained = checkpoint["state_dict"]
         checkpoint["current_model_state"] = trained
-        checkpoint["state_dict"] = trained | whole(self.averages.get(self.best, {}))
-        others = {str(decay): whole(average) for decay, average in self.averages.items() if decay != self.best}
+        checkpoint["state_dict"] = trained | self.averages.get(self.best, {})
+        others = {str(decay): average for decay, average in self.averages.items() if decay != self.best}
         checkpoint["averaging"] = {"decay": self.best, "updates": self.updates, "step": self._seen, "others": others}
 
     def on_load_checkpoint(
@@ -149,7 +147,7 @@ class EMA(Callback):
         if self.updates:  # a decay that is new begins where the best one stands
             self.averages = {d: {n: t.clone() for n, t in saved.get(d, best).items()} for d in self.decays}
         self.best = state["decay"] if state["decay"] in self.decays else self.decays[-1]
-        load_whole(pl_module, checkpoint["current_model_state"])
+        pl_module.load_state_dict(checkpoint["current_model_state"])
 
     @torch.no_grad()
     def _swap(self, module: torch.nn.Module, decay: float) -> None:
@@ -173,7 +171,7 @@ def check_whole(strategy: Any) -> None:
     if str(strategy).startswith(IN_PIECES):
         raise ValueError(
             f"trainer.strategy={strategy}: shares the weights out, and last.ckpt would hold a piece of their average; "
-            "use trainer=fsdp, which gathers what it saves, or trainer=ddp"
+            "use trainer=ddp, these models fit on one device"
         )
 
 

@@ -1,20 +1,21 @@
 """Which clips a run sees: lists of recordings, and loaders that begin where the run stopped."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from audiodiff.data.crops import ClipData, ResumableSampler, clip_loader
+from audiodiff.data.crops import Crops, ResumableSampler, clip_loader
 from audiodiff.data.manifest import Recording, held_out, read_manifest, scan_folder
 from audiodiff.data.one_shots import OneShots, labels_of
 from audiodiff.data.replay import Replay, WatchedFolder
-from audiodiff.data.shards.crops import ShardClips
-from audiodiff.data.shards.index import Shards
-from audiodiff.data.shards.one_shots import ShardOneShots
+from audiodiff.data.sources import Files
 from audiodiff.utils.config import build
+
+if TYPE_CHECKING:
+    from audiodiff.data.shards.streaming import Corpus, StreamLoader
 
 __all__ = ["ClipLoaders", "labels_for", "recordings_for", "shards_of", "vector_size_of"]
 
@@ -22,7 +23,7 @@ ANY = "any"  # the one class of sounds that only vectors condition
 
 
 class ClipLoaders(lightning.LightningDataModule):
-    """Makes the loaders when the trainer knows how far the run has come.
+    """The loaders, made when the trainer knows how far the run has come.
 
     Args:
         data: The section `data` of the configuration.
@@ -38,7 +39,7 @@ class ClipLoaders(lightning.LightningDataModule):
     def __init__(
         self,
         data: dict[str, Any],
-        training: list[Recording] | Shards,
+        training: "list[Recording] | Corpus",
         validation: list[Recording],
         sample_rate: int,
         labels: list[str],
@@ -48,52 +49,73 @@ class ClipLoaders(lightning.LightningDataModule):
         run_dir: Path,
     ) -> None:
         super().__init__()
-        self.data, self.steps, n = data, steps, data["n_samples"]
-        given = {"seed": seed, "augment": build(data["augment"]), "max_bad": data["max_bad"]}
-        balance = balance_of(data, isinstance(training, Shards))
-        self.training: Dataset[Any]
-        self.validation: Dataset[Any] = ClipData(validation, n, sample_rate, seed=0)
+        self.data, self.steps, self.seed, n = data, steps, seed, data["n_samples"]
+        self.stream: StreamLoader | None = None
+        settings = {"seed": seed, "augment": build(data["augment"]), "max_bad": data["max_bad"]}
+        old = Crops(read_manifest(replay["manifest"]), n, sample_rate, **settings) if replay else None
+        self.corpus = None if isinstance(training, list) else training
+        self.validation: Dataset[Any] = Crops(validation, n, sample_rate, seed=0)
+        extra: dict[str, Any] = {}
         if data.get("one_shots"):
-            if not labels:
+            if not labels and isinstance(training, list):
                 labels, training, validation = [ANY], _unlabelled(training), _unlabelled(validation)
-            extra = {"vector_size": size} if (size := vector_size_of(data)) else {}
-            if data.get("peak_db") is not None:
-                extra["peak_db"] = data["peak_db"]
-            shots = ShardOneShots if isinstance(training, Shards) else OneShots
-            self.training = shots(training, labels, n, sample_rate, **given, **balance, **extra)
+            extra = {"vector_size": vector_size_of(data), "peak_db": data.get("peak_db")}
             self.validation = OneShots(validation, labels, n, sample_rate, seed=0, all_classes=False, **extra)
-        elif data.get("watch"):
-            self.training = WatchedFolder(data["path"], run_dir / "watch", n, sample_rate, **given, **data["watch"])
-        else:
-            kind = ShardClips if isinstance(training, Shards) else ClipData
-            self.training = kind(training, n, sample_rate, **given, **balance)
-        if replay:
-            old = ClipData(read_manifest(replay["manifest"]), n, sample_rate, **given)
-            self.training = Replay(self.training, old, replay["share"], seed)
+
+        def view(source: Any) -> Any:
+            if isinstance(source, list) and not data.get("watch"):
+                source = Files(source, data.get("balance"), data.get("balance_power", 0.0))
+            if data.get("one_shots"):
+                clips: Any = OneShots(source, labels, n, sample_rate, **settings, **extra)
+            elif data.get("watch"):
+                clips = WatchedFolder(data["path"], run_dir / "watch", n, sample_rate, **settings, **data["watch"])
+            else:
+                clips = Crops(source, n, sample_rate, **settings)
+            return Replay(clips, old, replay["share"], seed) if replay else clips
+
+        if self.corpus is not None and data.get("balance"):
+            raise ValueError(
+                f"balance={data['balance']}: a packed corpus does not know its manifest's fields; balance=null"
+            )
+        if self.corpus is not None and data.get("one_shots"):
+            self.corpus.check_onsets(n, sample_rate)
+        self.view = view
+        self.training: Dataset[Any] | None = view(training) if isinstance(training, list) else None
 
     def sources(self, trainer: lightning.Trainer) -> list[str]:
-        """Names the files of the step that is being made."""
+        """Name the files of the step that is being made."""
+        if self.stream is not None:
+            return [str(path) for path in self.stream.sources()]
         per_step = self._per_step(trainer)
         first = trainer.global_step * per_step
         return [str(path) for number in range(first, first + per_step) for path in self.training.sources(number)]
 
-    def train_dataloader(self) -> DataLoader[torch.Tensor]:
-        """Makes the loader of the clips that are left."""
+    def train_dataloader(self) -> Any:
+        """Make the loader of the clips that are left."""
         trainer, per_step = self.trainer, self._per_step(self.trainer)
+        steps = max(self.steps, trainer.global_step + 1)
+        if self.corpus is not None:
+            self.stream = self._stream(steps * trainer.accumulate_grad_batches)
+            return self.stream
         sampler = ResumableSampler(
-            trainer.global_step * per_step,
-            max(self.steps, trainer.global_step + 1) * per_step,
-            trainer.global_rank,
-            trainer.world_size,
+            trainer.global_step * per_step, steps * per_step, trainer.global_rank, trainer.world_size
         )
         return clip_loader(self.training, sampler, self.data["batch_size"], self.data["n_workers"])
 
     def val_dataloader(self) -> DataLoader[torch.Tensor]:
-        """Makes the loader of the held-out clips, which are shared out between the processes."""
+        """Make the loader of the held-out clips, which are shared out between the processes."""
         trainer, clips = self.trainer, self.data["validation_clips"]
         sampler = ResumableSampler(0, clips, trainer.global_rank, trainer.world_size)
         batch = max(1, min(self.data["batch_size"], clips // trainer.world_size))
         return clip_loader(self.validation, sampler, batch, 0)
+
+    def _stream(self, length: int) -> "StreamLoader":
+        from audiodiff.data.shards.streaming import ClipStream, StreamLoader
+
+        batch, trainer = self.data["batch_size"], self.trainer
+        clips = ClipStream(self.corpus, self.view, self.seed, batch * trainer.world_size)
+        per_step = trainer.accumulate_grad_batches
+        return StreamLoader(clips, batch, self.data["n_workers"], length, per_step, lambda: trainer.global_step)
 
     def _per_step(self, trainer: lightning.Trainer) -> int:
         return self.data["batch_size"] * trainer.world_size * trainer.accumulate_grad_batches
@@ -114,32 +136,21 @@ def vector_size_of(data: dict[str, Any]) -> int:
     return size
 
 
-def balance_of(data: dict[str, Any], packed: bool) -> dict[str, Any]:
-    """Read how training recordings are balanced, as arguments of `ClipData` and `OneShots`.
-
-    Raises:
-        ValueError: A packed corpus is to be balanced, of which no fields are known.
-    """
-    if data.get("balance") is None:
-        return {}
-    if packed:
-        raise ValueError(
-            f"balance={data['balance']}: a packed corpus does not know its manifest's fields; balance=null"
-        )
-    return {"balance": data["balance"], "balance_power": data.get("balance_power", 0.0)}
-
-
 def _unlabelled(recordings: list[Recording]) -> list[Recording]:
     return [recording._replace(label=ANY) for recording in recordings]
 
 
-def shards_of(data: dict[str, Any]) -> Shards | None:
-    """Opens the packed corpus of a section `data`, if it is of one."""
-    return Shards(data["path"], data["cache"], data["cache_gb"]) if data.get("shards") else None
+def shards_of(data: dict[str, Any]) -> "Corpus | None":
+    """Open the packed corpus of a section `data`, if it is of one."""
+    if not data.get("shards"):
+        return None
+    from audiodiff.data.shards.streaming import Corpus
+
+    return Corpus(data["path"], data["cache"], data["cache_gb"])
 
 
-def labels_for(data: dict[str, Any], training: list[Recording], corpus: Shards | None) -> list[str]:
-    """Names the classes of a section `data` in their order: its own, or what the recordings have, sorted.
+def labels_for(data: dict[str, Any], training: list[Recording], corpus: "Corpus | None") -> list[str]:
+    """Name the classes of a section `data` in their order: its own, or what the recordings have, sorted.
 
     Raises:
         ValueError: The recordings have none, or only one.
@@ -153,16 +164,16 @@ def labels_for(data: dict[str, Any], training: list[Recording], corpus: Shards |
         return data["labels"]
     if corpus is None:
         return labels_of(training)
-    return labels_of([Recording(Path(data["path"]), 1, 1, label) for label in corpus.facts.get("labels") or [None]])
+    return labels_of([Recording(Path(data["path"]), 1, 1, label) for label in corpus.facts["labels"] or [None]])
 
 
 def recordings_for(
-    data: dict[str, Any], run_dir: Path, corpus: Shards | None, folder: Path
+    data: dict[str, Any], run_dir: Path, corpus: "Corpus | None"
 ) -> tuple[list[Recording], list[Recording]]:
-    """Lists the recordings that train and those that validate.
+    """List the recordings that train and those that validate.
 
     Of a folder the last 4 % by name validate; of a folder that is watched, what is there when the run begins is listed;
-    of a packed corpus, a sample that is written into `folder`.
+    of a packed corpus, a sample that lasts as long as `corpus`.
 
     Raises:
         ValueError: There are none, or the configuration does not say where.
@@ -172,7 +183,7 @@ def recordings_for(
         return watched.files(0), read_manifest(data["valid_manifest"])
     if corpus is not None:
         own = read_manifest(data["valid_manifest"]) if data.get("valid_manifest") else corpus.validation()
-        return corpus.unpacked(folder), own
+        return corpus.sample(), own
     if data.get("manifest"):
         return read_manifest(data["manifest"]), read_manifest(data.get("valid_manifest") or data["manifest"])
     if data["path"] in (None, "???"):

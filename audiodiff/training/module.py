@@ -13,7 +13,6 @@ from audiodiff.losses import DenoisingLoss, LossTerms
 from audiodiff.models.base import Model
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.training.dropout import Regulariser
-from audiodiff.training.fsdp import SharedOut
 from audiodiff.training.lr_schedules import scheduled
 from audiodiff.training.mel_augment import MelAugment
 from audiodiff.training.nan_guard import FiniteGuard
@@ -95,11 +94,6 @@ class LitModel(lightning.LightningModule):
         self.anchor = anchor
         self.guard = FiniteGuard()
         freeze(model, frozen)
-
-    def configure_model(self) -> None:
-        """Leaves to this process its piece of the weights, if the trainer shares them out."""
-        if isinstance(self.trainer.strategy, SharedOut):
-            self.trainer.strategy.share(self)
 
     def configure_optimizers(self) -> dict[str, Any]:
         """Returns the optimiser and the learning rate's schedule, which moves every step."""

@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import sys
-import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -42,7 +41,7 @@ from audiodiff.training.interrupts import StopOnSignal, Stopped
 from audiodiff.training.loaders import ClipLoaders, labels_for, recordings_for, shards_of, vector_size_of
 from audiodiff.training.report import closing, opening
 from audiodiff.training.sweep import tell
-from audiodiff.training.trainer import make_trainer
+from audiodiff.training.trainer import PREVIEW_SECONDS, make_trainer
 from audiodiff.training.transfer import transfer
 from audiodiff.utils import files as utils_files
 from audiodiff.utils.config import allow_plugin, build, conf_dir
@@ -80,11 +79,10 @@ def train(cfg: DictConfig, callbacks: Sequence[Callback] = ()) -> dict[str, floa
 
     resumed = _resumed(cfg, run_dir)
     corpus = shards_of(everything["data"])
-    with tempfile.TemporaryDirectory() as folder:  # for a sample of a packed corpus
-        training, validation = recordings_for(everything["data"], run_dir, corpus, Path(folder))
-        if cfg.data.get("one_shots"):
-            everything["data"]["labels"] = labels_for(everything["data"], training, corpus)
-        model = _model(cfg, everything, training, resumed)
+    training, validation = recordings_for(everything["data"], run_dir, corpus)
+    if cfg.data.get("one_shots"):
+        everything["data"]["labels"] = labels_for(everything["data"], training, corpus)
+    model = _model(cfg, everything, training, resumed)
     if corpus is not None:
         model.info |= {"clips": corpus.facts["recordings"], "hours": round(corpus.facts["hours"], 2)}
     lit = instantiate(cfg.stage)(
@@ -174,7 +172,7 @@ def _forgetting(run_dir: Path, manifest: str, before: dict[str, float] | None) -
 def _verdict(run_dir: Path, recording: Recording) -> dict[str, float]:
     """Compares the saved model with trivial sounds, and writes what it made as `run_dir/sample.wav`."""
     model = Model.load(run_dir)
-    reference = audio.read(recording.path, model.sample_rate)[0][0]
+    reference = audio.read(recording.path, model.sample_rate, seconds=PREVIEW_SECONDS)[0].mean(0)
     audio.write(run_dir / "sample.wav", sound_of(model, reference)[None], model.sample_rate)
     return verdict(model, untrained(model), reference)
 

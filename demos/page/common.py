@@ -11,7 +11,6 @@ from typing import Any
 
 import gradio as gr
 import numpy as np
-import soundfile
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -230,8 +229,9 @@ def buttons(label: str) -> tuple[gr.Button, gr.Button]:
 
 def _seconds(recording: str) -> float:
     try:
-        return soundfile.info(recording).duration
-    except soundfile.LibsndfileError:
+        with audio.opened(recording) as file:
+            return file.n_samples / file.sample_rate
+    except ValueError:
         return 0.0  # audio.read says what is wrong
 
 

@@ -5,6 +5,7 @@ import logging
 import math
 import os
 import struct
+import sys
 import tempfile
 
 import numpy as np
@@ -13,6 +14,7 @@ import soundfile
 import torch
 
 from audiodiff import audio
+from audiodiff.data.manifest import scan_folder
 from audiodiff.utils import files
 
 
@@ -227,14 +229,67 @@ def test_read_refuses_a_broken_file(tmp_path, content, message):
     assert "\n" not in str(refused.value)
 
 
-def test_read_takes_a_whole_file_with_an_odd_chunk_or_from_a_stream(tmp_path):
-    for content in (
-        wav_bytes(),
-        wav_bytes(extra=struct.pack("<4sI", b"note", 3) + b"abc\0"),
-        wav_bytes(announced=0xFFFFFFFF),  # written into a pipe
-    ):
-        (tmp_path / "a.wav").write_bytes(content)
-        assert audio.read(tmp_path / "a.wav")[0].shape == (1, 1000)
+def test_read_takes_a_whole_file_with_an_odd_chunk(tmp_path):
+    (tmp_path / "a.wav").write_bytes(wav_bytes(extra=struct.pack("<4sI", b"note", 3) + b"abc\0"))
+    assert audio.read(tmp_path / "a.wav")[0].shape == (1, 1000)
+
+
+STREAMED = [0, 0x7FFFF000, 0x7FFFFFFF, 0x7FFFFFDB, 0x80000000, 0xFFFFFFDB, 0xFFFFFFFF]
+
+
+@pytest.mark.parametrize("announced", STREAMED, ids=hex)
+def test_streamed_wav_is_read_to_its_end(tmp_path, announced):
+    """Of sox, espeak, arecord and ffmpeg, which cannot go back in a pipe; also a piece of it, and its length."""
+    for n, listed in ((1000, b""), (1001, struct.pack("<4sI4s", b"LIST", 4, b"INFO"))):
+        path = tmp_path / "a.wav"
+        path.write_bytes(wav_bytes(n, announced, listed))
+        waveform, _ = audio.read(path)
+        assert waveform.shape == (1, n)
+        assert bool((waveform == 0x0201 / 32768).all())
+        assert torch.equal(audio.read(path, start=n - 10, frames=50)[0], waveform[:, -10:])
+        assert scan_folder(tmp_path)[0].n_samples == n
+
+
+def test_wav_of_no_samples_before_notes_stays_empty(tmp_path):
+    (tmp_path / "a.wav").write_bytes(wav_bytes(0) + struct.pack("<4sI4s", b"LIST", 4, b"INFO"))
+    with pytest.raises(ValueError, match="holds no samples"):
+        audio.read(tmp_path / "a.wav")
+
+
+def damaged_mp3(path):
+    soundfile.write(path, 0.1 * np.random.default_rng(0).standard_normal(32000), 16000, format="MP3")
+    content = bytearray(path.read_bytes())
+    for place in range(2000, len(content), 40):
+        content[place] ^= 0xFF
+    path.write_bytes(content)
+    return path
+
+
+def test_damaged_mp3_is_told_once_with_its_name(tmp_path, capfd, caplog):
+    path = damaged_mp3(tmp_path / "a.mp3")
+    soundfile.read(path)
+    assert capfd.readouterr().err.count("\n") > 3  # what libmpg123 prints, without a name
+    for _ in range(2):
+        assert audio.read(path)[0].shape[0] == 1
+    print("kept", file=sys.stderr, flush=True)
+    assert capfd.readouterr().err == "kept\n"
+    assert [record.message.startswith(f"{path}: damaged") for record in caplog.records] == [True]
+
+
+def test_whole_mp3_read_from_its_middle_is_not_called_damaged(tmp_path, capfd, caplog):
+    """libmpg123 misses the frames before the one that it is sent to, and says so."""
+    noise = 0.1 * np.random.default_rng(0).standard_normal(160000)
+    soundfile.write(tmp_path / "a.mp3", noise, 16000, format="MP3")
+    for start in range(1000, 100000, 7000):
+        audio.read(tmp_path / "a.mp3", start=start, frames=500)
+    assert capfd.readouterr().err == ""
+    assert not caplog.records
+
+
+def test_pieces_of_a_file_joined_are_the_file(tmp_path):
+    audio.write(tmp_path / "a.wav", ramp(2345), 1000)
+    with audio.opened(tmp_path / "a.wav") as file:
+        assert torch.equal(torch.cat(list(file.pieces(0.5)), -1), audio.read(tmp_path / "a.wav")[0])
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

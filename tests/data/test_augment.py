@@ -9,7 +9,7 @@ import soundfile
 import torch
 
 from audiodiff import audio
-from audiodiff.data import Augment, ClipData, OneShots, scan_folder
+from audiodiff.data import Augment, Crops, OneShots, scan_folder
 from audiodiff.data.augment.codecs import Codec
 from audiodiff.data.augment.effects import AdditiveNoise, BandLimit, Equaliser, PitchShift, Polarity, Room, Shift, Tilt
 from audiodiff.data.augment.filters import aligned, at_level_of
@@ -194,7 +194,7 @@ def quiet(folder):
 def test_effects_reach_clips_and_one_shots(tmp_path):
     recordings, turned = quiet(tmp_path), Augment(then={"polarity": Polarity(1)})
     for make in (
-        lambda augment: ClipData(recordings, 4000, RATE, augment=augment),
+        lambda augment: Crops(recordings, 4000, RATE, augment=augment),
         lambda augment: OneShots(recordings, ["0", "1"], 4000, RATE, augment=augment),
     ):
         plain, changed = (torch.cat([sound(make(augment)[n]) for n in range(4)]) for augment in (None, turned))
@@ -207,8 +207,8 @@ def sound(item):
 
 def test_mixtures_reach_their_share_of_the_clips(tmp_path):
     recordings = quiet(tmp_path)
-    plain = ClipData(recordings, 2000, RATE)
-    mixed = ClipData(recordings, 2000, RATE, augment=Augment(mix=0.25, mix_db=[6, 6]))
+    plain = Crops(recordings, 2000, RATE)
+    mixed = Crops(recordings, 2000, RATE, augment=Augment(mix=0.25, mix_db=[6, 6]))
     added = [mixed[n] - plain[n] for n in range(200)]
     ratios = [20 * math.log10(rms(plain[n]) / rms(a)) for n, a in enumerate(added) if rms(a)]
     assert len(ratios) == pytest.approx(50, abs=25)  # standard error 6
@@ -234,7 +234,7 @@ def test_effect_is_a_function_of_what_it_draws_and_keeps_the_length(effect):
 @pytest.mark.parametrize("name", choices("augment"))
 def test_augmentation_of_every_configuration_stays_within_full_scale(name):
     augment = build(plain(composed(["data.path=x", f"augment={name}"]).augment))
-    data = ClipData(scan_folder(shipped_path("datasets/clips/speech")), 8000, RATE, seed=2, augment=augment)
+    data = Crops(scan_folder(shipped_path("datasets/clips/speech")), 8000, RATE, seed=2, augment=augment)
     for n in range(12):
         clip = data[n]
         assert clip.shape == (1, 8000)

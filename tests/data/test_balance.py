@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from audiodiff import audio
-from audiodiff.data import ClipData, OneShots, Recording
+from audiodiff.data import Crops, Files, OneShots, Recording
 from audiodiff.data.balance import sampling_weights
 
 RATE = 8000
@@ -42,23 +42,23 @@ def shares(data, draws=1200):
     ids=["by number", "equal", "by root"],
 )
 def test_one_shots_draw_each_maker_as_often_as_asked(kits, settings, expected):
-    data = OneShots(kits, ["high", "low"], 100, RATE, **settings)
+    data = OneShots(Files(kits, **settings), ["high", "low"], 100, RATE)
     assert shares(data) == pytest.approx(expected, abs=0.05)  # three standard deviations of 1,200 draws
     assert {data[n][1] for n in range(20)} == {0, 1}
 
 
 def test_clips_draw_each_speaker_equally_often(kits):
-    assert shares(ClipData(kits, 100, RATE, balance="kit")) == pytest.approx(dict.fromkeys(KITS, 1 / 3), abs=0.05)
+    assert shares(Crops(Files(kits, "kit"), 100, RATE)) == pytest.approx(dict.fromkeys(KITS, 1 / 3), abs=0.05)
 
 
 def test_draw_survives_unreadable_sounds_of_a_kit(kits):
     Path(kits[0].path).write_bytes(b"")
-    data = OneShots(kits, ["high", "low"], 100, RATE, balance="kit", max_bad=1.0)
+    data = OneShots(Files(kits, "kit"), ["high", "low"], 100, RATE, max_bad=1.0)
     assert all(data[n][0].abs().max() > 0.2 for n in range(60))
 
 
 def test_missing_field_and_bad_power_are_refused(kits):
     with pytest.raises(ValueError, match="does not name its speaker"):
-        OneShots(kits, ["high", "low"], 100, RATE, balance="speaker")
+        Files(kits, "speaker")
     with pytest.raises(ValueError, match="balance_power=2"):
         sampling_weights(kits, [1.0] * len(kits), "kit", 2)

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 import torch
 
-from audiodiff.data import Augment, ClipData, ResumableSampler, clip_loader
+from audiodiff.data import Augment, Crops, ResumableSampler, clip_loader
 from audiodiff.data.manifest import Recording, measure_level, read_manifest, scan_folder
 
 RATE = 8000
@@ -38,7 +38,7 @@ def noisy(tmp_path):
 
 def test_augment_clip_is_a_function_of_seed_and_number(noisy):
     augment = Augment([0.8, 1.0, 1.25], [-12, 3])
-    data, again = (ClipData(noisy, 2000, RATE, seed=5, augment=augment) for _ in range(2))
+    data, again = (Crops(noisy, 2000, RATE, seed=5, augment=augment) for _ in range(2))
     clips = [data[n] for n in range(6)]
     assert all(clip.shape == (1, 2000) for clip in clips)
     random.seed(1)
@@ -46,12 +46,12 @@ def test_augment_clip_is_a_function_of_seed_and_number(noisy):
     for n in reversed(range(6)):  # neither order nor global randomness matters
         assert torch.equal(again[n], clips[n])
     assert not any(torch.equal(clips[0], clip) for clip in clips[1:])
-    assert not torch.equal(ClipData(noisy, 2000, RATE, seed=6, augment=augment)[0], clips[0])
+    assert not torch.equal(Crops(noisy, 2000, RATE, seed=6, augment=augment)[0], clips[0])
 
 
 def test_clip_is_a_piece_of_a_recording(tmp_path):
     ramp = torch.linspace(-0.5, 0.5, 8000)[None]
-    data = ClipData([recording(tmp_path / "a.wav", ramp)], 1000, RATE)
+    data = Crops([recording(tmp_path / "a.wav", ramp)], 1000, RATE)
     starts = []
     for n in range(60):
         clip = data[n][0]
@@ -63,12 +63,12 @@ def test_clip_is_a_piece_of_a_recording(tmp_path):
 
 def test_clip_may_be_the_whole_recording(tmp_path):
     samples = torch.rand(1, 1000, generator=torch.Generator().manual_seed(0)) - 0.5
-    assert torch.equal(ClipData([recording(tmp_path / "a.wav", samples)], 1000, RATE)[0], samples)
+    assert torch.equal(Crops([recording(tmp_path / "a.wav", samples)], 1000, RATE)[0], samples)
 
 
 def test_clip_joins_recordings_that_are_too_short(tmp_path):
     short = [recording(tmp_path / f"{i}.wav", torch.full((1, 300), 0.1 * (i + 1))) for i in range(3)]
-    clip = ClipData(short, 1000, RATE)[0][0]
+    clip = Crops(short, 1000, RATE)[0][0]
     assert clip.shape == (1000,)
     for part in clip.split(300):
         assert torch.equal(part, part[:1].expand(len(part)))
@@ -78,14 +78,14 @@ def test_clip_joins_recordings_that_are_too_short(tmp_path):
 def test_clips_come_from_recordings_in_proportion_to_their_seconds(tmp_path):
     long = recording(tmp_path / "long.wav", torch.full((1, 6000), 0.1))  # 0.75 s
     fine = recording(tmp_path / "fine.wav", torch.full((1, 4000), 0.2), rate=16000)  # 0.25 s, though more samples/s
-    data = ClipData([long, fine], 100, RATE)
+    data = Crops([long, fine], 100, RATE)
     share = sum(float(data[n].mean()) < 0.15 for n in range(400)) / 400
     assert share == pytest.approx(0.75, abs=0.08)  # standard error 0.022
 
 
 def test_clip_is_mono_at_the_rate_of_the_model(tmp_path):
     left = tone(440, rate=16000)
-    data = ClipData([recording(tmp_path / "a.wav", torch.cat([left, torch.zeros_like(left)]), 16000)], 4000, RATE)
+    data = Crops([recording(tmp_path / "a.wav", torch.cat([left, torch.zeros_like(left)]), 16000)], 4000, RATE)
     clip = data[0]
     assert clip.shape == (1, 4000)
     assert pitch(clip) == 440
@@ -94,7 +94,7 @@ def test_clip_is_mono_at_the_rate_of_the_model(tmp_path):
 
 @pytest.mark.parametrize(("speed", "heard"), [(1.0, 1000), (1.25, 1250), (0.8, 800)])
 def test_augment_speed_moves_the_pitch(tmp_path, speed, heard):
-    data = ClipData([recording(tmp_path / "a.wav", tone(1000))], 4000, RATE, augment=Augment([speed]))
+    data = Crops([recording(tmp_path / "a.wav", tone(1000))], 4000, RATE, augment=Augment([speed]))
     for n in range(3):
         assert data[n].shape == (1, 4000)
         assert abs(pitch(data[n]) - heard) <= 1
@@ -102,16 +102,14 @@ def test_augment_speed_moves_the_pitch(tmp_path, speed, heard):
 
 @pytest.mark.parametrize("gain_db", [-12.0, 0.0, 3.0])
 def test_augment_gain_moves_the_level(tmp_path, gain_db):
-    data = ClipData([recording(tmp_path / "a.wav", tone(1000))], 4000, RATE, augment=Augment(gain_db=[gain_db] * 2))
+    data = Crops([recording(tmp_path / "a.wav", tone(1000))], 4000, RATE, augment=Augment(gain_db=[gain_db] * 2))
     assert float(data[0].abs().max()) == pytest.approx(0.5 * 10 ** (gain_db / 20), rel=0.01)
 
 
 def test_augment_gain_never_clips(tmp_path):
-    data = ClipData([recording(tmp_path / "a.wav", tone(1000))], 4000, RATE, augment=Augment(gain_db=[20, 20]))
+    data = Crops([recording(tmp_path / "a.wav", tone(1000))], 4000, RATE, augment=Augment(gain_db=[20, 20]))
     assert float(data[0].abs().max()) == pytest.approx(1)
-    assert torch.allclose(
-        data[0] * 0.5, ClipData(data.recordings, 4000, RATE, augment=Augment(gain_db=[0, 0]))[0], atol=2e-3
-    )
+    assert torch.allclose(data[0] * 0.5, Crops(data.source, 4000, RATE, augment=Augment(gain_db=[0, 0]))[0], atol=2e-3)
 
 
 def test_augment_draws_every_speed_and_gains_evenly():
@@ -159,7 +157,7 @@ def test_ddp_ranks_share_the_clips_without_overlap():
 
 @pytest.mark.parametrize("n_workers", [0, 1])
 def test_loader_batches_clips_in_the_order_of_their_numbers(noisy, n_workers):
-    data = ClipData(noisy, 500, RATE)
+    data = Crops(noisy, 500, RATE)
     batches = list(clip_loader(data, ResumableSampler(4, 13), 4, n_workers))
     assert [tuple(batch.shape) for batch in batches] == [(4, 1, 500)] * 2  # the ninth is no batch
     for i, clip in enumerate(torch.cat(batches)):
@@ -185,7 +183,6 @@ def test_manifest_paths_are_relative_to_it(tmp_path):
         "{",
         "[1, 2]",
         "7",
-        "",
         '{"path": "a.wav", "n_samples": 100}',
         '{"path": "a.wav", "n_samples": "many", "sample_rate": 8000}',
         '{"path": 3, "n_samples": 1, "sample_rate": 8000}',
@@ -195,6 +192,24 @@ def test_manifest_names_the_line_that_is_wrong(tmp_path, line):
     good = {"path": "a.wav", "n_samples": 100, "sample_rate": 8000}
     with pytest.raises(ValueError, match=r"train\.jsonl, line 2: .*path, n_samples, sample_rate"):
         read_manifest(manifest(tmp_path, good, line, good))
+
+
+ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"]
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_manifest_of_any_encoding_is_read(tmp_path, encoding):
+    """With the marks of Windows's editors, blank lines, and a line separator within a name."""
+    names = ["a\u2028b.wav", "\u00fc\x85.wav"]
+    lines = [json.dumps({"path": p, "n_samples": 5, "sample_rate": 8000}, ensure_ascii=False) for p in names]
+    (tmp_path / "m.jsonl").write_bytes("\r\n".join([lines[0], "", " ", lines[1], "", ""]).encode(encoding))
+    assert [r.path.name for r in read_manifest(tmp_path / "m.jsonl")] == names
+
+
+def test_manifest_that_is_no_text_is_told_in_a_line(tmp_path):
+    (tmp_path / "m.jsonl").write_bytes(b'{"path": "caf\xe9.wav"}')
+    with pytest.raises(ValueError, match=r"m\.jsonl: is not text \(.*at byte 13\); save it as UTF-8"):
+        read_manifest(tmp_path / "m.jsonl")
 
 
 def test_manifest_must_be_there_and_hold_something(tmp_path):
@@ -216,7 +231,7 @@ def test_scan_finds_readable_audio_in_order_of_names(tmp_path, caplog):
     recording(tmp_path / "empty.wav", torch.zeros(1, 0))
     with caplog.at_level(logging.WARNING):
         assert scan_folder(tmp_path) == wanted
-    assert "broken.wav cannot be read" in caplog.text
+    assert "broken.wav: cannot be read" in caplog.text
 
 
 def test_scan_refuses_a_folder_without_audio(tmp_path):

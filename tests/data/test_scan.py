@@ -10,7 +10,7 @@ import torch
 
 from audiodiff import audio
 from audiodiff.cli import main
-from audiodiff.data import ClipData, OneShots, scan
+from audiodiff.data import Crops, OneShots, scan
 from audiodiff.data.manifest import Recording, scan_folder
 from audiodiff.utils.config import shipped_path
 
@@ -119,7 +119,7 @@ def test_training_draws_anew_for_a_file_that_cannot_be_read_and_names_it(tmp_pat
     torn = tmp_path / "torn.wav"
     torn.write_bytes(good[0].path.read_bytes()[:60])
     everything = [*good, Recording(torn, RATE, RATE, "a")]
-    data, again = (ClipData(everything, 4000, RATE, seed=1) for _ in range(2))
+    data, again = (Crops(everything, 4000, RATE, seed=1) for _ in range(2))
     clips = [data[n] for n in range(20)]
     assert all(bool(torch.isfinite(clip).all()) for clip in clips)
     assert all(torch.equal(again[n], clips[n]) for n in reversed(range(20)))  # whoever met the file first
@@ -133,7 +133,7 @@ def test_training_draws_anew_for_a_file_that_cannot_be_read_and_names_it(tmp_pat
 def test_too_many_bad_files_end_the_run(tmp_path):
     good = [Recording(write(tmp_path / f"{n}.wav", noise(seed=n)), RATE, RATE) for n in range(8)]
     torn = [Recording(tmp_path / f"torn{n}.wav", RATE, RATE) for n in range(2)]
-    data = ClipData(good + torn, 4000, RATE, max_bad=0.1)
+    data = Crops(good + torn, 4000, RATE, max_bad=0.1)
     with pytest.raises(ValueError, match=r"2 of 10 files cannot be used.*audiodiff scan"):
         [data[n] for n in range(200)]
     for recording in torn:
@@ -146,11 +146,11 @@ def test_too_many_bad_files_end_the_run(tmp_path):
 def test_empty_recordings_do_not_hold_training_up(tmp_path):
     good = Recording(write(tmp_path / "good.wav", noise()), RATE, RATE)
     empty = Recording(tmp_path / "empty.wav", 0, RATE)
-    assert ClipData([empty, good], 4000, RATE)[0].shape == (1, 4000)
+    assert Crops([empty, good], 4000, RATE)[0].shape == (1, 4000)
     with pytest.raises(ValueError, match="no recording that holds samples"):
-        ClipData([empty], 4000, RATE)
+        Crops([empty], 4000, RATE)
     with pytest.raises(ValueError, match="none of the recordings can be read"):
-        ClipData([Recording(tmp_path / "lost.wav", 8000, RATE)], 4000, RATE)[0]
+        Crops([Recording(tmp_path / "lost.wav", 8000, RATE)], 4000, RATE)[0]
 
 
 def test_folder_of_any_layout_is_a_data_set(tmp_path):
@@ -162,15 +162,15 @@ def test_folder_of_any_layout_is_a_data_set(tmp_path):
     (tmp_path / "list.wav").mkdir()
     found = scan_folder(tmp_path, max_bad=0)
     assert sorted(r.path.name for r in found) == ["stereo.flac", "ü ñ.wav"]
-    assert ClipData(found, 30000, RATE)[0].shape == (1, 30000)
+    assert Crops(found, 30000, RATE)[0].shape == (1, 30000)
 
 
 def test_recordings_too_short_for_a_sample_do_not_hold_training_up(tmp_path):
     blip = Recording(write(tmp_path / "blip.wav", torch.ones(1, 1), 6 * RATE), 1, 6 * RATE)
     good = Recording(write(tmp_path / "good.wav", noise()), RATE, RATE)
     with pytest.raises(ValueError, match=r"blip\.wav.*none of the recordings can be read, 100 tried"):
-        ClipData([blip], 4000, RATE)[0]
-    data = ClipData([blip] * 200000 + [good], 4000, RATE)  # so many of them that they are drawn
+        Crops([blip], 4000, RATE)[0]
+    data = Crops([blip] * 200000 + [good], 4000, RATE)  # so many of them that they are drawn
     assert all(data[n].shape == (1, 4000) for n in range(10))
     assert data.bad.paths == {blip.path}
 
@@ -178,4 +178,4 @@ def test_recordings_too_short_for_a_sample_do_not_hold_training_up(tmp_path):
 @pytest.mark.parametrize(("n_samples", "rate"), [(0, RATE), (-5, RATE), (4000, 0)])
 def test_clips_without_length_are_refused(tmp_path, n_samples, rate):
     with pytest.raises(ValueError, match="both must be 1 or more"):
-        ClipData([Recording(tmp_path / "a.wav", RATE, RATE)], n_samples, rate)
+        Crops([Recording(tmp_path / "a.wav", RATE, RATE)], n_samples, rate)

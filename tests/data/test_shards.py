@@ -1,239 +1,328 @@
-"""Packed corpora: what is in them is what was recorded, and a clip is a function of seed, number and index."""
+"""Packed corpora: what is in them is what was recorded, and litdata's stream of clips loses and repeats none."""
 
-import itertools
 import json
-import random
+import os
+import signal
+import subprocess
 import sys
+import time
+from collections import Counter, deque
 
+import numpy as np
 import pytest
 import soundfile
 import torch
-from support.training import equal, run, states, steps
+
+pytest.importorskip("litdata")
+
+from support.training import TINY, TINY_ONE_SHOTS, equal, states, steps
 
 from audiodiff import audio
 from audiodiff.cli import main
-from audiodiff.data import Augment, ResumableSampler, ShardClips, Shards, clip_loader
-from audiodiff.data.manifest import Recording, held_out, read_manifest, scan_folder
-from audiodiff.data.shards import storage
-from audiodiff.data.shards.index import chunk_of, opened
-from audiodiff.data.shards.writing import pack, pieces_of
+from audiodiff.data import Augment, Crops, OneShots, Recording, labels_of, scan_folder
+from audiodiff.data.manifest import held_out
+from audiodiff.data.shards.streaming import ClipStream, Corpus, StreamLoader
+from audiodiff.data.shards.writing import pack, pieces_of, spread
+from audiodiff.models.base import Model
+from audiodiff.training.hydra_config import composed
+from audiodiff.training.run import train
 
 RATE = 8000
+COUNTS = {"tom": 20, "kick": 12, "hat": 7, "bell": 1}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Forty recordings of 0.2 to 1.2 s, all different."""
+    """Forty recordings of 0.05 to 0.3 s, all different, in four classes of which one is rare."""
     place = tmp_path_factory.mktemp("recordings")
-    for n in range(40):
-        generator = torch.Generator().manual_seed(n)
-        samples = 0.2 * torch.randn(1600 + 200 * n, generator=generator).clamp(-4, 4)
-        soundfile.write(place / f"{n:02d}.wav", samples.numpy(), RATE, subtype="PCM_16")
+    for n, label in enumerate(label for label, count in COUNTS.items() for _ in range(count)):
+        samples = 0.2 * np.random.default_rng(n).standard_normal(400 + 50 * n).clip(-4, 4)
+        (place / label).mkdir(exist_ok=True)
+        soundfile.write(place / label / f"{n:02d}.wav", samples, RATE, subtype="PCM_16")
     return place
 
 
 @pytest.fixture(scope="module")
 def packed(folder, tmp_path_factory):
-    """Those in pieces of at most 0.25 s: 16 chunks."""
+    """Those in pieces of at most 0.1 s, without classes, in five chunks."""
     out = tmp_path_factory.mktemp("packed") / "shards"
-    pack(*held_out(scan_folder(folder)), out, seconds=0.25, chunk_mb=0.017)
+    bare = [r._replace(label=None) for r in scan_folder(folder)]
+    pack(*held_out(bare), out, seconds=0.1, chunk_mb=0.012)
     return out
 
 
-def pieces(shards):
-    return [(c, p) for c, chunk in enumerate(shards.chunks) for p in range(chunk.n_pieces)]
+@pytest.fixture(scope="module")
+def labelled(folder, tmp_path_factory):
+    """Those whole, with their classes, in five chunks."""
+    out = tmp_path_factory.mktemp("packed") / "labelled"
+    recordings = scan_folder(folder)
+    pack(recordings, recordings[::4], out, chunk_mb=0.012)
+    return out
+
+
+def crops(source, seed=5, augment=None):
+    return Crops(source, 600, RATE, seed, augment)
+
+
+def loader(place, workers=0, view=crops, batch=4, seed=0, cache="cache", at_least=1):
+    return StreamLoader(ClipStream(Corpus(str(place), cache), view, seed, at_least), batch, workers, 1000)
+
+
+def resolve_timesteps(stream, count):
+    """Return numbers and clips of the next batches."""
+    iterator, numbers, clips = iter(stream), [], []
+    for _ in range(count):
+        clips += list(next(iterator))
+        numbers += stream.numbers[-1]
+    return numbers, clips
 
 
 def samples(data):
-    with opened(data) as file:
-        return file.read(dtype="int16")
+    with audio.opened(data, "piece") as file:
+        return (file.read()[0] * 32768).short().numpy().tobytes()
+
+
+def items(place, part="train"):
+    corpus = Corpus(str(place))
+    data = corpus.open(part)
+    return [corpus.item(data, n) for n in range(len(data))]
+
+
+def written(piece):
+    start, stop = piece.start, piece.start + piece.n_samples
+    return soundfile.read(piece.recording.path, start=start, stop=stop, dtype="int16")[0].tobytes()
+
+
+# --- what is in them ---------------------------------------------------------------------------------------------
 
 
 def test_shards_hold_every_sample_of_every_recording_once(folder, packed):
-    shards, (training, held) = Shards(str(packed)), held_out(scan_folder(folder))
-    wanted = [
-        soundfile.read(p.recording.path, start=p.start, frames=p.n_samples, dtype="int16")[0].tobytes()
-        for p in pieces_of(training, 0.25)
-    ]
-    assert sorted(samples(shards.read(*place)).tobytes() for place in pieces(shards)) == sorted(wanted)
-    assert len(shards) == len(wanted) == shards.facts["pieces"]
-    assert shards.facts["hours"] * 3600 * RATE == pytest.approx(sum(r.n_samples for r in training))
-    assert [r.n_samples for r in shards.validation()] == [r.n_samples for r in held]
+    training, held = held_out(scan_folder(folder))
+    wanted = sorted(written(piece) for piece in pieces_of(training, 0.1))
+    assert sorted(map(samples, items(packed))) == wanted
+    corpus = Corpus(str(packed))
+    assert len(corpus) == len(wanted)
+    assert corpus.facts["recordings"] == len(training)
+    assert corpus.facts["hours"] * 3600 * RATE == pytest.approx(sum(r.n_samples for r in training))
+    assert [r.n_samples for r in corpus.validation()] == [r.n_samples for r in held]
+    assert len(list((packed / "train").glob("*.bin"))) == 5
 
 
-def test_shards_of_one_chunk_come_from_all_of_the_corpus(folder, packed):
-    shards = Shards(str(packed))
-    sizes = [chunk.n_pieces for chunk in shards.chunks]
-    assert len(sizes) == 16
-    assert max(sizes) - min(sizes) <= 1
-    number = {
-        soundfile.read(p.recording.path, start=p.start, frames=p.n_samples, dtype="int16")[0].tobytes(): int(
-            p.recording.path.stem
-        )
-        for p in pieces_of(scan_folder(folder), 0.25)
-    }
-    first = [number[samples(shards.read(0, p)).tobytes()] for p in range(sizes[0])]
-    assert max(first) - min(first) > 20  # of 39; without shuffling, at most 9
+def test_spread_puts_every_class_into_every_stretch():
+    pieces = pieces_of([Recording(f"{n}", 1, 1, "rare" if n == 3 else "often") for n in range(70)], 10)
+    order = [piece.label for piece in spread(pieces, 7)]
+    assert Counter(order) == {"often": 69, "rare": 14}
+    assert all("rare" in order[n : n + 13] for n in range(0, len(order) - 12))
+    assert order != [piece.label for piece in spread(pieces, 7, seed=1)]
 
 
-def test_shards_are_litdatas(packed, tmp_path):
-    cache = pytest.importorskip("litdata.streaming.cache")
-    sampler = pytest.importorskip("litdata.streaming.sampler")
-    shards, index = Shards(str(packed)), json.loads((packed / "index.json").read_text())
-    theirs = cache.Cache(str(packed), chunk_bytes=index["config"]["chunk_bytes"])
-    total = 0
-    for c, chunk in enumerate(shards.chunks[:3]):
-        for p in range(chunk.n_pieces):
-            assert theirs[sampler.ChunkedIndex(total, c)] == shards.read(c, p)
-            total += 1
-    written = cache.Cache(str(tmp_path / "theirs"), chunk_bytes=4000)
-    for number, place in enumerate(pieces(shards)[:6]):
-        written[number] = shards.read(*place)
-    written.done()
-    written.merge()
-    (tmp_path / "theirs" / "facts.json").write_text("{}")
-    ours = Shards(str(tmp_path / "theirs"))
-    assert [ours.read(*place) for place in pieces(ours)] == [shards.read(*place) for place in pieces(shards)[:6]]
+def test_shard_piece_has_the_class_of_its_recording(folder, labelled):
+    corpus = Corpus(str(labelled))
+    known = {written(piece): piece.label for piece in pieces_of(scan_folder(folder), 10)}
+    labels = [corpus.facts["labels"][number] for number in corpus.numbers]
+    assert labels == [known[samples(item)] for item in items(labelled)]
+    assert set(labels) == set(COUNTS)
+    assert corpus.facts["labels"] == labels_of(scan_folder(folder))
+    assert [r.label for r in corpus.validation()] == [r.label for r in scan_folder(folder)[::4]]
+
+
+def test_manifest_that_is_stale_packs_what_the_files_hold(folder, tmp_path):
+    recordings = scan_folder(folder)
+    stale = [r._replace(n_samples=r.n_samples // 3, sample_rate=3 * RATE) for r in recordings]
+    pack(stale, stale[:1], tmp_path / "out")
+    wanted = sorted(written(piece) for piece in pieces_of(recordings, 10))
+    assert sorted({samples(item) for item in items(tmp_path / "out")}) == wanted
+
+
+# --- the stream --------------------------------------------------------------------------------------------------
 
 
 def test_shard_clip_is_a_function_of_seed_and_number(packed):
-    augment = Augment([0.8, 1.25], [-6, 0], mix=0.5)
-    data, again = (ShardClips(Shards(str(packed)), 3000, 6000, 5, augment) for _ in range(2))
-    numbers = list(range(0, 2000, 37))
-    clips = {n: data[n] for n in numbers}
-    random.Random(0).shuffle(numbers)
-    assert all(torch.equal(again[n], clips[n]) for n in numbers)
-    assert all(clip.shape == (1, 3000) for clip in clips.values())
-    other = ShardClips(Shards(str(packed)), 3000, 6000, 6, augment)
-    assert not any(torch.equal(other[n], clips[n]) for n in numbers[:5])
+    """Whatever the workers; and as long as a clip, though pieces are shorter."""
+
+    def view(source, seed=5):
+        return crops(source, seed, Augment([0.8, 1.25], [-6, 0], mix=0.5))
+
+    numbers, clips = resolve_timesteps(loader(packed, 0, view), 30)
+    known = dict(zip(numbers, clips, strict=True))
+    assert all(clip.shape == (1, 600) for clip in clips)
+    others, again = resolve_timesteps(loader(packed, 2, view, batch=3), 40)
+    assert len(known.keys() & others) > 60
+    assert all(torch.equal(known[n], clip) for n, clip in zip(others, again, strict=True) if n in known)
+    _, other = resolve_timesteps(loader(packed, 0, lambda source: view(source, 6)), 1)
+    assert not any(torch.equal(a, b) for a, b in zip(clips, other, strict=False))
 
 
-def test_shard_pieces_each_begin_one_clip_a_turn_in_another_order_each(packed):
-    shards = Shards(str(packed))
-    data = ShardClips(shards, 1000, RATE)
-    lanes = [[data.place(n) for n in range(lane, 8 * 40, 8)] for lane in range(8)]
-    for lane, drawn in enumerate(lanes):
-        own = [place for place in pieces(shards) if place[0] % 8 == lane]
-        turn, following = drawn[: len(own)], drawn[len(own) : 2 * len(own)]
-        assert sorted(turn) == sorted(following) == own
-        assert own != turn != following != own
-    size = sum(chunk.n_pieces for chunk in shards.chunks[::8])
-    assert {data.place(8 * size * turn)[0] for turn in range(12)} == {0, 8}  # either chunk of the lane may come first
+def test_shard_pieces_each_begin_one_clip_a_pass(packed):
+    """In another order each, chunk by chunk."""
+    stream = loader(packed, batch=1)
+    n, chunks = len(stream.stream.corpus), []
+    numbers, _ = resolve_timesteps(stream, 2 * n)
+    first, second = numbers[:n], [number - n for number in numbers[n:]]
+    assert sorted(first) == sorted(second) == list(range(n))
+    assert first != sorted(first)
+    assert first != second
+    for number in first:
+        if (chunk := stream.stream.chunk_of(number)) not in chunks[-1:]:
+            chunks.append(chunk)
+    assert len(chunks) == len(set(chunks)) == 5
 
 
-@pytest.mark.parametrize("world", [2, 4, 8])
-def test_shard_chunks_and_clips_of_ranks_are_disjoint(packed, world):
-    data = ShardClips(Shards(str(packed)), 1000, RATE)
-    numbers = [list(ResumableSampler(16, 16 + 8 * 30, rank, world)) for rank in range(world)]
-    assert sorted(n for own in numbers for n in own) == list(range(16, 16 + 8 * 30))
-    chunks = [{data.place(n)[0] for n in own} for own in numbers]
-    assert sum(map(len, chunks)) == len(set().union(*chunks)) == 16
+@pytest.mark.parametrize("workers", [0, 2])
+def test_shards_are_dealt_out_without_overlap(packed, workers, monkeypatch):
+    """Three ranks of two workers see as many batches, no piece twice, and all but a batch of each at most."""
+    seen = []
+    for rank in range(3):
+        monkeypatch.setenv("WORLD_SIZE", "3")
+        monkeypatch.setenv("GLOBAL_RANK", str(rank))
+        stream = loader(packed, workers)
+        seen += resolve_timesteps(stream, len(stream.loader))[0]
+    assert len(seen) == len(set(seen)) == stream.stream.length // 12 * 12
+    assert max(seen) < stream.stream.length
 
 
-def test_shard_chunk_is_finished_before_the_next_of_its_lane(packed):
-    data = ShardClips(Shards(str(packed)), 1000, RATE)
-    lane = [data.place(n)[0] for n in range(3, 8 * 20, 8)]
-    changes = sum(a != b for a, b in itertools.pairwise(lane))
-    assert changes <= 20 / min(chunk.n_pieces for chunk in data.shards.chunks) + 1
+@pytest.mark.parametrize(("workers", "yielded"), [(0, 7), (2, 7), (2, 20), (2, 25)])
+def test_shard_stream_resumes_exactly_within_a_pass(packed, workers, yielded):
+    """Also at its end, after 20 batches, and in the next, and twice; the state is plain text."""
+    stream, resumed = loader(packed, workers), loader(packed, workers)
+    straight, again = iter(stream), iter(resumed)
+    for _ in range(yielded):
+        next(straight)
+    for _ in range(2):
+        state = (stream if resumed.numbers == deque() else resumed).state_dict()
+        resumed = loader(packed, workers)
+        resumed.load_state_dict(json.loads(json.dumps(state)))
+        again = iter(resumed)
+        assert torch.equal(next(straight), next(again))
+    for _ in range(18):
+        assert torch.equal(next(straight), next(again))
+        assert stream.numbers == resumed.numbers
 
 
-@pytest.mark.parametrize("n_workers", [0, 2])
-def test_shard_loader_resumes_inside_a_turn_whatever_the_workers(packed, n_workers):
-    data = ShardClips(Shards(str(packed)), 1500, RATE, seed=3)
-    whole = torch.cat(list(clip_loader(data, ResumableSampler(0, 40), 4, 0)))
-    rest = torch.cat(list(clip_loader(data, ResumableSampler(12, 40), 4, n_workers)))
-    assert torch.equal(rest, whole[12:])
+def test_shard_stream_interrupted_within_a_step_resumes_before_it(packed):
+    """Steps of two batches: after three of them and one more batch the state is that after three."""
+    made = [0]
+    stream = StreamLoader(ClipStream(Corpus(str(packed)), crops), 4, 0, 1000, per_step=2, steps=lambda: made[0])
+    batches, seen = iter(stream), []
+    for n in range(7):
+        next(batches)
+        seen.append(stream.numbers[-1])
+        made[0] = (n + 1) // 2
+    resumed = loader(packed)
+    resumed.load_state_dict(stream.state_dict())
+    next(iter(resumed))
+    assert resumed.numbers[-1] == seen[6]
 
 
-def test_shard_training_resumes_bit_for_bit_and_knows_its_corpus(packed, tmp_path):
-    overrides = ["data=shards", f"data.path={packed}", "data.batch_size=2", "data.validation_clips=2"]
-    overrides += ["data.n_samples=8192"]
+def test_shard_stream_resumes_with_other_workers_and_repeats_nothing(packed):
+    stream = loader(packed, 2)
+    before, _ = resolve_timesteps(stream, 8)
+    resumed = loader(packed, 1)
+    resumed.load_state_dict(stream.state_dict())
+    after, _ = resolve_timesteps(resumed, 12)
+    assert len(set(before) | set(after)) == len(before) + len(after) == 80
+
+
+def test_shard_one_shots_are_those_of_the_files_and_classes_are_equally_often(folder, labelled):
+    recordings, names = scan_folder(folder), ["kick", "bell", "tom", "hat"]
+    plain = {OneShots([r], [r.label], 1000, RATE)[0][0].numpy().tobytes(): r.label for r in recordings}
+    stream = loader(labelled, view=lambda source: OneShots(source, names, 1000, RATE), batch=16)
+    drawn, batches = Counter(), iter(stream)
+    for _ in range(75):
+        clips, labels = next(batches)
+        for clip, label in zip(clips, labels, strict=True):
+            assert plain[clip.numpy().tobytes()] == names[label]
+            drawn[names[label]] += 1
+    assert set(drawn) == set(COUNTS)
+    assert max(drawn.values()) - min(drawn.values()) < 5 * (1200 * 0.25 * 0.75) ** 0.5  # five deviations
+
+
+def test_corpus_smaller_than_a_batch_is_repeated(folder, tmp_path):
+    assert pack(*held_out(scan_folder(folder)[-1:]), tmp_path / "out")["recordings"] == 1
+    batch = next(iter(loader(tmp_path / "out", batch=8, at_least=8)))
+    assert batch.shape == (8, 1, 600)
+    assert not torch.equal(batch[0], batch[1])
+
+
+@pytest.mark.parametrize("kind", ["shards", "labelled-shards"])
+def test_training_on_shards_resumes_bit_for_bit(packed, labelled, tmp_path, kind):
+    """And knows its corpus, with the classes in order."""
+    if kind == "shards":
+        overrides = [*TINY, "data=shards", f"data.path={packed}", "data.batch_size=2", "data.n_samples=8192"]
+    else:
+        overrides = [*TINY_ONE_SHOTS, "data=labelled-shards", f"data.path={labelled}"]
     for name, stops in (("straight", [4]), ("resumed", [2, 4])):
         for stop in stops:
-            run(tmp_path / name, *overrides, *steps(stop))
+            settings = [f"run_dir={tmp_path / name}", *steps(stop), f"data.cache={tmp_path}", "data.validation_clips=2"]
+            train(composed([*overrides, *settings]))
     one, other = states(tmp_path / "straight"), states(tmp_path / "resumed")
     assert equal(one["raw"], other["raw"])
     assert equal(one["ema"], other["ema"])
-    info = json.loads((tmp_path / "straight" / "model.json").read_text())["info"]
-    assert info["clips"] == 39
-    assert 0.15 < info["level"]["rms"] < 0.25
+    model = Model.load(tmp_path / "straight")
+    assert model.info["clips"] == (39 if kind == "shards" else 40)
+    assert 0.15 < model.info["level"]["rms"] < 0.25
+    assert getattr(model, "labels", sorted(COUNTS)) == sorted(COUNTS)
+
+
+def test_recipe_of_classes_composes_with_labelled_shards():
+    data = composed(["experiment=drums", "data=labelled-shards", "data.path=shards"]).data
+    assert (data.shards, data.one_shots, data.manifest, data.n_samples) == (True, True, None, 32768)
 
 
 # --- trouble -----------------------------------------------------------------------------------------------------
 
 
 def copied(packed, target):
-    target.mkdir()
-    for path in packed.rglob("*"):
-        if path.is_file():
-            (target / path.relative_to(packed)).parent.mkdir(exist_ok=True)
-            (target / path.relative_to(packed)).write_bytes(path.read_bytes())
+    for path in packed.rglob("*.*"):
+        (target / path.relative_to(packed)).parent.mkdir(exist_ok=True, parents=True)
+        (target / path.relative_to(packed)).write_bytes(path.read_bytes())
     return target
 
 
 def test_shard_piece_that_is_damaged_is_named_and_another_drawn(packed, tmp_path):
     place = copied(packed, tmp_path / "shards")
-    chunk = place / "chunk-0-5.bin"
+    chunk = place / "train" / "chunk-0-2.bin"
     data = bytearray(chunk.read_bytes())
-    begin = int.from_bytes(data[4:8], "little")
-    data[begin + 4 : begin + 200] = bytes(196)
+    begin, end = int.from_bytes(data[4:8], "little"), int.from_bytes(data[8:12], "little")
+    data[begin + 4 : end] = bytes(end - begin - 4)
     chunk.write_bytes(data)
-    clips, again = (ShardClips(Shards(str(place)), 1000, RATE) for _ in range(2))
-    first = [clips[n] for n in range(8 * 30)]
-    assert {path.name for path in clips.bad.paths} == {"chunk-0-5.bin#0"}
-    assert all(torch.equal(again[n], first[n]) for n in reversed(range(5, 8 * 30, 8)))
-    chunk.write_bytes(chunk.read_bytes()[:60])
-    with pytest.raises(ValueError, match=r"chunk-0-5\.bin.*none of the recordings can be read|cannot be used"):
-        [clips[n] for n in range(5, 8 * 30, 8)]
-    chunk.unlink()
-    with pytest.raises(ValueError, match=r"chunk-0-5\.bin: no such file; pack"):
-        [clips[n] for n in range(5, 8 * 30, 8)]
+    stream = loader(place)
+    assert all(clip.shape == (1, 600) for clip in resolve_timesteps(stream, 20)[1])
+    assert {path.name for path in stream.stream.view.bad.paths} == {"chunk-0-2.bin#0"}
 
 
-@pytest.mark.parametrize("change", [-1, 1, 100_000])
-def test_shard_piece_of_another_size_than_its_place_is_damaged(packed, tmp_path, change):
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("kept", [None, 60, 0.7], ids=str)
+def test_shard_that_is_cut_off_or_missing_is_told_in_a_line(packed, tmp_path, kept, workers):
     place = copied(packed, tmp_path / "shards")
-    chunk = place / "chunk-0-0.bin"
-    data = bytearray(chunk.read_bytes())
-    begin = int.from_bytes(data[4:8], "little")
-    size = int.from_bytes(data[begin : begin + 4], "little")
-    data[begin : begin + 4] = (size + change).to_bytes(4, "little")
-    chunk.write_bytes(data)
-    with pytest.raises(ValueError, match=r"chunk-0-0\.bin: damaged at piece 0"):
-        Shards(str(place)).read(0, 0)
-    assert Shards(str(place)).read(0, 1)
+    chunk = place / "train" / "chunk-0-2.bin"
+    data = chunk.read_bytes()
+    chunk.unlink() if kept is None else chunk.write_bytes(data[: kept if kept > 1 else int(kept * len(data))])
+    with pytest.raises(ValueError, match=r"chunk-0-2\.bin: has \d+ of \d+ bytes; copy the corpus again"):
+        resolve_timesteps(loader(place, workers), 21)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"config": {"data_format": ["pickle"], "compression": None}},
-        {"config": {"data_format": ["bytes"], "compression": "zstd"}},
-        {"chunks": []},
-        {"chunks": [{"filename": "../chunk.bin", "chunk_size": 1, "chunk_bytes": 20}]},
-        {"chunks": [{"filename": "chunk.bin", "chunk_size": 0, "chunk_bytes": 20}]},
-        {"chunks": [{"filename": "chunk.bin"}]},
-        {"chunks": 3},
-    ],
-    ids=str,
-)
-def test_shards_of_another_kind_are_refused(packed, tmp_path, change):
-    index = json.loads((packed / "index.json").read_text())
-    (tmp_path / "index.json").write_text(json.dumps(index | change))
-    (tmp_path / "facts.json").write_text("{}")
-    with pytest.raises(ValueError, match="an index as `audiodiff shard` writes it"):
-        Shards(str(tmp_path))
+@pytest.mark.parametrize("change", [{"data_format": ["pickle"]}, {"data_spec": "[1, {}]"}, {"compression": "zstd"}])
+def test_shards_that_litdata_would_unpickle_are_refused(packed, tmp_path, change):
+    place = copied(packed, tmp_path / "shards")
+    for part in ("about", "train"):
+        index = json.loads((place / part / "index.json").read_text())
+        index["config"] |= change
+        (place / part / "index.json").write_text(json.dumps(index))
+        with pytest.raises(ValueError, match="holds other things than bare bytes; give what `audiodiff shard` made"):
+            loader(place)
+        copied(packed, place)
 
 
 def test_shards_that_are_not_there_say_how_to_make_them(tmp_path):
-    with pytest.raises(ValueError, match=r"no such file; make it by `audiodiff shard"):
-        Shards(str(tmp_path))
+    for address in (tmp_path / "none", f"local:{tmp_path}/none"):
+        with pytest.raises(ValueError, match=r"none/about: cannot be read .*; make it by `audiodiff shard`"):
+            Corpus(str(address), tmp_path / "cache")
 
 
 def test_unreadable_recordings_are_left_out_of_shards_up_to_a_share(folder, tmp_path, caplog):
     training = [*scan_folder(folder)[:20], Recording(tmp_path / "lost.wav", RATE, RATE)]
-    facts = pack(training, training[:1], tmp_path / "out", max_bad=0.1)
-    assert facts["recordings"] == 20
+    assert pack(training, training[:1], tmp_path / "out", max_bad=0.1)["recordings"] == 20
     assert "lost.wav" in caplog.text
     many = [Recording(tmp_path / f"lost{n}.wav", RATE, RATE) for n in range(4)]
     with pytest.raises(ValueError, match=r"audiodiff scan"):
@@ -241,63 +330,37 @@ def test_unreadable_recordings_are_left_out_of_shards_up_to_a_share(folder, tmp_
     assert [path.name for path in tmp_path.iterdir()] == ["out"]  # and nothing half-written
 
 
+def test_onsets_that_were_cut_short_are_refused(packed):
+    with pytest.raises(ValueError, match=r"cut after at most 0\.1 s, clips are 0\.2 s long; pack again"):
+        Corpus(str(packed)).check_onsets(1600, RATE)
+
+
 # --- from an address ---------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def fetched(packed, tmp_path):
-    pytest.importorskip("litdata")
-    return lambda cache_gb=1.0: Shards(f"local:{packed}", tmp_path / "cache", cache_gb)
+def test_shards_from_an_address_are_the_same_and_stay_within_their_room(packed, tmp_path):
+    near, far = loader(packed), loader(f"local:{packed}", cache=tmp_path / "cache")
+    far.stream.max_cache_size = 50_000  # bytes, of 110,000
+    here, there = ([r.n_samples for r in stream.stream.corpus.validation()] for stream in (near, far))
+    assert here == there
+    batches, again = iter(near), iter(far)
+    for _ in range(50):
+        assert torch.equal(next(batches), next(again))
+        kept = sum(path.stat().st_size for path in (tmp_path / "cache" / "train").rglob("*.bin"))
+        assert kept < 90_000  # two chunks may be fetched ahead
 
 
-def test_shards_from_an_address_are_the_same(packed, fetched):
-    near, far = Shards(str(packed)), fetched()
-    assert [far.read(*place) for place in pieces(far)] == [near.read(*place) for place in pieces(near)]
-    validation = far.validation()
-    assert all(
-        torch.equal(audio.read(a.path)[0], audio.read(b.path)[0])
-        for a, b in zip(validation, near.validation(), strict=True)
-    )
-
-
-def test_shards_from_an_address_keep_what_fits_and_was_used_last(fetched):
-    shards = fetched(cache_gb=3.5 * max(chunk.n_bytes for chunk in fetched().chunks) / 1e9)
-    kept = shards.place.folder
-    for chunk in (0, 1, 2, 0, 3, 4):  # 0 was used again, when 1 has to go
-        shards.read(chunk, 0)
-        assert sum(path.stat().st_size for path in kept.glob("*.bin")) <= shards.place.cache_bytes
-        if chunk == 3:
-            assert {path.name for path in kept.glob("*.bin")} == {f"chunk-0-{n}.bin" for n in (0, 2, 3)}
-    assert len(list(kept.glob("*.bin"))) == 3
-
-
-def test_shards_packed_anew_are_not_mixed_with_the_old(packed, tmp_path):
-    pytest.importorskip("litdata")
+def test_shards_packed_anew_are_not_mixed_with_the_old(folder, packed, tmp_path):
     place = copied(packed, tmp_path / "shards")
-    old = Shards(f"local:{place}", tmp_path / "cache")
-    old.read(0, 0)
-    (place / "chunk-0-0.bin").write_bytes(chunk_of([b"new"]))
-    index = json.loads((place / "index.json").read_text())
-    index["chunks"][0] |= {"chunk_size": 1, "chunk_bytes": 19}
-    (place / "index.json").write_text(json.dumps(index))
-    assert Shards(f"local:{place}", tmp_path / "cache").read(0, 0) == b"new"
-
-
-def test_fetching_is_tried_again_and_then_told(packed, fetched, tmp_path, monkeypatch):
-    shards, chunk, pauses = fetched(), packed / "chunk-0-7.bin", []
-    hidden = chunk.rename(packed / "hidden")
-    monkeypatch.setattr(storage.time, "sleep", lambda seconds: pauses.append(seconds))
-    with pytest.raises(ValueError, match=r"local:.*chunk-0-7\.bin: cannot be fetched"):
-        ShardClips(shards, 1000, RATE)[[ShardClips(shards, 1000, RATE).place(n)[0] for n in range(2000)].index(7)]
-    assert pauses == [1, 2, 4]
-    monkeypatch.setattr(storage.time, "sleep", lambda _: hidden.exists() and hidden.rename(chunk))
-    assert shards.read(7, 0) == Shards(str(packed)).read(7, 0)
-
-
-def test_address_without_litdata_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "litdata.streaming.downloader", None)
-    with pytest.raises(ValueError, match=r"pip install 'audiodiff-torch\[shards\]'"):
-        Shards("s3://bucket/corpus")
+    resolve_timesteps(loader(f"local:{place}", cache=tmp_path / "cache"), 2)
+    other = [r for r in scan_folder(folder) if r.label == "tom"]
+    pack(other, other[:1], tmp_path / "new", seconds=0.1)
+    for part in ("about", "train", "valid"):
+        for path in (place / part).iterdir():
+            path.unlink()
+    copied(tmp_path / "new", place)
+    assert len(Corpus(f"local:{place}", tmp_path / "cache")) == len(pieces_of(other, 0.1))
+    resolve_timesteps(loader(f"local:{place}", cache=tmp_path / "cache", batch=1), 5)
 
 
 # --- the command -------------------------------------------------------------------------------------------------
@@ -305,13 +368,10 @@ def test_address_without_litdata_says_what_to_install(monkeypatch):
 
 def test_shard_command_packs_and_tells_how_fast_it_reads(folder, tmp_path, capsys):
     assert main(["shard", str(folder), str(tmp_path / "out"), "--seconds", "0.5", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["recordings"] == 39
-    assert told["chunks"] == 8
-    assert told["clips_per_second"] > 1
-    assert main(["shard", str(folder), str(tmp_path / "other"), "--valid", str(folder)]) == 0
-    assert " clips of 1 s read a second" in capsys.readouterr().out
-    assert len(read_manifest(tmp_path / "other" / "valid.jsonl")) == 40
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["recordings"] == 39
+    assert facts["chunks"] == 1
+    assert facts["clips_per_second"] > 1
 
 
 @pytest.mark.parametrize(
@@ -319,9 +379,9 @@ def test_shard_command_packs_and_tells_how_fast_it_reads(folder, tmp_path, capsy
     [
         (["{folder}", "{out}"], "exists; give the name of a new folder"),
         (["{folder}", "{out}/no/where"], "cannot be written"),
-        (["{folder}", "{out}/new", "--seconds", "0"], "600 s and 4000 MB are the most"),
-        (["{folder}", "{out}/new", "--seconds", "nan"], "600 s and 4000 MB are the most"),
-        (["{folder}", "{out}/new", "--chunk-mb", "9999"], "600 s and 4000 MB are the most"),
+        (["{folder}", "{out}/new", "--seconds", "0"], "600 s and 2000 MB are the most"),
+        (["{folder}", "{out}/new", "--seconds", "nan"], "600 s and 2000 MB are the most"),
+        (["{folder}", "{out}/new", "--chunk-mb", "9999"], "600 s and 2000 MB are the most"),
         (["{out}", "{out}/new"], "holds no readable audio"),
         (["{out}/nowhere", "{out}/new"], "no such folder or manifest; give one that holds recordings"),
     ],
@@ -335,7 +395,21 @@ def test_shard_command_refuses_in_one_line(folder, tmp_path, capsys, arguments, 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_single_recording_trains_and_validates(folder, tmp_path):
-    facts = pack(*held_out(scan_folder(folder)[-1:]), tmp_path / "out", seconds=0.5)
-    assert facts["recordings"] == 1
-    assert ShardClips(Shards(str(tmp_path / "out")), 20000, RATE)[0].shape == (1, 20000)
+@pytest.mark.parametrize(
+    ("number", "status"), [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)]
+)
+def test_shard_command_that_is_stopped_leaves_nothing(tmp_path, number, status):
+    (tmp_path / "in").mkdir()
+    noise = 0.2 * np.random.default_rng(0).standard_normal(10 * 48000)
+    for n in range(40):
+        soundfile.write(tmp_path / "in" / f"{n}.wav", noise, 48000, subtype="PCM_16")
+    call = [sys.executable, "-m", "audiodiff", "shard", tmp_path / "in", tmp_path / "out"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    run = subprocess.Popen(call, env=environment, stderr=subprocess.PIPE, text=True)
+    while run.poll() is None and not any(tmp_path.glob(".out.*/train")):
+        time.sleep(0.01)
+    run.send_signal(number)
+    _, error = run.communicate(timeout=60)
+    assert run.returncode == status
+    assert error.splitlines()[-1] == "audiodiff: interrupted; what was not finished is not written"
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]

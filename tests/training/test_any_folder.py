@@ -11,6 +11,7 @@ from support.training import run, steps
 
 from audiodiff import audio
 from audiodiff.cli import main
+from audiodiff.cli.jobs import Kinds, plan
 from audiodiff.data.manifest import held_out, read_manifest, scan_folder, usable
 
 RATE = 16000
@@ -56,6 +57,13 @@ def test_folder_of_any_layout_is_listed_once_and_under_its_own_name(folder):
     assert sorted(r.path.name for r in found) == NAMES
     assert {r.path.name: r.label for r in found}["eight.flac"] == "deep"  # and not "a link"
     assert all(len(audio.read(r.path)[0]) in (1, 2, 8) for r in found)
+
+
+def test_commands_see_the_files_that_scan_sees(folder, tmp_path):
+    """Linked folders too, whose files `resynth` and `mel` once passed over."""
+    jobs = plan([str(folder)], str(tmp_path / "out"), Kinds(audio.AUDIO_SUFFIXES, ".npy"), force=False).jobs
+    assert sorted(job.input for job in jobs) == sorted(r.path for r in scan_folder(folder))
+    assert tmp_path / "out" / "link" / "linked.npy" in {job.output for job in jobs}
 
 
 def test_folder_of_any_layout_is_trained_on_with_its_bad_files_named(folder, tmp_path, caplog):
@@ -146,8 +154,8 @@ def test_manifest_names_a_line_that_makes_no_sense(tmp_path, change):
 
 
 def test_clips_are_finite_whatever_the_folder(folder):
-    from audiodiff.data import ClipData
+    from audiodiff.data import Crops
 
-    data = ClipData(scan_folder(folder), 4000, RATE)
+    data = Crops(scan_folder(folder), 4000, RATE)
     assert all(bool(torch.isfinite(data[n]).all()) and data[n].shape == (1, 4000) for n in range(40))
     assert not data.bad.paths

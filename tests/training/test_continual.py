@@ -11,7 +11,7 @@ from support.continual import manifest
 from support.training import equal, run, states, steps
 from torch import nn
 
-from audiodiff.data import ClipData, scan_folder
+from audiodiff.data import Crops, scan_folder
 from audiodiff.data.replay import Replay, WatchedFolder
 from audiodiff.training.continual import Anchor, fisher_of, forgetting
 from audiodiff.utils.config import shipped_path
@@ -163,7 +163,7 @@ def test_empty_folder_is_waited_for_and_then_given_up(tmp_path):
 
 def test_clips_of_a_folder_that_does_not_change_are_those_of_a_list(tmp_path):
     put(tmp_path, "a.wav")
-    clips, plain = watched(tmp_path, tmp_path / "journal"), ClipData(scan_folder(tmp_path), 2000, RATE)
+    clips, plain = watched(tmp_path, tmp_path / "journal"), Crops(scan_folder(tmp_path), 2000, RATE)
     assert all(torch.equal(clips[n], plain[n]) for n in range(25))
 
 

@@ -6,17 +6,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 
 import pytest
 import soundfile
 import torch
-from support.labelled_shards import TINY as TINY_ONE_SHOTS
 from support.processes import environment
-from support.training import TINY, equal
+from support.training import TINY, TINY_ONE_SHOTS, equal
 
-from audiodiff.data import Augment, ShardClips, ShardOneShots, Shards
+from audiodiff.data import Augment, Crops, OneShots
 from audiodiff.data.manifest import held_out, scan_folder
+from audiodiff.data.shards.streaming import ClipStream, Corpus, StreamLoader
 from audiodiff.data.shards.writing import pack
 
 ALONE = ["trainer.devices=1"]
@@ -30,7 +29,7 @@ import torch
 from audiodiff.training.hydra_config import composed
 from audiodiff.train import train
 from audiodiff.training.callbacks import Checkpoints
-from audiodiff.training.lit import LitModel
+from audiodiff.training.module import LitModel
 
 at_end, step, seen = Checkpoints.on_train_end, LitModel.training_step, []
 
@@ -51,7 +50,7 @@ train(composed(sys.argv[2:]))
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory):
-    """Thirty-two pieces, each longer than a clip, in sixteen chunks; one recording is held out."""
+    """Thirty-two pieces, each longer than a clip, in several chunks; one recording is held out."""
     place = tmp_path_factory.mktemp("recordings")
     for n in range(33):
         noise = 0.2 * torch.randn(9600, generator=torch.Generator().manual_seed(n)).clamp(-4, 4)
@@ -63,7 +62,7 @@ def shards(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def labelled(tmp_path_factory):
-    """Sixty-four sounds in eight chunks, and of what class each is can be heard: above zero, or below."""
+    """Sixty-four sounds in several chunks, and of what class each is can be heard: above zero, or below."""
     place = tmp_path_factory.mktemp("sounds")
     for label, sign in SIGNS.items():
         (place / label).mkdir()
@@ -72,7 +71,7 @@ def labelled(tmp_path_factory):
             soundfile.write(place / label / f"{n:02d}.wav", (sign * 0.5 * noise).numpy(), 8000, subtype="PCM_16")
     recordings = scan_folder(place)
     out = tmp_path_factory.mktemp("packed") / "shards"
-    pack(recordings, recordings[::32], out)
+    pack(recordings, recordings[::32], out, chunk_mb=0.02)
     return out
 
 
@@ -152,34 +151,38 @@ def test_two_processes_share_one_run_and_end_with_equal_weights(tmp_path):
     assert lines == sorted(set(lines))  # one process writes
 
 
+def numbers_of(place, view, seen, length):
+    """Return the numbers of clips that ranks saw, by comparison with a pass of one process."""
+    stream = StreamLoader(ClipStream(Corpus(str(place)), view), 1, 0, length)
+    known = {}
+    for _, batch in zip(range(length), stream, strict=False):
+        clips = batch[0] if isinstance(batch, list) else batch
+        known[clips[0].numpy().tobytes()] = stream.numbers[-1][0]
+    return [[known[clip.numpy().tobytes()] for clip in clips] for clips in seen]
+
+
 @pytest.mark.slow
-def test_two_ddp_processes_on_shards_see_clips_apart_that_are_together_the_corpus(tmp_path, shards):
-    """Eight steps of two clips by two processes are one time around: clips 0 to 31, and each piece in one of them."""
+def test_two_ddp_processes_on_shards_see_each_piece_once(tmp_path, shards):
+    """Eight steps of two clips by two processes are one pass."""
     ranks = two_ranks(tmp_path, *steps(8), "data=shards", f"data.path={shards}")
     assert equal(*(rank["weights"] for rank in ranks))
-    data = ShardClips(Shards(str(shards)), 8192, 16000)
-    numbers = {hash(data[n].numpy().tobytes()): n for n in range(32)}
-    seen = [[numbers[hash(clip.numpy().tobytes())] for clip in rank["seen"][0]] for rank in ranks]
-    assert seen == [list(range(rank, 32, 2)) for rank in (0, 1)]
-    places = [[data.place(n) for n in own] for own in seen]
-    assert len(set(places[0] + places[1])) == 32 == len(data.shards)
-    assert not {chunk for chunk, _ in places[0]} & {chunk for chunk, _ in places[1]}
+    first, second = numbers_of(shards, lambda s: Crops(s, 8192, 16000), [rank["seen"][0] for rank in ranks], 32)
+    assert sorted(first + second) == list(range(32))
 
 
 @pytest.mark.slow
-def test_two_ddp_processes_on_labelled_shards_see_clips_apart_with_their_classes(tmp_path, labelled):
-    """Eight steps of four clips by two processes are one time around: clips 0 to 63, of one chunk as of another."""
+def test_two_ddp_processes_on_labelled_shards_see_clips_with_their_classes(tmp_path, labelled):
+    """Eight steps of four clips by two processes are one pass."""
     ranks = two_ranks(tmp_path, *steps(8), f"data.path={labelled}", *LABELLED, tiny=TINY_ONE_SHOTS)
     assert equal(*(rank["weights"] for rank in ranks))
-    data = ShardOneShots(Shards(str(labelled)), list(SIGNS), 1024, 8000, augment=Augment(gain_db=[-6, 0]))
-    numbers = {hash(data[n][0].numpy().tobytes()): n for n in range(64)}  # no two have one gain
-    seen = [[numbers[hash(clip.numpy().tobytes())] for clip in rank["seen"][0]] for rank in ranks]
-    assert seen == [list(range(rank, 64, 2)) for rank in (0, 1)]
+
+    def view(source):
+        return OneShots(source, list(SIGNS), 1024, 8000, augment=Augment(gain_db=[-6, 0]))
+
+    first, second = numbers_of(labelled, view, [rank["seen"][0] for rank in ranks], 64)
+    assert sorted(first + second) == list(range(64))
     for clips, labels in (rank["seen"] for rank in ranks):
-        assert clips.sum((1, 2)).sign().tolist() == [SIGNS[data.labels[label]] for label in labels]
-    chunks = [[path.name.partition("#")[0] for n in own for path in data.sources(n)] for own in seen]
-    assert not set(chunks[0]) & set(chunks[1])
-    assert Counter(chunks[0] + chunks[1]) == {chunk.name: chunk.n_pieces for chunk in data.shards.chunks}
+        assert clips.sum((1, 2)).sign().tolist() == [list(SIGNS.values())[label] for label in labels]
 
 
 @pytest.mark.slow

@@ -1,1 +1,1 @@
-"""Corpora packed into shards."""
+"""Corpora packed into shards by litdata, for more recordings than a disk holds."""

@@ -1,9 +1,13 @@
-"""Packs recordings into shards: cut into pieces, mixed to mono, shuffled; FLAC of 16 bits at the recording's rate."""
+"""Pack recordings into shards: cut into pieces, mixed to mono, shuffled; FLAC of 16 bits at the recording's rate.
+
+litdata's writer lays the pieces out (its `optimize`, which forks processes for it, leaves them running when it is
+interrupted, and ends with status 0). Threads decode and encode, which libsndfile does without Python's lock.
+"""
 
 import io
 import itertools
 import json
-import logging
+import math
 import os
 import random
 import shutil
@@ -14,22 +18,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from torch import Tensor
 
 from audiodiff import audio
 from audiodiff.data.manifest import BadFiles, Recording
-from audiodiff.data.shards.crops import LANES
-from audiodiff.data.shards.index import FACTS, INDEX, LABELS, VALID, chunk_of
+from audiodiff.data.shards.streaming import Cache
 
-__all__ = ["Piece", "pack", "pieces_of"]
+__all__ = ["Piece", "pack", "pieces_of", "spread"]
 
-log = logging.getLogger(__name__)
 SHRINKS = 0.55  # FLAC to 16-bit PCM, of speech; sizes of chunks follow from it
+AT_ONCE = 64  # pieces that are decoded ahead
 HELD_OUT, HELD_OUT_SECONDS = 64, 10.0  # recordings for validation at most, and how much of each
 
 
 class Piece(NamedTuple):
-    """Names a part of a recording, in samples."""
+    """A part of a recording, in samples."""
 
     recording: Recording
     start: int
@@ -42,17 +44,30 @@ class Piece(NamedTuple):
 
 
 def pieces_of(recordings: Iterable[Recording], seconds: float) -> list[Piece]:
-    """Cuts recordings into pieces of equal length, none longer than `seconds`.
+    """Cut recordings into pieces of equal length, none longer than `seconds`.
 
     >>> [p.n_samples for p in pieces_of([Recording(Path("a.wav"), 25, 1)], 10)]
     [8, 8, 9]
     """
-    found = []
+    pieces = []
     for recording in recordings:
         count = max(1, -int(-recording.n_samples // (seconds * recording.sample_rate)))
         bounds = [i * recording.n_samples // count for i in range(count + 1)]
-        found += [Piece(recording, a, b - a) for a, b in itertools.pairwise(bounds)]
-    return found
+        pieces += [Piece(recording, a, b - a) for a, b in itertools.pairwise(bounds)]
+    return pieces
+
+
+def spread(pieces: Sequence[Piece], n_chunks: int, seed: int = 0) -> list[Piece]:
+    """Shuffle pieces, each class spread evenly; repeat those of rare classes, so that every chunk has some."""
+    rng, by_class, places = random.Random(seed), dict[str | None, list[Piece]](), []
+    for piece in pieces:
+        by_class.setdefault(piece.label, []).append(piece)
+    for label, own in by_class.items():
+        rng.shuffle(own)
+        times = 1 if label is None else math.ceil(2 * n_chunks / len(own)) if n_chunks > 1 else 1
+        for place in range(count := times * len(own)):
+            places.append(((place + rng.random()) / count, len(places), own[place % len(own)]))
+    return [piece for _, _, piece in sorted(places, key=lambda entry: entry[:2])]
 
 
 def pack(
@@ -62,137 +77,138 @@ def pack(
     seconds: float = 10.0,
     chunk_mb: float = 64.0,
     max_bad: float = 0.05,
-    progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
+    progress: Callable[[Iterable[Any], int], Iterable[Any]] = lambda pieces, count: pieces,
 ) -> dict[str, Any]:
-    """Writes a packed corpus, complete or not at all, and returns the facts about it.
+    """Write a packed corpus, complete or not at all, and return the facts about it.
 
     Args:
         training: What goes into chunks.
-        validation: Of which some are held out as files.
+        validation: Of which some are held out.
         out: Folder, which must not exist.
         seconds: Longest piece.
-        chunk_mb: About how many 10⁶ bytes a chunk has; there are at least as many chunks as lanes.
+        chunk_mb: About how many 10⁶ bytes a chunk has.
         max_bad: Share of the recordings that may be unreadable; they are named and left out.
-        progress: Wraps the iteration over chunks, as `tqdm` does.
+        progress: Wraps the iteration over pieces, whose number is given.
 
     Raises:
         ValueError: The folder exists or cannot be written, or too many recordings are unreadable.
     """
-    if not 0 < seconds <= 600 or not 0 < chunk_mb <= 4000:
-        raise ValueError(f"pieces of {seconds:g} s in chunks of {chunk_mb:g} MB: 600 s and 4000 MB are the most")
+    if not 0 < seconds <= 600 or not 0 < chunk_mb <= 2000:
+        raise ValueError(f"pieces of {seconds:g} s in chunks of {chunk_mb:g} MB: 600 s and 2000 MB are the most")
     if out.exists():
         raise ValueError(f"{out}: exists; give the name of a new folder")
-    pieces = pieces_of([r for r in training if r.n_samples > 0], seconds)
-    random.Random(0).shuffle(pieces)
     try:
         folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     except OSError as error:
         raise ValueError(f"{out}: cannot be written ({error.strerror}); choose another place") from None
+    bad = BadFiles(len(training), max_bad)
     try:
-        bad = BadFiles(len(training), max_bad)
-        facts = _write(folder, pieces, chunk_mb * 1e6, bad, progress, {"seconds": seconds})
-        _write_validation(folder, validation)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            facts = _write_train(folder, pool, training, seconds, chunk_mb * 1e6, bad, progress)
+            facts["valid_labels"] = _write_valid(folder, pool, validation)
+        numbers = facts.pop("numbers")
+        write_items(folder / "about", [json.dumps(facts).encode(), json.dumps(numbers).encode()], 2)
         folder.chmod(0o755)
         os.replace(folder, out)
     except OSError as error:
-        raise ValueError(f"{out}: cannot be written ({error.strerror}); choose another place") from None
+        raise ValueError(f"{out}: cannot be written ({error.strerror or error}); choose another place") from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return facts
+    chunks = list((out / "train").glob("*.bin"))
+    return {**facts, "chunks": len(chunks), "bytes": sum(chunk.stat().st_size for chunk in chunks)}
 
 
-def _write(
+def write_items(folder: Path, items: Iterable[bytes], chunk_size: int) -> None:
+    """Write a data set of litdata's whose items are bare bytes."""
+    cache = Cache(str(folder), chunk_size=chunk_size)
+    for number, item in enumerate(items):
+        cache[number] = item
+    cache.done()
+    cache.merge()
+
+
+def _write_train(
     folder: Path,
-    pieces: list[Piece],
+    pool: ThreadPoolExecutor,
+    training: Sequence[Recording],
+    seconds: float,
     chunk_bytes: float,
     bad: BadFiles,
-    progress: Callable[[Iterable[Any]], Iterable[Any]],
-    known: dict[str, Any],
+    progress: Callable[[Iterable[Any], int], Iterable[Any]],
 ) -> dict[str, Any]:
+    """Write the pieces, and return what is known of them."""
+    listed = [r for _, r in _good(_mapped(pool, _as_it_is, training), bad) if r.n_samples]
+    pieces = pieces_of(listed, seconds)
     raw = 2 * sum(piece.n_samples for piece in pieces)
-    n_chunks = min(len(pieces), LANES * max(1, round(SHRINKS * raw / chunk_bytes / LANES)))
-    chunks, classes, facts = [], [], {"pieces": 0, "hours": 0.0, "recordings": 0, **known}
-    bounds = [i * len(pieces) // n_chunks for i in range(n_chunks + 1)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for first, last in progress(list(itertools.pairwise(bounds))):
-            packed = list(_encoded(pieces[first:last], pool, bad, facts))
-            if not packed:
-                continue
-            data, name = chunk_of([made for _, made in packed]), f"chunk-0-{len(chunks)}.bin"
-            classes.append([piece.label for piece, _ in packed])
-            (folder / name).write_bytes(data)
-            chunks.append({"filename": name, "chunk_size": len(packed), "chunk_bytes": len(data), "dim": None})
-    facts["recordings"] = len({piece.recording.path for piece in pieces} - bad.paths)
-    if found := sorted({label for of_chunk in classes for label in of_chunk if label is not None}):
-        number = {None: None} | {label: n for n, label in enumerate(found)}
-        numbers = [[number[label] for label in of_chunk] for of_chunk in classes]
-        (folder / LABELS).write_text(json.dumps(numbers), encoding="utf-8")
-        facts["labels"] = found
-    (folder / FACTS).write_text(json.dumps(facts), encoding="utf-8")
-    (folder / INDEX).write_text(json.dumps({"chunks": chunks, "config": _config(chunk_bytes)}), encoding="utf-8")
-    return {**facts, "chunks": len(chunks), "bytes": sum(chunk["chunk_bytes"] for chunk in chunks)}
+    n_chunks = max(1, round(SHRINKS * raw / chunk_bytes))
+    order, names = spread(pieces, n_chunks), sorted({r.label for r in listed if r.label is not None})
+    numbers: list[int] = []
+
+    def items() -> Iterator[bytes]:
+        for piece, data in _good(progress(_mapped(pool, _flac, order), len(order)), bad):
+            numbers.append(-1 if piece.label is None else names.index(piece.label))
+            yield data
+
+    write_items(folder / "train", items(), -(-len(order) // n_chunks))
+    kept = [r for r in listed if r.path not in bad.paths]
+    return {
+        "pieces": len(numbers),
+        "recordings": len(kept),
+        "hours": sum(r.n_samples / r.sample_rate for r in kept) / 3600,
+        "seconds": seconds,
+        "cut": len(pieces) > len(listed),
+        "labels": names,
+        "numbers": numbers,
+    }
 
 
-def _encoded(
-    pieces: list[Piece], pool: ThreadPoolExecutor, bad: BadFiles, facts: dict[str, Any]
-) -> Iterator[tuple[Piece, bytes]]:
-    for piece, made in zip(pieces, pool.map(_flac_or_error, pieces), strict=True):
+def _write_valid(folder: Path, pool: ThreadPoolExecutor, validation: Sequence[Recording]) -> list[str | None]:
+    """Write the beginnings of some recordings, evenly taken, and return their classes."""
+    chosen = validation[:: max(1, len(validation) // HELD_OUT)][:HELD_OUT]
+    pieces = [Piece(r, 0, min(r.n_samples, int(HELD_OUT_SECONDS * r.sample_rate))) for r in chosen]
+    made = list(_good(_mapped(pool, _flac, pieces), BadFiles(len(pieces))))
+    if not made:
+        raise ValueError("none of the recordings held out can be read: look at them with `audiodiff scan`")
+    write_items(folder / "valid", [data for _, data in made], len(made))
+    return [piece.label for piece, _ in made]
+
+
+def _mapped(pool: ThreadPoolExecutor, work: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
+    """Yield each item with what became of it, in order, a few ahead."""
+    for start in range(0, len(items), AT_ONCE):
+        some = items[start : start + AT_ONCE]
+        yield from zip(some, pool.map(work, some), strict=True)
+
+
+def _good(results: Iterable[tuple[Any, Any]], bad: BadFiles) -> Iterator[tuple[Any, Any]]:
+    """Leave out what could not be read, and count it."""
+    for item, made in results:
         if isinstance(made, ValueError):
-            bad.add(piece.recording.path, str(made))
-            continue
-        facts["pieces"] += 1
-        facts["hours"] += piece.n_samples / piece.recording.sample_rate / 3600
-        yield piece, made
+            bad.add(item.recording.path if isinstance(item, Piece) else item.path, str(made))
+        else:
+            yield item, made
 
 
-def _flac_or_error(piece: Piece) -> bytes | ValueError:
+def _as_it_is(recording: Recording) -> Recording | ValueError:
+    """Take length and rate from the file, for a manifest may be stale."""
+    try:
+        with audio.opened(recording.path) as file:
+            return recording._replace(n_samples=file.n_samples, sample_rate=file.sample_rate)
+    except ValueError as error:
+        return error
+
+
+def _flac(piece: Piece) -> bytes | ValueError:
+    """Encode a piece, mixed to mono; what was 16 bits comes back as it was."""
+    import soundfile
+
     try:
         waveform, rate = audio.read(piece.recording.path, start=piece.start, frames=piece.n_samples)
     except ValueError as error:
         return error
-    return _flac(waveform, rate)
-
-
-def _flac(waveform: Tensor, rate: int) -> bytes:
-    import soundfile
-
-    mono = waveform.mean(0, keepdim=True)
+    mono = waveform.mean(0)
     mono = mono / max(1.0, float(mono.abs().max()))
-    samples = (
-        (mono.T * 32768).round().clamp(max=32767).numpy().astype(np.int16)
-    )  # what was 16 bits comes back as it was
+    samples = (mono * 32768).round().clamp(max=32767).numpy().astype(np.int16)
     encoded = io.BytesIO()
     soundfile.write(encoded, samples, rate, format="FLAC", subtype="PCM_16")
     return encoded.getvalue()
-
-
-def _write_validation(folder: Path, validation: Sequence[Recording]) -> None:
-    """Writes the beginnings of some recordings, evenly taken, as files with their manifest."""
-    (folder / "valid").mkdir()
-    lines = []
-    for recording in validation[:: max(1, len(validation) // HELD_OUT)][:HELD_OUT]:
-        n_samples = min(recording.n_samples, int(HELD_OUT_SECONDS * recording.sample_rate))
-        made = _flac_or_error(Piece(recording, 0, n_samples))
-        if isinstance(made, ValueError):
-            log.warning("left out of validation: %s", made)
-            continue
-        name = f"valid/{len(lines):04d}.flac"
-        (folder / name).write_bytes(made)
-        line = {"path": name, "n_samples": n_samples, "sample_rate": recording.sample_rate}
-        lines.append(json.dumps(line | ({} if recording.label is None else {"label": recording.label})) + "\n")
-    if not lines:
-        raise ValueError("none of the recordings held out can be read: look at them with `audiodiff scan`")
-    (folder / VALID).write_text("".join(lines), encoding="utf-8")
-
-
-def _config(chunk_bytes: float) -> dict[str, Any]:
-    """Returns what litdata wants to know of chunks of bare bytes."""
-    nothing = ("chunk_size", "compression", "compression_level", "compression_batch_size", "encryption")
-    return {
-        **dict.fromkeys((*nothing, "ipc_compression")),
-        "chunk_bytes": int(chunk_bytes),
-        "data_format": ["bytes"],
-        "data_spec": '[1, {"type": null, "context": null, "children_spec": []}]',
-        "item_loader": "PyTreeLoader",
-        "types": "bytes",
-    }

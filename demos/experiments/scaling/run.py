@@ -4,8 +4,8 @@
 
 Every process has one thread. Training is the quickstart's network on clips of 16384 samples, 8 a process, by DDP over
 gloo for two; its rate is that of the steps after the first ten, as `metrics.jsonl` tells. Loading is of clips of one
-second, without augmentation, from WAV, FLAC and packed shards of the same recordings, after the first batch; a clip
-counts its float32 samples as bytes. Vocoding is `audiodiff resynth --workers N --steps 1`, model loading included.
+second, without augmentation, from WAV and FLAC of the same recordings, after the first batch; a clip counts its float32
+samples as bytes. Vocoding is `audiodiff resynth --workers N --steps 1`, model loading included.
 Rounds alternate between the settings, so that what else the machine does meets all of them; the CSV has medians.
 """
 
@@ -25,15 +25,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from audiodiff import audio
-from audiodiff.data.crops import ClipData, ResumableSampler, clip_loader
+from audiodiff.data.crops import Crops, ResumableSampler, clip_loader
 from audiodiff.data.manifest import Recording, recordings_of, scan_folder
-from audiodiff.data.shards.crops import ShardClips
-from audiodiff.data.shards.index import Shards
-from audiodiff.data.shards.writing import pack
 from audiodiff.utils import files as utils_files
 
 RATE, BATCH = 16000, 16
-CLIP, ASSUMED = 1.024, 1000  # seconds of a training clip; clips a second of one GPU, which was not measured
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 Setting = tuple[str, str, int]  # what is measured, from which source, by how many processes
 
@@ -55,7 +51,7 @@ def trained(processes: int, steps: int) -> float:
         return statistics.median(json.loads(line)["clips_per_second"] for line in lines[1:])
 
 
-def loaded(data: ClipData | ShardClips, workers: int, clips: int) -> float:
+def loaded(data: Crops, workers: int, clips: int) -> float:
     """Reads clips of a second, and returns how many a second."""
     batches = iter(clip_loader(data, ResumableSampler(0, clips + BATCH), BATCH, workers))
     next(batches)  # the processes have started
@@ -89,11 +85,9 @@ def settings(
 ) -> dict[Setting, Callable[[], float]]:
     """Prepares what is measured: a function for each setting, which returns a rate."""
     flac, wav = (written(recordings, folder / kind, f".{kind}") for kind in ("flac", "wav"))
-    pack(flac, flac[:1], folder / "packed", chunk_mb=4)
     sources = {
-        "wav": ClipData(wav, RATE, RATE),
-        "flac": ClipData(flac, RATE, RATE),
-        "shards": ShardClips(Shards(str(folder / "packed")), RATE, RATE),
+        "wav": Crops(wav, RATE, RATE),
+        "flac": Crops(flac, RATE, RATE),
     }
     written(recordings[:files], folder / "few", ".wav")
     found: dict[Setting, Callable[[], float]] = {}
@@ -107,25 +101,13 @@ def settings(
 
 
 def tables(path: Path) -> str:
-    """Returns the guide's tables, Markdown: what the CSV holds, and what it lets one expect of more devices and hours.
-
-        hours of one pass = hours of audio / (c n r e),    c = 1.024 s a clip,
-        e = 1 for one device, else the rate of 2 processes / (2 times that of 1)
-
-    with r the assumed clips a second of one device; loader processes a device = r / (rate of one from shards), up.
-    """
+    """Return the guide's table, Markdown, of what the CSV holds."""
     with path.open(encoding="utf-8") as file:
         rates = {(r["measure"], r["source"], int(r["processes"])): float(r["per_second"]) for r in csv.DictReader(file)}
     lines = ["| a second | 0 | 1 | 2 processes |", "|---|---|---|---|"]
     for kind in dict.fromkeys(key[:2] for key in rates):
         shown = [f"{rates[*kind, n]:.3g}" if (*kind, n) in rates else "–" for n in (0, 1, 2)]
         lines.append(f"| {' '.join(kind)} | {' | '.join(shown)} |")
-    share = rates["train", "quickstart", 2] / (2 * rates["train", "quickstart", 1])
-    lines += ["", "| estimate: one pass, hours | 10 k h | 1 M h | loader processes |", "|---|---|---|---|"]
-    for n in (1, 8, 64):
-        hours = [total / (CLIP * n * ASSUMED * (share if n > 1 else 1)) for total in (1e4, 1e6)]
-        needed = n * -(-ASSUMED // rates["load", "shards", 1])
-        lines.append(f"| {n} GPUs | {hours[0]:.3g} | {hours[1]:.3g} | {needed:.0f} |")
     return "\n".join(lines)
 
 

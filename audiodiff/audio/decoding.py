@@ -1,0 +1,211 @@
+"""Open audio files piece by piece: repair the headers of streamed WAV files, keep the MP3 decoder quiet.
+
+A program that writes WAV into a pipe cannot go back to fill in the length, and leaves 0 or a largest value there
+(sox and espeak 0x7FFFF000, arecord 0x80000000, ffmpeg 0xFFFFFFFF). The samples of such a file end where the file ends.
+"""
+
+import contextlib
+import io
+import logging
+import os
+import struct
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    import soundfile
+
+__all__ = ["Reader", "opened"]
+
+log = logging.getLogger(__name__)
+LARGEST = 0xFFFF0000  # a length field from here on, or near 2^31, stands for "unknown"
+HALF = range(0x7FFF0000, 0x80001000)
+COMPLAINTS = (b"[src/libmpg123", b"Note:", b"Warning:", b"ERROR:", b"error:")
+_damaged: set[str] = set()  # files whose damage was logged
+_stderr = threading.RLock()  # held while the process's standard error is redirected
+
+
+class Reader:
+    """Read an open audio file from any sample on.
+
+    Attributes:
+        sample_rate: In Hz, from the file's header.
+        n_samples: Samples of each channel, from the file's header.
+        cut_short: Whether the file ends before the audio that its header announces.
+    """
+
+    def __init__(self, file: "soundfile.SoundFile", name: str, cut_short: bool = False) -> None:
+        self._file, self._name, self.cut_short = file, name, cut_short
+        self.sample_rate: int = file.samplerate
+        self.n_samples: int = file.frames
+
+    def read(self, start: int = 0, frames: int = -1) -> Tensor:
+        """Read `frames` samples from sample `start` on, fewer where the file ends; -1 reads to the end.
+
+        Returns:
+            [C, T], float32, full scale = 1.
+
+        Raises:
+            ValueError: The samples cannot be decoded, there are none, or some are not finite.
+        """
+        # After a seek libmpg123 misses the frames before, and complains of whole files.
+        with _decoding(self._name, self._file.format == "MP3", told=not start):
+            self._file.seek(min(start, self.n_samples))
+            samples = self._file.read(frames, dtype="float32", always_2d=True)
+        if not len(samples):
+            raise ValueError(f"{self._name}: holds no samples; the file is empty or cut short")
+        if not np.isfinite(samples).all():
+            raise ValueError(f"{self._name}: holds samples that are NaN or infinite; repair or re-export the recording")
+        return torch.from_numpy(np.ascontiguousarray(samples.T))
+
+    def pieces(self, seconds: float = 10.0) -> Iterator[Tensor]:
+        """Read the whole file piece by piece, [C, T] each, in little memory; raise what `read` raises."""
+        frames = max(1, int(seconds * self.sample_rate))
+        yield self.read(0, frames)
+        for start in range(frames, self.n_samples, frames):
+            yield self.read(start, frames)
+
+
+@contextlib.contextmanager
+def opened(source: str | Path | bytes, name: str = "") -> Iterator[Reader]:
+    """Open an audio file, or the bytes of one.
+
+    Args:
+        source: Any file that libsndfile reads (WAV, FLAC, Ogg, Opus, MP3, AIFF, …), or its content.
+        name: Of bytes, in messages.
+
+    Raises:
+        ValueError: The file is missing or is not audio.
+    """
+    import soundfile  # here, and not above, since it loads a shared library
+
+    name = name or str(source)
+    if not isinstance(source, bytes) and not Path(source).is_file():
+        raise ValueError(f"{name}: no such file; give an audio file")
+    with contextlib.ExitStack() as stack:
+        with _decoding(name, _is_mp3(source)):
+            file, cut_short = _readable(source)
+            if isinstance(file, io.IOBase):
+                stack.enter_context(file)
+            decoder = stack.enter_context(soundfile.SoundFile(file))
+        yield Reader(decoder, name, cut_short)
+
+
+def _readable(source: str | Path | bytes) -> tuple[Any, bool]:
+    """Return what soundfile opens, and whether the file ends before the audio that its header announces."""
+    if isinstance(source, bytes):
+        return io.BytesIO(source), False
+    path = Path(source)
+    (place, size), total = _data_chunk(path), path.stat().st_size
+    unknown = size in HALF or size >= LARGEST or (size == 0 and place < total and not _are_chunks(path, place))
+    if place and unknown and place + size < total:
+        return _Patched(path, place - 4, struct.pack("<I", min(total - place, LARGEST - 1))), False
+    return _openable(path), not unknown and place + size > total
+
+
+def _data_chunk(path: Path) -> tuple[int, int]:
+    """Find where the samples of a WAV file begin, and how many bytes its header announces; zeros for other files."""
+    with open(path, "rb") as file:
+        magic, _, form = struct.unpack("<4sI4s", file.read(12).ljust(12, b"\0"))
+        while (magic, form) == (b"RIFF", b"WAVE") and len(header := file.read(8)) == 8:
+            name, size = struct.unpack("<4sI", header)
+            if name == b"data":
+                return file.tell(), size
+            file.seek(size + size % 2, os.SEEK_CUR)
+    return 0, 0
+
+
+def _are_chunks(path: Path, place: int) -> bool:
+    """Tell whether chunks fill the rest of a file: then its audio is empty, and they are notes."""
+    total = path.stat().st_size
+    with open(path, "rb") as file:
+        while place + 8 <= total:
+            file.seek(place)
+            name, size = struct.unpack("<4sI", file.read(8))
+            if not (name.isascii() and name.decode().isprintable()):
+                return False
+            place += 8 + size + size % 2
+    return total - 8 < place <= total + 1
+
+
+def _openable(path: Path) -> Path | bytes:
+    """Return what soundfile opens: names that are no UTF-8, as old disks hold, are to be given as bytes."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return os.fsencode(path)
+    return path
+
+
+class _Patched(io.FileIO):
+    """Read a file with some of its bytes replaced."""
+
+    def __init__(self, path: Path, place: int, content: bytes) -> None:
+        super().__init__(path)
+        self._place, self._content = place, content
+
+    def readinto(self, buffer: memoryview) -> int:  # ty: ignore[invalid-method-override]
+        """Fill a buffer with what stands at the current place, as the file should hold it."""
+        begin = self.tell()
+        count = super().readinto(buffer) or 0
+        for i in range(len(self._content)):
+            if 0 <= (at := self._place + i - begin) < count:
+                buffer[at : at + 1] = self._content[i : i + 1]
+        return count
+
+
+@contextlib.contextmanager
+def _decoding(name: str, noisy: bool, told: bool = True) -> Iterator[None]:
+    """Turn what libsndfile raises into one line, and what libmpg123 prints into another."""
+    import soundfile
+
+    try:
+        with _quiet(name, told) if noisy else contextlib.nullcontext():
+            yield
+    except (soundfile.SoundFileError, RuntimeError, OSError, TypeError) as error:  # TypeError: headerless .raw
+        reason = str(error).rpartition(": ")[2].rstrip(". ")
+        raise ValueError(f"{name}: cannot be read as audio ({reason}); give a WAV, FLAC, Ogg or MP3 file") from None
+
+
+def _is_mp3(source: str | Path | bytes) -> bool:
+    """Tell an MP3 by its first bytes: a tag, or the eleven bits with which each frame begins."""
+    if not isinstance(source, bytes):
+        with open(source, "rb") as file:
+            source = file.read(3)
+    return source[:3] == b"ID3" or (source[:1] == b"\xff" and source[1:2] >= b"\xe0")
+
+
+@contextlib.contextmanager
+def _quiet(name: str, told: bool) -> Iterator[None]:
+    """Keep libmpg123's lines, which name no file, off the terminal; log once that the file is damaged, if it is told.
+
+    They come from C, past `sys.stderr`: the process's standard error is redirected meanwhile, and what others wrote
+    there is handed on.
+    """
+    with _stderr, tempfile.TemporaryFile() as caught:
+        try:
+            terminal = os.dup(2)
+        except OSError:  # there is no standard error
+            yield
+            return
+        os.dup2(caught.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
+            caught.seek(0)
+            lines = [line for line in caught.read().splitlines(keepends=True) if line.strip()]
+            complaints = [line for line in lines if line.startswith(COMPLAINTS)]
+            os.write(2, b"".join(line for line in lines if line not in complaints))
+            if told and complaints and name not in _damaged:
+                _damaged.add(name)
+                first = complaints[0].decode(errors="replace").strip()
+                log.warning("%s: damaged, and read as far as it can be decoded (%s)", name, first)
