@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from audiodiff.cli.jobs import Job
-from audiodiff.cli.workers import Result, Run, do_job
+from audiodiff.cli.worker import Result, Run, do_job
 from audiodiff.utils.extras import requires_extra
 from audiodiff.utils.signals import Stopped
 

@@ -15,7 +15,7 @@ from audiodiff.cli import common
 
 if TYPE_CHECKING:
     from audiodiff.models.base import Model
-    from audiodiff.models.streaming import SamplingConfig
+    from audiodiff.models.sampling import SamplingConfig
 
 EXAMPLE = "audiodiff export speech-22k vocoder.onnx --host sherpa-onnx"
 
@@ -76,8 +76,8 @@ def _sampling(model: "Model", options: argparse.Namespace) -> "SamplingConfig":
     from audiodiff.diffusion.timesteps import check_timesteps
     from audiodiff.models import named_starts
     from audiodiff.models.generator import Generator
+    from audiodiff.models.sampling import SamplingConfig
     from audiodiff.models.starts import PureNoise
-    from audiodiff.models.streaming import SamplingConfig
     from audiodiff.pipelines.generation import GenerateRecipe
     from audiodiff.pipelines.recipe import OWN
     from audiodiff.pipelines.vocoding import VocodeRecipe

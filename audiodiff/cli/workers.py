@@ -9,56 +9,29 @@ therefore the same bytes for any number of workers.
 import argparse
 import concurrent.futures
 import contextlib
-import dataclasses
 import itertools
 import json
 import logging
 import multiprocessing
 import os
-import re
 import signal
 import sys
 import threading
 import time
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from audiodiff.cli import progress
 from audiodiff.cli.common import say
 from audiodiff.cli.jobs import Batch, Job
-from audiodiff.utils import remote
+from audiodiff.cli.worker import TEMPORARY, Prepare, Result, Run, do_job, temporary_files
 from audiodiff.utils.signals import Stopped
 
-if TYPE_CHECKING:
-    from audiodiff.pipelines.vocoding import VocodeRecipe
+__all__ = ["run_parallel"]
 
-__all__ = ["Run", "do_job", "is_whole", "run_parallel"]
-
-Prepare = Callable[[argparse.Namespace], tuple[Callable[[Job], progress.JobResult], "VocodeRecipe"]]
-Result = dict[str, Any]
 MOST = 1024
-TEMPORARY = re.compile(r"\.(?P<name>.+?\.wav)(\.json)?\.[a-z0-9_]{8}", re.DOTALL)  # as `atomic_file` names them
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """What a worker needs besides its jobs.
-
-    Args:
-        prepare: A function of a module, which loads the model and returns what does a job, and its recipe.
-        options: Of the command.
-        folder: Working directory of the command, for relative paths.
-        key: Tells the runs of a long-lived process apart.
-    """
-
-    prepare: Prepare
-    options: argparse.Namespace
-    folder: str = dataclasses.field(default_factory=os.getcwd)
-    key: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
 
 
 def run_parallel(batch: Batch, prepare: Prepare, options: argparse.Namespace) -> int:
@@ -99,50 +72,6 @@ def run_parallel(batch: Batch, prepare: Prepare, options: argparse.Namespace) ->
         return end.status
     _remove_leftovers(batch.jobs, begun)
     return status
-
-
-def do_job(run: Run, job: Job) -> Result:
-    """Do a job in this process, unless its output is whole; the first job of a run loads the model.
-
-    Raises:
-        ValueError: The model cannot be loaded, or the output exists and was made by another recipe.
-    """
-    if run.key not in _loaded:
-        import torch
-
-        if "OMP_NUM_THREADS" not in os.environ:
-            torch.set_num_threads(1)
-        with contextlib.suppress(OSError):  # another machine needs the folder for relative paths alone
-            os.chdir(run.folder)
-        _loaded.clear()
-        _loaded[run.key] = run.prepare(run.options)
-    work, recipe = _loaded[run.key]
-    if is_whole(job, recipe):
-        return {"input": str(job.input), "output": str(job.output), "skipped": True}
-    if not run.options.force and remote.exists(job.output) and not _is_cut_off(job.output):
-        raise ValueError(f"{job.output}: exists, and was made otherwise; give -f to overwrite, or another folder")
-    return progress.try_job(work, job, go_on=True)
-
-
-_loaded: dict[str, tuple[Callable[[Job], progress.JobResult], "VocodeRecipe"]] = {}
-
-
-def is_whole(job: Job, recipe: "VocodeRecipe") -> bool:
-    """Return whether a job's output is there, made with this recipe from this input."""
-    from audiodiff.pipelines.sidecar import Sidecar, file_hash
-
-    beside = remote.location(f"{job.output}.json")
-    if not (remote.exists(job.output) and remote.exists(beside)):
-        return False
-    try:
-        with remote.local_copy(beside) as path:
-            note = Sidecar.read(path)
-        if dataclasses.replace(note.recipe, model=recipe.model) != recipe:  # paths differ by machine, hashes do not
-            return False
-        with remote.local_copy(job.input) as path:
-            return note.input_sha256 == file_hash(path)
-    except (ValueError, OSError):
-        return False
 
 
 def _results(run: Run, jobs: list[Job]) -> Iterator[Result]:
@@ -212,21 +141,10 @@ def _report(results: list[Result], total: int, elapsed: float, as_json: bool) ->
     return progress.SOME_FAILED if failed else 0
 
 
-def _is_cut_off(output: remote.Location) -> bool:
-    """Return whether a process died between putting a sound and its sidecar in place: its temporary file is left."""
-    if isinstance(output, str) or Path(f"{output}.json").exists():
-        return False
-    return any(path.name.startswith(f".{output.name}.json.") for path in _temporary(output.parent))
-
-
 def _remove_leftovers(jobs: list[Job], begun: float) -> None:
     """Remove the temporary files that killed processes left of these outputs, before this run began."""
     outputs = {job.output for job in jobs if isinstance(job.output, Path)}
     for folder in {output.parent for output in outputs}:
-        for path in _temporary(folder):
+        for path in temporary_files(folder):
             if folder / TEMPORARY.fullmatch(path.name)["name"] in outputs and path.stat().st_mtime < begun:
                 path.unlink(missing_ok=True)
-
-
-def _temporary(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if TEMPORARY.fullmatch(path.name)] if folder.is_dir() else []

@@ -5,7 +5,7 @@ of numbers (`plans`), and the parts that are exported (`parts`, `generators`) ar
 tried (`writing`), for any runtime or for a host with a contract of its own (`hosts`, `sherpa_onnx`, `open_utau`).
 """
 
-from audiodiff.export.hosts import companions
+from audiodiff.export.host_names import companions
 from audiodiff.export.writing import OPSET, PARTS, check, export
 
 __all__ = ["OPSET", "PARTS", "check", "companions", "export"]

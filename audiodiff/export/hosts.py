@@ -8,7 +8,6 @@ it from there on, frame by frame. Mels shorter than the sampler takes are contin
 """
 
 import abc
-import difflib
 import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -23,7 +22,7 @@ from audiodiff.models.vocoder import Vocoder
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["INNER", "NOISE_SECONDS", "Host", "companions", "embed", "frame_noise", "host_named", "silence"]
+__all__ = ["INNER", "NOISE_SECONDS", "Host", "embed", "frame_noise", "silence"]
 
 NOISE_SECONDS = 12.0  # longer than most sentences; 4 bytes a sample
 INNER = {"mel": "vocoder_mel", "noise": "vocoder_noise", "waveform": "vocoder_waveform"}  # the sampler within a host
@@ -93,28 +92,6 @@ class Host(abc.ABC):
         """Raise ValueError if the host's runtime does not know an opset."""
         if opset > self.newest_opset:
             raise ValueError(f"--opset {opset}: {self.name} takes up to {self.newest_opset}; leave it out")
-
-
-def host_named(name: str) -> Host:
-    """Return the host of that name.
-
-    Raises:
-        ValueError: There is none; the nearest is suggested.
-    """
-    from audiodiff.export.open_utau import OpenUtau
-    from audiodiff.export.sherpa_onnx import SherpaOnnx
-
-    hosts = {kind.name: kind for kind in (SherpaOnnx, OpenUtau)}
-    if name not in hosts:
-        near = difflib.get_close_matches(name, hosts, n=1, cutoff=0.4)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        raise ValueError(f"no such host: {name}{hint}; choose one of {', '.join(hosts)}")
-    return hosts[name]()
-
-
-def companions(name: str | None) -> tuple[str, ...]:
-    """Return the names of the files that are written beside a host's model."""
-    return () if name is None else host_named(name).companion_names
 
 
 def embed(sampler: "onnx.ModelProto", host: Host, vocoder: Vocoder, seed: int) -> "onnx.ModelProto":

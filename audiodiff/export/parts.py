@@ -12,7 +12,7 @@ from audiodiff.diffusion.predictions import Estimate, noise_of
 from audiodiff.export.networks import real_network
 from audiodiff.export.plans import Plan, PlannedSteps
 from audiodiff.export.projection import RealProjection, hops, samples, start_of
-from audiodiff.models.streaming import SamplingConfig
+from audiodiff.models.sampling import SamplingConfig
 from audiodiff.models.vocoder import Vocoder
 
 __all__ = ["Sampler", "Step"]

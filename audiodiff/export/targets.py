@@ -15,8 +15,9 @@ from audiodiff.export.plans import Plan, plan_of
 from audiodiff.models.base import Model
 from audiodiff.models.generator import Generator
 from audiodiff.models.named_starts import describe_start
+from audiodiff.models.sampling import SamplingConfig
 from audiodiff.models.starts import PureNoise
-from audiodiff.models.streaming import SamplingConfig, stages
+from audiodiff.models.streaming import stages
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.utils.config import name_of
 

@@ -20,12 +20,13 @@ import torch
 from torch import Tensor, nn
 
 from audiodiff.export import comparison
-from audiodiff.export.hosts import INNER, Host, embed, host_named
+from audiodiff.export.host_names import host_named
+from audiodiff.export.hosts import INNER, Host, embed
 from audiodiff.export.loops import fold_loops
 from audiodiff.export.targets import Target, target_of
 from audiodiff.models.base import Model
 from audiodiff.models.generator import Generator
-from audiodiff.models.streaming import SamplingConfig
+from audiodiff.models.sampling import SamplingConfig
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.utils.extras import requires_extra
 from audiodiff.utils.files import atomic_file

@@ -9,7 +9,7 @@ look-ahead allows: the parts wait for each other by samples, not by frames or wi
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,19 +17,16 @@ from torch import Tensor
 from audiodiff.audio.chunks import Aligned, Context, OverlappingWindows, Piece, cut, joined
 from audiodiff.diffusion.denoiser import MOST_LOG_SNR, Denoiser, Estimate, scales
 from audiodiff.griffin_lim.projection import MelProjection, projection_context
+from audiodiff.models.sampling import SamplingConfig, Streamable
 from audiodiff.models.starts import PureNoise, RealTimeGriffinLim, Variation
 from audiodiff.models.whitening import MelWhitening, Whitening
 from audiodiff.nn.stateful import ConditionStream, Fifo, HybridStream, can_stream
 from audiodiff.utils import devices
 
-if TYPE_CHECKING:
-    from audiodiff.models.streaming import SamplingConfig
-    from audiodiff.models.vocoder import Vocoder
-
 __all__ = ["VocoderStream", "can_keep_state", "delay_in_samples"]
 
 
-def can_keep_state(vocoder: "Vocoder", sampling: "SamplingConfig") -> bool:
+def can_keep_state(vocoder: Streamable, sampling: SamplingConfig) -> bool:
     """Tell whether sampling can run with state: a network that can, one call a step, no projection of each estimate.
 
     Where there is no step (a single time), the start's own waveform is the sound, and every start but noise serves.
@@ -40,7 +37,7 @@ def can_keep_state(vocoder: "Vocoder", sampling: "SamplingConfig") -> bool:
     return plain and can_stream(vocoder.denoiser.network) and not isinstance(sampling.start, Variation)
 
 
-def delay_in_samples(vocoder: "Vocoder", sampling: "SamplingConfig") -> int:
+def delay_in_samples(vocoder: Streamable, sampling: SamplingConfig) -> int:
     """Count by how many samples a `VocoderStream` lags behind the frames that have arrived: its algorithmic delay."""
     spec, network, whitening = vocoder.mel, vocoder.denoiser.network, vocoder.whitening
     total = 2**20 * spec.hop_length  # as if so much had arrived
@@ -77,7 +74,7 @@ class VocoderStream:
         ValueError: Sampling cannot run with state.
     """
 
-    def __init__(self, vocoder: "Vocoder", sampling: "SamplingConfig", batch: int = 1) -> None:
+    def __init__(self, vocoder: Streamable, sampling: SamplingConfig, batch: int = 1) -> None:
         if not can_keep_state(vocoder, sampling):
             raise ValueError(
                 "this model or sampler cannot keep state: it needs a HybridNetwork, a solver of one call a step, "
@@ -153,7 +150,7 @@ class VocoderStream:
         return waveform[..., :0] if out is None else out.tree
 
 
-def _start_stream(start: Any, vocoder: "Vocoder") -> Callable[[Tensor, Tensor, bool], Tensor]:
+def _start_stream(start: Any, vocoder: Streamable) -> Callable[[Tensor, Tensor, bool], Tensor]:
     """Make what maps frames and their noise to the samples of a start's waveform that are final."""
     if isinstance(start, RealTimeGriffinLim):
         inversion = start.inversion()
@@ -220,7 +217,7 @@ class _WhiteningStream:
 class _StepStream:
     """Runs one step of a solver: the network with its state, then the solver on what the network has answered."""
 
-    def __init__(self, vocoder: "Vocoder", sampling: "SamplingConfig", index: int, batch: int) -> None:
+    def __init__(self, vocoder: Streamable, sampling: SamplingConfig, index: int, batch: int) -> None:
         self.denoiser: Denoiser = vocoder.denoiser
         self.schedule, self.precision = self.denoiser.schedule, vocoder.precision
         self.sampling, self.index, self.done = sampling, index, 0

@@ -1,32 +1,27 @@
-"""Vocoding as a chain of stages, for mels that are too long to be worked on whole, or have not ended yet.
+"""Vocode as a chain of stages, for mels that are too long to be processed whole, or have not ended yet.
 
-    mel ─► start ─► step ─► … ─► step ─► landing ─► waveform
+    mel ─► start ─► step ─► … ─► step ─► to_waveform ─► waveform
 
-Each stage is what `Vocoder.generate` does to a whole mel, done to overlapping windows (`streams.overlapped`): what
-`solvers.sample` takes one after the other, step by step, is here a row of stages, each of which may be ahead. Noise
-depends on its position (`noise.NoiseField`), so nothing tells where the windows fall.
+Each stage does to overlapping windows (`audio.chunks.overlapped`) what `Vocoder.generate` does to a whole mel. The loop
+of `diffusion.sampling.sample` becomes a row of stages, each of which may be ahead of the next. Noise depends on its
+position alone (`diffusion.noise.NoiseField`), so the result does not show where the windows fall.
 """
 
 import dataclasses
 import math
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from audiodiff.audio.chunks import Context, Piece, overlapped, regrouped
-from audiodiff.diffusion.noise import NoiseField
-from audiodiff.diffusion.solvers import Solver
-from audiodiff.diffusion.solvers.base import Callback
 from audiodiff.griffin_lim.projection import projection_context
-from audiodiff.models.starts import RealTimeGriffinLim, Start
+from audiodiff.models.sampling import SamplingConfig, Streamable
+from audiodiff.models.starts import RealTimeGriffinLim
 from audiodiff.models.stateful import VocoderStream, can_keep_state, delay_in_samples
 
-if TYPE_CHECKING:
-    from audiodiff.models.vocoder import Vocoder
-
-__all__ = ["SamplingConfig", "chunk_of", "live_config", "look_ahead", "streamed"]
+__all__ = ["chunk_of", "live_config", "look_ahead", "streamed"]
 
 CHUNK_SECONDS = 30.0  # that are worked on at once where nothing else is asked for
 BESIDE_A_WIDE_START = 20.0  # likewise, where the start looks further than that and its windows are long anyway
@@ -34,22 +29,7 @@ LIVE_SECONDS = 0.125  # delay up to which a model counts as live
 LONG_SECONDS = 60.0  # from which on a mel is worked on in chunks
 
 
-@dataclasses.dataclass(frozen=True)
-class SamplingConfig:
-    """Holds how to sample: where to start, how to step, when, with which noise; and who wants to be told."""
-
-    start: Start
-    solver: Solver
-    times: Tensor
-    seed: int = 0
-    callback: Callback | None = None
-
-    def noise(self, batch: int, begin: int = 0) -> NoiseField:
-        """Returns the noise of a batch from a sample on."""
-        return NoiseField(range(self.seed, self.seed + batch), begin)
-
-
-def live_config(vocoder: "Vocoder", seed: int = 0) -> SamplingConfig:
+def live_config(vocoder: Streamable, seed: int = 0) -> SamplingConfig:
     """Return the sampling of least delay: the model's own, where that is live, else the real-time start alone.
 
     A network that sees seconds of the future cannot serve a conversation; the start alone can.
@@ -63,7 +43,7 @@ def live_config(vocoder: "Vocoder", seed: int = 0) -> SamplingConfig:
 
 @torch.no_grad()
 def streamed(
-    vocoder: "Vocoder", pieces: Iterable[Tensor], sampling: SamplingConfig, chunk_frames: int, total: int | None = None
+    vocoder: Streamable, pieces: Iterable[Tensor], sampling: SamplingConfig, chunk_frames: int, total: int | None = None
 ) -> Iterator[Tensor]:
     """Yields the waveform, [B, 1, any hop], of mels that arrive one after the other, [B, M, any].
 
@@ -105,7 +85,7 @@ def streamed(
         yield piece.tree
 
 
-def _with_state(vocoder: "Vocoder", pieces: Iterable[Piece], sampling: SamplingConfig) -> Iterator[Tensor]:
+def _with_state(vocoder: Streamable, pieces: Iterable[Piece], sampling: SamplingConfig) -> Iterator[Tensor]:
     stream, last = None, False
     for piece in pieces:
         stream, last = stream or VocoderStream(vocoder, sampling, len(piece.tree)), piece.last
@@ -115,7 +95,7 @@ def _with_state(vocoder: "Vocoder", pieces: Iterable[Piece], sampling: SamplingC
         yield out
 
 
-def stages(vocoder: "Vocoder", sampling: SamplingConfig) -> tuple[Context, Context, Context]:
+def stages(vocoder: Streamable, sampling: SamplingConfig) -> tuple[Context, Context, Context]:
     """Returns how far the start, a step and the landing look, in mel frames.
 
     Raises:
@@ -132,7 +112,7 @@ def stages(vocoder: "Vocoder", sampling: SamplingConfig) -> tuple[Context, Conte
     return tuple(context.in_frames(spec.hop_length) for context in found)
 
 
-def chunk_of(vocoder: "Vocoder", sampling: SamplingConfig, frames: int) -> int | None:
+def chunk_of(vocoder: Streamable, sampling: SamplingConfig, frames: int) -> int | None:
     """Returns into how many frames a mel is cut where nothing else is asked for; None leaves it whole."""
     rate, network = vocoder.sample_rate / vocoder.hop_length, vocoder.denoiser.network
     cuttable = hasattr(network, "context") and getattr(network, "positions", None) is None
@@ -143,7 +123,7 @@ def chunk_of(vocoder: "Vocoder", sampling: SamplingConfig, frames: int) -> int |
     return math.ceil(frames / round(frames / (seconds * rate)))  # equal ones: a short one looks as far as a long
 
 
-def look_ahead(vocoder: "Vocoder", sampling: SamplingConfig) -> int:
+def look_ahead(vocoder: Streamable, sampling: SamplingConfig) -> int:
     """Returns by how many mel frames the sound of a stream lags behind the mel at most."""
     if can_keep_state(vocoder, sampling):
         return -(-delay_in_samples(vocoder, sampling) // vocoder.hop_length)
@@ -151,7 +131,7 @@ def look_ahead(vocoder: "Vocoder", sampling: SamplingConfig) -> int:
     return start.future + (len(sampling.times) - 1) * step.future + landing.future
 
 
-def _checked(vocoder: "Vocoder", pieces: Iterable[Tensor]) -> Iterator[Tensor]:
+def _checked(vocoder: Streamable, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
     """Checks each piece, and holds the first ones back until they are long enough to be worked on."""
     spec, held = vocoder.mel, []
     long_enough = False

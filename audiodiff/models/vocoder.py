@@ -19,9 +19,10 @@ from audiodiff.diffusion.solvers.base import Callback
 from audiodiff.griffin_lim.projection import MelProjection
 from audiodiff.mel import LogMel, MelSpec
 from audiodiff.models.base import Model
+from audiodiff.models.sampling import SamplingConfig
 from audiodiff.models.starts import PureNoise, Start
 from audiodiff.models.stateful import delay_in_samples
-from audiodiff.models.streaming import SamplingConfig, chunk_of, live_config, look_ahead, streamed
+from audiodiff.models.streaming import chunk_of, live_config, look_ahead, streamed
 from audiodiff.models.whitening import Whitening
 
 __all__ = ["Model", "Vocoder"]

@@ -19,8 +19,8 @@ from audiodiff.export.generators import ClassSampler, ClassStep
 from audiodiff.export.plans import plan_of
 from audiodiff.export.targets import target_of
 from audiodiff.models.generator import Generator
+from audiodiff.models.sampling import SamplingConfig
 from audiodiff.models.starts import Variation
-from audiodiff.models.streaming import SamplingConfig
 from audiodiff.utils.config import choose
 
 onnx = pytest.importorskip("onnx")

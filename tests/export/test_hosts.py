@@ -16,7 +16,7 @@ from support.export import tiny_generator
 from audiodiff import export
 from audiodiff.cli import main
 from audiodiff.diffusion.noise import NoiseField
-from audiodiff.export import hosts
+from audiodiff.export import host_names, hosts
 from audiodiff.mel import LogMel, MelSpec
 from audiodiff.models.vocoder import Vocoder
 
@@ -58,7 +58,7 @@ def formula(spec):
 
 
 def embedded(name, spec, seed=0):
-    host, vocoder = hosts.host_named(name), as_vocoder(spec)
+    host, vocoder = host_names.host_named(name), as_vocoder(spec)
     host.check(vocoder)
     model = hosts.embed(formula(spec), host, vocoder, seed)
     onnx.checker.check_model(model, full_check=True)
@@ -113,7 +113,7 @@ def test_openutau_finds_the_names_and_shapes_of_its_exporter():
 
 
 def test_openutau_finds_its_vocoder_yaml():
-    told = yaml.safe_load(hosts.host_named("openutau").companions(as_vocoder(PITCHED), "x.onnx")["vocoder.yaml"])
+    told = yaml.safe_load(host_names.host_named("openutau").companions(as_vocoder(PITCHED), "x.onnx")["vocoder.yaml"])
     assert told == {
         "name": "some",
         "model": "x.onnx",
@@ -275,7 +275,7 @@ def test_shipped_vocoder_sounds_the_same_through_sherpa_onnx(name, tmp_path):
 )
 def test_model_that_a_host_cannot_take_is_refused(host, spec, line):
     with pytest.raises(ValueError) as refusal:
-        hosts.host_named(host).check(as_vocoder(spec))
+        host_names.host_named(host).check(as_vocoder(spec))
     assert line in str(refusal.value)
 
 
