@@ -110,8 +110,9 @@ def iterate(
     factor = gains(magnitudes)
     if extrapolation:
         phase = frames * power.rsqrt().unsqueeze(-2)
-        frames = phase if previous is None else torch.sub(phase, previous, alpha=extrapolation)
-        factor = factor * magnitudes * pair_power(frames).rsqrt()
+        if previous is not None:
+            frames = torch.sub(phase, previous, alpha=extrapolation)
+            factor = factor * magnitudes * pair_power(frames).rsqrt()
         previous = phase
     return synthesise(frames * factor.unsqueeze(-2)), previous
 
