@@ -1,14 +1,14 @@
-"""Steers the estimate of a trained denoiser: towards its condition, or towards what is known of the signal.
+"""Guidance: steer the estimate of a trained denoiser towards its condition, or towards what is known of the signal.
 
-Each part is a denoiser around a denoiser, so every solver gets it for free:
+Each part is a denoiser around a denoiser, so every solver takes it:
 
-    more of the condition      x̂ ← x̂_u + scale (x̂_c - x̂_u)              Guided
-    without the excess         x̂ ← x̂_c + (scale - 1) (the difference ⟂ x̂_c)   ProjectedGuidance
-    known parts replaced       x̂ ← P x̂                                   denoisers.Refined(denoise, known.project)
+    more of the condition      x̂ ← x̂_u + scale (x̂_c - x̂_u)              ClassifierFreeGuidance
+    without the loudness       x̂ ← x̂_c + (scale - 1) (x̂_c - x̂_u)_⟂        ProjectedGuidance
+    known parts replaced       x̂ ← P x̂                                   ConstrainedDenoiser(denoise, known.project)
     known parts explained      x̂ ← x̂ - step ∇_{x_t} |x̂ - P x̂|² / 2      ReconstructionGuidance(denoise, known.residual)
-    both                       the second around the third
+    both                       the third around the fourth
 
-``known`` is a `measurements.Measurement`; P maps a signal to the nearest one that agrees with it. Replacement (RePaint,
+``known`` is a `constraints.Constraint`; P maps a signal to the nearest one that agrees with it. Replacement (RePaint,
 Lugmayr et al., 2022, arXiv:2201.09865; DDNM, Wang et al., 2022, arXiv:2212.00490) leaves the unknown part to find out
 by itself what suits the known part; the gradient tells it. A path may end with a little noise: `project` the end once
 more.
@@ -28,7 +28,7 @@ __all__ = ["ClassifierFreeGuidance", "ProjectedGuidance", "ReconstructionGuidanc
 
 
 class ClassifierFreeGuidance:
-    """Extrapolates from what is likely to what the condition makes likely: classifier-free guidance.
+    """Extrapolate from the unconditional estimate through the conditional one: classifier-free guidance.
 
         x̂ = x̂_u + scale (x̂_c - x̂_u),      x̂ ← (1 - rescale + rescale std(x̂_c) / std(x̂)) x̂
 
@@ -75,7 +75,7 @@ class ClassifierFreeGuidance:
         self.schedule = conditional.schedule
 
     def __call__(self, x_t: Tensor, t: Tensor) -> Estimate:
-        """Estimates x and eps; clips of a batch may be at different times."""
+        """Estimate x and eps; clips of a batch may be at different times."""
         estimate, log_snr = self.conditional(x_t, t), self.schedule.log_snr(t)
         inside = (self.log_snr_min <= log_snr) & (log_snr <= self.log_snr_max)
         if self.scale == 1 or not bool(inside.any()):
@@ -137,7 +137,7 @@ class ProjectedGuidance(ClassifierFreeGuidance):
 
 
 class ReconstructionGuidance:
-    """Moves the estimate down the gradient of its residual with respect to x_t, through the denoiser.
+    """Move the estimate down the gradient of its residual with respect to x_t, through the denoiser.
 
         g = ∇_{x_t} |residual(x̂(x_t))|² / 2,      x̂ ← x̂ - weight ⟨r, A g⟩ / |A g|² g,      A = ∂ residual / ∂ x̂
 
@@ -169,7 +169,7 @@ class ReconstructionGuidance:
         self.schedule = denoise.schedule
 
     def __call__(self, x_t: Tensor, t: Tensor) -> Estimate:
-        """Estimates x, moves it, and returns the noise that is consistent with it; works in inference mode too."""
+        """Estimate x, move it, and return the noise that is consistent with it; works in inference mode too."""
         with torch.inference_mode(False), torch.enable_grad():
             leaf = x_t.detach().clone().requires_grad_()
             x = self.denoise(leaf, t).x
@@ -183,7 +183,7 @@ class ReconstructionGuidance:
 
 
 def step_length(r: Tensor, slope: Tensor) -> Tensor:
-    """Returns the step that minimises |r - step slope| for each clip, [B, 1, 1]; 0 where nothing has a slope.
+    """Return the step that minimises |r - step slope| for each clip, [B, 1, 1]; 0 where nothing has a slope.
 
     >>> step_length(torch.tensor([[3.0, 1.0]]), torch.tensor([[2.0, 0.0]])).item()
     1.5
@@ -194,6 +194,6 @@ def step_length(r: Tensor, slope: Tensor) -> Tensor:
 
 
 def same_path(a: Schedule, b: Schedule) -> bool:
-    """Says whether two schedules have the same scales, at five times from 0 to 1."""
+    """Decide whether two schedules have the same scales, at five times from 0 to 1."""
     t = torch.linspace(0, 1, 5, dtype=torch.float64)
     return a is b or all(torch.allclose(u, v) for u, v in zip(a(t), b(t), strict=True))

@@ -1,7 +1,7 @@
-"""What decides the samples of a generated sound, written down as plain values, and followed.
+"""Recipes of generated sounds: everything that decides their samples, as plain values, and how it is run.
 
-The counterpart of `recipes` for what is made of nothing, of a class or of a recording: `audiodiff generate` and
-`audiodiff regenerate` both call `follow`. Each sound is made alone, so its bytes depend on its own seed alone.
+`audiodiff generate` and `audiodiff regenerate` both run a `GenerateRecipe`. Each sound is generated alone, so its bytes
+depend on its own seed alone.
 """
 
 import dataclasses
@@ -35,7 +35,7 @@ SILENCE = 1e-5  # peak, full scale = 1
 
 @dataclasses.dataclass(frozen=True)
 class GenerateRecipe(RecipeBase):
-    """Holds what decides the samples of a generated sound, as values that JSON can hold.
+    """Hold everything that decides the samples of a generated sound, as values that JSON can hold.
 
     Args:
         command: "generate"; the next six are those of `RecipeBase`.
@@ -78,7 +78,7 @@ class GenerateRecipe(RecipeBase):
             choose("solver", self.solver)
 
     def rules(self) -> dict[str, tuple[bool, str]]:
-        """Says for each field whether it is in order, and what is wanted."""
+        """Map each field to whether it is valid, and to what is wanted."""
         gap, vector = self.gap, self.vector
         numbers = isinstance(vector, list) and 0 < len(vector) <= LONGEST_VECTOR and all(map(is_number, vector))
         return super().rules() | {
@@ -207,11 +207,11 @@ class GenerateRecipe(RecipeBase):
             recording = _recording(model, self, path)
             start = Variation(recording, self.times[0]) if self.vary else PureNoise()
             if self.gap is None:
-                made = model.generate(recording.shape[-1], start=start, **settings)
-                return made[0, :, : self.n_samples].cpu()
+                sound = model.generate(recording.shape[-1], start=start, **settings)
+                return sound[0, :, : self.n_samples].cpu()
             known = _outside(model, recording, self.gap)
-            made = model.generate(recording.shape[-1], start=start, known=_agreeing(model, known), **settings)
-            return known.project(made)[0, :, : self.n_samples].cpu()
+            sound = model.generate(recording.shape[-1], start=start, known=_agreeing(model, known), **settings)
+            return known.project(sound)[0, :, : self.n_samples].cpu()
 
 
 def continuation(
@@ -282,7 +282,7 @@ def _recording(generator: Generator, recipe: GenerateRecipe, path: str | Path | 
 
 
 def _outside(generator: Generator, recording: Tensor, gap: list[float]) -> InpaintingConstraint:
-    """The samples of a recording outside of a gap."""
+    """Constrain a sound to a recording outside of a gap."""
     begin, end = (round(g * generator.sample_rate) for g in gap)
     if end > recording.shape[-1]:
         seconds = recording.shape[-1] / generator.sample_rate
@@ -293,7 +293,7 @@ def _outside(generator: Generator, recording: Tensor, gap: list[float]) -> Inpai
 
 
 def _agreeing(generator: Generator, known: InpaintingConstraint) -> Any:
-    """Wraps a denoiser so that its estimates agree with what is known of the waveform."""
+    """Return a wrapper of denoisers whose estimates agree with a constraint on the waveform."""
     shape = generator.whitening.gains(known.observed)
 
     def wrap(denoise: Denoise) -> Denoise:

@@ -19,8 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audiodiff.diffusion.denoiser import Conditioned, ConstrainedDenoiser, Denoise, Denoiser, noise_of, scales
+from audiodiff.diffusion.denoiser import Conditioned, ConstrainedDenoiser, Denoise, Denoiser, scales
 from audiodiff.diffusion.guidance import ClassifierFreeGuidance, ProjectedGuidance
+from audiodiff.diffusion.predictions import noise_of
 from audiodiff.diffusion.schedules import Schedule
 from audiodiff.diffusion.solvers import DDIM
 from audiodiff.losses import DenoisingLoss, LossTerms
