@@ -125,6 +125,7 @@ def _clips(options: argparse.Namespace) -> "tuple[list[Clip], str]":
     import soundfile
 
     from audiodiff import audio
+    from audiodiff.audio import io as audio_io
     from audiodiff.data.manifest import Recording, recordings_of
     from audiodiff.evaluation.benchmark import Clip
     from audiodiff.evaluation.vocoder_table import list_hash
@@ -140,7 +141,7 @@ def _clips(options: argparse.Namespace) -> "tuple[list[Clip], str]":
     clips = []
     for recording in chosen:
         waveform, rate = audio.read(recording.path)
-        clips.append(Clip(waveform.mean(0, keepdim=True)[:, : int(options.seconds * rate)], rate))
+        clips.append(Clip(audio_io.mono(waveform, recording.path)[:, : int(options.seconds * rate)], rate))
     return clips, list_hash(chosen)
 
 

@@ -101,6 +101,7 @@ def _clips(vocoder: "Vocoder", options: argparse.Namespace) -> "Tensor":
     import torch
 
     from audiodiff import audio
+    from audiodiff.audio import io as audio_io
     from audiodiff.data.manifest import recordings_of
 
     length = round(options.seconds * vocoder.sample_rate) // vocoder.hop_length * vocoder.hop_length
@@ -109,7 +110,7 @@ def _clips(vocoder: "Vocoder", options: argparse.Namespace) -> "Tensor":
     chosen = recordings_of(options.data, at_least=options.seconds, count=options.clips)
     clips = []
     for recording in chosen:
-        waveform = audio.read(recording.path, vocoder.sample_rate)[0].mean(0, keepdim=True)
+        waveform = audio_io.mono(audio.read(recording.path, vocoder.sample_rate)[0], recording.path)
         begin = max(0, (waveform.shape[-1] - length) // 2)
         clips.append(waveform[:, begin : begin + length])
     return torch.stack(clips)

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from audiodiff import audio
+from audiodiff.audio import io as audio_io
 from audiodiff.data.augment.chain import Augment
 from audiodiff.data.balance import sampling_weights
 from audiodiff.data.manifest import BadFiles, Recording
@@ -153,7 +154,7 @@ class ClipData(Clips):
         needed = min(source.n_samples, int(wanted * rate / self.sample_rate) + 2)
         start = rng.randint(0, source.n_samples - needed)
         waveform, _ = audio.read(source.path, start=start, frames=needed)
-        return audio.resample(waveform.mean(0, keepdim=True), rate, self.sample_rate)[:, :wanted]
+        return audio.resample(audio_io.mono(waveform, source.path), rate, self.sample_rate)[:, :wanted]
 
 
 class ResumableSampler(Sampler[int]):

@@ -15,6 +15,7 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 
 from audiodiff import audio
+from audiodiff.audio import io as audio_io
 from audiodiff.data.augment.chain import Augment
 from audiodiff.data.balance import sampling_weights
 from audiodiff.data.manifest import BadFiles, Recording
@@ -206,7 +207,7 @@ def read_one_shot(recording: Recording, n_samples: int, sample_rate: int, speed:
 def beginning(read: Callable[[int], Tensor], available: int, rate: float, n_samples: int, sample_rate: int) -> Tensor:
     """Makes a clip, [1, n_samples], of the first samples that `read` gives, [C, T], of so many that there are."""
     needed = min(available, int(n_samples * rate / sample_rate) + 2)
-    clip = audio.resample(read(needed).mean(0, keepdim=True), rate, sample_rate)[:, :n_samples]
+    clip = audio.resample(audio_io.mono(read(needed)), rate, sample_rate)[:, :n_samples]
     if needed < available:
         fade = min(int(FADE * sample_rate), clip.shape[-1])
         clip[:, -fade:] *= torch.linspace(1, 0, fade)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from audiodiff import audio
+from audiodiff.audio import io as audio_io
 from audiodiff.data.manifest import Recording
 from audiodiff.mel.detection import MelStatistics, doubt
 from audiodiff.models.base import Model
@@ -136,7 +137,8 @@ def _clips(model: Model, recordings: Sequence[Recording], seconds: float) -> lis
     least = model.mel.min_samples if isinstance(model, Vocoder) else WINDOW
     clips = []
     for recording in recordings:
-        waveform = audio.read(recording.path, model.sample_rate)[0].mean(0)[: int(seconds * model.sample_rate)]
+        waveform = audio.read(recording.path, model.sample_rate)[0]
+        waveform = audio_io.mono(waveform, recording.path)[0, : int(seconds * model.sample_rate)]
         whole = waveform[: len(waveform) // model.hop_length * model.hop_length]
         if len(whole) >= max(least, WINDOW) and float(whole.abs().max()) > 0:
             clips.append(whole[None, None].to(model.device))

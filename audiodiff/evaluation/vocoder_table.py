@@ -21,6 +21,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from audiodiff import audio
+from audiodiff.audio import io as audio_io
 from audiodiff.data.manifest import Recording, recordings_of
 from audiodiff.evaluation.baselines import griffin_lim_nnls, pseudo_inverse_true_phase
 from audiodiff.evaluation.metrics import MEASURES, score
@@ -222,7 +223,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _whole_hops(vocoder: Vocoder, recording: Recording) -> Tensor:
     waveform, _ = audio.read(recording.path, vocoder.sample_rate)
-    waveform = waveform.mean(0, keepdim=True)
+    waveform = audio_io.mono(waveform, recording.path)
     return waveform[:, : waveform.shape[-1] // vocoder.hop_length * vocoder.hop_length]
 
 

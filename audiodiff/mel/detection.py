@@ -14,6 +14,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from audiodiff.audio.io import cancels, mono
 from audiodiff.data.manifest import Recording, readable
 from audiodiff.mel.filterbank import band_centres, mel_filters
 from audiodiff.mel.spec import MelSpec
@@ -69,9 +70,9 @@ class MelStatistics:
         """Measures the beginnings of at most `limit` recordings, evenly taken from the list."""
         mels = []
         for waveform in readable(recordings[:: max(1, len(recordings) // limit)], spec.sample_rate):
-            waveform = waveform[:1, : int(seconds * spec.sample_rate)]
-            if waveform.shape[-1] >= spec.min_samples:
-                mels.append(LogMel(spec)(waveform[None])[0])
+            waveform = waveform[:, : int(seconds * spec.sample_rate)]
+            if waveform.shape[-1] >= spec.min_samples and not cancels(waveform):
+                mels.append(LogMel(spec)(mono(waveform)[None])[0])
         return cls.of(mels, spec)
 
     @classmethod

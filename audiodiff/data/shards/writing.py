@@ -17,6 +17,7 @@ import numpy as np
 from torch import Tensor
 
 from audiodiff import audio
+from audiodiff.audio import io as audio_io
 from audiodiff.data.manifest import BadFiles, Recording
 from audiodiff.data.shards.crops import LANES
 from audiodiff.data.shards.index import FACTS, INDEX, LABELS, VALID, chunk_of
@@ -148,15 +149,15 @@ def _encoded(
 def _flac_or_error(piece: Piece) -> bytes | ValueError:
     try:
         waveform, rate = audio.read(piece.recording.path, start=piece.start, frames=piece.n_samples)
+        waveform = audio_io.mono(waveform, piece.recording.path)
     except ValueError as error:
         return error
     return _flac(waveform, rate)
 
 
-def _flac(waveform: Tensor, rate: int) -> bytes:
+def _flac(mono: Tensor, rate: int) -> bytes:
     import soundfile
 
-    mono = waveform.mean(0, keepdim=True)
     mono = mono / max(1.0, float(mono.abs().max()))
     samples = (
         (mono.T * 32768).round().clamp(max=32767).numpy().astype(np.int16)
