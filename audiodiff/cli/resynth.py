@@ -67,7 +67,9 @@ def _make(vocoder: "Vocoder", recipe: "VocodeRecipe", job: Job) -> JobResult:
     from audiodiff.pipelines import sidecar, vocoding
     from audiodiff.utils import remote
 
-    with remote.local_copy(job.input) as source, remote.local_output(job.output, beside=(".json",)) as target:
+    inputs, outputs = remote.local_copy(job.input, (".json",)), remote.local_output(job.output, (".json",))
+    with inputs as source, outputs as target:
+        recipe = vocoding.of_input(recipe, source)
         sound = vocoding.make(vocoder, recipe, source)
         clipped = sidecar.write(target, sound, recipe, source, vocoder.sample_rate, source_name=job.input)
     return JobResult(sound.waveform.shape[-1] / vocoder.sample_rate, sound.network_calls, clipped)

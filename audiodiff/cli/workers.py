@@ -125,6 +125,7 @@ _loaded: dict[str, tuple[Callable[[Job], progress.JobResult], "VocodeRecipe"]] =
 def is_whole(job: Job, recipe: "VocodeRecipe") -> bool:
     """Return whether a job's output is there, made with this recipe from this input."""
     from audiodiff.pipelines.sidecar import Sidecar, file_hash
+    from audiodiff.pipelines.vocoding import of_input
 
     beside = remote.location(f"{job.output}.json")
     if not (remote.exists(job.output) and remote.exists(beside)):
@@ -132,7 +133,11 @@ def is_whole(job: Job, recipe: "VocodeRecipe") -> bool:
     try:
         with remote.local_copy(beside) as path:
             note = Sidecar.read(path)
-        if dataclasses.replace(note.recipe, model=recipe.model) != recipe:  # paths differ by machine, hashes do not
+        wanted = recipe
+        if recipe.command == "vocode" and remote.exists(remote.location(f"{job.input}.json")):
+            with remote.local_copy(job.input, (".json",)) as path:
+                wanted = of_input(recipe, path)
+        if dataclasses.replace(note.recipe, model=recipe.model) != wanted:  # paths differ by machine, hashes do not
             return False
         if remote.modified(job.input) <= remote.modified(beside):
             return True

@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 
 from audiodiff.audio.stft import envelope, hann, istft, stft
-from audiodiff.utils.config import choose, conf_dir
+from audiodiff.utils.config import choices, choose, conf_dir
 
-__all__ = ["MelSpec", "systems"]
+__all__ = ["MelSpec", "preset_of", "systems"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +126,7 @@ class MelSpec:
 
     @classmethod
     def from_dict(cls, fields: Any) -> Self:
-        """Builds the spec that `dataclasses.asdict`, or a user, wrote down; trusts nothing in it.
+        """Builds the spec that `to_dict`, or a user, wrote down; trusts nothing in it.
 
         Raises:
             ValueError: A field is missing, unknown, of the wrong type or out of range.
@@ -147,6 +147,11 @@ class MelSpec:
                 raise ValueError(f"a mel spec's {name} is {known[name]}, and {value!r} is given")
         return cls(**given)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Write the fields as JSON has them, for `from_dict`."""
+        fields = dataclasses.asdict(self)
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
+
     @property
     def fingerprint(self) -> str:
         """Twelve hexadecimal digits that differ when any field does.
@@ -154,7 +159,7 @@ class MelSpec:
         >>> MelSpec(16000).fingerprint == MelSpec(16000, floor=1e-6).fingerprint
         False
         """
-        text = json.dumps(dataclasses.asdict(self), sort_keys=True)
+        text = json.dumps(self.to_dict(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @property
@@ -201,7 +206,9 @@ class MelSpec:
         mean, std = self._affine(bands)
         if self.guard == "add":
             bands = bands.clamp(0.0, self.ceiling) + self.floor
-        return (bands.clamp(self.floor, self.ceiling).log() / self._log_unit - mean) / std
+        else:
+            bands = bands.clamp(self.floor, self.ceiling)
+        return (bands.log() / self._log_unit - mean) / std
 
     def raised(self, mel: Tensor) -> Tensor:
         """Raise what lies below the floor to it, in log-mels, [..., M, F]: a lower floor is heard as this one.
@@ -238,6 +245,15 @@ class MelSpec:
     @property
     def _log_unit(self) -> float:
         return 1.0 if self.log == "ln" else math.log(10)
+
+
+def preset_of(spec: MelSpec) -> str | None:
+    """Name the file of conf/mel that describes a spec; None if there is none.
+
+    >>> preset_of(MelSpec(16000))
+    '16k-hop256'
+    """
+    return next((name for name in choices("mel") if choose("mel", name) == spec), None)
 
 
 @functools.cache

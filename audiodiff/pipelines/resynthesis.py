@@ -23,6 +23,7 @@ __all__ = ["Resynthesis", "analyse", "resynthesise", "vocode", "vocode_stream", 
 
 log = logging.getLogger(__name__)
 DECIBELS = 8.686  # per neper
+MOST_LOSS_DB = 20.0  # by which a converted mel may differ from the given one; right ones differ by 1 to 4
 BYTES_PER_SAMPLE = 300  # of memory of what is worked on at once: 290 measured with speech-16k on 20 to 120 s
 BYTES_KEPT = 16  # of memory for each sample of a sound that is made in chunks: 12 measured on an hour
 FEWEST_FRAMES = 24  # on which a mel's convention is judged
@@ -67,8 +68,8 @@ def vocode(
         A waveform of F hops; as long as its mel in the vocoder's convention, if that is another.
 
     Raises:
-        ValueError: The mel has more than two channels, the wrong shape, or is not finite; or its convention leaves out
-            what the vocoder needs.
+        ValueError: The mel has more than two channels, the wrong shape, or is not finite; its convention leaves out
+            what the vocoder needs; or no sound has such a mel in that convention.
     """
     check_channels(len(mel), "mel")
     _check_memory(vocoder, mel, convention or vocoder.mel)
@@ -222,6 +223,11 @@ def _converted(mel: Tensor, conversion: Conversion, seed: int) -> Tensor:
     told = conversion.notes()
     if not conversion.exact:
         loss = DECIBELS * sum(f.residual for f in found) / len(found)
+        if not loss <= MOST_LOSS_DB:  # nan where values leave the range of floats
+            raise ValueError(
+                f"no sound has this mel in the convention that was said: what comes nearest is {loss:.0f} dB away on average; "
+                "say what it is by --mel-preset or --mel-spec"
+            )
         told.append(f"the sound behind the converted mel has the given one to {loss:.1f} dB on average")
         told += [
             f"the shipped {name} takes such a mel as it is"
