@@ -13,7 +13,7 @@ from torch import Tensor
 from audiodiff.audio.decoding import opened
 from audiodiff.utils.files import atomic_file
 
-__all__ = ["AUDIO_SUFFIXES", "lowered", "read", "resample", "to_pcm", "write"]
+__all__ = ["AUDIO_SUFFIXES", "cancels", "lowered", "mono", "read", "resample", "to_pcm", "write"]
 
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".w64", ".caf"})
 MOST_CHANNELS = 1024  # of a WAV file, as libsndfile writes it
@@ -52,16 +52,53 @@ def resample(waveform: Tensor, rate: float, new_rate: float) -> Tensor:
     """Resamples by soxr's very high quality filter.
 
     Args:
-        waveform: [C, T], any floating dtype, on the CPU.
+        waveform: [C, T], any floating dtype and device; no gradient passes.
 
     Returns:
-        [C, round(T new_rate / rate)].
+        [C, round(T new_rate / rate)], of the dtype and on the device of the input.
+
+    Raises:
+        ValueError: It has another shape or holds no floats, or a rate is not positive.
     """
-    if rate == new_rate:
+    if waveform.ndim != 2 or not len(waveform) or not waveform.is_floating_point():
+        kind = str(waveform.dtype).removeprefix("torch.")
+        raise ValueError(f"the waveform is {list(waveform.shape)} of {kind}; [channels, samples] of floats is wanted")
+    if not (0 < rate < math.inf and 0 < new_rate < math.inf):
+        raise ValueError(f"resampling from {rate} to {new_rate} Hz: rates above 0 are wanted")
+    if rate == new_rate or not waveform.shape[1]:
         return waveform
     import soxr
 
-    return torch.from_numpy(soxr.resample(waveform.numpy().T, rate, new_rate, quality="VHQ").T.copy())
+    samples = waveform.detach().cpu()
+    samples = samples if samples.dtype in (torch.float32, torch.float64) else samples.float()
+    resampled = soxr.resample(samples.numpy().T, rate, new_rate, quality="VHQ").T.copy()
+    return torch.from_numpy(resampled).to(waveform)
+
+
+def mono(waveform: Tensor, name: str | Path = "the recording") -> Tensor:
+    """Mix channels, [C, T], down to their mean, [1, T].
+
+    Raises:
+        ValueError: The channels cancel each other, as in a recording with one channel upside down.
+
+    >>> mono(torch.tensor([[1.0, 0.0], [0.0, 1.0]])).tolist()
+    [[0.5, 0.5]]
+    """
+    if cancels(waveform):
+        raise ValueError(f"{name}: its channels cancel each other; give one of them, or turn one upside down")
+    return waveform.mean(0, keepdim=True)
+
+
+def cancels(waveform: Tensor) -> bool:
+    """Whether the mean of channels, [C, T], has less than a hundredth of their mean energy.
+
+    >>> cancels(torch.tensor([[1.0, -0.5], [-1.0, 0.5]])), cancels(torch.zeros(2, 4))
+    (True, False)
+    """
+    if len(waveform) < 2:
+        return False
+    energy = float(waveform.double().square().mean())
+    return float(waveform.double().mean(0).square().mean()) < 0.01 * energy
 
 
 def to_pcm(waveform: Tensor) -> tuple[np.ndarray, int]:

@@ -14,9 +14,11 @@ __all__ = ["envelope", "hann", "istft", "overlap_add", "stft"]
 
 @functools.lru_cache(maxsize=32)
 @torch.inference_mode(False)  # else training could not use what sampling has cached
-def hann(win_length: int, n_fft: int, power: float, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Returns a periodic Hann window raised to a power, centred in n_fft samples."""
-    window = torch.hann_window(win_length, dtype=torch.float64).pow(power)
+def hann(
+    win_length: int, n_fft: int, power: float, dtype: torch.dtype, device: torch.device, periodic: bool = True
+) -> Tensor:
+    """Returns a Hann window raised to a power, centred in n_fft samples."""
+    window = torch.hann_window(win_length, periodic, dtype=torch.float64).pow(power)
     left = (n_fft - win_length) // 2
     return torch.nn.functional.pad(window, (left, n_fft - win_length - left)).to(dtype).to(device)
 

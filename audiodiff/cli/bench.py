@@ -123,6 +123,7 @@ def _first_sound(model: str, clip: "Clip", options: argparse.Namespace) -> dict[
 def _clips(options: argparse.Namespace) -> "tuple[list[Clip], str]":
     """Reads the clips, mixed down and cut, and names their list."""
     from audiodiff import audio
+    from audiodiff.audio import io as audio_io
     from audiodiff.data.manifest import Recording, recordings_of
     from audiodiff.evaluation.benchmark import Clip
     from audiodiff.evaluation.vocoder_table import list_hash
@@ -137,7 +138,7 @@ def _clips(options: argparse.Namespace) -> "tuple[list[Clip], str]":
     clips = []
     for recording in chosen:
         waveform, rate = audio.read(recording.path)
-        clips.append(Clip(waveform.mean(0, keepdim=True)[:, : int(options.seconds * rate)], rate))
+        clips.append(Clip(audio_io.mono(waveform, recording.path)[:, : int(options.seconds * rate)], rate))
     return clips, list_hash(chosen)
 
 

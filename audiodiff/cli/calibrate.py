@@ -68,6 +68,7 @@ def _encode(
     from tqdm import tqdm
 
     from audiodiff import audio
+    from audiodiff.audio import io as audio_io
     from audiodiff.data.manifest import recordings_of
     from audiodiff.mel import LogMel
     from audiodiff.utils.config import build
@@ -78,7 +79,7 @@ def _encode(
     log_mel = LogMel(spec) if spec else None
     waveforms, encoded = [], []
     for recording in tqdm(recordings_of(options.data, 0.1, options.clips), unit="file", disable=None):
-        waveform = audio.read(recording.path, rate, seconds=LONGEST)[0].mean(0, keepdim=True)
+        waveform = audio_io.mono(audio.read(recording.path, rate, seconds=LONGEST)[0], recording.path)
         whole = waveform[:, : waveform.shape[-1] // hop * hop]
         if whole.shape[-1] < (spec.min_samples if spec else hop):
             continue

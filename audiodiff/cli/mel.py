@@ -1,6 +1,7 @@
 """Computes the log-mel spectrograms of recordings, as a model wants them, or another library.
 
-Writes float32, [bands, frames], or [2, bands, frames] for stereo. The recording is resampled to the mel's sample rate
+Writes float32, [bands, frames], or [2, bands, frames] for stereo, and beside each x.npy a note, x.npy.json, which says
+what the mel is: `audiodiff vocode` reads it. The recording is resampled to the mel's sample rate
 and lengthened to whole frames by silence. With --mel-preset or --mel-spec no model is needed. Several files or folders
 go into a folder, OUT, with their tree. Inputs and outputs may be URLs, such as s3://bucket/folder.
 """
@@ -32,16 +33,17 @@ def run(options: argparse.Namespace) -> int:
     from audiodiff.mel.spectrogram import mel_of
     from audiodiff.utils import remote
 
-    jobs = plan_batch(options.inputs, options.out, Kinds(audio.AUDIO_SUFFIXES, ".npy"), options.force)
+    kinds = Kinds(audio.AUDIO_SUFFIXES, ".npy", beside=(".json",))
+    jobs = plan_batch(options.inputs, options.out, kinds, options.force)
     spec, device = common.convention_of(options), torch.device("cpu")
     if spec is None:
         vocoder = common.load_vocoder(options)
         spec, device = vocoder.mel, vocoder.device
 
     def do(job: Job) -> JobResult:
-        with remote.local_copy(job.input) as source, remote.local_output(job.output) as target:
+        with remote.local_copy(job.input) as source, remote.local_output(job.output, beside=(".json",)) as target:
             waveform, rate = audio.read(source, spec.sample_rate)
-            mel_io.write_mel(target, mel_of(spec, waveform.to(device)))
+            mel_io.write_mel(target, mel_of(spec, waveform.to(device)), spec)
         return JobResult(waveform.shape[-1] / rate)
 
     return run_jobs(jobs, do, device, options.json)

@@ -1,8 +1,8 @@
 """Looks for what is wrong with recordings, before a model learns it.
 
 SOURCE is a folder of any layout, or a manifest. Named are files that cannot be read, hold NaN, are silent, clipped,
-off zero, too short, of another sample rate than most, or near-duplicates of another,
-whatever their gain, rate and encoding. Exit status 1 says that there is trouble.
+off zero, too short, of another sample rate than most, near-duplicates of another, whatever their gain, rate and
+encoding, or have channels that cancel each other. Exit status 1 says that there is trouble.
 """
 
 import argparse

@@ -31,8 +31,9 @@ def make_sound(model: "Model", recipe: "RecipeBase", job: Job, **further: Any) -
     from audiodiff.pipelines.resynthesis import Resynthesis
     from audiodiff.utils import remote
 
-    opened = remote.local_copy(job.input) if recipe.needs_input else contextlib.nullcontext()
+    opened = remote.local_copy(job.input, (".json",)) if recipe.needs_input else contextlib.nullcontext()
     with opened as source, remote.local_output(job.output, beside=(".json",)) as target:
+        recipe = recipe.for_input(source) if recipe.needs_input else recipe
         sound, down = recipe.run(model, source, **further), 0.0
         if recipe.LOWERED:
             waveform, down = audio.lowered(sound.waveform)

@@ -101,6 +101,7 @@ def _clips(vocoder: "Vocoder", options: argparse.Namespace) -> "Tensor":
     import torch
 
     from audiodiff import audio
+    from audiodiff.audio import io as audio_io
     from audiodiff.data.manifest import recordings_of
 
     length = round(options.seconds * vocoder.sample_rate) // vocoder.hop_length * vocoder.hop_length
@@ -111,7 +112,7 @@ def _clips(vocoder: "Vocoder", options: argparse.Namespace) -> "Tensor":
     for recording in chosen:
         with audio.opened(recording.path) as file:
             frames = length * file.sample_rate // vocoder.sample_rate + 2
-            middle = file.read(max(0, (file.n_samples - frames) // 2), frames).mean(0, keepdim=True)
+            middle = audio_io.mono(file.read(max(0, (file.n_samples - frames) // 2), frames), recording.path)
         clip = audio.resample(middle, file.sample_rate, vocoder.sample_rate)[:, :length]
         if clip.shape[-1] < length:
             raise ValueError(f"{recording.path}: is shorter than its manifest says; list the recordings again")

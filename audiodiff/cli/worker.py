@@ -77,10 +77,9 @@ def is_whole(job: Job, recipe: "VocodeRecipe") -> bool:
     try:
         with remote.local_copy(beside) as path:
             note = Sidecar.read(path)
-        if dataclasses.replace(note.recipe, model=recipe.model) != recipe:  # paths differ by machine, hashes do not
-            return False
-        with remote.local_copy(job.input) as path:
-            return note.input_sha256 == file_hash(path)
+        with remote.local_copy(job.input, (".json",)) as path:
+            made = dataclasses.replace(note.recipe, model=recipe.model)  # paths differ by machine, hashes do not
+            return made == recipe.for_input(path) and note.input_sha256 == file_hash(path)
     except (ValueError, OSError):
         return False
 

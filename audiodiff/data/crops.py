@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from audiodiff import audio
+from audiodiff.audio import io as audio_io
 from audiodiff.data.views import View
 
 __all__ = ["Crops", "ResumableSampler", "clip_loader"]
@@ -67,7 +68,7 @@ class Crops(View[Tensor]):
             rate = file.sample_rate * speed  # a sound that is read as if its rate were higher plays faster
             needed = min(file.n_samples, int(wanted * rate / self.sample_rate) + 2)
             waveform = file.read(rng.randint(0, file.n_samples - needed), needed)
-        return audio.resample(waveform.mean(0, keepdim=True), rate, self.sample_rate)[:, :wanted]
+        return audio.resample(audio_io.mono(waveform, self.source.name(sound)), rate, self.sample_rate)[:, :wanted]
 
 
 class ResumableSampler(Sampler[int]):

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from audiodiff import audio
+from audiodiff.audio import io as audio_io
 from audiodiff.data.augment.chain import Augment
 from audiodiff.data.manifest import Recording
 from audiodiff.data.sources import Source
@@ -117,7 +118,7 @@ def beginning(file: audio.Reader, n_samples: int, sample_rate: int, speed: float
     """Make a clip, [1, n_samples], of the first samples of a file."""
     rate = file.sample_rate * speed
     needed = min(file.n_samples, int(n_samples * rate / sample_rate) + 2)
-    clip = audio.resample(file.read(0, needed).mean(0, keepdim=True), rate, sample_rate)[:, :n_samples]
+    clip = audio.resample(audio_io.mono(file.read(0, needed)), rate, sample_rate)[:, :n_samples]
     if needed < file.n_samples:
         fade = min(int(FADE * sample_rate), clip.shape[-1])
         clip[:, -fade:] *= torch.linspace(1, 0, fade)

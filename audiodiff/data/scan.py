@@ -15,10 +15,21 @@ import torch
 from torch import Tensor
 
 from audiodiff import audio
+from audiodiff.audio import io as audio_io
 
 __all__ = ["TROUBLES", "Examined", "Limits", "examine", "fingerprint", "scan", "shown", "table", "totals"]
 
-TROUBLES = ("unreadable", "not finite", "silent", "clipped", "offset", "too short", "odd rate", "near-duplicate")
+TROUBLES = (
+    "unreadable",
+    "not finite",
+    "silent",
+    "channels cancel",
+    "clipped",
+    "offset",
+    "too short",
+    "odd rate",
+    "near-duplicate",
+)
 BANDS, SEGMENTS = 16, 32  # of a fingerprint
 LOWEST, HIGHEST = 120.0, 3400.0  # Hz: what a telephone keeps
 WINDOW = 0.032  # seconds
@@ -77,7 +88,7 @@ def scan(
     for path in progress(paths):
         one, waveform = examine(path, limits)
         found.append(one)
-        usable = waveform is not None and "silent" not in one.troubles
+        usable = waveform is not None and not {"silent", "channels cancel"} & set(one.troubles)
         prints.append(fingerprint(waveform.mean(0), one.sample_rate) if usable else None)
     rates = Counter(one.sample_rate for one in found if one.sample_rate)
     usual = max(rates, key=rates.__getitem__) if rates else 0
@@ -106,6 +117,8 @@ def examine(path: Path, limits: Limits) -> tuple[Examined, Tensor | None]:
         one.troubles.append("silent")
     elif flat_tops(waveform) > limits.clipped:
         one.troubles.append("clipped")
+    if audio_io.cancels(waveform - mean) and "silent" not in one.troubles:
+        one.troubles.append("channels cancel")
     if float(mean.abs().max()) > limits.offset:
         one.troubles.append("offset")
     if one.seconds < limits.seconds:

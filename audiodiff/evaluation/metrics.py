@@ -3,6 +3,7 @@
 Every measure takes two waveforms of equal length, [T], float32, and the sample rate.
 """
 
+import functools
 import importlib.util
 import math
 from collections.abc import Callable, Collection
@@ -19,9 +20,25 @@ from audiodiff.utils.numba_cache import librosa
 
 __all__ = ["MEASURES", "UNITS", "log_mel_l1", "log_spectral_distance_db", "multi_resolution_stft", "score"]
 
+Measure = Callable[[Tensor, Tensor, int], float]
+
 SILENCE_DB = -120.0
 
 
+def checked(measure: Measure) -> Measure:
+    """Let a measure raise ValueError unless its waveforms are both [T]."""
+
+    @functools.wraps(measure)
+    def wrapped(reference: Tensor, test: Tensor, sample_rate: int, *options: int) -> float:
+        _check(reference, test)
+        if len(reference) != len(test):
+            raise ValueError(f"{len(reference)} against {len(test)} samples: cut the longer waveform")
+        return measure(reference, test, sample_rate, *options)
+
+    return wrapped
+
+
+@checked
 def log_mel_l1(reference: Tensor, test: Tensor, sample_rate: int) -> float:
     """Returns the mean absolute difference of log-mels in nepers: 80 bands to 8 kHz, 1024 / 256, floor 1e-5."""
     n_fft = 1024 if sample_rate <= 32000 else 2048
@@ -32,6 +49,7 @@ def log_mel_l1(reference: Tensor, test: Tensor, sample_rate: int) -> float:
     return float((mels[0] - mels[1]).abs().mean())
 
 
+@checked
 def log_spectral_distance_db(reference: Tensor, test: Tensor, sample_rate: int) -> float:
     """Returns the log-spectral distance in dB: root mean square over bins, mean over frames; floor at -100 dBFS.
 
@@ -46,6 +64,7 @@ def log_spectral_distance_db(reference: Tensor, test: Tensor, sample_rate: int) 
     return float((levels[0] - levels[1]).pow(2).mean(-1).sqrt().mean())
 
 
+@checked
 def multi_resolution_stft(reference: Tensor, test: Tensor, sample_rate: int) -> float:
     """Returns auraloss' multi-resolution STFT distance: spectral convergence plus log-magnitude L1, mean of three."""
     import auraloss
@@ -53,6 +72,7 @@ def multi_resolution_stft(reference: Tensor, test: Tensor, sample_rate: int) -> 
     return float(auraloss.freq.MultiResolutionSTFTLoss()(test[None, None], reference[None, None]))
 
 
+@checked
 def mel_cepstral_distortion_db(reference: Tensor, test: Tensor, sample_rate: int) -> float:
     """Returns the mel-cepstral distortion in dB: 13 coefficients without the level, frames as they stand.
 
@@ -70,6 +90,7 @@ def mel_cepstral_distortion_db(reference: Tensor, test: Tensor, sample_rate: int
     return float(10 / math.log(10) * (2 * (cepstra[0] - cepstra[1]).square().sum(0)).sqrt().mean())
 
 
+@checked
 def tonal_excess_db(reference: Tensor, test: Tensor, sample_rate: int, hop_length: int = 128) -> float:
     """Returns by how many dB lines at multiples of sample_rate / hop stand out more in the test than in the reference.
 
@@ -89,6 +110,7 @@ def _line_level(waveform: Tensor, n_fft: int, spacing: int) -> float:
     return float((level[lines] - around.median(0).values).mean())
 
 
+@checked
 def silence_level_db(reference: Tensor, test: Tensor, sample_rate: int) -> float:
     """Returns the test's level in dBFS where the reference is digital silence for 50 ms or more; nan if nowhere."""
     width = max(1, sample_rate // 20)
@@ -97,6 +119,7 @@ def silence_level_db(reference: Tensor, test: Tensor, sample_rate: int) -> float
     return float("nan") if not len(chosen) else max(SILENCE_DB, float(20 * chosen.pow(2).mean().sqrt().log10()))
 
 
+@checked
 def pesq_wb(reference: Tensor, test: Tensor, sample_rate: int) -> float:
     """Returns wideband PESQ (ITU-T P.862.2) at 16 kHz, 1.04 to 4.64; nan where it finds no speech."""
     import pesq
@@ -108,6 +131,7 @@ def pesq_wb(reference: Tensor, test: Tensor, sample_rate: int) -> float:
         return float("nan")
 
 
+@checked
 def stoi(reference: Tensor, test: Tensor, sample_rate: int) -> float:
     """Returns short-time objective intelligibility (Taal et al., 2011), 0 to 1."""
     import pystoi
@@ -115,6 +139,7 @@ def stoi(reference: Tensor, test: Tensor, sample_rate: int) -> float:
     return float(pystoi.stoi(reference.numpy(), test.numpy(), sample_rate))
 
 
+@checked
 def dnsmos_p808(reference: Tensor, test: Tensor, sample_rate: int) -> float:
     """Returns the opinion score that DNSMOS (Reddy et al., 2021, P.808 model) predicts for the test alone, 1 to 5."""
     librosa()  # which speechmos imports
@@ -124,19 +149,19 @@ def dnsmos_p808(reference: Tensor, test: Tensor, sample_rate: int) -> float:
     return float(dnsmos.run(heard.numpy(), 16000)["p808_mos"])
 
 
-MEASURES: dict[str, tuple[Callable[[Tensor, Tensor, int], float], str]] = {
+MEASURES: dict[str, tuple[Measure, str]] = {
     "log_mel_l1": (log_mel_l1, "torch"),
     "lsd_db": (log_spectral_distance_db, "torch"),
     "mr_stft": (multi_resolution_stft, "auraloss"),
     "mcd_db": (mel_cepstral_distortion_db, "torch"),
-    "periodicity_rmse": (periodicity_rmse, "librosa"),
-    "voicing_f1": (voicing_f1, "librosa"),
+    "periodicity_rmse": (checked(periodicity_rmse), "librosa"),
+    "voicing_f1": (checked(voicing_f1), "librosa"),
     "tonal_db": (tonal_excess_db, "torch"),
     "silence_dbfs": (silence_level_db, "torch"),
     "pesq_wb": (pesq_wb, "pesq"),
     "stoi": (stoi, "pystoi"),
     "dnsmos_p808": (dnsmos_p808, "speechmos"),
-    "wer": (word_error_rate, "pocketsphinx"),
+    "wer": (checked(word_error_rate), "pocketsphinx"),
 }
 """Names, measures, and the package that each needs."""
 
@@ -164,8 +189,9 @@ def score(reference: Tensor, test: Tensor, sample_rate: int, names: Collection[s
         names: Some of MEASURES; all by default, of which the recogniser of words takes longest.
 
     Raises:
-        ValueError: Their lengths differ by more than 50 ms, or they are shorter than 50 ms.
+        ValueError: They are no waveforms, [T], their lengths differ by more than 50 ms, or they are shorter than 50 ms.
     """
+    _check(reference, test)
     length = min(len(reference), len(test))
     if abs(len(reference) - len(test)) > sample_rate // 20:
         raise ValueError(f"{len(reference)} against {len(test)} samples: the two must be of the same recording")
@@ -177,6 +203,12 @@ def score(reference: Tensor, test: Tensor, sample_rate: int, names: Collection[s
         for name, (measure, package) in MEASURES.items()
         if (names is None or name in names) and importlib.util.find_spec(package)
     }
+
+
+def _check(*waveforms: Tensor) -> None:
+    for waveform in waveforms:
+        if waveform.ndim != 1:
+            raise ValueError(f"a waveform is {list(waveform.shape)}; [samples] of one channel is wanted")
 
 
 def _at_least(waveform: Tensor, n: int) -> Tensor:

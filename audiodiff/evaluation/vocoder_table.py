@@ -17,6 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from audiodiff import audio
+from audiodiff.audio import io as audio_io
 from audiodiff.data.manifest import Recording
 from audiodiff.evaluation.baselines import griffin_lim_nnls, pseudo_inverse_true_phase
 from audiodiff.evaluation.metrics import MEASURES, score
@@ -186,7 +187,7 @@ def _packages() -> list[str]:
 
 def _whole_hops(vocoder: Vocoder, recording: Recording) -> Tensor:
     waveform, _ = audio.read(recording.path, vocoder.sample_rate, seconds=LONGEST)
-    waveform = waveform.mean(0, keepdim=True)
+    waveform = audio_io.mono(waveform, recording.path)
     return waveform[:, : waveform.shape[-1] // vocoder.hop_length * vocoder.hop_length]
 
 

@@ -48,7 +48,8 @@ class SubbandSTFT:
         self.n_frames = mel.shape[-1]
         self.hop_length = spec.hop_length // self.rate
         self.padding = (spec.padding[0] // self.rate, spec.padding[1] // self.rate)
-        self.window = hann(spec.win_length // self.rate, spec.n_fft // self.rate, 1.0, mel.dtype, mel.device)
+        size = spec.win_length // self.rate, spec.n_fft // self.rate
+        self.window = hann(*size, 1.0, mel.dtype, mel.device, spec.periodic)
 
     @functools.cached_property
     def weights(self) -> Tensor:

@@ -9,7 +9,6 @@ import math
 import torch
 from torch import Tensor
 
-from audiodiff.audio.stft import hann
 from audiodiff.mel.spec import MelSpec
 
 __all__ = ["band_centres", "band_weights", "mean_magnitudes", "mel_filters"]
@@ -35,7 +34,7 @@ def _filters(spec: MelSpec, dtype: torch.dtype, device: torch.device) -> Tensor:
     if spec.norm == "slaney":
         triangles = triangles * (2 / (edges[2:] - edges[:-2]))
     if spec.normalized:
-        energy = hann(spec.win_length, spec.n_fft, 1.0, torch.float64, torch.device("cpu")).square().sum()
+        energy = spec.window(frequencies).square().sum()
         triangles = triangles * energy ** (-spec.power / 2)
     return triangles.to(dtype).to(device)
 

@@ -1,5 +1,12 @@
-"""Reads mel spectrograms from .npy, .pt and .safetensors, and writes .npy; never runs code that a file brings along."""
+"""Read mel spectrograms from .npy, .pt and .safetensors, and write .npy; never run code that a file brings along.
 
+Beside an array that was written here lies a note, x.npy.json: the convention of the mel, and the hash of the file. So a
+mel is vocoded as what it is, by whatever model.
+"""
+
+import hashlib
+import io
+import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -10,12 +17,15 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from audiodiff import __version__
+from audiodiff.mel.spec import MelSpec, preset_of
 from audiodiff.utils.files import atomic_file
 
-__all__ = ["MEL_SUFFIXES", "oriented", "read_mel", "write_mel"]
+__all__ = ["MEL_SUFFIXES", "note_path", "oriented", "read_mel", "read_spec", "write_mel"]
 
 MEL_SUFFIXES = {".npy", ".pt", ".safetensors"}
 KEY = "mel"  # the tensor that is taken where a file holds several
+LARGEST_NOTE = 100_000  # bytes; a note has about one thousand
 
 
 def read_mel(path: str | Path, n_mels: int | None = None) -> Tensor:
@@ -68,15 +78,71 @@ def oriented(mel: Tensor, n_mels: int | None = None) -> Tensor:
     )
 
 
-def write_mel(path: str | Path, mel: Tensor) -> None:
-    """Writes [C, M, F] as float32 .npy, complete or not at all; a single channel as [M, F].
+def write_mel(path: str | Path, mel: Tensor, spec: MelSpec | None = None) -> None:
+    """Write a log-mel, [C, M, F], as float32 .npy, complete or not at all; a single channel as [M, F].
+
+    Args:
+        path: Of the array.
+        mel: The log-mel.
+        spec: Its convention, written into the note beside the array; without it there is no note.
 
     Raises:
-        ValueError: The file cannot be written.
+        ValueError: A file cannot be written.
     """
     array = mel.detach().cpu().float().numpy()
-    with atomic_file(path) as file:
-        np.lib.format.write_array(file, array[0] if len(array) == 1 else array, allow_pickle=False)
+    encoded = io.BytesIO()
+    np.lib.format.write_array(encoded, array[0] if len(array) == 1 else array, allow_pickle=False)
+    if spec is None:
+        with atomic_file(path) as file:
+            file.write(encoded.getbuffer())
+        return
+    note = {
+        "preset": preset_of(spec),
+        "mel": spec.to_dict(),
+        "sample_rate": spec.sample_rate,
+        "sha256": hashlib.sha256(encoded.getbuffer()).hexdigest(),
+        "audiodiff": __version__,
+    }
+    with atomic_file(note_path(path)) as beside:
+        beside.write((json.dumps(note, indent=2) + "\n").encode())
+        beside.flush()  # a full disk must show before the mel is in place
+        with atomic_file(path) as file:
+            file.write(encoded.getbuffer())
+
+
+def note_path(path: str | Path) -> Path:
+    """Return where the note of a mel is.
+
+    >>> note_path("a/x.npy").name
+    'x.npy.json'
+    """
+    return Path(f"{path}.json")
+
+
+def read_spec(path: str | Path) -> MelSpec | None:
+    """Read from the note beside a mel what the mel is; None if there is no note.
+
+    Raises:
+        ValueError: The note describes no mel, or another array than the one that is there.
+    """
+    note = note_path(path)
+    if not note.is_file():
+        return None
+    remedy = "remove it and say what the mel is by --mel-preset"
+    try:
+        fields = json.loads(note.read_text(encoding="utf-8")) if note.stat().st_size <= LARGEST_NOTE else None
+    except (ValueError, RecursionError):
+        fields = None
+    if not isinstance(fields, dict) or "mel" not in fields:
+        raise ValueError(f"{note}: describes no mel; {remedy}")
+    try:
+        spec = MelSpec.from_dict(fields["mel"])
+    except ValueError as error:
+        raise ValueError(f"{note}: {error}; {remedy}") from None
+    with open(path, "rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != fields.get("sha256"):
+            raise ValueError(f"{note}: describes another array, {path} has changed since; {remedy}")
+    return spec
 
 
 def _read_npy(path: Path) -> Tensor:

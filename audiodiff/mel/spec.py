@@ -1,12 +1,15 @@
 """The mel spectrogram as a contract: a `MelSpec` says everything that makes two libraries' mels differ.
 
-    mel[m, k] = (log(min(ceiling, max(floor, sum_f filter[m, f] |STFT(waveform)[f, k]|^power))) - mean[m]) / std[m]
+    mel[m, k] = (log(guard(min(ceiling, sum_f filter[m, f] |STFT(waveform)[f, k]|^power))) - mean[m]) / std[m]
+    guard(x) = max(floor, x), or floor + x
 
 The conventions of other libraries are files in conf/mel, `hifigan` to `whisper`; `griffin_lim.mel_conversion` converts
 between any two. A model stores the parameters it was trained with, and every mel is made by the one `LogMel` of them.
 """
 
+import csv
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -17,9 +20,9 @@ import torch
 from torch import Tensor
 
 from audiodiff.audio.stft import envelope, hann, istft, stft
-from audiodiff.utils.config import choose
+from audiodiff.utils.config import choices, choose, conf_dir
 
-__all__ = ["MelSpec"]
+__all__ = ["MelSpec", "preset_of", "systems"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +32,7 @@ class MelSpec:
     Args:
         sample_rate: Hz.
         n_fft: Samples per transform.
-        win_length: Samples under the (periodic Hann) window, at most n_fft.
+        win_length: Samples under the Hann window, at most n_fft.
         hop_length: Samples from frame to frame.
         n_mels: Bands.
         f_min: Lower edge of the lowest band, Hz.
@@ -41,7 +44,7 @@ class MelSpec:
             False around the middle of the k-th hop (T // hop frames, as HiFi-GAN).
         pad_mode: What lies beyond the ends: "reflect" or "constant" (zeros).
         log: "ln" or "log10".
-        floor: Smallest value before the logarithm.
+        floor: Smallest value before the logarithm; what lies below is not known.
         ceiling: Largest value before the logarithm; None for no limit.
         dynamic_range: What lies more than this below a clip's largest log-mel is raised to there (Whisper); None for
             no limit. In units of the logarithm.
@@ -50,6 +53,8 @@ class MelSpec:
         normalized: Whether the window is scaled to unit energy, as torchaudio's `normalized`.
         eps: Added to the squared magnitudes before the root is taken (HiFi-GAN: 1e-9).
         drop_last: Whether the frame around sample T of a centred mel is left out (Whisper): T // hop frames then.
+        guard: "clamp" raises smaller values to the floor; "add" adds the floor to every value (NeMo).
+        periodic: Whether the window is periodic, as usual for an STFT; False for a symmetric one (NeMo).
 
     Raises:
         ValueError: Two fields contradict each other.
@@ -76,6 +81,8 @@ class MelSpec:
     normalized: bool = False
     eps: float = 0.0
     drop_last: bool = False
+    guard: str = "clamp"
+    periodic: bool = True
 
     def __post_init__(self) -> None:
         for name in ("mean", "std"):
@@ -98,6 +105,7 @@ class MelSpec:
             "dynamic_range must be positive": self.dynamic_range is not None and not self.dynamic_range > 0,
             "mean and std must be numbers, one or n_mels of them": any(len(v) not in (1, self.n_mels) for v in affine),
             "mean must be finite and std positive": not all(map(math.isfinite, affine[0])) or not min(affine[1]) > 0,
+            "guard must be clamp or add": self.guard not in ("clamp", "add"),
             "drop_last belongs to center": self.drop_last and not self.center,
         }
         for rule, broken in wrong.items():
@@ -106,19 +114,19 @@ class MelSpec:
 
     @classmethod
     def preset(cls, name: str) -> "MelSpec":
-        """Returns a convention of conf/mel.
+        """Look up a convention: a file of conf/mel, or what a system of conf/mel/systems.csv speaks.
 
         Raises:
             ValueError: There is none of that name; the nearest is suggested.
 
-        >>> MelSpec.preset("vocos-24k-100").scale
-        'htk'
+        >>> MelSpec.preset("zipvoice") == MelSpec.preset("vocos-24k-100")
+        True
         """
-        return choose("mel", name)
+        return choose("mel", systems().get(name, name))
 
     @classmethod
     def from_dict(cls, fields: Any) -> Self:
-        """Builds the spec that `dataclasses.asdict`, or a user, wrote down; trusts nothing in it.
+        """Builds the spec that `to_dict`, or a user, wrote down; trusts nothing in it.
 
         Raises:
             ValueError: A field is missing, unknown, of the wrong type or out of range.
@@ -139,6 +147,11 @@ class MelSpec:
                 raise ValueError(f"a mel spec's {name} is {known[name]}, and {value!r} is given")
         return cls(**given)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Write the fields as JSON has them, for `from_dict`."""
+        fields = dataclasses.asdict(self)
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
+
     @property
     def fingerprint(self) -> str:
         """Twelve hexadecimal digits that differ when any field does.
@@ -146,7 +159,7 @@ class MelSpec:
         >>> MelSpec(16000).fingerprint == MelSpec(16000, floor=1e-6).fingerprint
         False
         """
-        text = json.dumps(dataclasses.asdict(self), sort_keys=True)
+        text = json.dumps(self.to_dict(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @property
@@ -179,7 +192,7 @@ class MelSpec:
 
     def window(self, like: Tensor) -> Tensor:
         """Returns the window, [n_fft], in the dtype and on the device of a tensor."""
-        return hann(self.win_length, self.n_fft, 1.0, like.dtype, like.device)
+        return hann(self.win_length, self.n_fft, 1.0, like.dtype, like.device, self.periodic)
 
     def of_bands(self, bands: Tensor) -> Tensor:
         """Maps the band values of whole clips, [B, F, M], to log-mels, [B, M, F]."""
@@ -191,7 +204,11 @@ class MelSpec:
     def compress(self, bands: Tensor) -> Tensor:
         """Maps band values (magnitude^power), [..., M], to log-mels."""
         mean, std = self._affine(bands)
-        return (bands.clamp(self.floor, self.ceiling).log() / self._log_unit - mean) / std
+        if self.guard == "add":
+            bands = bands.clamp(0.0, self.ceiling) + self.floor
+        else:
+            bands = bands.clamp(self.floor, self.ceiling)
+        return (bands.log() / self._log_unit - mean) / std
 
     def raised(self, mel: Tensor) -> Tensor:
         """Raise what lies below the floor to it, in log-mels, [..., M, F]: a lower floor is heard as this one.
@@ -212,7 +229,10 @@ class MelSpec:
     def log_magnitudes(self, mel: Tensor) -> Tensor:
         """Maps log-mels, [..., M], to the natural logarithm of band magnitudes."""
         mean, std = self._affine(mel)
-        return (mel * std + mean) * (self._log_unit / self.power)
+        logs = (mel * std + mean) * self._log_unit
+        if self.guard == "add":
+            logs = (logs.exp() - self.floor).clamp(min=self.floor).log()
+        return logs / self.power
 
     def log_ratio(self, wanted: Tensor, mel: Tensor) -> Tensor:
         """Maps two log-mels, [..., M, F], to the logarithm of the ratio of their magnitudes, in nepers."""
@@ -225,6 +245,26 @@ class MelSpec:
     @property
     def _log_unit(self) -> float:
         return 1.0 if self.log == "ln" else math.log(10)
+
+
+def preset_of(spec: MelSpec) -> str | None:
+    """Name the file of conf/mel that describes a spec; None if there is none.
+
+    >>> preset_of(MelSpec(16000))
+    '16k-hop256'
+    """
+    return next((name for name in choices("mel") if choose("mel", name) == spec), None)
+
+
+@functools.cache
+def systems() -> dict[str, str]:
+    """Read which preset each acoustic model of conf/mel/systems.csv speaks.
+
+    >>> systems()["chatterbox"]
+    'cosyvoice2'
+    """
+    with open(conf_dir() / "mel" / "systems.csv", encoding="utf-8", newline="") as file:
+        return {row["name"]: row["preset"] for row in csv.DictReader(file)}
 
 
 def _fits(value: Any, kind: str) -> bool:

@@ -25,12 +25,19 @@ class LogMel(nn.Module):
         self.spec = spec
 
     def forward(self, waveform: Tensor) -> Tensor:
-        """Maps [B, 1, T] to [B, n_mels, F].
+        """Map waveforms, [B, 1, T] of floats, to log-mels, [B, n_mels, F].
 
         Raises:
-            ValueError: The waveform is too short for one frame, or to be padded by reflection.
+            ValueError: The waveform has another shape or holds no floats, is too short for one frame, or to be padded
+                by reflection.
         """
         spec = self.spec
+        if waveform.ndim != 3 or waveform.shape[1] != 1 or not waveform.shape[0] or not waveform.is_floating_point():
+            kind = str(waveform.dtype).removeprefix("torch.")
+            raise ValueError(
+                f"the waveform is {list(waveform.shape)} of {kind}; [batch, 1, samples] of floats is wanted: "
+                "waveform[:, None] makes it of channels, [C, T], and waveform.mean(1, keepdim=True) mixes stereo down"
+            )
         if waveform.shape[-1] < spec.min_samples:
             raise ValueError(
                 f"the waveform has {waveform.shape[-1]} samples ({waveform.shape[-1] / spec.sample_rate:.3f} s at "
@@ -64,6 +71,10 @@ def mel_of(spec: MelSpec, waveform: Tensor) -> Tensor:
     Raises:
         ValueError: The recording has more than two channels or is too short.
     """
+    if waveform.ndim != 2:
+        raise ValueError(
+            f"the recording is {list(waveform.shape)}; [channels, samples] is wanted: add an axis in front"
+        )
     check_channels(len(waveform), "recording")
     hop, length, rate = spec.hop_length, waveform.shape[-1], spec.sample_rate
     needed = spec.min_samples

@@ -236,8 +236,8 @@ class Vocoder(Model):
             swapped = mel.ndim == 3 and mel.shape[2] == spec.n_mels
             remedy = " (the axes look swapped: transpose it)" if swapped else ": compute it with this model's mel"
             raise ValueError(f"the mel is {shape}; this model wants [{spec.n_mels} bands, frames]{remedy}")
-        if not mel.shape[2]:
-            raise ValueError("the mel has no frames: give at least one")
+        if not (mel.shape[0] and mel.shape[2]):
+            raise ValueError(f"the mel has no {'frames' if mel.shape[0] else 'clips'}: give at least one")
         if whole and mel.shape[2] * spec.hop_length < spec.min_samples:
             raise ValueError(
                 f"the mel has {mel.shape[2]} frames of {spec.hop_length} samples; at least {spec.min_samples} samples "

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from audiodiff import audio
+from audiodiff.audio import io as audio_io
 from audiodiff.diffusion.constraints import InpaintingConstraint
 from audiodiff.diffusion.denoiser import ConstrainedDenoiser, Denoise
 from audiodiff.diffusion.guidance import ReconstructionGuidance
@@ -276,7 +277,7 @@ def _recording(generator: Generator, recipe: GenerateRecipe, path: str | Path | 
             f"{path}: lasts {waveform.shape[-1] / rate:.2f} s, and {recipe.n_samples / rate:.2f} s are to be made: "
             f"give a longer recording, or --seconds {math.floor(100 * waveform.shape[-1] / rate) / 100:g}"
         )
-    mono = waveform.mean(0)[: recipe.n_samples]
+    mono = audio_io.mono(waveform, path)[0, : recipe.n_samples]
     whole = -(-recipe.n_samples // generator.hop_length) * generator.hop_length
     return torch.nn.functional.pad(mono, (0, whole - len(mono)))[None, None].to(generator.device)
 

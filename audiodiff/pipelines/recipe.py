@@ -83,6 +83,10 @@ class RecipeBase(abc.ABC):
             path: The input file, if the recipe needs one.
         """
 
+    def for_input(self, path: str | Path) -> Self:
+        """Complete the recipe by what lies beside the input file, such as a mel's note; by default nothing does."""
+        return self
+
     @property
     def needs_input(self) -> bool:
         """Whether an input file belongs to it."""

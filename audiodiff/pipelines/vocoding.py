@@ -16,6 +16,7 @@ from audiodiff.diffusion.timesteps import TIMESTEP_GRIDS, check_timesteps
 from audiodiff.mel import MelSpec
 from audiodiff.mel import io as mel_io
 from audiodiff.mel.detection import presets_with
+from audiodiff.mel.spec import preset_of
 from audiodiff.models.named_starts import build_start, describe_start, named_start
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.pipelines.recipe import OWN, RecipeBase, recipe_fields
@@ -109,7 +110,7 @@ class VocodeRecipe(RecipeBase):
             times=grid.tolist(),
             start=describe_start(named or vocoder.start_for(len(grid) - 1)),
             chunk_frames=chunk_frames,
-            mel=None if mel is None else dataclasses.asdict(mel),
+            mel=None if mel is None else mel.to_dict(),
         )
 
     def run(self, model: Vocoder, path: str | Path | None = None) -> Resynthesis:
@@ -131,6 +132,23 @@ class VocodeRecipe(RecipeBase):
                 return resynthesise(model, audio.read(path, model.sample_rate)[0], **settings)
             convention = model.mel if self.mel is None else MelSpec.from_dict(self.mel)
             return vocode(model, _read_mel(path, convention), convention=convention, **settings)
+
+    def for_input(self, path: str | Path) -> Self:
+        """Fill in the convention of a mel from the note beside it, if there is one.
+
+        Raises:
+            ValueError: The note is damaged or describes another array, or the recipe says another convention.
+        """
+        spec = mel_io.read_spec(path) if self.command == "vocode" else None
+        if spec is None:
+            return self
+        if self.mel is not None and MelSpec.from_dict(self.mel) != spec:
+            name = preset_of(spec) or "a convention of its own"
+            raise ValueError(
+                f"{mel_io.note_path(path)}: says that the mel is in {name}, and another is asked for: leave out "
+                "--mel-preset and --mel-spec, or remove the note"
+            )
+        return dataclasses.replace(self, mel=spec.to_dict())
 
 
 def _read_mel(path: Path, convention: MelSpec) -> Tensor:

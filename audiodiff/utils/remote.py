@@ -91,8 +91,12 @@ def files_in(folder: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def local_copy(place: Location) -> Iterator[Path]:
+def local_copy(place: Location, beside: tuple[str, ...] = ()) -> Iterator[Path]:
     """Yield a path at which a file can be read; one at a URL is fetched, and its errors name the URL.
+
+    Args:
+        place: Of the file.
+        beside: Suffixes, appended to its name, of files that are fetched along with it where they exist.
 
     Raises:
         ValueError: The file system is unknown, refuses, or holds no such file.
@@ -104,6 +108,9 @@ def local_copy(place: Location) -> Iterator[Path]:
         path = Path(folder) / name_of(place).name
         with _errors(place) as system:
             system.get_file(place, str(path))
+            for suffix in beside:
+                if system.exists(f"{place}{suffix}"):
+                    system.get_file(f"{place}{suffix}", f"{path}{suffix}")
         try:
             yield path
         except ValueError as error:

@@ -9,7 +9,7 @@ import sys
 CHILD = """
 import json, resource, sys
 from audiodiff.mel import MelSpec
-from audiodiff.mel.detection import MelStatistics
+from audiodiff.mel.statistics import MelStatistics
 from audiodiff.data.manifest import held_out, measure_level, scan_folder
 
 def peak():

@@ -9,11 +9,14 @@ import pytest
 import safetensors.torch
 import torch
 
+from audiodiff import audio
 from audiodiff.cli import main
+from audiodiff.evaluation.metrics import log_mel_l1
 from audiodiff.mel import LogMel
 from audiodiff.mel import io as mel_io
 from audiodiff.mel.detection import presets
 from audiodiff.pipelines import sidecar
+from audiodiff.pipelines.sidecar import Sidecar
 from audiodiff.utils.config import choose, shipped_path
 
 VOICE = shipped_path("demos/audio/voices/it-2.flac")
@@ -219,3 +222,63 @@ def test_text_to_speech_demo_speaks_in_every_convention(place, tmp_path):
     assert all(float(row[2]) < 0.6 for row in rows)
     assert sorted(p.stem for p in Path("spoken").glob("*.wav")) == sorted(["own", "synthesiser", *presets()])
     assert speak(" ").returncode == 2
+
+
+def test_note_says_what_a_mel_is_whatever_model_speaks_it(place, caplog):
+    """A mel at 22.05 kHz, which has as many bands as the model's own at 16 kHz, is not spoken slowly and low."""
+    for preset in ("hifigan", None):
+        name = preset or "own"
+        options = ["--mel-preset", preset] if preset else []
+        assert main(["mel", str(VOICE), f"{name}.npy", *options]) == 0
+        assert main(["vocode", f"{name}.npy", f"{name}.wav"]) == 0
+    (own, rate), (converted, _) = audio.read("own.wav"), audio.read("hifigan.wav")
+    assert abs(own.shape[-1] - converted.shape[-1]) <= 512  # 22,050 / 16,000 as long, without the note
+    assert log_mel_l1(own[0, : converted.shape[-1]], converted[0, : own.shape[-1]], rate) < 0.4
+    note = json.loads(Path("hifigan.npy.json").read_text())
+    assert (note["preset"], note["sample_rate"]) == ("hifigan", 22050)
+    assert Sidecar.read("hifigan.wav.json").recipe.mel == note["mel"]
+    assert main(["regenerate", "hifigan.wav.json", "again.wav"]) == 0
+    assert Path("again.wav").read_bytes() == Path("hifigan.wav").read_bytes()
+
+
+def test_folder_of_mels_is_vocoded_by_its_notes_and_not_twice(place, capsys):
+    Path("mels").mkdir()
+    for preset in ("hifigan", "speecht5"):
+        assert main(["mel", str(VOICE), f"mels/{preset}.npy", "--mel-preset", preset]) == 0
+    for _ in range(2):
+        assert main(["vocode", "mels", "sounds", "--workers", "1"]) == 0
+    assert "2 were there" in capsys.readouterr().err
+    assert sorted(p.name for p in Path("sounds").glob("*.wav")) == ["hifigan.wav", "speecht5.wav"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "options", "word"),
+    [
+        (lambda: np.save("x.npy", np.load("x.npy") + 1), [], "describes another array"),
+        (lambda: Path("x.npy.json").write_text("[]"), [], "describes no mel"),
+        (lambda: Path("x.npy.json").write_text('{"mel": {"sample_rate": 1}}'), [], "x.npy.json"),
+        (lambda: None, ["--mel-preset", "whisper"], "in hifigan, and another is asked for"),
+    ],
+    ids=["another array", "no object", "no mel", "another preset"],
+)
+def test_note_that_does_not_fit_is_refused_in_one_line(place, capsys, spoil, options, word):
+    assert main(["mel", str(VOICE), "x.npy", "--mel-preset", "hifigan"]) == 0
+    spoil()
+    assert main(["vocode", "x.npy", "out.wav", *options]) == 2
+    assert word in capsys.readouterr().err
+    assert not Path("out.wav").exists()
+
+
+def test_mel_and_its_note_appear_together_or_not_at_all(place, capsys):
+    Path("x.npy.json").write_text("mine")
+    assert main(["mel", str(VOICE), "x.npy"]) == 2
+    assert "exists" in capsys.readouterr().err
+    assert Path("x.npy.json").read_text() == "mine"
+    assert not Path("x.npy").exists()
+
+
+def test_mel_that_no_sound_has_is_an_error_not_a_noise(place, capsys):
+    np.save("x.npy", np.random.default_rng(0).uniform(-4, 60, (80, 60)).astype(np.float32))
+    assert main(["vocode", "x.npy", "out.wav", "--mel-preset", "hifigan"]) == 2
+    assert "no sound has this mel" in capsys.readouterr().err
+    assert not Path("out.wav").exists()

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from audiodiff import audio
+from audiodiff.audio import io as audio_io
 from audiodiff.data.manifest import BadFiles, Recording
 from audiodiff.data.shards.streaming import Cache
 
@@ -204,9 +205,10 @@ def _flac(piece: Piece) -> bytes | ValueError:
 
     try:
         waveform, rate = audio.read(piece.recording.path, start=piece.start, frames=piece.n_samples)
+        waveform = audio_io.mono(waveform, piece.recording.path)
     except ValueError as error:
         return error
-    mono = waveform.mean(0)
+    mono = waveform[0]
     mono = mono / max(1.0, float(mono.abs().max()))
     samples = (mono * 32768).round().clamp(max=32767).numpy().astype(np.int16)
     encoded = io.BytesIO()
