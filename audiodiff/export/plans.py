@@ -146,7 +146,7 @@ class PlannedSteps(nn.Module):
         def call(signals: Tensor, number: Tensor) -> tuple[Tensor, Tensor]:
             alpha, sigma, log_snr = self.scales.index_select(0, number)[0]
             x_t = (self.begin.index_select(0, number)[0] * signals).sum(0)
-            x, eps = estimate(x_t, alpha, sigma, log_snr.flatten().expand(len(first)))
+            x, eps = estimate(x_t, alpha, sigma, log_snr.flatten().expand(first.shape[0]))  # len would fix the batch
             place = torch.arange(len(self.end)).reshape(-1, 1, 1, 1) - 2 * number
             return torch.where(place == 1, x, torch.where(place == 2, eps, signals)), number + 1
 

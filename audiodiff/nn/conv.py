@@ -63,7 +63,7 @@ class DepthwiseConv(nn.Module):
     def mix(self, padded: Tensor) -> Tensor:
         """Map frames with their context on both sides, [B, context + F + look_ahead, C], to [B, F, C]."""
         frames = padded.shape[1] - self.context - self.look_ahead
-        out = self.bias.expand(len(padded), frames, -1)
+        out = self.bias.expand(padded.shape[0], frames, -1)  # len would fix the batch of a graph
         for k, tap in enumerate(self.weight[:, 0].unbind(-1)):
             out = torch.addcmul(out, padded[:, k * self.dilation :][:, :frames], tap)
         return out
