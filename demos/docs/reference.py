@@ -1,4 +1,4 @@
-"""Write one page of reference for each room of the package, when mkdocs builds the site.
+"""Write one page of reference for each room of the package when mkdocs builds the site, and list the results.
 
 A page has the room's docstring and every public module, so that what is added to the package needs no line here. The
 rooms come in the order in which they build on each other.
@@ -11,6 +11,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 PACKAGE = Path(__file__).resolve().parents[2] / "audiodiff"
+RESULTS = Path(__file__).resolve().parent / "pages" / "results"
 LEFT_OUT = ("cli", "web", "weights")  # the commands have a page of their own
 
 
@@ -31,10 +32,14 @@ def page(room: Path) -> str:
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Put the pages into the navigation, before the page of the commands."""
+    """Put the rooms into the navigation before the page of the commands, and the results behind their index."""
     for entry in config.nav or []:
         if isinstance(entry, dict) and "Reference" in entry:
             entry["Reference"] = [*(f"reference/{room.name}.md" for room in rooms()), *entry["Reference"]]
+        elif isinstance(entry, dict) and "Results" in entry:
+            index, *others = entry["Results"]
+            pages = sorted(path.name for path in RESULTS.glob("*.md") if path.name != "index.md")
+            entry["Results"] = [index, *(f"results/{name}" for name in pages), *others]
     return config
 
 

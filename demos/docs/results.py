@@ -32,6 +32,7 @@ HEADERS = {
     "sdr_db": "SDR, dB",
     "mr_stft": "multi-resolution STFT",
     "dnsmos_p808": "DNSMOS p808",
+    "distill_mos": "DistillMOS",
     "look_ahead_s": "look-ahead, s",
     "lr": "learning rate",
 }

@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 import sys
+import types
 import unicodedata
 
 import pytest
@@ -112,7 +113,9 @@ def test_every_command_has_a_line_in_the_reference():
 
 
 def test_every_page_is_in_the_navigation():
-    text = (ROOT / "demos" / "docs" / "mkdocs.yml").read_text(encoding="utf-8")
+    pytest.importorskip("mkdocs")
+    nav = yaml.safe_load((ROOT / "demos/docs/mkdocs.yml").read_text(encoding="utf-8"))["nav"]
+    load_script("demos/docs/reference.py").on_config(types.SimpleNamespace(nav=nav))
 
     def leaves(node):
         return [node] if isinstance(node, str) else [leaf for child in values(node) for leaf in leaves(child)]
@@ -121,7 +124,8 @@ def test_every_page_is_in_the_navigation():
         return node.values() if isinstance(node, dict) else node
 
     folder = ROOT / "demos" / "docs" / "pages"
-    assert sorted(leaves(yaml.safe_load(text)["nav"])) == sorted(str(p.relative_to(folder)) for p in PAGES)
+    listed = [page for page in leaves(nav) if not page.startswith("reference/") or page == "reference/commands.md"]
+    assert sorted(listed) == sorted(str(p.relative_to(folder)) for p in PAGES)
 
 
 @pytest.mark.slow

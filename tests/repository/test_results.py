@@ -58,8 +58,6 @@ def test_adaptation_says_what_its_numbers_say():
         assert mean[f"{plain}, replay"]["old lsd_db"] < mean["not adapted"]["old lsd_db"]
 
 
-def test_losses_of_every_recipe_that_was_trained_are_listed():
-    recipes = {path.stem for path in (ROOT / "conf/experiment").glob("*.yaml")}
+def test_losses_are_those_of_recipes_that_exist():
     listed = {row["recipe"] for row in rows("loss_curves")}
-    assert listed <= recipes
-    assert recipes - listed <= {"digits", "drum_kits", "spoken_commands"}  # not trained to the end, as the guide says
+    assert {"quickstart", "speech"} <= listed <= {path.stem for path in (ROOT / "conf/experiment").glob("*.yaml")}

@@ -59,7 +59,7 @@ def measure(reference: Tensor, test: Tensor, sample_rate: int, names: Sequence[s
     """
     found = score(reference, test, sample_rate, [name for name in names if name != "distill_mos"])
     if missing := set(names) - set(found) - {"distill_mos"}:
-        raise ValueError(f"{', '.join(sorted(missing))} cannot be measured: pip install 'audiodiff[eval]'")
+        raise ValueError(f"{', '.join(sorted(missing))} cannot be measured: pip install 'audiodiff-torch[eval]'")
     if "distill_mos" in names:
         found["distill_mos"] = distill_mos(test, sample_rate)
     return {name: found[name] for name in names}
