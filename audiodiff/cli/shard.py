@@ -66,7 +66,8 @@ def _clips_per_second(out: str) -> float:
     import time
 
     from audiodiff.data.crops import Crops
-    from audiodiff.data.shards.streaming import ClipStream, Corpus, StreamLoader
+    from audiodiff.data.shards.corpus import Corpus
+    from audiodiff.data.shards.streaming import ClipStream, StreamLoader
 
     corpus = Corpus(out)
     rate = corpus.sample(1)[0].sample_rate

@@ -15,7 +15,8 @@ from audiodiff.data.sources import Files
 from audiodiff.utils.config import build
 
 if TYPE_CHECKING:
-    from audiodiff.data.shards.streaming import Corpus, StreamLoader
+    from audiodiff.data.shards.corpus import Corpus
+    from audiodiff.data.shards.streaming import StreamLoader
 
 __all__ = ["ClipLoaders", "labels_for", "recordings_for", "shards_of", "vector_size_of"]
 
@@ -144,7 +145,7 @@ def shards_of(data: dict[str, Any]) -> "Corpus | None":
     """Open the packed corpus of a section `data`, if it is of one."""
     if not data.get("shards"):
         return None
-    from audiodiff.data.shards.streaming import Corpus
+    from audiodiff.data.shards.corpus import Corpus
 
     return Corpus(data["path"], data["cache"], data["cache_gb"])
 

@@ -21,7 +21,8 @@ from audiodiff import audio
 from audiodiff.cli import main
 from audiodiff.data import Augment, Crops, OneShots, Recording, labels_of, scan_folder
 from audiodiff.data.manifest import held_out
-from audiodiff.data.shards.streaming import ClipStream, Corpus, StreamLoader
+from audiodiff.data.shards.corpus import Corpus
+from audiodiff.data.shards.streaming import ClipStream, StreamLoader
 from audiodiff.data.shards.writing import pack, pieces_of, spread
 from audiodiff.models.base import Model
 from audiodiff.training.hydra_config import composed

@@ -15,7 +15,8 @@ from support.training import TINY, TINY_ONE_SHOTS, equal
 
 from audiodiff.data import Augment, Crops, OneShots
 from audiodiff.data.manifest import held_out, scan_folder
-from audiodiff.data.shards.streaming import ClipStream, Corpus, StreamLoader
+from audiodiff.data.shards.corpus import Corpus
+from audiodiff.data.shards.streaming import ClipStream, StreamLoader
 from audiodiff.data.shards.writing import pack
 
 ALONE = ["trainer.devices=1"]

@@ -3,20 +3,14 @@
 litdata shuffles chunks and the pieces within each, deals them out to processes and loader workers so that no piece is
 seen twice in a pass, fetches chunks ahead of their use, and keeps as many on the disk as it may. Its `state_dict` says
 how far a run has come. What becomes of piece i in pass p is a function of the seed and of p and i alone.
-
-Items are bare bytes, FLAC or JSON; an index that announces anything else, as litdata's pickled objects, is refused.
 """
 
 import contextlib
 import copy
 import dataclasses
 import itertools
-import json
 import math
-import os
 import random
-import shutil
-import tempfile
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -25,96 +19,19 @@ from typing import Any
 
 import torch
 
-from audiodiff.utils.extras import install_command
-
-os.environ.setdefault("LITDATA_DISABLE_VERSION_CHECK", "1")  # else each data set asks a package index for news
-try:
-    from litdata import StreamingDataLoader, StreamingDataset
-    from litdata.streaming.cache import Cache
-    from litdata.streaming.sampler import ChunkedIndex
-except ImportError as missing:
-    raise ValueError(f"packed corpora need litdata ({missing}): {install_command('shards')}") from None
-
 from audiodiff import audio
-from audiodiff.data.manifest import Recording
+from audiodiff.data.shards.corpus import (
+    ChunkedIndex,
+    Corpus,
+    StreamingDataLoader,
+    StreamingDataset,
+    check_bytes,
+    index_of,
+    readable,
+)
 from audiodiff.data.sources import Source
 
-__all__ = ["Cache", "ClipStream", "Corpus", "StreamLoader"]
-
-SAMPLE = 200  # pieces that are measured
-BYTES = '[1, {"type": null, "context": null, "children_spec": []}]'  # litdata's word for items that are no containers
-
-
-class Corpus:
-    """What `audiodiff shard` packed: `train`, `valid` and `about`, each a data set of litdata's.
-
-    Args:
-        address: Folder, or where litdata fetches from (s3://…, gs://…, azure://…, hf://…, local:FOLDER).
-        cache: Folder for what is fetched.
-        cache_gb: How much of it is kept, 10⁹ bytes.
-
-    Raises:
-        ValueError: It is not there, holds something else, or cannot be fetched.
-    """
-
-    def __init__(self, address: str, cache: str | Path = "data/cache", cache_gb: float = 25.0) -> None:
-        self.address, self.cache, self.cache_gb = address.rstrip("/"), Path(cache), cache_gb
-        about = self.open("about")
-        self.facts: dict[str, Any] = json.loads(self.item(about, 0))
-        self.numbers: list[int] = json.loads(self.item(about, 1))  # of each piece's class, -1 for none
-        self._folder = tempfile.mkdtemp(prefix="audiodiff-corpus-")
-
-    def __del__(self) -> None:
-        """Remove the files that were unpacked."""
-        shutil.rmtree(getattr(self, "_folder", ""), ignore_errors=True)
-
-    def __len__(self) -> int:
-        """Return the number of pieces."""
-        return self.facts["pieces"]
-
-    def place(self, part: str) -> dict[str, Any]:
-        """Return where a part of the corpus lies, as litdata's data sets take it."""
-        settings = {"cache_dir": str(self.cache / part), "max_cache_size": int(self.cache_gb * 1e9), "batch_decode": 0}
-        return {"input_dir": f"{self.address}/{part}", **settings}
-
-    def open(self, part: str) -> StreamingDataset:
-        """Open a part of the corpus."""
-        with readable(f"{self.address}/{part}", "make it by `audiodiff shard`, or see whether it may be read"):
-            data = StreamingDataset(**self.place(part))
-            check_bytes(data)
-            return data
-
-    def item(self, data: StreamingDataset, number: int) -> bytes:
-        """Read one item, wherever it lies."""
-        with readable(f"{self.address}, item {number}", "copy the corpus again"):
-            return bytes(data[number])
-
-    def check_onsets(self, n_samples: int, sample_rate: int) -> None:
-        """Raise ValueError if recordings were cut into pieces that are shorter than clips of their beginnings."""
-        longest = self.facts["seconds"]
-        if self.facts["cut"] and longest * sample_rate < n_samples:
-            raise ValueError(
-                f"{self.address}: recordings were cut after at most {longest:g} s, clips are "
-                f"{n_samples / sample_rate:g} s long; pack again with a larger --seconds"
-            )
-
-    def validation(self) -> list[Recording]:
-        """Unpack the recordings that were held out, as files that last as long as this object."""
-        labels = self.facts["valid_labels"]
-        return [r._replace(label=labels[n]) for n, r in enumerate(self._unpacked("valid", len(labels)))]
-
-    def sample(self, most: int = SAMPLE) -> list[Recording]:
-        """Unpack pieces as files, to be measured: the first ones, which are a random sample."""
-        return self._unpacked("train", min(most, len(self)))
-
-    def _unpacked(self, part: str, count: int) -> list[Recording]:
-        data, recordings = self.open(part), []
-        for number in range(count):
-            path = Path(self._folder, f"{part}-{number:04d}.flac")
-            path.write_bytes(self.item(data, number))
-            with contextlib.suppress(ValueError), audio.opened(path) as file:  # whoever trains on it says so
-                recordings.append(Recording(path, file.n_samples, file.sample_rate))
-        return recordings
+__all__ = ["ClipStream", "StreamLoader"]
 
 
 class ChunkPieces(Source[int]):
@@ -294,26 +211,3 @@ class StreamLoader:
     def sources(self) -> list[Path]:
         """Name the chunks of the batches that were yielded last."""
         return [self.stream.chunk_of(number) for numbers in self.numbers for number in numbers]
-
-
-def index_of(data: StreamingDataset) -> dict[str, Any]:
-    """Read the index of a data set."""
-    return json.loads(Path(str(data.input_dir.path), "index.json").read_text(encoding="utf-8"))
-
-
-def check_bytes(data: StreamingDataset) -> None:
-    """Raise ValueError if items are announced as anything but bare bytes: litdata would unpickle some kinds."""
-    config = index_of(data)["config"]
-    if config["data_format"] != ["bytes"] or config["data_spec"] != BYTES or config["compression"]:
-        place = data.input_dir.url or data.input_dir.path
-        raise ValueError(f"{place}: holds other things than bare bytes; give what `audiodiff shard` made")
-
-
-@contextlib.contextmanager
-def readable(place: str, remedy: str, damaged: Callable[[], str] = str) -> Iterator[None]:
-    """Say in one line what keeps a corpus from being read; litdata and the clouds' libraries have no common error."""
-    try:
-        yield
-    except Exception as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ValueError(f"{damaged() or f'{place}: cannot be read ({reason})'}; {remedy}") from None

@@ -22,7 +22,7 @@ import numpy as np
 from audiodiff import audio
 from audiodiff.audio import io as audio_io
 from audiodiff.data.manifest import BadFiles, Recording
-from audiodiff.data.shards.streaming import Cache
+from audiodiff.data.shards.corpus import Cache
 
 __all__ = ["Piece", "pack", "pieces_of", "spread"]
 

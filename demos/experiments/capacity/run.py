@@ -67,7 +67,8 @@ def works(source: Path, folder: Path, model: str) -> dict[str, Callable[[], floa
     """Prepare what is measured: functions that do some units of work and return how many."""
     from audiodiff import audio
     from audiodiff.data import Crops, scan_folder
-    from audiodiff.data.shards.streaming import ClipStream, Corpus, StreamLoader
+    from audiodiff.data.shards.corpus import Corpus
+    from audiodiff.data.shards.streaming import ClipStream, StreamLoader
     from audiodiff.data.shards.writing import pack
     from audiodiff.models import Vocoder
     from audiodiff.pipelines.resynthesis import resynthesise
