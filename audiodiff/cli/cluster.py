@@ -39,7 +39,7 @@ def cluster_results(run: Run, jobs: list[Job], address: str) -> Iterator[Result]
     _connect(address)
     running: dict[ray.ObjectRef, Job] = {}
     try:
-        kind = "GPU" if run.options.device in ("auto", "cuda") and ray.cluster_resources().get("GPU") else "CPU"
+        kind = "GPU" if run.options.device != "cpu" and ray.cluster_resources().get("GPU") else "CPU"
         task = ray.remote(do_job).options(**{f"num_{kind.lower()}s": 1}, max_retries=RETRIES)
         waiting, shared = iter(jobs), ray.put(run)
         while True:

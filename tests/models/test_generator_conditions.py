@@ -152,7 +152,7 @@ def test_training_on_vectors_gives_a_generator_that_takes_them(manifest, tmp_pat
     from audiodiff.training.run import train
 
     network = "model.denoiser.network"
-    small = [f"{network}.width=8", f"{network}.n_stages=1", f"{network}.context=8", f"{network}.n_heads=2"]
+    small = [f"{network}.width=8", f"{network}.n_stages=1", f"{network}.attention_window=8", f"{network}.n_heads=2"]
     small += [f"{network}.hop_length=64", f"{network}.n_fft=256", f"{network}.embedding=8", "model.sample_rate=8000"]
     run = ["trainer.max_steps=3", "trainer.val_check_interval=3", "data.batch_size=2", f"run_dir={tmp_path}/run"]
     data = ["data=one-shots", "data.path=null", f"data.manifest={manifest}", f"data.condition={condition}"]

@@ -244,7 +244,7 @@ def test_training_on_folders_of_classes_gives_a_generator_that_knows_them(sounds
     from audiodiff.training.run import train
 
     network = "model.denoiser.network"
-    small = [f"{network}.width=8", f"{network}.n_stages=1", f"{network}.context=8", f"{network}.n_heads=2"]
+    small = [f"{network}.width=8", f"{network}.n_stages=1", f"{network}.attention_window=8", f"{network}.n_heads=2"]
     small += [f"{network}.hop_length=64", f"{network}.n_fft=256", f"{network}.embedding=8", "model.sample_rate=8000"]
     run = ["trainer.max_steps=2", "trainer.val_check_interval=2", "data.batch_size=2", f"run_dir={tmp_path}/run"]
     train(

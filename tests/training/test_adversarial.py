@@ -221,6 +221,6 @@ def test_stage_trains_in_bfloat16(base, tmp_path):
 
 
 def test_discriminators_learn_at_a_rate_of_their_own(base, tmp_path):
-    few(base, tmp_path, "+stage.discriminator_lr=5", "lr=constant", *steps(3))
+    few(base, tmp_path, "stage.discriminator_lr=5", "lr=constant", *steps(3))
     ours, theirs = torch.load(tmp_path / "last.ckpt", weights_only=True)["optimizer_states"]
     assert theirs["param_groups"][0]["lr"] == pytest.approx(5 * ours["param_groups"][0]["lr"])

@@ -124,9 +124,9 @@ def lit(spoil):
 def test_network_and_prior_see_the_same_spoilt_mel_while_training_and_the_measured_one_in_validation(monkeypatch):
     spoilt, clips = lit(MelAugment(noise=0.5)), voiced()[None, :, :8192]
     model, seen = spoilt.model, []
-    encode, shape = model.denoiser.network.encode, model.whitening.shape
+    encode, gains = model.denoiser.network.encode, model.whitening.gains
     monkeypatch.setattr(model.denoiser.network, "encode", lambda mel: seen.append(mel) or encode(mel))
-    monkeypatch.setattr(model.whitening, "shape", lambda mel: seen.append(mel) or shape(mel))
+    monkeypatch.setattr(model.whitening, "gains", lambda mel: seen.append(mel) or gains(mel))
     measured = spoilt.analysed(clips)[1]
     for training in (True, False):
         spoilt.train(training).terms(clips, generator())
