@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from audiodiff.cli import main as cli
 from audiodiff.evaluation import vocoder_table as evaluation
 from audiodiff.models import checkpoint
 from audiodiff.models.base import Model
@@ -81,7 +82,7 @@ def main() -> int:
     table_file = target.with_suffix(".eval.json")
     # Written as the reader will type it: the manifest as given, the shipped name as the model.
     call = [name, str(args.manifest), "--clips", str(args.clips)]
-    status = evaluation.main([*call, "--json", str(table_file)])
+    status = cli(["eval", *call, "--out", str(table_file), "--force"])
     if status:
         return status
     table = json.loads(table_file.read_text(encoding="utf-8"))

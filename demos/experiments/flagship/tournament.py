@@ -41,7 +41,7 @@ ARMS = {
     "t01-denoising": [*PLAIN, "stage.denoising_weight=0.1"],
 }
 """What each changes of conf/experiment/speech-24k-few.yaml: t = 0.01, resolution discriminators, no denoising loss."""
-SAME = ["ema_decay=0.99", "stage.calls=[1]", "augment=voices", "trainer.val_check_interval=1000000"]
+SAME = ["ema_decay=0.99", "stage.calls=[1]", "stage.feature_weight=2", "trainer.val_check_interval=1000000"]
 
 
 class CPUBudget(Callback):
