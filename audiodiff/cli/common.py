@@ -101,7 +101,7 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--start",
         metavar="NAME",
-        help="noise, mel, griffin-lim or coarse-to-fine, or with rounds: griffin-lim=32, coarse-to-fine=1/4/8/16 (of "
+        help="noise, mel, griffin-lim, coarse-to-fine or real-time, or with iterations: griffin-lim=32, coarse-to-fine=1/4/8/16 (of "
         "all bins, half, a quarter, an eighth); fewer look less far ahead (default: the model's own)",
     )
     group.add_argument(
