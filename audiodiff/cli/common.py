@@ -101,8 +101,9 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--start",
         metavar="NAME",
-        help="noise, mel, griffin-lim, coarse-to-fine or real-time, or with iterations: griffin-lim=32, coarse-to-fine=1/4/8/16 (of "
-        "all bins, half, a quarter, an eighth); fewer look less far ahead (default: the model's own)",
+        help="noise, mel, griffin-lim, coarse-to-fine or real-time, or with iterations: griffin-lim=32, "
+        "coarse-to-fine=1/4/8/16 (of all bins, half, a quarter, an eighth), real-time=3/16 (frames of look-ahead, "
+        "iterations); fewer look less far ahead (default: the model's own)",
     )
     group.add_argument(
         "--chunk-seconds",
