@@ -1,8 +1,8 @@
 """Train a model: `python -m audiodiff.train experiment=quickstart`."""
 
-from audiodiff.training.run import main, train
+from audiodiff.training.run import checked_main, train
 
-__all__ = ["main", "train"]
+__all__ = ["train"]
 
 if __name__ == "__main__":
-    main()
+    checked_main()

@@ -1,10 +1,11 @@
 """Measure what decoding, packing, loading and vocoding cost a core, and reckon large corpora from it.
 
-    OMP_NUM_THREADS=1 python demos/experiments/capacity/run.py demos/audio/speech.flac
+    OMP_NUM_THREADS=1 python demos/benchmarks/capacity.py demos/audio/speech.flac capacity.csv
 
 A cost is the processor time of this process (user and system, one thread) for the same speech in several formats, as
 the median of rounds that alternate between the measurements. The disk is read through a file from which the cache was
-dropped. What is not measured here is assumed, and stands in `ASSUMED`.
+dropped. What is not measured here is assumed, and stands in `ASSUMED`; times are reckoned, not measured, and the last
+column of a table names the bottleneck.
 """
 
 import argparse
@@ -213,7 +214,7 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("speech", type=Path)
-    parser.add_argument("--table", type=Path, default=Path(__file__).with_name("results.csv"))
+    parser.add_argument("table", type=Path, metavar="CSV")
     parser.add_argument("--model", default="speech-16k")
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
