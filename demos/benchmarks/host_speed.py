@@ -10,11 +10,13 @@ Needs the extras `export` and `hosts`.
 """
 
 import argparse
+import contextlib
 import json
 import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -33,15 +35,27 @@ V2 = {
 }
 
 
+@contextlib.contextmanager
+def replaced(modules: dict[str, ModuleType | None]) -> Iterator[None]:
+    """Put stand-ins where libraries would be looked up that are asked for by name alone; None hides one."""
+    missing = {name: module for name, module in modules.items() if name not in sys.modules}
+    sys.modules.update(missing)
+    try:
+        yield
+    finally:
+        for name in missing:
+            del sys.modules[name]
+
+
 class BandsFirst(nn.Module):
     """HiFi-GAN V2 as of transformers, for mels [1, M, F]."""
 
     def __init__(self) -> None:
         super().__init__()
-        from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
+        with replaced({"torchaudio": None}):  # that of a machine without CUDA may not load
+            from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
         self.model = SpeechT5HifiGan(SpeechT5HifiGanConfig(**V2))
-        self.model.remove_weight_norm()
 
     def forward(self, mel: Tensor) -> Tensor:
         return self.model(mel.transpose(1, 2))
@@ -53,15 +67,13 @@ class VocosSpectrum(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         names = ("torchaudio", "torchaudio.functional", "torchaudio.functional.functional", "encodec")
-        stubs = {name: ModuleType(name) for name in names if name not in sys.modules}
-        for name, stub in stubs.items():  # only its feature extractors use these
+        stubs = {name: ModuleType(name) for name in names}
+        for stub in stubs.values():  # only its feature extractors use these
             stub.transforms, stub.EncodecModel = SimpleNamespace(), None
             stub._hz_to_mel = stub._mel_to_hz = None
-            sys.modules[name] = stub
-        from vocos.models import VocosBackbone
+        with replaced(stubs):
+            from vocos.models import VocosBackbone
 
-        for name in stubs:
-            del sys.modules[name]
         self.backbone = VocosBackbone(input_channels=80, dim=512, intermediate_dim=1536, num_layers=8)
         self.out = nn.Linear(512, 1026)
 

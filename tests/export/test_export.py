@@ -137,7 +137,8 @@ def test_file_says_all_that_one_must_know(sampler, model_path):
     assert (json.loads(facts["sample_rate"]), json.loads(facts["hop_length"])) == (16000, 256)
     assert json.loads(facts["times"]) == pytest.approx(vocoder.grid(2, 0.5).tolist())
     assert json.loads(facts["start_time"]) == 0.5
-    assert json.loads(facts["reach_frames"])[1] >= vocoder.look_ahead(steps=2)  # a stream that keeps state looks less far
+    # Windows look as far as all stages together; a stream that keeps state looks less far.
+    assert json.loads(facts["reach_frames"])[1] >= vocoder.look_ahead(steps=2)
     assert facts["model_hash"] == vocoder.fingerprint()
 
 
