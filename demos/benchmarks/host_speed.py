@@ -56,7 +56,6 @@ class BandsFirst(nn.Module):
             from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
         self.model = SpeechT5HifiGan(SpeechT5HifiGanConfig(**V2))
-        self.model.remove_weight_norm()
 
     def forward(self, mel: Tensor) -> Tensor:
         return self.model(mel.transpose(1, 2))
