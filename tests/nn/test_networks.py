@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from audiodiff.mel import MelSpec
+from audiodiff.models.streaming import live_config
 from audiodiff.nn import HybridNetwork, ParallelNetwork, SampleNetwork, SubBandNetwork
 from audiodiff.training.hydra_config import composed, plain
 from audiodiff.utils.config import build
@@ -111,14 +112,19 @@ def test_parallel_hops_must_divide_the_largest():
         ParallelNetwork([HybridNetwork(12, 48, **TRUNK), HybridNetwork(16, 64, **TRUNK)])
 
 
-@pytest.mark.parametrize("model", ["vocoder", "causal", "subbands", "resolutions", "samples"])
+@pytest.mark.parametrize("model", ["vocoder", "live", "subbands", "resolutions", "samples"])
 def test_each_contestant_of_the_tournament_is_a_config(model):
     vocoder = build(plain(composed([f"model={model}", "data.path=recordings"]))["model"])
     mel = torch.full((1, 80, 4), -5.0)
     assert vocoder.generate(mel, steps=1).shape == (1, 1, 4 * 256)
 
 
-def test_causal_config_looks_ahead_a_few_windows():
-    made = [build(plain(composed([f"model={m}", "start=mel", "data.path=x"]))["model"]) for m in ("causal", "vocoder")]
-    causal, default = (vocoder.look_ahead(steps=1) * 256 / 16000 for vocoder in made)
-    assert causal < 0.35 < 1 < default  # seconds
+def test_live_config_lags_less_than_a_tenth_of_a_second_in_the_mel_of_vocos():
+    vocoder = build(plain(composed(["model=live", "mel=vocos-24k-100", "data.path=x"]))["model"])
+    assert vocoder.live_delay() == pytest.approx(0.096)
+    assert len(live_config(vocoder).times) == 2  # its network included
+
+
+def test_default_config_sees_more_than_a_second_ahead():
+    vocoder = build(plain(composed(["model=vocoder", "start=mel", "data.path=x"]))["model"])
+    assert vocoder.look_ahead(steps=1) * 256 / 16000 > 1

@@ -97,7 +97,7 @@ def test_every_experiment_trains_for_two_steps_as_it_is(tmp_path, experiment):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["causal", "generator", "resolutions", "samples", "subbands", "vocoder"])
+@pytest.mark.parametrize("model", ["generator", "live", "resolutions", "samples", "subbands", "vocoder"])
 def test_every_model_trains_for_two_steps_as_it_is(tmp_path, model):
     trained(tmp_path, f"model={model}", "data.path=${shipped:datasets/clips/speech}", "data.n_samples=4096")
     assert Model.load(tmp_path).info["steps"] == 2

@@ -24,7 +24,7 @@ from audiodiff.mel import LogMel, MelSpec
 from audiodiff.models.starts import CoarseToFine, RealTimeGriffinLim, Start
 
 SHOWN = ("pesq_wb", "stoi", "dnsmos_p808")
-GRID = ((1, 16), (2, 16), (3, 8), (3, 16), (3, 32), (4, 16), (6, 16), (8, 16))
+GRID = ((3, 16), (1, 16), (8, 16), (3, 8), (2, 16), (3, 32), (4, 16), (6, 16))
 
 
 def scores(start: Start, spec: MelSpec, waveforms: list[Tensor]) -> dict[str, float]:
