@@ -1,5 +1,6 @@
 """Audio → mel → audio: what is behind `audiodiff resynth`, `mel` and `vocode`, the training preview and the demo."""
 
+import contextlib
 import dataclasses
 import itertools
 import logging
@@ -222,6 +223,16 @@ def _warn_of_doubts(vocoder: Vocoder, mel: Tensor, convention: MelSpec) -> None:
             return
 
 
+def _exact_models(source: MelSpec) -> list[str]:
+    """Name the shipped vocoders that take a mel of a convention as it is."""
+    names = []
+    for name, spec in registry.shipped_mels().items():
+        with contextlib.suppress(ValueError):  # another sound's width: no conversion at all
+            if Conversion(source, spec).exact:
+                names.append(name)
+    return names
+
+
 def _converted(mel: Tensor, conversion: Conversion, seed: int) -> Tensor:
     """Converts each channel, and tells what was lost."""
     with torch.inference_mode():
@@ -235,11 +246,7 @@ def _converted(mel: Tensor, conversion: Conversion, seed: int) -> Tensor:
                 "say what it is by --mel-preset or --mel-spec"
             )
         told.append(f"the sound behind the converted mel has the given one to {loss:.1f} dB on average")
-        told += [
-            f"the shipped {name} takes such a mel as it is"
-            for name, spec in registry.shipped_mels().items()
-            if Conversion(conversion.source, spec).exact
-        ]
+        told += [f"the shipped {name} takes such a mel as it is" for name in _exact_models(conversion.source)]
     if told:
         log.warning("the mel is converted to the model's: %s", "; ".join(told))
     return torch.cat([f.mel for f in found])
