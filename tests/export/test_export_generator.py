@@ -133,6 +133,7 @@ def test_clips_of_a_batch_have_classes_of_their_own_or_none(sampler, model_path)
         np.testing.assert_allclose(made[seed], wanted[0].numpy(), atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow  # a second export
 def test_guidance_of_a_file_is_the_guidance_of_generate(guided, model_path):
     session = onnxruntime.InferenceSession(guided)
     made = session.run(None, {"noise": drawn(1280).numpy(), "label": np.array([0])})[0]
@@ -140,13 +141,14 @@ def test_guidance_of_a_file_is_the_guidance_of_generate(guided, model_path):
     wanted = generator.generate(1280, label="low", guidance=2.5, steps=2)
     assert (wanted - generator.generate(1280, label="low", steps=2)).abs().max() > 1e-3
     np.testing.assert_allclose(made, wanted.numpy(), atol=1e-4, rtol=0)
+    assert json.loads(told(guided)["guidance"]) == 2.5
 
 
-def test_file_says_what_a_generator_wants_and_does(sampler, guided):
+def test_file_says_what_a_generator_wants_and_does(sampler):
     facts = told(sampler)
     assert (facts["kind"], facts["part"], facts["licence"]) == ("generator", "sampler", "CC0-1.0")
     assert [json.loads(facts[key]) for key in ("labels", "n_samples", "sample_rate")] == [["low", "high"], 3000, 16000]
-    assert [json.loads(told(path)["guidance"]) for path in (sampler, guided)] == [1.0, 2.5]
+    assert json.loads(facts["guidance"]) == 1.0
     assert not facts.keys() & {"mel", "reach_frames"}
 
 

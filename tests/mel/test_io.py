@@ -193,6 +193,7 @@ def test_bad_convention_is_refused_in_one_line(place, capsys, arguments, word):
 # --- behind a synthesiser ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_text_to_speech_demo_speaks_in_every_convention(place, tmp_path):
     """With a stand-in for espeak-ng that plays a recording."""
     import os
