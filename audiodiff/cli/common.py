@@ -85,7 +85,7 @@ def add_mel_options(parser: argparse.ArgumentParser) -> None:
 
     group = parser.add_argument_group("mel")
     names = ", ".join(name for name in choices("mel") if name[0].isalpha())
-    group.add_argument("--mel-preset", metavar="NAME", help=f"the convention of another library: {names}")
+    group.add_argument("--mel-preset", metavar="NAME", help=f"the convention of another library: {names}; or of an acoustic model, such as chatterbox")
     group.add_argument(
         "--mel-spec", metavar="FILE.json", help="a convention, field by field, as `audiodiff info --json` shows it"
     )

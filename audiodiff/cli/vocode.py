@@ -1,9 +1,9 @@
 """Turns log-mel spectrograms into sound.
 
 A MEL is a .npy, .pt (tensors only) or .safetensors file of floats, [bands, frames] or [frames, bands], with a first
-axis of channels for stereo. It is in the convention that the note beside it says, as `audiodiff mel` writes it, or that
---mel-preset or --mel-spec says, or else in the mel that `audiodiff info` shows of the model. Another than the model's is
-converted, and what that costs is told. The output has frames × hop samples.
+axis of channels for stereo. Its convention is that of the note beside it, which `audiodiff mel` writes, or of
+--mel-preset or --mel-spec, or else the model's, which `audiodiff info` shows. Another than the model's is converted, and
+what that costs is printed. The output has frames × hop samples.
 Several files or folders go into a folder, OUT, with their tree.
 Beside each OUT.wav lies OUT.wav.json, which says how it was made.
 With --workers N a large folder is shared out to N processes, with --ray ADDRESS to the machines of a Ray cluster; run

@@ -20,7 +20,7 @@ from torch import Tensor
 from audiodiff import audio
 from audiodiff.audio import io as audio_io
 from audiodiff.data.manifest import Recording
-from audiodiff.mel.detection import MelStatistics, doubt
+from audiodiff.mel.detection import diagnose_mel
 from audiodiff.models.base import Model
 from audiodiff.models.vocoder import Vocoder
 
@@ -195,17 +195,14 @@ def _of_level(model: Model, clips: Sequence[Tensor]) -> tuple[list[str], list[st
 
 
 def _of_mel(model: Model, clips: Sequence[Tensor]) -> tuple[list[str], list[str]]:
-    """Compares the mels with those of the training data."""
-    statistics = None
-    if isinstance(model, Vocoder):
-        statistics = MelStatistics.from_dict(model.info.get("mel_statistics"), model.mel.n_mels)
-    if statistics is None:
+    """Check that the mels look like sound in the model's convention, as those of recordings at another scale do not."""
+    if not isinstance(model, Vocoder):
         return [], []
-    doubts = [doubt(model.spectrogram(clip)[0].cpu(), model.mel, statistics, model.mel) for clip in clips]
+    doubts = [diagnose_mel(model.spectrogram(clip)[0].cpu(), model.mel, model.mel) for clip in clips]
     odd = [text for text in doubts if text]
     if len(odd) * 2 > len(clips):
-        return [f"{len(odd)} of {len(clips)} mels are unlike those of the training data: {odd[0]}"], []
-    return [], [f"{len(clips) - len(odd)} of {len(clips)} mels are like those of the training data"]
+        return [f"{len(odd)} of {len(clips)} mels are unlike speech in the model's convention: {odd[0]}"], []
+    return [], [f"{len(clips) - len(odd)} of {len(clips)} mels are like speech in the model's convention"]
 
 
 def _of_average(

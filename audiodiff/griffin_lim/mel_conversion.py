@@ -32,9 +32,8 @@ ANALYSIS = (
     "f_max",
     "scale",
     "power",
-    "pad_mode",
 )
-"""Fields in which two specs must agree for their mels to be functions of each other."""
+"""Fields in which two specs must agree for their mels to be functions of each other, but for the frames at the ends."""
 
 ITERATIONS, MOMENTUM = (2, 8, 32, 64), 0.99  # of the estimate: on all bins, the lower half, quarter, eighth
 LEAST_UPPER = 0.9  # of the highest frequency that the target needs: beyond, the last band is continued

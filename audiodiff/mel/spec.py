@@ -3,8 +3,8 @@
     mel[m, k] = (log(guard(min(ceiling, sum_f filter[m, f] |STFT(waveform)[f, k]|^power))) - mean[m]) / std[m]
     guard(x) = max(floor, x), or floor + x
 
-The conventions of other libraries are files in conf/mel, `hifigan` to `whisper`; `audiodiff.griffin_lim.mel_conversion` converts
-between any two. A model stores the spec it was trained with, and every mel is made by the one `LogMel` of that spec.
+The conventions of other libraries are files in conf/mel; `audiodiff.griffin_lim.mel_conversion` converts between any
+two. A model stores the spec that it was trained with, and every mel is computed by the one `LogMel` of that spec.
 """
 
 import csv

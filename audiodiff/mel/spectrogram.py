@@ -72,7 +72,9 @@ def mel_of(spec: MelSpec, waveform: Tensor) -> Tensor:
         ValueError: The recording has more than two channels or is too short.
     """
     if waveform.ndim != 2:
-        raise ValueError(f"the recording is {list(waveform.shape)}; [channels, samples] is wanted: add an axis in front")
+        raise ValueError(
+            f"the recording is {list(waveform.shape)}; [channels, samples] is wanted: add an axis in front"
+        )
     check_channels(len(waveform), "recording")
     hop, length, rate = spec.hop_length, waveform.shape[-1], spec.sample_rate
     needed = spec.min_samples

@@ -22,7 +22,7 @@ from audiodiff.audio.linear_prediction import declipped, filled
 from audiodiff.diffusion.constraints import BandwidthConstraint, ClippingConstraint, Constraint, InpaintingConstraint
 from audiodiff.diffusion.denoiser import ConstrainedDenoiser, Denoise
 from audiodiff.griffin_lim.projection import MelProjection
-from audiodiff.mel.detection import MelStatistics
+from audiodiff.mel.statistics import MelStatistics
 from audiodiff.mel.filterbank import band_centres
 from audiodiff.models.starts import Variation
 from audiodiff.models.vocoder import Vocoder
@@ -169,7 +169,7 @@ def _beyond_cutoff(vocoder: Vocoder, x: Tensor, cutoff: float) -> tuple[Constrai
     """Returns what is known, and the mel with its upper bands expected from the lower ones."""
     spec = vocoder.mel
     statistics = MelStatistics.from_dict(vocoder.info.get("mel_statistics"), spec.n_mels)
-    if statistics is None or statistics.covariance is None:
+    if statistics is None:
         raise ValueError("this model does not know how its bands belong together: train it anew, or take speech-16k")
     if cutoff >= spec.sample_rate / 2:
         raise ValueError(

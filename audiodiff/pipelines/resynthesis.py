@@ -12,7 +12,8 @@ from torch import Tensor
 from audiodiff.diffusion.solvers import Solver
 from audiodiff.griffin_lim.mel_conversion import Conversion
 from audiodiff.mel import MelSpec
-from audiodiff.mel.detection import MelStatistics, doubt
+from audiodiff.mel.detection import diagnose_mel
+from audiodiff.mel.spec import preset_of
 from audiodiff.mel.spectrogram import check_channels, mel_of
 from audiodiff.models import registry, streaming
 from audiodiff.models.starts import Start
@@ -78,23 +79,17 @@ def vocode(
     if spec != vocoder.mel:
         vocoder.check_mel(mel, spec)
         mel = _converted(mel, Conversion(spec, vocoder.mel), seed)
-    calls = CallCounter(vocoder.denoiser.network)
-    with calls:
-        channels = [
-            vocoder.generate(
-                channel[None],
-                steps=steps,
-                solver=solver,
-                times=times,
-                start=start,
-                seed=seed,
-                chunk_frames=chunk_frames,
-                callback=callback,
-            )[0]
-            for channel in mel
-        ]
-    waveform = torch.cat(channels) if len(channels) > 1 else channels[0]
-    return Resynthesis(waveform.cpu(), calls.count // len(channels))
+    return _generate(
+        vocoder,
+        mel,
+        steps=steps,
+        solver=solver,
+        times=times,
+        start=start,
+        seed=seed,
+        chunk_frames=chunk_frames,
+        callback=callback,
+    )
 
 
 def vocode_stream(
@@ -179,9 +174,11 @@ def resynthesise(
     Raises:
         ValueError: The recording has more than two channels or is too short.
     """
-    sound = vocode(
+    mel = analyse(vocoder, waveform)
+    _check_memory(vocoder, mel, vocoder.mel)
+    sound = _generate(
         vocoder,
-        analyse(vocoder, waveform),
+        mel,
         steps=steps,
         solver=solver,
         times=times,
@@ -191,6 +188,15 @@ def resynthesise(
         callback=callback,
     )
     return Resynthesis(sound.waveform[:, : waveform.shape[-1]], sound.network_calls)
+
+
+def _generate(vocoder: Vocoder, mel: Tensor, **settings: Any) -> Resynthesis:
+    """Generate the sound of each channel of a mel that is the vocoder's own, [C, M, F]."""
+    calls = CallCounter(vocoder.denoiser.network)
+    with calls:
+        channels = [vocoder.generate(channel[None], **settings)[0] for channel in mel]
+    waveform = torch.cat(channels) if len(channels) > 1 else channels[0]
+    return Resynthesis(waveform.cpu(), calls.count // len(channels))
 
 
 def _check_memory(vocoder: Vocoder, mel: Tensor, convention: MelSpec) -> None:
@@ -206,13 +212,13 @@ def _check_memory(vocoder: Vocoder, mel: Tensor, convention: MelSpec) -> None:
 
 
 def _warn_of_doubts(vocoder: Vocoder, mel: Tensor, convention: MelSpec) -> None:
-    statistics = MelStatistics.from_dict(vocoder.info.get("mel_statistics"), vocoder.mel.n_mels)
     fits = mel.ndim == 3 and mel.shape[1] == convention.n_mels and mel.shape[2] >= FEWEST_FRAMES
-    if statistics is None or not fits or not bool(torch.isfinite(mel).all()):
+    if not fits or not bool(torch.isfinite(mel).all()):
         return
     for channel in mel:
-        if found := doubt(channel.detach().float().cpu(), convention, statistics, vocoder.mel):
-            log.warning("the mel is unlike those that the model was trained on; %s", found)
+        if mismatch := diagnose_mel(channel.detach().float().cpu(), convention, vocoder.mel):
+            name = "the model's own" if convention == vocoder.mel else preset_of(convention) or "that convention"
+            log.warning("the mel is unlike %s; %s", name, mismatch)
             return
 
 
@@ -225,7 +231,7 @@ def _converted(mel: Tensor, conversion: Conversion, seed: int) -> Tensor:
         loss = DECIBELS * sum(f.residual for f in found) / len(found)
         if not loss <= MOST_LOSS_DB:  # nan where values leave the range of floats
             raise ValueError(
-                f"no sound has this mel in the convention that was said: what comes nearest is {loss:.0f} dB away on average; "
+                f"no sound has this mel in the declared convention, the nearest is {loss:.0f} dB away on average: "
                 "say what it is by --mel-preset or --mel-spec"
             )
         told.append(f"the sound behind the converted mel has the given one to {loss:.1f} dB on average")

@@ -28,9 +28,9 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from audiodiff import audio
-from audiodiff.data.manifest import Recording, measure_level, read_manifest, usable
+from audiodiff.data.manifest import Recording, measure_level, read_manifest, readable, usable
 from audiodiff.evaluation.sanity_check import sound_of, untrained, verdict
-from audiodiff.mel.detection import MelStatistics
+from audiodiff.mel.statistics import MelStatistics
 from audiodiff.models import checkpoint, lora_files
 from audiodiff.models.base import Model
 from audiodiff.models.vocoder import Vocoder
@@ -231,7 +231,8 @@ def _model(cfg: DictConfig, everything: dict[str, Any], training: list[Recording
         "hours": round(sum(r.n_samples / r.sample_rate for r in training) / 3600, 2),
     }
     if isinstance(model, Vocoder):
-        model.info["mel_statistics"] = MelStatistics.measure(training, model.mel).to_dict()
+        some = readable(training[:: max(1, len(training) // 200)], model.mel.sample_rate)
+        model.info["mel_statistics"] = MelStatistics.measure(some, model.mel).to_dict()
     if first is not None:
         model.info = (
             inherit_facts(model.info, first, str(cfg.init_from)) if resumed is None else model.info | _origin(first)

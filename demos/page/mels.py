@@ -8,7 +8,7 @@ import gradio as gr
 from torch import Tensor
 
 from audiodiff.mel import MelSpec
-from audiodiff.mel.detection import MelStatistics, likely, presets
+from audiodiff.mel.detection import presets, rank_conventions
 from audiodiff.mel.io import read_mel
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.pipelines import resynthesis
@@ -75,10 +75,9 @@ def speak(
 
 
 def _order(vocoder: Vocoder, mel: Tensor) -> list[tuple[float, str, MelSpec]]:
-    statistics = MelStatistics.from_dict(vocoder.info.get("mel_statistics"), vocoder.mel.n_mels)
-    if statistics is None or mel.shape[-1] < FEWEST_FRAMES or not bool(mel.isfinite().all()):
+    if mel.shape[-1] < FEWEST_FRAMES or not bool(mel.isfinite().all()):
         return []
-    return likely(mel.cpu(), statistics, vocoder.mel)
+    return rank_conventions(mel.cpu(), vocoder.mel)
 
 
 def _detected(vocoder: Vocoder, mel: Tensor, order: Any) -> tuple[Tensor, MelSpec, Any]:
@@ -95,8 +94,8 @@ def _told(order: list[tuple[float, str, MelSpec]], warnings: list[str]) -> str:
     lines = "".join(f"{html.escape(warning)}\n\n" for warning in warnings)
     if not order:
         return lines
-    rows = "".join(f"\n| {name} | {distance:.2f} |" for distance, name, _ in order[:SHOWN])
-    return f"{lines}| looks like | distance from the training data |\n|---|---|{rows}"
+    rows = "".join(f"\n| {name or 'the model'} | {odds:+.1f} |" for odds, name, _ in order[:SHOWN])
+    return f"{lines}| looks like | log-odds |\n|---|---|{rows}"
 
 
 def lay_out(vocoder: Vocoder, stops: Stops) -> None:

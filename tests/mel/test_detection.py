@@ -1,133 +1,135 @@
-"""The detector of conventions: wrong ones are named, right ones pass, on speech that ships."""
+"""The detector of conventions: wrong ones are named, right ones pass, on speech that ships and in the stored table."""
 
+import csv
+import dataclasses
+import functools
 import itertools
-import json
 import math
 import re
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
 from audiodiff import audio
-from audiodiff.mel import LogMel
-from audiodiff.mel.detection import MelStatistics, alike, doubt, presets, presets_with
-from audiodiff.models.vocoder import Vocoder
-from audiodiff.utils.config import choose, shipped_path
+from audiodiff.mel import LogMel, MelSpec
+from audiodiff.mel.detection import NEAR, diagnose_mel, distance, equivalent, presets_with, rank_conventions
+from audiodiff.utils.config import choices, choose, shipped_path
 
-VOICES = sorted(shipped_path("demos/audio/voices").glob("*.flac"))
-NAMES = [*presets(), "16k-hop256"]
-SPECS = {name: choose("mel", name) for name in NAMES}
-
-
-@pytest.fixture(scope="module")
-def mels():
-    """For each convention and recording: {name: {(language, number): [M, F]}}."""
-    found = {name: {} for name in NAMES}
-    for path, (name, spec) in itertools.product(VOICES, SPECS.items()):
-        waveform, _ = audio.read(path, spec.sample_rate)
-        found[name][path.stem] = LogMel(spec)(waveform[None])[0]
-    return found
+VOICES = sorted((Path(__file__).parents[2] / "demos" / "audio" / "voices").glob("*.flac"))
+SPECS = {name: choose("mel", name) for name in choices("mel")}
+PAIRS = [(a, b) for a, b in itertools.product(SPECS, SPECS) if SPECS[a].n_mels == SPECS[b].n_mels]
+OWN = SPECS["16k-hop256"]
 
 
-@pytest.fixture(scope="module")
-def statistics():
-    """Statistics of the training set of speech-16k, from experiments/mel_confusion/run.py --save."""
-    return json.loads((Path(__file__).parent / "mel_statistics.json").read_text())
+@functools.cache
+def mel_of(path, spec, gain=1.0):
+    waveform, _ = audio.read(path, spec.sample_rate)
+    return LogMel(spec)(gain * waveform[None])[0]
 
 
-def test_wrong_conventions_are_named_and_right_ones_pass(mels, statistics):
-    """The confusion matrix over all conventions that have as many bands, each pair on a third of the recordings."""
-    assert len(VOICES) == 15
-    named, passed = [], []
-    for i, (model, spec) in enumerate(SPECS.items()):
-        learnt = MelStatistics.from_dict(statistics[model], spec.n_mels)
-        for k, (given, other) in enumerate(SPECS.items()):
-            if other.n_mels == spec.n_mels:
-                heard = [mel for n, mel in enumerate(mels[given].values()) if (i + k + n) % 3 == 0]
-                verdicts = [doubt(mel, spec, learnt, spec) for mel in heard]
-                if alike(other, spec):
-                    passed += [verdict is None for verdict in verdicts]
-                else:
-                    suggested = [SPECS.get((v or "").partition("--mel-preset ")[2], spec) for v in verdicts]
-                    named += [alike(suggestion, other) for suggestion in suggested]
-    assert len(named) > 300
-    assert len(passed) > 100
-    assert sum(named) / len(named) >= 0.95
-    assert sum(passed) / len(passed) >= 0.99
+def test_stored_table_of_test_speakers_keeps_its_bounds():
+    """As `demos/experiments/mel_detection/run.py FOLDER judge` wrote it, of 18 speakers that were not learnt from."""
+    with open(shipped_path("demos/experiments/mel_detection/results.csv"), encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["declared"] for row in rows} == set(SPECS)
+    share = {}
+    for kind, holds in {"right": lambda d: d <= NEAR, "other values": lambda d: d == math.inf}.items():
+        chosen = [row for row in rows if holds(float(row["apart"]))]
+        share[kind] = sum(int(row["doubted"]) for row in chosen) / sum(int(row["recordings"]) for row in chosen)
+    assert share["right"] <= 0.02  # one recording of 31 has most of them; 0.01 is the aim
+    assert share["other values"] >= 0.97
 
 
-def test_shipped_weights_know_their_convention(mels):
-    vocoder = Vocoder.load("speech-16k")
-    statistics = MelStatistics.from_dict(vocoder.info["mel_statistics"], 80)
-    verdicts = {
-        name: [doubt(mel, vocoder.mel, statistics, vocoder.mel) for mel in mels[name].values()]
-        for name in NAMES
-        if SPECS[name].n_mels == 80
+def test_wrong_conventions_are_doubted_and_right_ones_pass():
+    """Every pair of conventions, each on one of fifteen recordings of five languages."""
+    noticed, doubted = [], []
+    for number, (given, declared) in enumerate(PAIRS):
+        mel = mel_of(VOICES[number % len(VOICES)], SPECS[given])
+        verdict = diagnose_mel(mel, SPECS[declared], SPECS[declared])
+        apart = distance(SPECS[given], SPECS[declared])
+        if apart <= NEAR:
+            doubted.append(verdict is not None)
+        elif apart == math.inf:
+            noticed.append(verdict is not None)
+    assert len(noticed) > 150
+    assert len(doubted) > 40
+    assert sum(noticed) / len(noticed) >= 0.97
+    assert sum(doubted) / len(doubted) <= 0.03
+
+
+@pytest.mark.parametrize("name", ["hifigan", "16k-hop256", "f5-tts", "cosyvoice2"])
+def test_other_base_of_the_logarithm_is_noticed_in_every_voice(name):
+    spec = SPECS[name]
+    for voice in VOICES:
+        assert diagnose_mel(mel_of(voice, spec) / math.log(10), spec, spec) is not None, voice.stem
+        assert diagnose_mel(mel_of(voice, spec), spec, spec) is None, voice.stem
+
+
+def test_wrong_preset_is_named_with_its_remedy():
+    mel = mel_of(VOICES[0], SPECS["diffwave"])
+    assert diagnose_mel(mel, OWN, OWN) == "it looks like diffwave: try --mel-preset diffwave"
+    own = mel_of(VOICES[0], OWN)
+    verdict = diagnose_mel(own, SPECS["whisper"], OWN)
+    assert "try without --mel-preset" in verdict or equivalent(SPECS[verdict.rpartition(" ")[2]], OWN)
+
+
+def test_convention_of_ones_own_is_judged_too():
+    spec = dataclasses.replace(SPECS["hifigan"], sample_rate=24000, mean=-5.0, std=2.0)
+    mel = mel_of(VOICES[3], spec)
+    assert diagnose_mel(mel, spec, spec) is None
+    assert diagnose_mel(mel, SPECS["hifigan"], SPECS["hifigan"]) is not None
+
+
+@pytest.mark.parametrize("gain", [0.05, 0.3, 2.0])
+def test_quiet_and_loud_recordings_pass(gain):
+    doubts = [diagnose_mel(mel_of(voice, OWN, gain), OWN, OWN) for voice in VOICES]
+    assert sum(doubt is not None for doubt in doubts) == 0
+
+
+def test_sounds_that_are_no_speech_pass():
+    clock = torch.arange(48000) / 16000
+    decay = (-(clock % 0.5) * 12).exp()
+    sounds = {
+        "silence": torch.zeros(48000),
+        "tone": (2 * torch.pi * 440 * clock).sin(),
+        "noise": 0.1 * torch.randn(48000, generator=torch.Generator().manual_seed(0)),
+        "chord": sum((2 * torch.pi * pitch * clock).sin() for pitch in (220, 277, 330)) * decay / 3,
+        "drum": 0.5 * torch.randn(48000, generator=torch.Generator().manual_seed(1)) * decay,
     }
-    for name in ("16k-hop256", "hifigan", "tacotron2", "matcha"):
-        assert verdicts[name] == [None] * 15
-    for name in ("diffwave", "whisper", "matcha-normalized"):
-        assert all(verdict == f"it looks like {name}: try --mel-preset {name}" for verdict in verdicts[name])
-    assert sum(v is not None and ("espnet-pwg" in v or "speecht5" in v) for v in verdicts["speecht5"]) >= 14
+    doubts = {name: diagnose_mel(LogMel(OWN)(sound[None, None])[0], OWN, OWN) for name, sound in sounds.items()}
+    assert doubts == dict.fromkeys(sounds)
 
 
-def test_claiming_the_wrong_preset_is_noticed(mels):
-    vocoder = Vocoder.load("speech-16k")
-    statistics = MelStatistics.from_dict(vocoder.info["mel_statistics"], 80)
-    own = mels["16k-hop256"]["it-1"]
-    for claimed in ("whisper", "diffwave", "espnet-pwg"):
-        verdict = doubt(own, SPECS[claimed], statistics, vocoder.mel)
-        assert (
-            "hifigan" in verdict or "without --mel-preset" in verdict or "matcha" in verdict or "tacotron2" in verdict
-        )
-        assert doubt(mels[claimed]["it-1"], SPECS[claimed], statistics, vocoder.mel) is None
+def test_mel_in_units_of_no_convention_is_doubted():
+    own = mel_of(VOICES[0], OWN)
+    units = {"decibels": own * 20 / math.log(10), "samples of 16 bits": own + math.log(32768)}
+    doubts = {name: diagnose_mel(mel, OWN, OWN) for name, mel in units.items()}
+    assert "no convention that is known here" in doubts["samples of 16 bits"]
+    assert re.search(r"lies \+\d\d+ dB", doubts["samples of 16 bits"])
+    assert doubts["decibels"] is not None
 
 
-def test_quiet_and_loud_recordings_pass():
-    vocoder = Vocoder.load("speech-16k")
-    statistics = MelStatistics.from_dict(vocoder.info["mel_statistics"], 80)
-    for path, gain in itertools.product(VOICES, (0.05, 0.3, 2.0)):
-        waveform, _ = audio.read(path, 16000)
-        assert doubt(LogMel(vocoder.mel)(gain * waveform[None])[0], vocoder.mel, statistics, vocoder.mel) is None
+def test_square_mel_with_swapped_axes_is_noticed():
+    square = mel_of(VOICES[0], OWN)[:, 20:100]
+    assert diagnose_mel(square, OWN, OWN) is None
+    assert "transpose" in diagnose_mel(square.mT, OWN, OWN)
 
 
-def test_mel_in_other_units_is_doubted_and_music_is_not():
-    vocoder = Vocoder.load("speech-16k")
-    statistics = MelStatistics.from_dict(vocoder.info["mel_statistics"], 80)
-    waveform, _ = audio.read(VOICES[0], 16000)
-    own = LogMel(vocoder.mel)(waveform[None])[0]
-    told = {name: doubt(m, vocoder.mel, statistics, vocoder.mel) for name, m in unlike(own).items()}
-    assert all("no convention that is known here" in verdict for verdict in told.values()), told
-    assert re.search(r"lies \+(9|10)\d dB", told["samples of 16 bits"])
-    time = torch.arange(48000) / 16000
-    for sound in (torch.zeros(48000), (2 * torch.pi * 440 * time).sin(), 0.1 * torch.randn(48000)):
-        assert doubt(LogMel(vocoder.mel)(sound[None, None])[0], vocoder.mel, statistics, vocoder.mel) is None
-
-
-def unlike(mel):
-    """Log-mels in units that no convention has."""
-    return {"decibels": mel * 20 / math.log(10), "squares": 2 * mel, "samples of 16 bits": mel + math.log(32768)}
-
-
-def test_square_mel_with_swapped_axes_is_noticed(mels):
-    vocoder = Vocoder.load("speech-16k")
-    statistics = MelStatistics.from_dict(vocoder.info["mel_statistics"], 80)
-    square = mels["16k-hop256"]["it-1"][:, 20:100]
-    assert doubt(square, vocoder.mel, statistics, vocoder.mel) is None
-    assert "transpose" in doubt(square.mT, vocoder.mel, statistics, vocoder.mel)
-
-
-def test_statistics_survive_being_written(mels):
-    statistics = MelStatistics.of(list(mels["hifigan"].values()), SPECS["hifigan"])
-    read = MelStatistics.from_dict(statistics.to_dict(), 80)
-    assert torch.allclose(read.mean, statistics.mean, atol=1e-3)
-    assert MelStatistics.from_dict(None, 80) is None
-    assert MelStatistics.from_dict({"mean": [1.0]}, 80) is None
-    assert MelStatistics.from_dict(statistics.to_dict(), 100) is None
-    assert MelStatistics.from_dict(statistics.to_dict() | {"mean": ["x"] * 80}, 80) is None
-
-
-def test_presets_are_known_by_their_bands():
-    assert presets_with(100) == ["bigvgan-24k-100", "rfwave", "vocos-24k-100"]
+def test_ranking_holds_each_convention_with_as_many_bands():
+    mel = mel_of(VOICES[0], SPECS["vocos-24k-100"])
+    own = MelSpec(16000, n_mels=100)
+    ranked = rank_conventions(mel, own)
+    assert {c.name for c in ranked} == {"", "24k-hop256", *presets_with(100)}
+    assert [c.odds for c in ranked] == sorted((c.odds for c in ranked), reverse=True)
+    assert equivalent(ranked[0].spec, SPECS["vocos-24k-100"])
+    assert rank_conventions(mel[:, :1]) == []
     assert presets_with(77) == []
+
+
+def test_an_hour_is_judged_as_fast_as_a_sentence():
+    mel = mel_of(VOICES[0], OWN).repeat(1, 3600)
+    begun = time.process_time()
+    assert diagnose_mel(mel, OWN, OWN) is None
+    assert time.process_time() - begun < 3  # reads four stretches; measured: 0.1 s

@@ -52,8 +52,7 @@ def of_vocos(y, floor=1e-7):
 
 def of_nemo(y):
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(1024) / 1023)  # symmetric
-    padded = np.pad(y, 512, mode="reflect")
-    return np.log(filters(22050, 1024, 80, 0, 8000) @ magnitudes(padded, 1024, 256, window) + 1e-5)
+    return np.log(filters(22050, 1024, 80, 0, 8000) @ magnitudes(np.pad(y, 512), 1024, 256, window)[:, :-1] + 1e-5)
 
 
 def of_espnet_24k(y):

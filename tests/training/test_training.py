@@ -65,7 +65,7 @@ def test_checkpoint_loads_without_pickled_code_and_knows_the_level_of_the_data(s
     info = checkpoint["audiodiff"]["info"]
     assert 0 < info["level"]["rms"] < info["level"]["peak"] <= 1
     assert info["steps"] == 20
-    assert len(info["mel_statistics"]["mean"]) == checkpoint["audiodiff"]["config"]["mel"]["n_mels"]
+    assert len(info["mel_statistics"]["frame_mean"]) == checkpoint["audiodiff"]["config"]["mel"]["n_mels"]
     assert json.loads((straight / "model.json").read_text())["config"] == checkpoint["audiodiff"]["config"]
 
 

@@ -1,4 +1,4 @@
-"""Readings to learn from: speech of many voices and levels, in every convention and many more, read rightly and wrongly."""
+"""Readings to learn from: speech of many voices and levels, in many conventions, read rightly and wrongly."""
 
 import csv
 import dataclasses
@@ -12,11 +12,12 @@ from torch import Tensor
 
 from audiodiff import audio
 from audiodiff.mel import LogMel, MelSpec
-from audiodiff.mel_features import features
+from audiodiff.mel.features import features
 from audiodiff.utils.config import choices, choose
 
 CONVENTIONS = {name: choose("mel", name) for name in choices("mel")}
-PER_CLIP, OTHERS_PER_CLIP, WRONG_PER_MEL = 7, 3, 4
+PER_CLIP, OTHERS_PER_CLIP = 7, 3
+HARD, EASY = 3, 2  # wrong readings of a mel that differ in time or frequency only, and in values
 NEAR = 0.12  # relative difference in time or frequency below which two conventions are too alike to learn from
 VALUES = ("n_mels", "scale", "norm", "power", "log", "mean", "std", "normalized", "dynamic_range")
 
@@ -67,9 +68,13 @@ def readings(waveform: Tensor, rate: int, draw: np.random.Generator) -> Iterator
 
 def wrong_readings(spec: MelSpec, draw: np.random.Generator) -> list[MelSpec]:
     """Draw conventions in which a mel is not: others with as many bands, and its own with a field or two changed."""
-    others = [c for c in CONVENTIONS.values() if c.n_mels == spec.n_mels and apart(spec, c) > NEAR]
-    picked = [others[i] for i in draw.permutation(len(others))[: WRONG_PER_MEL - 1]]
-    for _ in range(WRONG_PER_MEL - len(picked)):
+    others = [(apart(spec, c), c) for c in CONVENTIONS.values() if c.n_mels == spec.n_mels]
+    hard = [c for distance, c in others if NEAR < distance < math.inf]
+    easy = [c for distance, c in others if distance == math.inf]
+    picked = [hard[i] for i in draw.permutation(len(hard))[:HARD]] + [
+        easy[i] for i in draw.permutation(len(easy))[:EASY]
+    ]
+    for _ in range(1 + HARD - min(HARD, len(hard))):
         changed = changed_spec(spec, draw)
         if changed is not None and apart(spec, changed) > NEAR:
             picked.append(changed)
@@ -144,7 +149,7 @@ def spoilt(mel: Tensor, spec: MelSpec, draw: np.random.Generator) -> Tensor:
 
 def varied(waveform: Tensor, rate: int, draw: np.random.Generator) -> Tensor:
     """Cut a stretch of speech, [1, T], and change level, room, noise and bandwidth, as other recordings differ."""
-    seconds = min(waveform.shape[-1] / rate, math.exp(draw.uniform(math.log(0.6), math.log(9))))
+    seconds = min(waveform.shape[-1] / rate, math.exp(draw.uniform(math.log(0.8), math.log(10))))
     size = int(seconds * rate)
     first = draw.integers(waveform.shape[-1] - size + 1)
     x = waveform[:, first : first + size].double().numpy()[0]

@@ -6,6 +6,7 @@ described, and what it gives away:
     level, spread, mean spectrum      the logarithm's base, mean and std, norm, power
     change over 20 to 320 ms          hop, window, rate
     change from band to band          window, scale, number of bands
+    fluctuation of noise              window, hop, width of the bands: of stationary noise it is known exactly
     print of the filterbank           rate, n_fft, scale, f_min, f_max: narrow bands hold few bins, and some hold more
                                       than others; the log of the filters' sums returns in the mean spectrum
     values at or below the floor      floor, ceiling, mean and std
@@ -21,14 +22,17 @@ from torch.nn import functional
 from audiodiff.mel import MelSpec
 from audiodiff.mel.filterbank import band_centres, mel_filters
 
-__all__ = ["features"]
+__all__ = ["LEVEL_AT", "features"]
 
+LEVEL_AT = 0  # where the level is in what `features` returns
 FREQUENCIES_HZ = tuple(700 * (10 ** (x / 2595) - 1) for x in torch.linspace(186.0, 2760.0, 32).tolist())  # 126 to 7402
 LAGS = 0.02, 0.04, 0.08, 0.16, 0.32  # seconds
-MOST_FRAMES = 1024  # that are looked at: four stretches of a longer mel
+MOST_FRAMES = 768  # that are looked at: four stretches of a longer mel
 LOWEST = -14.0  # nepers below a full-scale sine, -122 dB: all floors lie below
 FAR = 12.0  # nepers by which values out of range count at most
 THIRDS = 3
+GROUPS, FEWEST = 6, 50  # of bands in which noise is looked for; values that must be heard in each
+NEIGHBOURS = 6  # bins that a window correlates
 
 
 def features(mel: Tensor, spec: MelSpec) -> Tensor:
@@ -49,6 +53,7 @@ def features(mel: Tensor, spec: MelSpec) -> Tensor:
         spread.view(-1, 2).mean(1),
         _change_in_time(grid, spec),
         _change_in_frequency(logs, loud),
+        _noise(logs, spec),
         _print_of_filters(raw[loud].mean(0), gains),
         _range(values, spec),
         _described(spec, len(values)),
@@ -107,6 +112,58 @@ def _change_in_frequency(logs: Tensor, loud: Tensor) -> Tensor:
     """Compute how rough loud frames are from band to band: squared first and second differences, in thirds."""
     first = logs[loud].diff(dim=1)
     return torch.cat([(_thirds(d.square().mean(0)) + 1e-4).log() for d in (first, first.diff(dim=1))])
+
+
+def _noise(logs: Tensor, spec: MelSpec) -> Tensor:
+    """Compare how logs fluctuate from frame to frame, and from band to band, with how they would in stationary noise.
+
+    Third differences in time and second ones in frequency leave little of speech, whose noisy stretches decide the
+    median. In nepers, in groups of bands; 0 where too little is heard.
+    """
+    in_time, in_frequency = _expected_of_noise(spec)
+    heard = logs > logs.amin() + 1.0
+    kinds = (
+        (logs.diff(n=3, dim=0)[::2], heard[3::2], in_time),
+        (logs[::2].diff(n=2, dim=1), heard[::2, 2:], in_frequency),
+    )
+    parts = (zip(*(part.chunk(GROUPS, -1) for part in kind), strict=True) for kind in kinds)
+    return torch.stack([_median_ratio(*part) for kind in parts for part in kind])
+
+
+def _median_ratio(change: Tensor, mask: Tensor, expected: Tensor) -> Tensor:
+    """Compute the log of the median of squared changes, [F, M], over their expected values, [M]."""
+    ratios = (change.square() / expected)[mask]
+    return ratios.median().clamp(1e-4, 1e4).log() if len(ratios) > FEWEST else torch.zeros(())
+
+
+@functools.lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def _expected_of_noise(spec: MelSpec) -> tuple[Tensor, Tensor]:
+    """Compute the variance of third differences in time, [M], and second ones in frequency, [M - 2], of noise's logs.
+
+    Neighbouring bins and frames are correlated as the window's square, and its overlap with itself, say.
+    """
+    like = torch.zeros(1, dtype=torch.float64)
+    window = spec.window(like)
+    filters = mel_filters(spec, like)
+    weights = filters / filters.sum(0).clamp(min=1e-12)
+    near = torch.fft.rfft(window**2, n=spec.n_fft).abs()[:NEIGHBOURS].square()
+    near = near / near[0]
+    spread = sum(
+        near[abs(d)] * torch.roll(weights, d, 0) for d in range(1 - NEIGHBOURS, NEIGHBOURS)
+    )  # of bins that are zero at the ends, as filters are
+    covariance = weights.T @ spread
+    lapped = [
+        float((window[k * spec.hop_length :] * window[: max(0, spec.n_fft - k * spec.hop_length)]).sum())
+        for k in range(4)
+    ]
+    overlap = torch.tensor([(value / lapped[0]) ** 2 for value in lapped], dtype=torch.float64)
+    third, second = (torch.tensor(d, dtype=torch.float64) for d in ((1.0, -3.0, 3.0, -1.0), (1.0, -2.0, 1.0)))
+    lag = (torch.arange(4)[:, None] - torch.arange(4)).abs()
+    in_time = covariance.diagonal() * (third[:, None] * third * overlap[lag]).sum()
+    columns = torch.arange(spec.n_mels - 2)[:, None] + torch.arange(3)
+    in_frequency = torch.einsum("i,j,mij->m", second, second, covariance[columns[:, :, None], columns[:, None, :]])
+    return in_time.clamp(min=1e-6).float(), in_frequency.clamp(min=1e-6).float()
 
 
 def _print_of_filters(mean: Tensor, gains: Tensor) -> Tensor:
