@@ -53,7 +53,7 @@ MUTANTS = [
     ("diffusion/predictions.py", "(x_t + alpha * u) / (alpha + sigma)", "(x_t + sigma * u) / (alpha + sigma)", PREDICTION),
     ("losses/weightings.py", "log_snr.exp() + sigma_data**-2", "log_snr.exp() + sigma_data**2", LOSS),
     ("losses/time_sampling.py", "* world + rank", "+ rank", LOSS),
-    ("diffusion/guidance.py", "free + self.scale * (estimate.x - free)", "estimate.x + self.scale * (estimate.x - free)", GUIDANCE),
+    ("diffusion/guidance.py", "return free + self.scale * (x - free)", "return x + self.scale * (x - free)", GUIDANCE),
 ]  # fmt: skip
 
 

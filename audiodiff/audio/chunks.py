@@ -38,8 +38,8 @@ class Context:
         past: Samples before.
         future: Samples after: the look-ahead.
 
-    >>> Reach(3, 1) + 2 * Reach(10, 0)
-    Reach(past=23, future=1)
+    >>> Context(3, 1) + 2 * Context(10, 0)
+    Context(past=23, future=1)
     """
 
     past: int = 0

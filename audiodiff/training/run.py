@@ -226,7 +226,7 @@ def _model(cfg: DictConfig, everything: dict[str, Any], training: list[Recording
         "hours": round(sum(r.n_samples / r.sample_rate for r in training) / 3600, 2),
     }
     if isinstance(model, Vocoder):
-        some = readable(training[:: max(1, len(training) // 200)], model.mel.sample_rate)
+        some = readable(training[:: max(1, len(training) // 200)], model.mel.sample_rate, seconds=10.0)
         model.info["mel_statistics"] = MelStatistics.measure(some, model.mel).to_dict()
     if first is not None:
         model.info = (

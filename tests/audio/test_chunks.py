@@ -36,7 +36,7 @@ def test_windows_give_what_the_whole_gives(lengths):
     assert torch.allclose(torch.cat([z.tree for z in found], -1), filtered(x), atol=1e-6)
 
 
-@pytest.mark.parametrize("attention_window", [Context(1, 2), Context(2, 1)])
+@pytest.mark.parametrize("reach", [Context(1, 2), Context(2, 1)])
 def test_windows_of_less_reach_would_differ(reach):
     x = torch.ones(1, 1, 30)
     x[..., 3::5] = -4

@@ -19,7 +19,6 @@ from conftest import TINY, tiny_vocoder, voiced
 
 import audiodiff
 from audiodiff import audio
-from audiodiff.audio import io as audio_io
 from audiodiff.cli import common, main
 from audiodiff.models import registry
 from audiodiff.utils import devices
@@ -362,7 +361,7 @@ def full_disk(monkeypatch):
         os.close(handle)
         return fdopen(os.open("/dev/full", os.O_RDWR), mode)
 
-    monkeypatch.setattr(audio_io.os, "fdopen", on_full_disk)
+    monkeypatch.setattr(os, "fdopen", on_full_disk)
 
 
 @pytest.mark.parametrize("line", ["resynth speech.wav new.wav", "vocode mel.npy new.wav", "mel speech.wav new.npy"])
@@ -387,7 +386,7 @@ def test_sound_without_its_sidecar_is_not_left(refused, monkeypatch):
             raise OSError(28, "No space left on device")
         replace(source, target)
 
-    monkeypatch.setattr(audio_io.os, "replace", only_sidecars)
+    monkeypatch.setattr(os, "replace", only_sidecars)
     refused("resynth speech.wav new.wav", "new.wav", "No space left")
 
 
@@ -395,7 +394,7 @@ def test_sound_without_its_sidecar_is_not_left(refused, monkeypatch):
 def interrupt(monkeypatch):
     """Sends Ctrl-C when a finished temporary file is about to be renamed."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
-    monkeypatch.setattr(audio_io.os, "replace", lambda *_: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(os, "replace", lambda *_: signal.raise_signal(signal.SIGINT))
     yield
     signal.signal(signal.SIGINT, before)
 

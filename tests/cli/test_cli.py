@@ -344,7 +344,7 @@ def test_a_folder_is_mirrored(cli, tmp_path, tree):
 
 def test_mel_and_vocode_mirror_folders_too(cli, tmp_path, tree):
     assert cli("mel", tree, tmp_path / "mels")[0] == 0
-    assert listing(tmp_path / "mels") == ["a/b.npy", "top.npy"]
+    assert listing(tmp_path / "mels") == ["a/b.npy", "a/b.npy.json", "top.npy", "top.npy.json"]
     assert cli("vocode", tmp_path / "mels", tmp_path / "out")[0] == 0
     assert listing(tmp_path / "out") == ["a/b.wav", "a/b.wav.json", "top.wav", "top.wav.json"]
 

@@ -13,7 +13,7 @@ from support.processes import environment
 
 from audiodiff import audio
 from audiodiff.cli import main
-from audiodiff.pipelines import vocoding
+from audiodiff.pipelines.vocoding import VocodeRecipe
 
 __all__ = ["one_thread"]
 
@@ -90,14 +90,14 @@ def test_workers_need_a_number_and_a_folder(tmp_path, folder, tiny_model_path, c
 
 
 def test_file_too_large_for_the_memory_fails_alone(tmp_path, folder, tiny_model_path, one_thread, monkeypatch, capsys):
-    make = vocoding.make
+    run = VocodeRecipe.run
 
-    def run_out(vocoder, recipe, path):
+    def run_out(recipe, vocoder, path):
         if path.name == "3.wav":
             raise RuntimeError("CUDA out of memory. Tried to allocate 20 GiB")
-        return make(vocoder, recipe, path)
+        return run(recipe, vocoder, path)
 
-    monkeypatch.setattr(vocoding, "make", run_out)
+    monkeypatch.setattr(VocodeRecipe, "run", run_out)
     call = ["resynth", str(folder), str(tmp_path / "out"), "--model", str(tiny_model_path), "--workers", "1"]
     assert main(call) == 1
     assert "3.wav: out of memory; give it --chunk-seconds 10" in capsys.readouterr().err

@@ -10,14 +10,14 @@ CHILD = """
 import json, resource, sys
 from audiodiff.mel import MelSpec
 from audiodiff.mel.statistics import MelStatistics
-from audiodiff.data.manifest import held_out, measure_level, scan_folder
+from audiodiff.data.manifest import held_out, measure_level, readable, scan_folder
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # MiB
 
 before = peak()
 training, validation = held_out(scan_folder(sys.argv[1]))
-level, _ = measure_level(training), MelStatistics.measure(training, MelSpec(16000))
+level, _ = measure_level(training), MelStatistics.measure(readable(training, 16000, seconds=10.0), MelSpec(16000))
 print(json.dumps({"level": level, "grown": peak() - before, "files": len(training) + len(validation)}))
 """
 

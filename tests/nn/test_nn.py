@@ -167,7 +167,7 @@ def naive_attention(attention, h):
     return attention.out(torch.cat(heads, -1))
 
 
-@pytest.mark.parametrize("attention_window", [1, 3, 4])
+@pytest.mark.parametrize("reach", [1, 3, 4])
 @pytest.mark.parametrize("frames", [1, 2, 3, 8, 13])
 def test_attention_equals_a_dense_masked_softmax(reach, frames):
     attention, h = randomised(WindowedAttention(6, 2, reach), std=1.0), draw(2, frames, 6)
