@@ -5,6 +5,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -252,7 +253,7 @@ def test_missing_libraries_are_named_with_the_command_that_installs_them(model_p
 
 def test_file_that_onnxruntime_reads_otherwise_is_not_written(model_path, tmp_path, monkeypatch):
     monkeypatch.setattr(export.writing, "_converted", lambda *_: b"")
-    monkeypatch.setattr(export.writing, "_difference", lambda *_: float("nan"))
+    monkeypatch.setattr(export.writing.comparison, "difference", lambda *_: float("nan"))
     with pytest.raises(ValueError, match="differs from torch by nan"):
         export.export(Vocoder.load(model_path), tmp_path / "out.onnx")
     assert not list(tmp_path.iterdir())
@@ -275,7 +276,8 @@ def test_graph_of_fixed_size_is_refused():
 
     example = {"mel": torch.zeros(2, 80, 61)}
     with pytest.raises(ValueError, match="axis 0 of mel would be fixed"):
-        export.writing._converted(Fixed(), example, ("out",), 256, {"min_frames": "2"})
+        target = types.SimpleNamespace(module=Fixed(), inputs=example, outputs=["out"], metadata={"min_frames": "2"})
+        export.writing._converted(target, 256, export.writing.OPSET, {}, lambda stage: None)
 
 
 @pytest.mark.slow
