@@ -117,7 +117,7 @@ def compared(vocoder: Model, waveform: Tensor) -> dict[str, float]:
     waveform = waveform[: len(waveform) // hop * hop][None, None]
     mel = vocoder.spectrogram(waveform)[..., : waveform.shape[-1] // hop]
     noise = torch.randn(waveform.shape, generator=torch.Generator().manual_seed(0))
-    first = vocoder.start_of(1).waveform(mel, noise)
+    first = vocoder.start_for(1).waveform(mel, noise)
     refined = vocoder.generate(mel, steps=1, start=Variation(first, vocoder.start.time))
     row = {}
     for name, out in (("start", first), ("network", refined)):
