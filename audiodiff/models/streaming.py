@@ -8,6 +8,7 @@ position alone (`diffusion.noise.NoiseField`), so the result does not show where
 """
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -18,8 +19,9 @@ from torch import Tensor
 from audiodiff.audio.chunks import Context, Piece, overlapped, regrouped
 from audiodiff.griffin_lim.projection import projection_context
 from audiodiff.models.sampling import SamplingConfig, Streamable
-from audiodiff.models.starts import RealTimeGriffinLim
+from audiodiff.models.starts import RealTimeGriffinLim, Variation
 from audiodiff.models.stateful import VocoderStream, can_keep_state, delay_in_samples
+from audiodiff.nn.stateful import Fifo
 
 __all__ = ["chunk_of", "live_config", "look_ahead", "streamed"]
 
@@ -76,13 +78,40 @@ def streamed(
             sampling.callback(i, x)
         return mel, x, memory
 
+    def begin_from(tree: Any, at: int) -> Any:
+        mel, waveform = tree
+        given = Variation(waveform, sampling.start.time)
+        return mel, vocoder.initial_state(mel, given, sampling.noise(len(mel), at * hop)), None
+
     stream = regrouped(_checked(vocoder, pieces), chunk_frames, total)
-    stream = overlapped(stream, contexts[0], begin)
+    if isinstance(sampling.start, RealTimeGriffinLim):  # it depends on all that came before: no window holds that
+        stream = overlapped(_inverted(stream, sampling, hop), vocoder.whitening.context.in_frames(hop), begin_from)
+    else:
+        stream = overlapped(stream, contexts[0], begin)
     for i in range(len(sampling.times) - 1):
         stream = overlapped(stream, contexts[1], lambda held, at, i=i: step(i, held, at))
     stream = overlapped(stream, contexts[2], lambda held, at: vocoder.to_waveform(*held[:2]))
     for piece in stream:
         yield piece.tree
+
+
+def _inverted(pieces: Iterable[Piece], sampling: SamplingConfig, hop: int) -> Iterator[Piece]:
+    """Yield mels with the waveforms of a real-time start, which keeps its state from piece to piece."""
+    inversion, mel, waveform, arrived, last = sampling.start.inversion(), Fifo(-1), Fifo(-1), 0, False
+    for piece in itertools.chain(pieces, [None]):
+        if piece is None and last:
+            return
+        last = piece is None or piece.last
+        if piece is not None:
+            noise = sampling.noise(len(piece.tree), arrived * hop)
+            arrived += piece.frames
+            mel.push(piece.tree)
+            like = piece.tree.new_empty(len(piece.tree), 1, piece.frames * hop)
+            waveform.push(inversion.push(piece.tree, noise.draw(like)))
+        if last:
+            waveform.push(inversion.finish())
+        if frames := len(waveform) // hop:
+            yield Piece(frames, (mel.take(frames), waveform.take(frames * hop)), last)
 
 
 def _with_state(vocoder: Streamable, pieces: Iterable[Piece], sampling: SamplingConfig) -> Iterator[Tensor]:
@@ -108,7 +137,10 @@ def stages(vocoder: Streamable, sampling: SamplingConfig) -> tuple[Context, Cont
     if vocoder.projection_iters:
         call = call + 2 * whitening + projection_context(spec, vocoder.projection_iters)
     steps = sampling.solver.calls_per_step * call
-    found = (sampling.start.context + whitening, steps, whitening + projection_context(spec, vocoder.final_iters))
+    start = sampling.start.context
+    if isinstance(sampling.start, RealTimeGriffinLim):  # a stage of its own, which gives whole frames
+        start = spec.hop_length * start.in_frames(spec.hop_length)
+    found = (start + whitening, steps, whitening + projection_context(spec, vocoder.final_iters))
     return tuple(context.in_frames(spec.hop_length) for context in found)
 
 

@@ -108,6 +108,11 @@ def test_chunks_give_the_whole_with_projections(projection_iters, final_iters, m
     assert differs(vocoder_of(projection_iters=projection_iters, final_iters=final_iters), mel, 9) < TOLERANCE
 
 
+def test_chunks_give_the_whole_from_a_real_time_start_before_projections(mel):
+    start = RealTimeGriffinLim(SPEC, look_ahead=2, n_iter=2)
+    assert differs(vocoder_of(projection_iters=1), mel, 9, start=start) < TOLERANCE
+
+
 def test_chunks_of_a_batch_give_the_whole(mel):
     assert differs(vocoder_of(), torch.cat([mel, mel.flip(-1)]), 25) < TOLERANCE
 
