@@ -19,9 +19,10 @@ from audiodiff.utils.config import choices
 
 __all__ = ["Candidate", "diagnose_mel", "equivalent", "judge", "presets", "presets_with", "rank_conventions"]
 
-DOUBTFUL = -4.0  # log-odds below which a declared convention is doubted if another is likelier
-CLEARER = 4.0  # by which the other's must be higher
-UNLIKELY = -8.0  # log-odds below which it is doubted without another
+DOUBTFUL = -2.0  # log-odds below which a declared convention is doubted if another is likelier
+CLEARER = 6.0  # by which the other's must be higher
+CLEARER_OF_RATE = 8.0  # likewise, if it differs in rate, hop or edges alone, which resembles another voice
+UNLIKELY = -10.0  # log-odds below which it is doubted without another
 NEAR = 0.03  # relative difference in time or frequency up to which no mel tells two conventions apart
 FEWEST = 2  # frames
 VALUES = ("n_mels", "scale", "norm", "power", "log", "mean", "std", "normalized", "dynamic_range")
@@ -104,9 +105,10 @@ def judge(ranked: list[Candidate], declared: MelSpec) -> Candidate | Literal["un
     odds = max(candidate.odds for candidate in ranked if equivalent(candidate.spec, declared))
     if odds > DOUBTFUL:
         return None
-    best = next((candidate for candidate in ranked if not equivalent(candidate.spec, declared)), None)
-    if best is not None and best.odds > odds + CLEARER:
-        return best
+    for candidate in ranked:
+        apart = distance(candidate.spec, declared)
+        if apart > NEAR and candidate.odds > odds + (CLEARER if apart == math.inf else CLEARER_OF_RATE):
+            return candidate
     return "unknown" if odds < UNLIKELY else None
 
 
