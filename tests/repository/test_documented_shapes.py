@@ -21,7 +21,11 @@ SPEC = MelSpec(16000)
 STRANGE = [torch.randn(shape) for shape in ((2, 2, 8000), (1, 8000), (8000,), (0, 1, 8000), (1, 1, 1, 8000))]
 
 
-@pytest.mark.parametrize("waveform", [*STRANGE, torch.zeros(1, 1, 8000, dtype=torch.int16)], ids=str)
+def named(wrong):
+    return f"{wrong.dtype}-{list(wrong.shape)}"  # values would differ between the processes that share the tests
+
+
+@pytest.mark.parametrize("waveform", [*STRANGE, torch.zeros(1, 1, 8000, dtype=torch.int16)], ids=named)
 def test_log_mel_refuses_other_shapes_and_integers(waveform):
     with pytest.raises(ValueError, match=r"\[batch, 1, samples\] of floats is wanted") as error:
         LogMel(SPEC)(waveform)
