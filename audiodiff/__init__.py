@@ -76,7 +76,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Imports a public name, or a module of the package, at its first use."""
+    """Import a public name, or a module of the package, at its first use."""
     if name.startswith("_"):
         raise AttributeError(f"module 'audiodiff' has no attribute {name!r}")
     try:
@@ -89,5 +89,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """Lists the public names."""
+    """List the public names."""
     return [*__all__, "__version__"]

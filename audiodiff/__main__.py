@@ -1,4 +1,4 @@
-"""Lets `python -m audiodiff` be the command `audiodiff`."""
+"""Let `python -m audiodiff` be the command `audiodiff`."""
 
 import sys
 

@@ -23,7 +23,7 @@ numbers and None among them, which hold for all times."""
 
 
 class Piece(NamedTuple):
-    """Holds so many frames of a stream, and whether it is known that no more will come."""
+    """Hold so many frames of a stream, and whether it is known that no more will come."""
 
     frames: int
     tree: Aligned
@@ -32,7 +32,7 @@ class Piece(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Context:
-    """Says how far away, in samples, what comes out may depend on what goes in.
+    """Say how far away, in samples, what comes out may depend on what goes in.
 
     Args:
         past: Samples before.
@@ -46,20 +46,20 @@ class Context:
     future: int = 0
 
     def __add__(self, other: "Context") -> "Context":
-        """Returns the context of one stage after another."""
+        """Return the context of one stage after another."""
         return Context(self.past + other.past, self.future + other.future)
 
     def __rmul__(self, times: int) -> "Context":
-        """Returns the context of a stage that is gone through several times."""
+        """Return the context of a stage that is gone through several times."""
         return Context(times * self.past, times * self.future)
 
     def in_frames(self, hop_length: int) -> "Context":
-        """Rounds up to whole frames."""
+        """Round up to whole frames."""
         return Context(-(-self.past // hop_length), -(-self.future // hop_length))
 
 
 def regrouped(pieces: Iterable[Tensor], frames: int, total: int | None = None) -> Iterator[Piece]:
-    """Gathers tensors, [..., any], into pieces of so many frames; the last may be shorter.
+    """Gather tensors, [..., any], into pieces of so many frames; the last may be shorter.
 
     Args:
         pieces: What arrives.
@@ -84,7 +84,7 @@ def regrouped(pieces: Iterable[Tensor], frames: int, total: int | None = None) -
 
 
 class OverlappingWindows:
-    """Works on a stream in overlapping windows, as pieces of it are pushed.
+    """Work on a stream in overlapping windows, as pieces of it are pushed.
 
     Args:
         context: Of the work, in frames.
@@ -129,7 +129,7 @@ def overlapped(pieces: Iterable[Piece], context: Context, work: Callable[[Aligne
 
 
 def cut(tree: Aligned, begin: int, end: int, frames: int) -> Aligned:
-    """Cuts frames [begin, end) out of tensors that last so many frames."""
+    """Cut frames [begin, end) out of tensors that last so many frames."""
     if isinstance(tree, Tensor):
         each = tree.shape[-1] // frames
         return tree[..., begin * each : end * each]
@@ -156,5 +156,5 @@ def _mapped(tree: Aligned, work: Callable[[Aligned], Aligned]) -> Aligned:
 
 
 def _like(old: tuple[Any, ...] | list[Any], leaves: list[Any]) -> Aligned:
-    """Makes a list, a tuple or a named tuple of the kind of another."""
+    """Make a list, a tuple or a named tuple of the kind of another."""
     return type(old)(*leaves) if hasattr(old, "_fields") else type(old)(leaves)

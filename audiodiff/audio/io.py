@@ -1,4 +1,4 @@
-"""Reads, resamples and writes audio files; one place decides what a float becomes as PCM."""
+"""Read, resample and write audio files; one place decides what a float becomes as PCM."""
 
 import io
 import logging
@@ -49,7 +49,7 @@ def read(
 
 
 def resample(waveform: Tensor, rate: float, new_rate: float) -> Tensor:
-    """Resamples by soxr's very high quality filter.
+    """Resample by soxr's very high quality filter.
 
     Args:
         waveform: [C, T], any floating dtype and device; no gradient passes.
@@ -102,7 +102,7 @@ def cancels(waveform: Tensor) -> bool:
 
 
 def to_pcm(waveform: Tensor) -> tuple[np.ndarray, int]:
-    """Turns floats into 16-bit samples: clamps to [-1, 1] and multiplies by 32767; never normalises.
+    """Turn floats into 16-bit samples: clamps to [-1, 1] and multiplies by 32767; never normalise.
 
     Args:
         waveform: [C, T], full scale = 1.
@@ -126,7 +126,7 @@ def to_pcm(waveform: Tensor) -> tuple[np.ndarray, int]:
 
 
 def lowered(waveform: Tensor) -> tuple[Tensor, float]:
-    """Lowers a sound whose peaks lie above full scale, so that nothing is clipped, and says by how many dB.
+    """Lower a sound whose peaks lie above full scale, so that nothing is clipped, and say by how many dB.
 
     >>> lowered(torch.tensor([[0.5]]))[1], round(lowered(torch.tensor([[2.0]]))[1], 2)
     (0.0, 6.11)
@@ -138,7 +138,7 @@ def lowered(waveform: Tensor) -> tuple[Tensor, float]:
 
 
 def write(path: str | Path, waveform: Tensor, sample_rate: int) -> int:
-    """Writes a 16-bit WAV, complete or not at all.
+    """Write a 16-bit WAV, complete or not at all.
 
     Args:
         waveform: [C, T], full scale = 1.

@@ -1,4 +1,4 @@
-"""Fills missing samples by linear prediction: what is known without any network, and good for a few milliseconds.
+"""Fill missing samples by linear prediction: what is known without any network, and good for a few milliseconds.
 
 References: Janssen, Veldhuis & Vries, 1986, "Adaptive interpolation of discrete-time signals that can be modeled as
 autoregressive processes" (`declipped`); Kauppinen & Roth, 2002, extrapolation from both sides (`filled`).
@@ -17,7 +17,7 @@ RIDGE = 1e-6  # relative; keeps the equations solvable
 
 
 def coefficients(x: Signal, order: int) -> Signal:
-    """Returns a with x[n] ≈ sum_k a[k] x[n - 1 - k], by the autocorrelation method.
+    """Return a with x[n] ≈ sum_k a[k] x[n - 1 - k], by the autocorrelation method.
 
     >>> x = np.sin(0.3 * np.arange(2000))
     >>> a = coefficients(x, 2)
@@ -31,7 +31,7 @@ def coefficients(x: Signal, order: int) -> Signal:
 
 
 def filled(x: Signal, begin: int, end: int) -> Signal:
-    """Predicts x[begin:end] from both sides, and fades from the one to the other."""
+    """Predict x[begin:end] from both sides, and fade from the one to the other."""
     count, sides = end - begin, (x[max(0, begin - CONTEXT) : begin], x[end : end + CONTEXT][::-1])
     ahead, back = (_extrapolated(side, count) for side in sides)
     weight = np.cos(np.linspace(0, np.pi / 2, count)) ** 2
@@ -39,7 +39,7 @@ def filled(x: Signal, begin: int, end: int) -> Signal:
 
 
 def declipped(x: Signal, limit: float) -> Signal:
-    """Replaces the samples at or beyond a limit by those that linear prediction expects, which lie beyond it."""
+    """Replace the samples at or beyond a limit by those that linear prediction expects, which lie beyond it."""
     clipped = np.abs(x) >= limit
     window = np.hanning(FRAME) + 1e-3
     padded, lost = (np.pad(v, FRAME) for v in (x, clipped))
@@ -57,7 +57,7 @@ def declipped(x: Signal, limit: float) -> Signal:
 
 
 def _extrapolated(x: Signal, count: int) -> Signal:
-    """Continues a signal beyond its end."""
+    """Continue a signal beyond its end."""
     order = min(LONG_ORDER, len(x) // 3)
     if order < 2 or not np.any(x):
         return np.zeros(count)
@@ -68,7 +68,7 @@ def _extrapolated(x: Signal, count: int) -> Signal:
 
 
 def _interpolated(frame: Signal, lost: NDArray[np.bool_]) -> Signal:
-    """Finds the lost samples that leave the least prediction error, and the prediction anew, in turn."""
+    """Find the lost samples that leave the least prediction error, and the prediction anew, in turn."""
     y, index = frame.copy(), np.flatnonzero(lost)
     distance = np.abs(index[:, None] - index[None, :])
     for _ in range(ITERATIONS):

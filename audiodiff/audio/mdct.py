@@ -16,19 +16,19 @@ __all__ = ["imdct", "mdct"]
 
 
 def mdct(waveform: Tensor, block: int) -> Tensor:
-    """Transforms [..., T], T a multiple of the block length, to [..., T // block, block]."""
+    """Transform [..., T], T a multiple of the block length, to [..., T // block, block]."""
     blocks = waveform.unflatten(-1, (-1, block))
     return _mix(blocks, 1.0) @ _dct(block, waveform.dtype, waveform.device)
 
 
 def imdct(coefficients: Tensor) -> Tensor:
-    """Inverts `mdct`: [..., F, block] to [..., F block]."""
+    """Invert `mdct`: [..., F, block] to [..., F block]."""
     blocks = coefficients @ _dct(coefficients.shape[-1], coefficients.dtype, coefficients.device)
     return _mix(blocks, -1.0).flatten(-2)
 
 
 def _mix(blocks: Tensor, direction: float) -> Tensor:
-    """Rotates each pair of samples that face each other across a boundary, at distances up to half a block.
+    """Rotate each pair of samples that face each other across a boundary, at distances up to half a block.
 
     A DCT-IV is odd about the right end of its block and even about the left: the signs continue the cosines smoothly.
     """
@@ -52,6 +52,6 @@ def _window(block: int, dtype: torch.dtype, device: torch.device) -> tuple[Tenso
 @functools.lru_cache(maxsize=16)
 @torch.inference_mode(False)  # as in stft.hann
 def _dct(block: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Returns the orthonormal DCT-IV matrix, which is symmetric and its own inverse."""
+    """Return the orthonormal DCT-IV matrix, which is symmetric and its own inverse."""
     n = torch.arange(block, dtype=torch.float64) + 0.5
     return (math.sqrt(2 / block) * (math.pi / block * n[:, None] * n).cos()).to(dtype).to(device)

@@ -1,4 +1,4 @@
-"""Cuts a waveform into overlapping windowed frames, transforms each, and adds them up again.
+"""Cut a waveform into overlapping windowed frames, transform each, and add them up again.
 
 One pair of functions serves the mel front end, Griffin-Lim, the mel projection and the network's lapped transform.
 Frames are rows, [..., F, K], so that a matrix product over frequency needs no transposition.
@@ -17,14 +17,14 @@ __all__ = ["envelope", "hann", "istft", "overlap_add", "stft"]
 def hann(
     win_length: int, n_fft: int, power: float, dtype: torch.dtype, device: torch.device, periodic: bool = True
 ) -> Tensor:
-    """Returns a Hann window raised to a power, centred in n_fft samples."""
+    """Return a Hann window raised to a power, centred in n_fft samples."""
     window = torch.hann_window(win_length, periodic, dtype=torch.float64).pow(power)
     left = (n_fft - win_length) // 2
     return torch.nn.functional.pad(window, (left, n_fft - win_length - left)).to(dtype).to(device)
 
 
 def stft(waveform: Tensor, window: Tensor, hop_length: int, padding: tuple[int, int], pad_mode: str) -> Tensor:
-    """Transforms a waveform, [B, T], to complex frames, [B, F, n_fft // 2 + 1].
+    """Transform a waveform, [B, T], to complex frames, [B, F, n_fft // 2 + 1].
 
     F = (T + left + right - n_fft) // hop_length + 1.
     """
@@ -41,7 +41,7 @@ def istft(
     length: int,
     weights: Tensor | None = None,
 ) -> Tensor:
-    """Inverts `stft` by weighted overlap-add, the least-squares inverse, to [B, length].
+    """Invert `stft` by weighted overlap-add, the least-squares inverse, to [B, length].
 
     x = sum_k w(n - kH) y_k(n - kH) / sum_k w²(n - kH).    Reference: Griffin & Lim, 1984, equation 6.
 
@@ -58,7 +58,7 @@ def istft(
 
 
 def envelope(window: Tensor, n_frames: int, hop_length: int) -> Tensor:
-    """Adds up the squares of all frames' windows: [(n_frames + ceil(N / hop) - 1) hop].
+    """Add up the squares of all frames' windows: [(n_frames + ceil(N / hop) - 1) hop].
 
     The first sample of a periodic Hann window is 0: where nothing else overlaps, 0 / 0 shall become 0.
     """
@@ -70,7 +70,7 @@ def envelope(window: Tensor, n_frames: int, hop_length: int) -> Tensor:
 
 
 def overlap_add(frames: Tensor, hop_length: int) -> Tensor:
-    """Adds frames, [..., F, N], at distances of hop_length: [..., (F + ceil(N / hop) - 1) hop].
+    """Add frames, [..., F, N], at distances of hop_length: [..., (F + ceil(N / hop) - 1) hop].
 
     >>> overlap_add(torch.ones(3, 4), 2).tolist()
     [1.0, 1.0, 2.0, 2.0, 2.0, 2.0, 1.0, 1.0]

@@ -38,7 +38,7 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command; returns 0, 1 if some of several files failed, 2 on bad input, 130 if interrupted."""
+    """Run a command; return 0, 1 if some of several files failed, 2 on bad input, 130 if interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     lenient_output()
     return guarded(lambda: _dispatch(arguments))

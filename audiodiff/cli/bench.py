@@ -1,4 +1,4 @@
-"""Measures quality and speed of models beside what needs no network and, with --peers, beside other vocoders.
+"""Measure quality and speed of models beside what needs no network and, with --peers, beside other vocoders.
 
 All take turns on the same clips, on the CPU, in one run; the whole way from mel to waveform is timed, after a warm-up.
 A peer whose package is missing is named with the command that installs it. Where no weights can be had without the
@@ -24,7 +24,7 @@ FIRST_SOUND_SECONDS = 1.0
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the clips, the models and how often each is timed."""
+    """Add the clips, the models and how often each is timed."""
     parser.add_argument(
         "data", nargs="?", metavar="DATA", help="manifest (.jsonl), folder or recording (default: one that ships)"
     )
@@ -45,7 +45,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Measures, prints the table, writes it."""
+    """Measure, print the table, write it."""
     import torch
 
     from audiodiff.evaluation import benchmark
@@ -121,7 +121,7 @@ def _first_sound(model: str, clip: "Clip", options: argparse.Namespace) -> dict[
 
 
 def _clips(options: argparse.Namespace) -> "tuple[list[Clip], str]":
-    """Reads the clips, mixed down and cut, and names their list."""
+    """Read the clips, mixed down and cut, and name their list."""
     from audiodiff import audio
     from audiodiff.audio import io as audio_io
     from audiodiff.data.manifest import Recording, recordings_of
@@ -143,7 +143,7 @@ def _clips(options: argparse.Namespace) -> "tuple[list[Clip], str]":
 
 
 def _peers() -> "tuple[list[System], list[dict[str, str]]]":
-    """Builds the systems of demos/peers; names those that are not there, and why."""
+    """Build the systems of demos/peers; name those that are not there, and why."""
     from audiodiff.utils.config import shipped_path
 
     systems: list[System] = []

@@ -18,7 +18,7 @@ EXAMPLE = "audiodiff calibrate recordings mel=24k-hop256 --plot calibration.png"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the recordings, overrides and outputs."""
+    """Add the recordings, overrides and outputs."""
     parser.add_argument("data", metavar="DATA", help="manifest (.jsonl) or folder of recordings")
     parser.add_argument(
         "overrides", nargs="*", metavar="OVERRIDE", help="of the training config, such as mel=24k-hop256"
@@ -31,7 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Composes the config, reads the recordings, measures and prints."""
+    """Compose the config, read the recordings, measures and prints."""
     from pathlib import Path
 
     from audiodiff.training.hydra_config import composed, plain
@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
 def _encode(
     section: dict[str, Any], whitening: Any, options: argparse.Namespace
 ) -> tuple[list["Tensor"], list["Tensor"], int]:
-    """Reads recordings and maps them to the diffused space."""
+    """Read recordings and maps them to the diffused space."""
     import torch
     from tqdm import tqdm
 

@@ -30,7 +30,7 @@ INTERRUPTED, BROKEN_PIPE = 130, 141  # 128 + the number of the signal, as a shel
 
 
 class Parser(argparse.ArgumentParser):
-    """Parses a command's arguments; tells an error in one line.
+    """Parse a command's arguments; tell an error in one line.
 
     Args:
         prog: The command as typed.
@@ -48,11 +48,11 @@ class Parser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
-        """Says what is wrong, and what may have been meant, and leaves with status 2."""
+        """Say what is wrong, and what may have been meant, and leave with status 2."""
         self.exit(2, f"{signature(trouble=True)} {message}{self._meant(message)}; see {self.prog} --help\n")
 
     def _meant(self, message: str) -> str:
-        """Names the option or choice nearest to one that is unknown."""
+        """Name the option or choice nearest to one that is unknown."""
         if unknown := re.search(r"unrecognized arguments: (?:.* )?(--[\w-]+)", message):
             known = [name for action in self._actions for name in action.option_strings if name.startswith("--")]
         elif unknown := re.search(r"invalid choice: '([^']*)'", message):
@@ -64,7 +64,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_model_options(parser: argparse.ArgumentParser, default: str = "speech-16k") -> None:
-    """Adds --model, --weights, --device and --precision."""
+    """Add --model, --weights, --device and --precision."""
     group = parser.add_argument_group("model")
     group.add_argument(
         "--model", metavar="PATH|NAME", help=f"shipped name, file, run folder or .ckpt (default: {default})"
@@ -80,7 +80,7 @@ def add_model_options(parser: argparse.ArgumentParser, default: str = "speech-16
 
 
 def add_mel_options(parser: argparse.ArgumentParser) -> None:
-    """Adds --mel-preset and --mel-spec."""
+    """Add --mel-preset and --mel-spec."""
     from audiodiff.utils.config import choices
 
     group = parser.add_argument_group("mel")
@@ -96,7 +96,7 @@ def add_mel_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_sampling_options(parser: argparse.ArgumentParser) -> None:
-    """Adds --steps, --solver, --times, --seed, --start and --chunk-seconds."""
+    """Add --steps, --solver, --times, --seed, --start and --chunk-seconds."""
     group = add_solver_options(parser)
     group.add_argument(
         "--start",
@@ -114,7 +114,7 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_solver_options(parser: argparse.ArgumentParser) -> Any:
-    """Adds --steps, --solver, --times and --seed; returns their group."""
+    """Add --steps, --solver, --times and --seed; return their group."""
     from audiodiff.utils.config import choices
 
     group = parser.add_argument_group("sampling")
@@ -132,13 +132,13 @@ def add_solver_options(parser: argparse.ArgumentParser) -> Any:
 
 
 def add_output_options(parser: argparse.ArgumentParser) -> None:
-    """Adds --force and --json."""
+    """Add --force and --json."""
     parser.add_argument("-f", "--force", action="store_true", help="overwrite files that exist")
     add_json_option(parser)
 
 
 def add_json_option(parser: argparse.ArgumentParser) -> None:
-    """Adds --json."""
+    """Add --json."""
     parser.add_argument("--json", action="store_true", help="print JSON on standard output")
 
 
@@ -154,7 +154,7 @@ def add_workers_option(parser: argparse.ArgumentParser) -> None:
 
 
 def counts(option: str, text: str) -> list[int]:
-    """Reads whole numbers with commas between.
+    """Read whole numbers with commas between.
 
     Raises:
         ValueError: It is something else, or a number is below 1.
@@ -172,7 +172,7 @@ def counts(option: str, text: str) -> list[int]:
 
 
 def convention_of(options: argparse.Namespace) -> "MelSpec | None":
-    """Reads --mel-preset or --mel-spec; None without them.
+    """Read --mel-preset or --mel-spec; None without them.
 
     Raises:
         ValueError: Both are given, the name is unknown, or the file describes no mel.
@@ -198,7 +198,7 @@ def convention_of(options: argparse.Namespace) -> "MelSpec | None":
 
 
 def load_vocoder(options: argparse.Namespace) -> "Vocoder":
-    """Loads the vocoder of --model."""
+    """Load the vocoder of --model."""
     from audiodiff.models import registry
     from audiodiff.models.vocoder import Vocoder
 
@@ -206,7 +206,7 @@ def load_vocoder(options: argparse.Namespace) -> "Vocoder":
 
 
 def load_model(kind: type[M], model: str, options: argparse.Namespace) -> M:
-    """Loads a model with --weights onto --device, which multiplies in --precision."""
+    """Load a model with --weights onto --device, which multiplies in --precision."""
     from audiodiff.griffin_lim.kernels import dispatch
     from audiodiff.utils import devices
 
@@ -220,7 +220,7 @@ def load_model(kind: type[M], model: str, options: argparse.Namespace) -> M:
 
 
 def recipe_of(command: str, vocoder: "Vocoder", options: argparse.Namespace) -> "VocodeRecipe":
-    """Turns the sampling options into a recipe."""
+    """Turn the sampling options into a recipe."""
     from audiodiff.models import registry
     from audiodiff.pipelines.vocoding import VocodeRecipe
 
@@ -245,7 +245,7 @@ def recipe_of(command: str, vocoder: "Vocoder", options: argparse.Namespace) -> 
 
 
 def check_picture(path: "Path | str", force: bool) -> None:
-    """Refuses to draw into what is no .png file, or one that exists unless that is forced."""
+    """Refuse to draw into what is no .png file, or one that exists unless that is forced."""
     from pathlib import Path
 
     if Path(path).suffix.lower() != ".png":
@@ -255,13 +255,13 @@ def check_picture(path: "Path | str", force: bool) -> None:
 
 
 def signature(trouble: bool = False) -> str:
-    """Returns the name before a line on standard error: red for trouble, on a terminal that wants colours."""
+    """Return the name before a line on standard error: red for trouble, on a terminal that wants colours."""
     plain = not sys.stderr.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
     return "\033[1;31maudiodiff:\033[0m" if trouble and not plain else "audiodiff:"
 
 
 def say(message: str, trouble: bool = False) -> None:
-    """Prints one line on standard error; what a file's name must not do to a terminal is escaped."""
+    """Print one line on standard error; what a file's name must not do to a terminal is escaped."""
     line = " ".join(message.splitlines())
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
     print(signature(trouble), shown, file=sys.stderr)
@@ -284,7 +284,7 @@ def stages() -> Iterator[Callable[[str], None]]:
 
 
 def guarded(run: Callable[[], int]) -> int:
-    """Runs, and turns whatever goes wrong into one line and an exit status."""
+    """Run, and turns whatever goes wrong into one line and an exit status."""
     logging.basicConfig(format="audiodiff: %(message)s", level=logging.WARNING)
     try:
         with stoppable():
@@ -321,6 +321,6 @@ def out_of_memory(error: Exception) -> bool:
 
 
 def _discard_output() -> None:
-    """Points standard output at nothing, so that Python does not complain when it flushes it at the end."""
+    """Point standard output at nothing, so that Python does not complain when it flushes it at the end."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

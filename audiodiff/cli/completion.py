@@ -1,4 +1,4 @@
-"""Prints a script by which a shell completes commands, options and files.
+"""Print a script by which a shell completes commands, options and files.
 
 To try it in this shell: eval "$(audiodiff completion bash)"
 """
@@ -11,12 +11,12 @@ SHELLS = ("bash", "zsh", "tcsh")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the shell."""
+    """Add the shell."""
     parser.add_argument("shell", choices=SHELLS, help="for which shell")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Builds the parser of all commands at once, and prints what shtab makes of it."""
+    """Build the parser of all commands at once, and print what shtab makes of it."""
     import shtab
 
     from audiodiff.cli import COMMANDS

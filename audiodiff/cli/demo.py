@@ -1,4 +1,4 @@
-"""Serves the demo page: vocode, generate, restore, try a mel; hear and see what comes back.
+"""Serve the demo page: vocode, generate, restore, try a mel; hear and see what comes back.
 
 The page is served from this machine to this machine and fetches nothing from elsewhere; Ctrl-C stops it. With
 --host 0.0.0.0 others on the network see it too, and with --share everybody who has the link, by way of Gradio's server.
@@ -17,7 +17,7 @@ EXAMPLE = "audiodiff demo --port 7860 --open"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the model's options and the server's."""
+    """Add the model's options and the server's."""
     common.add_model_options(parser)
     group = parser.add_argument_group("server")
     group.add_argument("--port", type=int, default=7860, metavar="N", help="where to listen (default: 7860)")
@@ -28,7 +28,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Checks what is needed, loads the model and serves."""
+    """Check what is needed, load the model and serves."""
     if not 1 <= options.port <= 65535:
         raise ValueError(f"--port {options.port}: a number from 1 to 65535 is wanted")
     requires_extra("demo", "gradio", purpose="the page")
@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def page() -> ModuleType:
-    """Loads demos/page, which lies inside an installed package and beside it in a checkout."""
+    """Load demos/page, which lies inside an installed package and beside it in a checkout."""
     from audiodiff.utils.config import shipped_path
 
     source = shipped_path("demos/page/layout.py")

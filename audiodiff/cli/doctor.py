@@ -1,4 +1,4 @@
-"""Tells a bug from too little training: compares a model with what needs no training at all.
+"""Tell a bug from too little training: compares a model with what needs no training at all.
 
 At each noise level the denoising error stands beside that of saying nothing, of the noisy input and of a Wiener filter
 that knows the mean spectrum. Said are also how loud the recordings are against the training data, whether their mels
@@ -16,7 +16,7 @@ EXAMPLE = "audiodiff doctor runs/mine recordings"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the model, the recordings and output."""
+    """Add the model, the recordings and output."""
     parser.add_argument("model", metavar="MODEL", help="shipped name, file, run folder or .ckpt")
     parser.add_argument("data", nargs="?", metavar="DATA", help="manifest (.jsonl) or folder of recordings")
     parser.add_argument("--clips", type=int, default=16, metavar="N", help="recordings that are used (default: 16)")
@@ -25,7 +25,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Examines, prints a table or JSON, and says by the exit status how it is."""
+    """Examine, print a table or JSON, and say by the exit status how it is."""
     from audiodiff.data.manifest import recordings_of
     from audiodiff.evaluation import diagnosis
     from audiodiff.models.base import Model

@@ -1,4 +1,4 @@
-"""Makes the table that says how good a model is.
+"""Make the table that says how good a model is.
 
 A vocoder stands beside what needs no network and a ceiling that knows the phase; every row starts from the same mels of
 the same recordings. Measures whose package is missing are left out: pip install 'audiodiff-torch[eval]' brings PESQ,
@@ -14,7 +14,7 @@ EXAMPLE = "audiodiff eval speech-16k data/debian_speech/test.jsonl --clips 24"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the model, the recordings and how many of them."""
+    """Add the model, the recordings and how many of them."""
     parser.add_argument("model", metavar="MODEL", help="shipped name, file or run folder")
     parser.add_argument("data", metavar="DATA", help="manifest (.jsonl) or folder of recordings")
     parser.add_argument(
@@ -34,7 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Evaluates, prints Markdown or JSON."""
+    """Evaluate, print Markdown or JSON."""
     import json
     from pathlib import Path
 

@@ -21,7 +21,7 @@ EXAMPLE = "audiodiff export speech-22k vocoder.onnx --host sherpa-onnx"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the model, the file and how it samples."""
+    """Add the model, the file and how it samples."""
     parser.add_argument("model", metavar="MODEL", help="shipped name, file, run folder or .ckpt")
     parser.add_argument("out", metavar="OUT.onnx", help="the file")
     parser.add_argument("--part", default="sampler", metavar="sampler|step", help="what is exported (default: sampler)")
@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _sampling(model: "Model", options: argparse.Namespace) -> "SamplingConfig":
-    """Reads the sampling options as `audiodiff vocode` and `audiodiff generate` do."""
+    """Read the sampling options as `audiodiff vocode` and `audiodiff generate` do."""
     from audiodiff.diffusion.timesteps import check_timesteps
     from audiodiff.models import named_starts
     from audiodiff.models.generator import Generator

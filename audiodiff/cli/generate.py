@@ -1,4 +1,4 @@
-"""Makes new sounds: of a class, of a vector, of nothing, or of a recording that is varied, mended or continued.
+"""Make new sounds: of a class, of a vector, of nothing, or of a recording that is varied, mended or continued.
 
 Writes OUT_DIR/LABEL-SEED.wav, each with a sidecar from which `audiodiff regenerate` makes it again, and a contact
 sheet, OUT_DIR/contact-sheet.png. Clip i takes its noise from seed + i, whatever the number of clips. --init varies a
@@ -24,7 +24,7 @@ SHOWN = 64  # sounds on a contact sheet
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the folder, what is to be made, and how."""
+    """Add the folder, what is to be made, and how."""
     parser.add_argument("out", nargs="?", metavar="OUT_DIR", help="folder for the sounds; made if it is missing")
     parser.add_argument("--list", action="store_true", help="print the model's labels and do nothing else")
     parser.add_argument("-n", type=int, default=1, metavar="N", help="how many (default: 1)")
@@ -47,7 +47,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Checks, loads the model, makes the sounds and their picture."""
+    """Check, load the model, make the sounds and their picture."""
     from audiodiff.models.generator import Generator
 
     _check(options)

@@ -1,4 +1,4 @@
-"""Shows what a model is: licence, data, training, level, mel, size.
+"""Show what a model is: licence, data, training, level, mel, size.
 
 Without MODEL, lists the models that ship with audiodiff and shows the default one.
 """
@@ -16,13 +16,13 @@ EXAMPLE = "audiodiff info speech-16k --json"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the model and --json."""
+    """Add the model and --json."""
     parser.add_argument("model", nargs="?", metavar="MODEL", help="shipped name, file, run folder or .ckpt")
     common.add_json_option(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Loads the model and prints its facts."""
+    """Load the model and print its facts."""
     from audiodiff.models import registry
     from audiodiff.models.base import Model
 
@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def facts(model: "Model", name: str) -> dict[str, Any]:
-    """Collects what is known of a model: what its file tells, and what can be read off it."""
+    """Collect what is known of a model: what its file tells, and what can be read off it."""
     import dataclasses
 
     from audiodiff.models import registry
@@ -76,7 +76,7 @@ def facts(model: "Model", name: str) -> dict[str, Any]:
 
 
 def _described(section: dict[str, Any]) -> dict[str, Any]:
-    """Names a part of the configuration by its class."""
+    """Name a part of the configuration by its class."""
     arguments = {key: value for key, value in section.items() if key != "_target_"}
     return {"name": section["_target_"].rpartition(".")[2]} | arguments
 

@@ -1,4 +1,4 @@
-"""Computes the log-mel spectrograms of recordings, as a model wants them, or another library.
+"""Compute the log-mel spectrograms of recordings, as a model wants them, or another library.
 
 Writes float32, [bands, frames], or [2, bands, frames] for stereo, and beside each x.npy a note, x.npy.json, which says
 what the mel is: `audiodiff vocode` reads it. The recording is resampled to the mel's sample rate
@@ -16,7 +16,7 @@ EXAMPLE = "audiodiff mel speech.flac mel.npy --mel-preset hifigan"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds inputs, output and options."""
+    """Add inputs, output and options."""
     parser.add_argument("inputs", nargs="+", metavar="IN", help="audio files, or folders of them")
     parser.add_argument("out", metavar="OUT", help="the .npy file; a folder for several inputs")
     common.add_model_options(parser)
@@ -25,7 +25,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Plans, loads the model for its mel's contract, and works."""
+    """Plan, load the model for its mel's contract, and works."""
     import torch
 
     from audiodiff import audio

@@ -1,4 +1,4 @@
-"""Draws sounds: waveform, spectrogram and mel of each, and what a second one has that the first has not.
+"""Draw sounds: waveform, spectrogram and mel of each, and what a second one has that the first has not.
 
 All spectrograms share one scale, dB below a full-scale sine. With two inputs of one rate the last row is the second's
 spectrogram minus the first's. Mels are on the scale of 80 bands up to 8 kHz or half the rate.
@@ -14,14 +14,14 @@ MOST = 8
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the sounds and the picture."""
+    """Add the sounds and the picture."""
     parser.add_argument("inputs", nargs="+", metavar="IN", help=f"audio files, at most {MOST}")
     parser.add_argument("out", metavar="OUT.png", help="the picture")
     parser.add_argument("-f", "--force", action="store_true", help="overwrite a file that exists")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Reads, draws, writes."""
+    """Read, draw, write."""
     from audiodiff import audio
     from audiodiff.evaluation.plots import comparison
 

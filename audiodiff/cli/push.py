@@ -1,4 +1,4 @@
-"""Puts a model on the Hugging Face hub, or writes what would be put there into a folder.
+"""Put a model on the Hugging Face hub, or write what would be put there into a folder.
 
 Uploads model.safetensors, config.json and README.md (the card) with the login of `hf auth login`. Others then give
 hf://OWNER/NAME wherever a model is asked for.
@@ -13,7 +13,7 @@ EXAMPLE = "audiodiff push runs/mine OWNER/NAME --out folder-to-look-at"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the model, its name there, and where to."""
+    """Add the model, its name there, and where to."""
     parser.add_argument("model", metavar="MODEL", help="shipped name, file, run folder or .ckpt")
     parser.add_argument("name", metavar="OWNER/NAME", help="what it is called on the hub")
     parser.add_argument("--private", action="store_true", help="hide it from others, if it is new there")
@@ -21,7 +21,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Loads, and writes or uploads."""
+    """Load, and write or uploads."""
     from audiodiff.models.base import Model
 
     if options.out and Path(options.out).exists():

@@ -1,4 +1,4 @@
-"""Makes a sound again from the sidecar beside it, byte for byte on the same machine.
+"""Make a sound again from the sidecar beside it, byte for byte on the same machine.
 
 The model and the input must be where they were, and unchanged: their hashes are compared.
 """
@@ -13,14 +13,14 @@ EXAMPLE = "audiodiff regenerate out.wav.json again.wav"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds sidecar, output and options."""
+    """Add sidecar, output and options."""
     parser.add_argument("sidecar", metavar="SIDECAR", help="the OUT.wav.json beside a sound")
     parser.add_argument("out", metavar="OUT.wav", help="the WAV file")
     common.add_output_options(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Reads the sidecar, checks that nothing has changed, and follows its recipe."""
+    """Read the sidecar, check that nothing has changed, and follow its recipe."""
     from audiodiff.pipelines.sidecar import Sidecar
 
     note = Sidecar.read(options.sidecar)

@@ -1,4 +1,4 @@
-"""Mends a recording: a gap, clipping, or missing treble.
+"""Mend a recording: a gap, clipping, or missing treble.
 
 What is known of the recording is kept: every sample outside of a gap, every one below the clipping level, the spectrum
 below the cutoff. The level and the cutoff are found if they are not given. The output has the model's sample rate, and
@@ -15,7 +15,7 @@ EXAMPLE = "audiodiff restore loud.wav mended.wav --task declip"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the recording, the output, and what is wrong."""
+    """Add the recording, the output, and what is wrong."""
     parser.add_argument("input", metavar="IN", help="the recording")
     parser.add_argument("out", metavar="OUT", help="the WAV file")
     parser.add_argument("--task", required=True, choices=("gap", "declip", "bandwidth"), help="what is wrong")
@@ -29,7 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Checks, loads the model, mends."""
+    """Check, load the model, mend."""
     from audiodiff import audio
     from audiodiff.models import registry
     from audiodiff.pipelines.restoration import RestoreRecipe

@@ -1,4 +1,4 @@
-"""Sends recordings through their mel spectrogram and back.
+"""Send recordings through their mel spectrogram and back.
 
 The output has the model's sample rate and exactly the input's length; stereo is done per channel. Several files or
 folders go into a folder, OUT, with their tree. Beside each OUT.wav lies OUT.wav.json, which says how it was made.
@@ -24,7 +24,7 @@ EXAMPLE = "audiodiff resynth speech.flac out.wav --steps 4"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds inputs, output and options."""
+    """Add inputs, output and options."""
     parser.add_argument("inputs", nargs="+", metavar="IN", help="audio files, or folders of them")
     parser.add_argument("out", metavar="OUT", help="the WAV file; a folder for several inputs")
     common.add_model_options(parser)
@@ -34,14 +34,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Plans, loads the model, and works."""
+    """Plan, load the model, and works."""
     from audiodiff.audio import AUDIO_SUFFIXES
 
     return make_sounds("resynth", options, Kinds(AUDIO_SUFFIXES, ".wav", beside=(".json",)))
 
 
 def make_sounds(command: str, options: argparse.Namespace, kinds: Kinds) -> int:
-    """Makes the sounds that are asked for, with the model and the sampling options, by one process or several."""
+    """Make the sounds that are asked for, with the model and the sampling options, by one process or several."""
     parallel = options.workers is not None or options.ray is not None  # these skip the outputs that are whole
     jobs = plan_batch(options.inputs, options.out, kinds, options.force or parallel)
     if parallel:
@@ -51,7 +51,7 @@ def make_sounds(command: str, options: argparse.Namespace, kinds: Kinds) -> int:
 
 
 def prepared(command: str, options: argparse.Namespace) -> tuple[Callable[[Job], JobResult], "VocodeRecipe"]:
-    """Loads the model; returns what does a job, and its recipe."""
+    """Load the model; return what does a job, and its recipe."""
     vocoder = common.load_vocoder(options)
     recipe = common.recipe_of(command, vocoder, options)
     return functools.partial(sounds.make_sound, vocoder, recipe), recipe

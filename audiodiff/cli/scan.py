@@ -1,4 +1,4 @@
-"""Looks for what is wrong with recordings, before a model learns it.
+"""Look for what is wrong with recordings, before a model learns it.
 
 SOURCE is a folder of any layout, or a manifest. Named are files that cannot be read, hold NaN, are silent, clipped,
 off zero, too short, of another sample rate than most, near-duplicates of another, whatever their gain, rate and
@@ -15,7 +15,7 @@ EXAMPLE = "audiodiff scan recordings --out scan.json"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the source, limits and output."""
+    """Add the source, limits and output."""
     parser.add_argument("source", metavar="SOURCE", help="folder or manifest (.jsonl)")
     parser.add_argument("--min-seconds", type=float, default=0.5, metavar="S", help="shorter is trouble (default: 0.5)")
     parser.add_argument("--out", metavar="SCAN.json", help="also write what is known of every file there")
@@ -23,7 +23,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Examines the files and prints a table or JSON."""
+    """Examine the files and print a table or JSON."""
     import torch
     from tqdm import tqdm
 

@@ -1,4 +1,4 @@
-"""Compares a recording with what was made of it.
+"""Compare a recording with what was made of it.
 
 Both are brought to the lower of the two sample rates, so that only what both can hold is compared; a line says so. The
 measures are the mean over the channels. PESQ and STOI need the extra `eval`.
@@ -19,7 +19,7 @@ EXAMPLE = "audiodiff score speech.flac out.wav"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the two files and --json."""
+    """Add the two files and --json."""
     parser.add_argument("reference", metavar="REF", help="the recording")
     parser.add_argument("test", metavar="TEST", help="what was made of it")
     common.add_json_option(parser)
@@ -28,7 +28,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Reads both, measures, and prints a table or JSON."""
+    """Read both, measures, and print a table or JSON."""
     from audiodiff import audio
     from audiodiff.evaluation import metrics
 
@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _mean_over_channels(reference: "Tensor", test: "Tensor", sample_rate: int) -> dict[str, float | None]:
-    """Averages each measure over the channels in which it is defined; None where it is in none."""
+    """Average each measure over the channels in which it is defined; None where it is in none."""
     from audiodiff.evaluation import metrics
 
     scores = [metrics.score(r, t, sample_rate) for r, t in zip(reference, test, strict=True)]

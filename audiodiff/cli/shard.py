@@ -1,4 +1,4 @@
-"""Packs recordings into a few large files, to train on corpora of very many files, or larger than the disk.
+"""Pack recordings into a few large files, to train on corpora of very many files, or larger than the disk.
 
 SOURCE is a folder of any layout, or a manifest. Recordings are cut into pieces, mixed to mono, shuffled, and written as
 FLAC of 16 bits; without --valid, the last 4 % of them by name are held out. OUT may then be copied to a bucket. Train
@@ -16,7 +16,7 @@ CLIPS, SECONDS = 200, 1.0  # that are read to tell how fast that is
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds source, output and sizes."""
+    """Add source, output and sizes."""
     parser.add_argument("source", metavar="SOURCE", help="folder or manifest (.jsonl)")
     parser.add_argument("out", metavar="OUT", help="a new folder")
     parser.add_argument("--valid", metavar="SOURCE", help="folder or manifest of what validates")
@@ -29,7 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Packs, reads some clips, and tells how much and how fast."""
+    """Pack, read some clips, and tell how much and how fast."""
     import time
 
     from tqdm import tqdm

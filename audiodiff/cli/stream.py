@@ -21,7 +21,7 @@ FILES = (b"\x93NUMPY", b"PK\x03\x04", b"RIFF")  # how .npy, .pt and .wav begin
 
 
 def run(options: argparse.Namespace) -> int:
-    """Streams standard input to standard output.
+    """Stream standard input to standard output.
 
     Raises:
         ValueError: The stream ends within a frame, or holds what is no mel; what came before is written.
@@ -78,7 +78,7 @@ def _sampler(vocoder: "Vocoder", recipe: "VocodeRecipe", options: argparse.Names
 
 
 class Frames:
-    """Turns a stream of bytes into frames as they arrive.
+    """Turn a stream of bytes into frames as they arrive.
 
     Args:
         stream: What is read, until it ends.
@@ -94,7 +94,7 @@ class Frames:
         self.left = b""
 
     def __iter__(self) -> "Iterator[Tensor]":
-        """Yields what arrives, [1, n_mels, any], as soon as whole frames have.
+        """Yield what arrives, [1, n_mels, any], as soon as whole frames have.
 
         Raises:
             ValueError: It begins as a file does.
@@ -115,7 +115,7 @@ class Frames:
                 yield torch.from_numpy(frames.T.copy())[None]
 
     def check(self) -> None:
-        """Raises ValueError if the stream has ended within a frame."""
+        """Raise ValueError if the stream has ended within a frame."""
         if self.left:
             raise ValueError(
                 f"the stream ends {len(self.left)} bytes into a frame of {4 * self.n_mels} ({self.n_mels} floats of 32 "

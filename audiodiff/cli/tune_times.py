@@ -1,4 +1,4 @@
-"""Searches the times at which a model is called, for a number of calls, and stores them with the model.
+"""Search the times at which a model is called, for a number of calls, and store them with the model.
 
 Half of the clips search, the other half judge. What gains more than two standard errors over even times is stored in
 MODEL's .json, and used from then on whenever as many steps are asked for; else even times are. A shipped model is
@@ -20,7 +20,7 @@ EXAMPLE = "audiodiff tune-times runs/speech-16k data/debian_speech/valid.jsonl -
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the model, the recordings and how to search."""
+    """Add the model, the recordings and how to search."""
     parser.add_argument("model", metavar="MODEL", help="shipped name, file or run folder")
     parser.add_argument("data", metavar="DATA", help="manifest (.jsonl) or folder of recordings")
     parser.add_argument("--calls", default="1,2,3,4,6,8", metavar="N,N", help="numbers of steps (default: 1,2,3,4,6,8)")
@@ -35,7 +35,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Searches for each number of calls, stores the grids, and prints what each grid scored."""
+    """Search for each number of calls, store the grids, and print what each grid scored."""
     from tqdm import tqdm
 
     from audiodiff.models import checkpoint
@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _check_target(options: argparse.Namespace) -> None:
-    """Refuses before the search what cannot be stored after it."""
+    """Refuse before the search what cannot be stored after it."""
     from pathlib import Path
 
     from audiodiff.models import registry
@@ -97,7 +97,7 @@ def _lines(measure: str, found: dict[int, Any]) -> list[str]:
 
 
 def _clips(vocoder: "Vocoder", options: argparse.Namespace) -> "Tensor":
-    """Reads the middle of recordings that are long enough, taken evenly from the list."""
+    """Read the middle of recordings that are long enough, taken evenly from the list."""
     import torch
 
     from audiodiff import audio

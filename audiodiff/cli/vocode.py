@@ -26,7 +26,7 @@ EXAMPLE = """audiodiff vocode mel.npy out.wav --mel-preset hifigan
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds inputs, output and options."""
+    """Add inputs, output and options."""
     parser.add_argument("inputs", nargs="+", metavar="MEL", help="mel spectrograms, or folders of them")
     parser.add_argument("out", metavar="OUT", help="the WAV file; a folder for several inputs")
     common.add_model_options(parser)
@@ -43,7 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Plans, loads the model, and works."""
+    """Plan, load the model, and works."""
     from audiodiff.mel.io import MEL_SUFFIXES
 
     if options.raw or "-" in [*options.inputs, options.out]:

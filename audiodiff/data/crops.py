@@ -19,7 +19,7 @@ TRIES = 100  # sounds in a row that give nothing, after which there is no hope
 
 
 class Crops(View[Tensor]):
-    """Crops of sounds, [1, n_samples]; arguments as for `View`."""
+    """Crop of sounds, [1, n_samples]; arguments as for `View`."""
 
     def __getitem__(self, number: int) -> Tensor:
         """Cut clip `number`: [1, n_samples]."""
@@ -72,7 +72,7 @@ class Crops(View[Tensor]):
 
 
 class ResumableSampler(Sampler[int]):
-    """Counts through the clips of a run: from an offset, in steps of the number of processes.
+    """Count through the clips of a run: from an offset, in steps of the number of processes.
 
     Args:
         start: Clips that the run has already seen, over all processes.
@@ -86,11 +86,11 @@ class ResumableSampler(Sampler[int]):
         self.whole = range(rank, stop, world_size)
 
     def __iter__(self) -> Iterator[int]:
-        """Yields the clip numbers that are left."""
+        """Yield the clip numbers that are left."""
         return iter(self.left)
 
     def __len__(self) -> int:
-        """Returns how many the whole run has: a trainer that resumes goes on counting where it stopped."""
+        """Return how many the whole run has: a trainer that resumes goes on counting where it stopped."""
         return len(self.whole)
 
 

@@ -1,4 +1,4 @@
-"""Lists of audio files: a manifest (JSON lines) or a folder that is scanned.
+"""List of audio files: a manifest (JSON lines) or a folder that is scanned.
 
 A manifest's lines hold `path` (relative to the manifest), `n_samples`, `sample_rate`, and whatever else is known.
 """
@@ -34,7 +34,7 @@ FIELDS = ("path", "n_samples", "sample_rate", "label")
 
 
 class Recording(NamedTuple):
-    """Names an audio file, its length in samples, its sample rate, its class and what else its manifest says."""
+    """Name an audio file, its length in samples, its sample rate, its class and what else its manifest says."""
 
     path: Path
     n_samples: int
@@ -44,7 +44,7 @@ class Recording(NamedTuple):
 
 
 class BadFiles:
-    """Counts and names the files that cannot be used, up to a share of all.
+    """Count and names the files that cannot be used, up to a share of all.
 
     Args:
         n_files: How many there are in all.
@@ -56,7 +56,7 @@ class BadFiles:
         self.paths: set[Path] = set()
 
     def add(self, path: Path, reason: str) -> None:
-        """Names a file in the log, the first time that it is met.
+        """Name a file in the log, the first time that it is met.
 
         Raises:
             ValueError: It is one too many.
@@ -82,7 +82,7 @@ def readable(
 
 
 def held_out(recordings: Sequence[Recording]) -> tuple[list[Recording], list[Recording]]:
-    """Splits off the last 4 % for validation, and more if none of these can be read; a single one serves both.
+    """Split off the last 4 % for validation, and more if none of these can be read; a single one serves both.
 
     Raises:
         ValueError: None can be read.
@@ -141,7 +141,7 @@ def _entry(path: Path, number: int, line: str) -> Recording:
 
 
 def scan_folder(path: str | Path, max_bad: float = 1.0) -> list[Recording]:
-    """Finds the audio files below a folder, sorted by name; unreadable ones are named in the log and left out.
+    """Find the audio files below a folder, sorted by name; unreadable ones are named in the log and left out.
 
     Whatever the layout: hidden files and folders are not looked at, linked folders once. The name of the sub-folder in
     which a file lies, at whatever depth, is its class.
@@ -190,7 +190,7 @@ def audio_files(folder: Path, suffixes: Collection[str] = audio.AUDIO_SUFFIXES) 
 
 
 def recordings_of(source: str | Path, at_least: float = 0.0, count: int | None = None) -> list[Recording]:
-    """Takes recordings evenly from a manifest or a folder.
+    """Take recordings evenly from a manifest or a folder.
 
     Args:
         source: Manifest or folder.

@@ -21,7 +21,7 @@ __all__ = ["Replay", "WatchedFolder"]
 
 
 class Replay(Dataset[Tensor]):
-    """Lets clips of old recordings return among those of new ones; which, is a function of seed and number.
+    """Let clips of old recordings return among those of new ones; which, is a function of seed and number.
 
     Args:
         new, old: Clips by number.
@@ -38,11 +38,11 @@ class Replay(Dataset[Tensor]):
         self.new, self.old, self.share, self.seed = new, old, share, seed
 
     def __getitem__(self, number: int) -> Any:
-        """Returns clip `number`."""
+        """Return clip `number`."""
         return self._of(number)[number]
 
     def sources(self, number: int) -> list[Path]:
-        """Names the files of which clip `number` is cut."""
+        """Name the files of which clip `number` is cut."""
         return self._of(number).sources(number)
 
     def _of(self, number: int) -> Any:
@@ -50,7 +50,7 @@ class Replay(Dataset[Tensor]):
 
 
 class WatchedFolder(Dataset[Tensor]):
-    """Provides clips of a folder that fills while it is read.
+    """Provide clips of a folder that fills while it is read.
 
     Clips come in blocks of numbers. Which files a block draws from is decided by whoever needs its first clip, among
     all loaders and processes, and written down beside the run: from then on, also for a run that goes on, it is a fact.
@@ -88,15 +88,15 @@ class WatchedFolder(Dataset[Tensor]):
         self._clips: tuple[int, Crops] | None = None
 
     def __getitem__(self, number: int) -> Tensor:
-        """Cuts clip `number`: [1, n_samples]."""
+        """Cut clip `number`: [1, n_samples]."""
         return self._of(number)[number]
 
     def sources(self, number: int) -> list[Path]:
-        """Names the files of which clip `number` is cut."""
+        """Name the files of which clip `number` is cut."""
         return self._of(number).sources(number)
 
     def files(self, block: int) -> list[Recording]:
-        """Returns the files of a block; decides them if nobody has."""
+        """Return the files of a block; decides them if nobody has."""
         path = self.journal / f"block-{block:06d}.json"
         if not path.is_file():
             self._decide(path)
@@ -109,7 +109,7 @@ class WatchedFolder(Dataset[Tensor]):
         return self._clips[1]
 
     def _decide(self, path: Path) -> None:
-        """Writes a block's list, unless another process is quicker."""
+        """Write a block's list, unless another process is quicker."""
         found, end = self._look(), time.monotonic() + self.patience
         while not found:
             if time.monotonic() > end:

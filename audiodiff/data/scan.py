@@ -39,7 +39,7 @@ FLAT = 0.9999  # of the peak
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """Says from where on something is wrong.
+    """Say from where on something is wrong.
 
     Args:
         silent_db: A file whose rms lies below this, dB of full scale, is silent.
@@ -60,7 +60,7 @@ class Limits:
 
 @dataclasses.dataclass
 class Examined:
-    """Holds what is known of a file; lists what is wrong with it as `troubles`, and of what it is a copy as `of`."""
+    """Hold what is known of a file; list what is wrong with it as `troubles`, and of what it is a copy as `of`."""
 
     path: Path
     seconds: float = 0.0
@@ -76,7 +76,7 @@ class Examined:
 def scan(
     paths: Sequence[Path], limits: Limits | None = None, progress: Callable[[Iterable[Path]], Iterable[Path]] = iter
 ) -> list[Examined]:
-    """Examines files and compares them with each other.
+    """Examine files and compares them with each other.
 
     Args:
         paths: Audio files.
@@ -100,7 +100,7 @@ def scan(
 
 
 def examine(path: Path, limits: Limits) -> tuple[Examined, Tensor | None]:
-    """Looks at one file; returns its waveform too, [C, T], if it can be used."""
+    """Look at one file; return its waveform too, [C, T], if it can be used."""
     one = Examined(path)
     try:
         waveform, one.sample_rate = audio.read(path)
@@ -127,13 +127,13 @@ def examine(path: Path, limits: Limits) -> tuple[Examined, Tensor | None]:
 
 
 def flat_tops(waveform: Tensor) -> float:
-    """Measures the share of samples of [C, T] with both neighbours at the peak too, as no wave has of itself."""
+    """Measure the share of samples of [C, T] with both neighbours at the peak too, as no wave has of itself."""
     at_peak = waveform.abs() >= FLAT * waveform.abs().max()
     return float((at_peak[:, 2:] & at_peak[:, 1:-1] & at_peak[:, :-2]).float().mean())
 
 
 def fingerprint(waveform: Tensor, sample_rate: int) -> Tensor:
-    """Describes a sound, [T], by the shape of its coarse spectrogram, [512]; of unit length, without mean.
+    """Describe a sound, [T], by the shape of its coarse spectrogram, [512]; of unit length, without mean.
 
     Gain moves all cells alike and drops out with the mean; cells far below the loudest one count as equally quiet.
     """
@@ -154,7 +154,7 @@ def fingerprint(waveform: Tensor, sample_rate: int) -> Tensor:
 
 
 def _mark_copies(found: list[Examined], prints: list[Tensor | None], limits: Limits) -> None:
-    """Marks each file that sounds like an earlier one of about its length."""
+    """Mark each file that sounds like an earlier one of about its length."""
     order = sorted((i for i, p in enumerate(prints) if p is not None), key=lambda i: found[i].seconds)
     lengths = torch.tensor([found[i].seconds for i in order], dtype=torch.float64)
     ends = torch.searchsorted(lengths, lengths * (1 + limits.length), right=True).tolist()
@@ -169,7 +169,7 @@ def _mark_copies(found: list[Examined], prints: list[Tensor | None], limits: Lim
 
 
 def table(found: Sequence[Examined], named: int = 3) -> str:
-    """Tells in Markdown how many files have which trouble, and names the first."""
+    """Tell in Markdown how many files have which trouble, and name the first."""
     lines = ["| trouble | files | such as |", "|---|---|---|"]
     for trouble in TROUBLES:
         bad = [one for one in found if trouble in one.troubles]
@@ -180,7 +180,7 @@ def table(found: Sequence[Examined], named: int = 3) -> str:
 
 
 def totals(found: Sequence[Examined]) -> str:
-    """Says in one line how much there is, at which rates, of how many channels and how loud.
+    """Say in one line how much there is, at which rates, of how many channels and how loud.
 
     >>> totals([Examined(Path("a.wav"), 3600.0, 8000, 1, -20.0, 0.5), Examined(Path("b.wav"))])
     '2 files, 1.00 h, 8000 Hz × 1, 1 channel × 1, -20 dBFS rms (median), peak 0.50'
@@ -197,7 +197,7 @@ def totals(found: Sequence[Examined]) -> str:
 
 
 def shown(path: Path) -> str:
-    r"""Writes a name so that it breaks neither a table nor a terminal.
+    r"""Write a name so that it breaks neither a table nor a terminal.
 
     >>> shown(Path("a|b\nc"))
     'a\\|b\\nc'

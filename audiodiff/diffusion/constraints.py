@@ -17,7 +17,7 @@ __all__ = ["BandwidthConstraint", "ClippingConstraint", "Constraint", "Inpaintin
 
 
 class Constraint(abc.ABC):
-    """Says what is known of a signal, as the nearest signal that agrees with it.
+    """Say what is known of a signal, as the nearest signal that agrees with it.
 
     Args:
         observed: What was observed, [B, 1, T]; B = 1 serves a batch of any size.
@@ -33,10 +33,10 @@ class Constraint(abc.ABC):
 
     @abc.abstractmethod
     def nearest(self, x: Tensor, observed: Tensor) -> Tensor:
-        """Finds the signal nearest to x that agrees with `observed`, which has the device and dtype of x."""
+        """Find the signal nearest to x that agrees with `observed`, which has the device and dtype of x."""
 
     def project(self, x: Tensor) -> Tensor:
-        """Returns the nearest signal that agrees, [B, 1, T].
+        """Return the nearest signal that agrees, [B, 1, T].
 
         Raises:
             ValueError: x is not shaped like the observed signal.
@@ -46,12 +46,12 @@ class Constraint(abc.ABC):
         return self.nearest(x, self.observed.to(x))
 
     def residual(self, x: Tensor) -> Tensor:
-        """Returns x - project(x), [B, 1, T]: zero where x agrees."""
+        """Return x - project(x), [B, 1, T]: zero where x agrees."""
         return x - self.project(x)
 
 
 class InpaintingConstraint(Constraint):
-    """Knows some samples: inpainting, missing packets, continuation.
+    """Know some samples: inpainting, missing packets, continuation.
 
     Args:
         observed: The signal, [B, 1, T]; anything, even NaN, where the mask is False.
@@ -70,12 +70,12 @@ class InpaintingConstraint(Constraint):
             self.mask = mask.clone()
 
     def nearest(self, x: Tensor, observed: Tensor) -> Tensor:
-        """Replaces the known samples."""
+        """Replace the known samples."""
         return torch.where(self.mask.to(x.device), observed, x)
 
 
 class BandwidthConstraint(Constraint):
-    """Knows the spectrum from 0 up to a cutoff, taken over the whole clip: bandwidth extension.
+    """Know the spectrum from 0 up to a cutoff, taken over the whole clip: bandwidth extension.
 
     Args:
         observed: The signal, [B, 1, T], at the rate of the wanted one; anything above the cutoff.
@@ -93,13 +93,13 @@ class BandwidthConstraint(Constraint):
         self.n_known = math.floor(cutoff * observed.shape[-1] / sample_rate) + 1  # bins of the transform
 
     def nearest(self, x: Tensor, observed: Tensor) -> Tensor:
-        """Replaces the known bins."""
+        """Replace the known bins."""
         wrong = torch.fft.rfft(observed - x)[..., : self.n_known]
         return x + torch.fft.irfft(wrong, n=x.shape[-1])
 
 
 class ClippingConstraint(Constraint):
-    """Knows the samples below a limit, and that the others lie at or beyond it, each on its own side: declipping.
+    """Know the samples below a limit, and that the others lie at or beyond it, each on its own side: declipping.
 
     Args:
         observed: The clipped signal, [B, 1, T].
@@ -116,6 +116,6 @@ class ClippingConstraint(Constraint):
         self.limit = limit
 
     def nearest(self, x: Tensor, observed: Tensor) -> Tensor:
-        """Replaces the samples below the limit and pushes the others out to it."""
+        """Replace the samples below the limit and pushes the others out to it."""
         outside = torch.where(observed >= self.limit, x.clamp(min=self.limit), x.clamp(max=-self.limit))
         return torch.where(observed.abs() < self.limit, observed, outside)

@@ -1,4 +1,4 @@
-"""Turns a network into a denoiser: (x_t, t) in, an estimate of the clean signal and of the noise out.
+"""Turn a network into a denoiser: (x_t, t) in, an estimate of the clean signal and of the noise out.
 
 A network can be asked for four things, and each is as good as the others in exact arithmetic, since x_t, t and any one
 of them determine the rest:
@@ -28,17 +28,17 @@ MOST_LOG_SNR = 20.0  # what networks are told; beyond it float32 sees signal alo
 
 
 class Denoise(Protocol):
-    """Describes all that a solver ever sees; an exact Gaussian satisfies it as well as a network."""
+    """Describe all that a solver ever sees; an exact Gaussian satisfies it as well as a network."""
 
     schedule: Schedule
 
     def __call__(self, x_t: Tensor, t: Tensor) -> Estimate:
-        """Estimates x and eps from x_t, [B, 1, T], at time t, [] or [B]."""
+        """Estimate x and eps from x_t, [B, 1, T], at time t, [] or [B]."""
         ...
 
 
 class Denoiser(nn.Module):
-    """Wraps a network: scales its input to unit variance, tells it the log-SNR, reads its output as a prediction.
+    """Wrap a network: scales its input to unit variance, tell it the log-SNR, read its output as a prediction.
 
     Since the input is scaled by its own norm and the network is told the log-SNR, the estimate of x does not depend on
     the path: a trained network may be moved to another schedule.
@@ -67,7 +67,7 @@ class Denoiser(nn.Module):
         self.schedule = schedule
 
     def forward(self, x_t: Tensor, t: Tensor, condition: Any = None) -> Estimate:
-        """Estimates x and eps.
+        """Estimate x and eps.
 
         Args:
             x_t: Noisy signal, [B, 1, T].
@@ -81,13 +81,13 @@ class Denoiser(nn.Module):
 
 
 def scales(schedule: Schedule, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Evaluates alpha_t and sigma_t where t lives, then casts them to a signal's device and dtype, [B or 1, 1, 1]."""
+    """Evaluate alpha_t and sigma_t where t lives, then casts them to a signal's device and dtype, [B or 1, 1, 1]."""
     alpha, sigma = schedule(t)
     return alpha.to(like).reshape(-1, 1, 1), sigma.to(like).reshape(-1, 1, 1)
 
 
 class Conditioned:
-    """Binds a condition, so that a solver need not know of it.
+    """Bind a condition, so that a solver need not know of it.
 
     Args:
         denoiser: Who is asked.
@@ -102,13 +102,13 @@ class Conditioned:
         self.schedule = denoiser.schedule
 
     def __call__(self, x_t: Tensor, t: Tensor) -> Estimate:
-        """Estimates x and eps under the bound condition."""
+        """Estimate x and eps under the bound condition."""
         with devices.arithmetic(x_t.device, self.precision):
             return self.denoiser(x_t, t, self.condition)
 
 
 class ConstrainedDenoiser:
-    """Corrects every clean estimate by a known fact about it, such as its mel spectrogram; the noise follows.
+    """Correct every clean estimate by a known fact about it, such as its mel spectrogram; the noise follows.
 
     Args:
         denoise: The denoiser to correct.
@@ -121,6 +121,6 @@ class ConstrainedDenoiser:
         self.schedule = denoise.schedule
 
     def __call__(self, x_t: Tensor, t: Tensor) -> Estimate:
-        """Estimates x, refines it, and returns the noise that is consistent with it."""
+        """Estimate x, refines it, and return the noise that is consistent with it."""
         x = self.refine(self.denoise(x_t, t).x)
         return Estimate(x, noise_of(x_t, x, *scales(self.schedule, t, x_t)))

@@ -16,7 +16,7 @@ DRAWS = 2**16  # of one step at most
 
 
 class NoiseField:
-    """Draws standard normal noise for a batch of clips, from a counter-based generator.
+    """Draw standard normal noise for a batch of clips, from a counter-based generator.
 
     Block n of draw d of a clip comes from NumPy's Philox with the key (seed, d), its counter set to n 2^64.
     Reference: Salmon et al., 2011, "Parallel random numbers: as easy as 1, 2, 3".
@@ -38,11 +38,11 @@ class NoiseField:
         self.drawn = 0
 
     def of_step(self, step: int) -> "NoiseField":
-        """Returns the noise of another step at the same place."""
+        """Return the noise of another step at the same place."""
         return NoiseField(self.seeds, self.begin, step)
 
     def draw(self, like: Tensor) -> Tensor:
-        """Draws what follows, shaped like a signal, [B, 1, T]: other noise at each call.
+        """Draw what follows, shaped like a signal, [B, 1, T]: other noise at each call.
 
         Raises:
             ValueError: The signal has not as many clips as there are seeds.

@@ -19,7 +19,7 @@ def sample(
     generator: NoiseSource = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """Walks a grid of times and lands on the clean estimate.
+    """Walk a grid of times and lands on the clean estimate.
 
     A grid ends at t = 0, where the path holds sigma_0 of noise (5e-4 at a log-SNR of 15): the step that lands there
     reaches x̂ to within that. To stop earlier would leave noise, and to return x̂ from an earlier time would shrink

@@ -23,7 +23,7 @@ __all__ = [
 
 
 def linear_timesteps(steps: int, start: float = 1.0) -> Tensor:
-    """Divides [start, 0] into equal steps of time. DDIM converges best on this grid.
+    """Divide [start, 0] into equal steps of time. DDIM converges best on this grid.
 
     >>> linear_timesteps(2).tolist()
     [1.0, 0.5, 0.0]
@@ -33,7 +33,7 @@ def linear_timesteps(steps: int, start: float = 1.0) -> Tensor:
 
 
 def quadratic_timesteps(steps: int, start: float = 1.0) -> Tensor:
-    """Takes the squares of equal steps: times crowd at low noise.
+    """Take the squares of equal steps: times crowd at low noise.
 
     Reference: Song et al., 2020, arXiv:2010.02502, appendix D.2.
 
@@ -45,7 +45,7 @@ def quadratic_timesteps(steps: int, start: float = 1.0) -> Tensor:
 
 
 def log_snr_timesteps(schedule: Schedule, steps: int, start: float = 1.0) -> Tensor:
-    """Divides the way from `start` to 0 into equal steps of log-SNR. High-order multistep solvers like it best.
+    """Divide the way from `start` to 0 into equal steps of log-SNR. High-order multistep solvers like it best.
 
     Reference: DPM-Solver (Lu et al., 2022), arXiv:2206.00927, section 4.1.
     """
@@ -54,7 +54,7 @@ def log_snr_timesteps(schedule: Schedule, steps: int, start: float = 1.0) -> Ten
 
 
 def karras_timesteps(schedule: Schedule, steps: int, start: float = 1.0, rho: float = 7.0) -> Tensor:
-    """Divides the way into equal steps of (sigma / alpha)^(1/rho).
+    """Divide the way into equal steps of (sigma / alpha)^(1/rho).
 
     Reference: Karras et al., 2022, arXiv:2206.00364, equation 5.
 
@@ -70,7 +70,7 @@ def karras_timesteps(schedule: Schedule, steps: int, start: float = 1.0, rho: fl
 
 
 def check_timesteps(times: Sequence[float]) -> Tensor:
-    """Takes the times as they are.
+    """Take the times as they are.
 
     Raises:
         ValueError: They do not fall strictly from at most 1 to exactly 0.

@@ -17,7 +17,7 @@ __all__ = ["griffin_lim_nnls", "pseudo_inverse_true_phase"]
 
 
 def griffin_lim_nnls(spec: MelSpec, mel: Tensor, n_iter: int = 32, momentum: float = 0.99) -> Tensor:
-    """Inverts a log-mel, [1, M, F], to [1, 1, F hop] by non-negative least squares and Griffin-Lim.
+    """Invert a log-mel, [1, M, F], to [1, 1, F hop] by non-negative least squares and Griffin-Lim.
 
     The least squares are solved by 60 multiplicative updates, S ← S (Wᵀ m) / (Wᵀ W S), from the bands spread out; they
     keep spectra smooth, where librosa's solver leaves single bins (PESQ-wb 2.0 on the same clips).
@@ -46,7 +46,7 @@ def griffin_lim_nnls(spec: MelSpec, mel: Tensor, n_iter: int = 32, momentum: flo
 
 
 def pseudo_inverse_true_phase(spec: MelSpec, mel: Tensor, waveform: Tensor) -> Tensor:
-    """Gives the magnitudes of a log-mel, [1, M, F], the phases of the recording, [1, 1, F hop]: [1, 1, F hop]."""
+    """Give the magnitudes of a log-mel, [1, M, F], the phases of the recording, [1, 1, F hop]: [1, 1, F hop]."""
     filters = mel_filters(spec, mel)
     bands = spec.expand(mel.transpose(1, 2)) ** spec.power
     magnitudes = (bands @ torch.linalg.pinv(filters)).clamp(min=0) ** (1 / spec.power)

@@ -1,4 +1,4 @@
-"""Measures quality and speed of several systems from mel to waveform, in one run: `audiodiff bench`.
+"""Measure quality and speed of several systems from mel to waveform, in one run: `audiodiff bench`.
 
     for each repetition:  for each system, in turn:  for each clip:  mel → waveform, timed
 
@@ -46,14 +46,14 @@ JUDGES = ("pesq_wb", "dnsmos_p808")  # nearness to the recording, and naturalnes
 
 
 class Clip(NamedTuple):
-    """Holds a recording, [1, T], and its sample rate."""
+    """Hold a recording, [1, T], and its sample rate."""
 
     waveform: Tensor
     sample_rate: int
 
 
 class System(NamedTuple):
-    """Names a way from mel, [1, M, F], to a waveform of F hops, of any shape.
+    """Name a way from mel, [1, M, F], to a waveform of F hops, of any shape.
 
     Args:
         name: In the table.
@@ -82,7 +82,7 @@ class System(NamedTuple):
 def systems_of(
     name: str, vocoder: Vocoder, calls: Sequence[int] = (1, 2, 4), precisions: Sequence[str] = ("float32",)
 ) -> list[System]:
-    """Lists a model's own start alone, and with calls of its network in each precision."""
+    """List a model's own start alone, and with calls of its network in each precision."""
     rows = own_rows(vocoder, calls)
     alone = [_system(f"{name}, {row.name}", vocoder, row) for row in rows if not row.calls]
     return alone + [
@@ -91,7 +91,7 @@ def systems_of(
 
 
 def floors_of(vocoder: Vocoder) -> list[System]:
-    """Lists what needs no network, on a model's mel."""
+    """List what needs no network, on a model's mel."""
     return [_system(row.name, vocoder, row) for row in floors(vocoder)]
 
 
@@ -108,7 +108,7 @@ def measure(
     names: Collection[str] = QUALITY,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[dict[str, Any]]:
-    """Scores and times the systems.
+    """Score and times the systems.
 
     Returns:
         A row for each: its name, calls, weights and sample rate, the mean of each measure that could be taken, median
@@ -128,7 +128,7 @@ def measure(
 
 
 def front(points: Sequence[tuple[float, float] | None]) -> list[bool]:
-    """Says of each (speed, quality) whether no other is at least as fast and as good, and better in one.
+    """Say of each (speed, quality) whether no other is at least as fast and as good, and better in one.
 
     >>> front([(1.0, 4.0), (2.0, 3.0), (1.5, 2.0), None])
     [True, True, False, False]
@@ -142,13 +142,13 @@ def front(points: Sequence[tuple[float, float] | None]) -> list[bool]:
 
 
 def quality_of(row: dict[str, Any], measure: str) -> float | None:
-    """Returns a row's value of a measure, negated where less is better; None where it has none."""
+    """Return a row's value of a measure, negated where less is better; None where it has none."""
     value = row["quality"].get(measure)
     return None if value is None else value if measure in HIGHER else -value
 
 
 def fronts_of(rows: Sequence[dict[str, Any]]) -> dict[str, list[bool]]:
-    """Says for each judge of quality which rows nothing beats; where no judge is at hand, for the first measure."""
+    """Say for each judge of quality which rows nothing beats; where no judge is at hand, for the first measure."""
     known = [name for name in QUALITY if any(name in row["quality"] for row in rows)]
     found = {}
     for judge in [name for name in known if name in JUDGES] or known[:1]:
@@ -159,7 +159,7 @@ def fronts_of(rows: Sequence[dict[str, Any]]) -> dict[str, list[bool]]:
 
 
 def markdown(table: dict[str, Any]) -> str:
-    """Formats what the command wrote: the systems, what is not there, and the machine."""
+    """Format what the command wrote: the systems, what is not there, and the machine."""
     rows = table["rows"]
     measures = [name for name in QUALITY if any(name in row["quality"] for row in rows)]
     head = ["system", "calls", "in", "weights", *measures, "× real time", "samples/s", "GFLOP/s", "of peak", "front"]
@@ -222,7 +222,7 @@ def _share(system: System, clips: Sequence[Clip]) -> Sequence[Clip]:
 
 
 def _prepare(spec: MelSpec, clip: Clip) -> tuple[Tensor, Tensor]:
-    """Returns the mel, [1, M, F], and the recording, [F hop]; a centred mel's last frame lies beyond it."""
+    """Return the mel, [1, M, F], and the recording, [F hop]; a centred mel's last frame lies beyond it."""
     waveform = audio.resample(clip.waveform, clip.sample_rate, spec.sample_rate)
     waveform = waveform[:, : waveform.shape[-1] // spec.hop_length * spec.hop_length]
     return mel_of(spec, waveform), waveform[0]
@@ -282,7 +282,7 @@ def _row(
 
 
 def missing_measures(names: Collection[str] = QUALITY) -> list[str]:
-    """Lists the measures whose package is not installed."""
+    """List the measures whose package is not installed."""
     from importlib.util import find_spec
 
     return [name for name in names if not find_spec(MEASURES[name][1])]

@@ -1,4 +1,4 @@
-"""Tells a bug from too little training: is a denoiser better than what needs no training at all?
+"""Tell a bug from too little training: is a denoiser better than what needs no training at all?
 
 At each noise level the error of the estimate of x is compared with three that need only x_t = alpha x + sigma eps:
 
@@ -35,7 +35,7 @@ YOUNG = 3.0  # lengths of an average that must have passed
 
 @dataclasses.dataclass(frozen=True)
 class Level:
-    """Holds errors at one noise level, in dB of the power of x: less is better."""
+    """Hold errors at one noise level, in dB of the power of x: less is better."""
 
     log_snr: float
     model: float
@@ -51,7 +51,7 @@ class Level:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """Holds what an examination found.
+    """Hold what an examination found.
 
     Args:
         levels: Errors by noise level.
@@ -67,7 +67,7 @@ class Report:
 def examine(
     model: Model, recordings: Sequence[Recording], seconds: float = 4.0, raw: Model | None = None, seed: int = 0
 ) -> Report:
-    """Compares a model with what needs no training, and its data with those that are given.
+    """Compare a model with what needs no training, and its data with those that are given.
 
     Args:
         model: With its averaged weights.
@@ -90,7 +90,7 @@ def examine(
 
 @torch.no_grad()
 def levels_of(model: Model, clips: Sequence[Tensor], seed: int = 0) -> list[Level]:
-    """Measures errors by noise level, over clips of [1, 1, T]; the same noise for all models."""
+    """Measure errors by noise level, over clips of [1, 1, T]; the same noise for all models."""
     encoded = [_encoded(model, clip) for clip in clips]
     schedule = model.denoiser.schedule
     power = _mean([x.square().mean() for x, _ in encoded])
@@ -121,7 +121,7 @@ def _mean(values: Sequence[Tensor]) -> float:
 
 
 def _time_of(schedule: object, log_snr: float) -> Tensor:
-    """Finds the time of a log-SNR, [], by bisection: it falls from 0 to 1; the nearest that the path has."""
+    """Find the time of a log-SNR, [], by bisection: it falls from 0 to 1; the nearest that the path has."""
     low, high = 0.0, 1.0
     for _ in range(60):
         middle = (low + high) / 2
@@ -133,7 +133,7 @@ def _time_of(schedule: object, log_snr: float) -> Tensor:
 
 
 def _clips(model: Model, recordings: Sequence[Recording], seconds: float) -> list[Tensor]:
-    """Reads the beginnings of recordings, [1, 1, T] each, of whole hops."""
+    """Read the beginnings of recordings, [1, 1, T] each, of whole hops."""
     least = model.mel.min_samples if isinstance(model, Vocoder) else WINDOW
     clips = []
     for recording in recordings:
@@ -148,7 +148,7 @@ def _clips(model: Model, recordings: Sequence[Recording], seconds: float) -> lis
 
 
 def _encoded(model: Model, clip: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Maps a clip to the diffused space and computes its condition; a class stays unsaid."""
+    """Map a clip to the diffused space and compute its condition; a class stays unsaid."""
     network, announced, condition = model.denoiser.network, clip, None
     if isinstance(model, Vocoder):
         announced = model.spectrogram(clip)[..., : clip.shape[-1] // model.hop_length]
@@ -164,7 +164,7 @@ def _transformed(x: Tensor) -> Tensor:
 
 
 def _wiener(x_t: Tensor, spectrum: Tensor, alpha: float, sigma: float) -> Tensor:
-    """Filters each bin by its mean power, [bins]; white noise has the power of the window's energy in each."""
+    """Filter each bin by its mean power, [bins]; white noise has the power of the window's energy in each."""
     window = torch.hann_window(WINDOW, device=x_t.device).sqrt()
     noise = window.square().sum()
     gain = alpha * spectrum / (alpha**2 * spectrum + sigma**2 * noise).clamp(min=1e-20)
@@ -184,7 +184,7 @@ def _of_levels(levels: list[Level]) -> tuple[list[str], list[str]]:
 
 
 def _of_level(model: Model, clips: Sequence[Tensor]) -> tuple[list[str], list[str]]:
-    """Compares the level of the recordings with that of the training data."""
+    """Compare the level of the recordings with that of the training data."""
     trained = model.info.get("level") if isinstance(model.info.get("level"), dict) else {}
     if not trained.get("rms"):
         return [], ["its file does not say how loud the training data were"]
@@ -208,7 +208,7 @@ def _of_mel(model: Model, clips: Sequence[Tensor]) -> tuple[list[str], list[str]
 def _of_average(
     model: Model, levels: list[Level], clips: Sequence[Tensor], raw: Model | None, seed: int
 ) -> tuple[list[str], list[str]]:
-    """Asks whether the averaged weights are old enough, and whether they are better than the last ones."""
+    """Ask whether the averaged weights are old enough, and whether they are better than the last ones."""
     ema = model.info.get("ema") if isinstance(model.info.get("ema"), dict) else {}
     troubles, remarks = [], []
     if ema.get("decay") and ema.get("updates"):

@@ -22,7 +22,7 @@ __all__ = ["Spread", "Work", "describe", "first_sound", "load_average", "peak_gf
 
 
 class Spread(NamedTuple):
-    """Holds the median of repetitions, and the lower and upper quartile."""
+    """Hold the median of repetitions, and the lower and upper quartile."""
 
     median: float
     lower: float
@@ -30,14 +30,14 @@ class Spread(NamedTuple):
 
 
 class Work(NamedTuple):
-    """Holds what a network did: operations, and the seconds that it took."""
+    """Hold what a network did: operations, and the seconds that it took."""
 
     operations: int
     seconds: float
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Returns median and quartiles, interpolated; of one value, that value three times.
+    """Return median and quartiles, interpolated; of one value, that value three times.
 
     >>> spread([1.0, 2.0, 3.0, 4.0, 100.0])
     Spread(median=3.0, lower=2.0, upper=4.0)
@@ -49,7 +49,7 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def describe() -> dict[str, Any]:
-    """Returns processor, cores, system, threads in use, and versions."""
+    """Return processor, cores, system, threads in use, and versions."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -61,12 +61,12 @@ def describe() -> dict[str, Any]:
 
 
 def load_average() -> list[float] | None:
-    """Returns how many processes wanted to run in the last 1, 5 and 15 minutes; None where the system does not tell."""
+    """Return how many processes wanted to run in the last 1, 5 and 15 minutes; None where the system does not tell."""
     return [round(n, 2) for n in os.getloadavg()] if hasattr(os, "getloadavg") else None
 
 
 def peak_gflops(precision: str = "float32", n: int = 2048, rounds: int = 8) -> float:
-    """Measures the fastest product of two n x n matrices at the current threads, in 10⁹ operations/s.
+    """Measure the fastest product of two n x n matrices at the current threads, in 10⁹ operations/s.
 
     Args:
         precision: "float32" or "bfloat16".
@@ -83,7 +83,7 @@ def peak_gflops(precision: str = "float32", n: int = 2048, rounds: int = 8) -> f
 
 
 def work_of(network: nn.Module, run: Callable[[], Any], repeats: int = 3) -> Work | None:
-    """Counts the operations of a network while something runs, and measures its time by itself.
+    """Count the operations of a network while something runs, and measure its time by itself.
 
     Args:
         network: Whose calls count; None comes back if it was not called.
@@ -104,7 +104,7 @@ def work_of(network: nn.Module, run: Callable[[], Any], repeats: int = 3) -> Wor
 
 
 def first_sound(model: str, waveform: Tensor, sample_rate: int, threads: int, repeats: int) -> list[float]:
-    """Measures the seconds from the start of the process `audiodiff resynth` to its end, on one recording, [C, T].
+    """Measure the seconds from the start of the process `audiodiff resynth` to its end, on one recording, [C, T].
 
     Raises:
         ValueError: The command fails.
@@ -129,7 +129,7 @@ def first_sound(model: str, waveform: Tensor, sample_rate: int, threads: int, re
 
 
 class _Meter:
-    """Adds up how much a reading grows during the calls of a network, inside a `with` block."""
+    """Add up how much a reading grows during the calls of a network, inside a `with` block."""
 
     def __init__(self, network: nn.Module, read: Callable[[], float]) -> None:
         self.network, self.read = network, read

@@ -1,4 +1,4 @@
-"""Measures how far a test signal is from a reference; some measures need the `eval` extra.
+"""Measure how far a test signal is from a reference; some measures need the `eval` extra.
 
 Every measure takes two waveforms of equal length, [T], float32, and the sample rate.
 """
@@ -40,7 +40,7 @@ def checked(measure: Measure) -> Measure:
 
 @checked
 def log_mel_l1(reference: Tensor, test: Tensor, sample_rate: int) -> float:
-    """Returns the mean absolute difference of log-mels in nepers: 80 bands to 8 kHz, 1024 / 256, floor 1e-5."""
+    """Return the mean absolute difference of log-mels in nepers: 80 bands to 8 kHz, 1024 / 256, floor 1e-5."""
     n_fft = 1024 if sample_rate <= 32000 else 2048
     spec = MelSpec(
         sample_rate, n_fft=n_fft, win_length=n_fft, hop_length=n_fft // 4, f_max=min(8000.0, sample_rate / 2)
@@ -51,7 +51,7 @@ def log_mel_l1(reference: Tensor, test: Tensor, sample_rate: int) -> float:
 
 @checked
 def log_spectral_distance_db(reference: Tensor, test: Tensor, sample_rate: int) -> float:
-    """Returns the log-spectral distance in dB: root mean square over bins, mean over frames; floor at -100 dBFS.
+    """Return the log-spectral distance in dB: root mean square over bins, mean over frames; floor at -100 dBFS.
 
     Reference: Gray & Markel, 1976.
     """
@@ -66,7 +66,7 @@ def log_spectral_distance_db(reference: Tensor, test: Tensor, sample_rate: int) 
 
 @checked
 def multi_resolution_stft(reference: Tensor, test: Tensor, sample_rate: int) -> float:
-    """Returns auraloss' multi-resolution STFT distance: spectral convergence plus log-magnitude L1, mean of three."""
+    """Return auraloss' multi-resolution STFT distance: spectral convergence plus log-magnitude L1, mean of three."""
     import auraloss
 
     return float(auraloss.freq.MultiResolutionSTFTLoss()(test[None, None], reference[None, None]))
@@ -74,7 +74,7 @@ def multi_resolution_stft(reference: Tensor, test: Tensor, sample_rate: int) -> 
 
 @checked
 def mel_cepstral_distortion_db(reference: Tensor, test: Tensor, sample_rate: int) -> float:
-    """Returns the mel-cepstral distortion in dB: 13 coefficients without the level, frames as they stand.
+    """Return the mel-cepstral distortion in dB: 13 coefficients without the level, frames as they stand.
 
         10 / ln 10 · mean over frames of sqrt(2 sum_d (c_d - c'_d)²),    c = orthonormal DCT of the log-mel, c_1 to c_13
 
@@ -92,7 +92,7 @@ def mel_cepstral_distortion_db(reference: Tensor, test: Tensor, sample_rate: int
 
 @checked
 def tonal_excess_db(reference: Tensor, test: Tensor, sample_rate: int, hop_length: int = 128) -> float:
-    """Returns by how many dB lines at multiples of sample_rate / hop stand out more in the test than in the reference.
+    """Return by how many dB lines at multiples of sample_rate / hop stand out more in the test than in the reference.
 
     Networks that work in frames of a hop tend to buzz at these frequencies. A line's level is that of its bin over the
     median of the 16 bins around it, in the mean spectrum over frames of 32 hops; the mean over all lines is compared.
@@ -112,7 +112,7 @@ def _line_level(waveform: Tensor, n_fft: int, spacing: int) -> float:
 
 @checked
 def silence_level_db(reference: Tensor, test: Tensor, sample_rate: int) -> float:
-    """Returns the test's level in dBFS where the reference is digital silence for 50 ms or more; nan if nowhere."""
+    """Return the test's level in dBFS where the reference is digital silence for 50 ms or more; nan if nowhere."""
     width = max(1, sample_rate // 20)
     quiet = torch.nn.functional.max_pool1d(reference.abs()[None, None], width, 1, 0)[0, 0] < 2**-15
     chosen = test[width // 2 :][: len(quiet)][quiet]
@@ -121,7 +121,7 @@ def silence_level_db(reference: Tensor, test: Tensor, sample_rate: int) -> float
 
 @checked
 def pesq_wb(reference: Tensor, test: Tensor, sample_rate: int) -> float:
-    """Returns wideband PESQ (ITU-T P.862.2) at 16 kHz, 1.04 to 4.64; nan where it finds no speech."""
+    """Return wideband PESQ (ITU-T P.862.2) at 16 kHz, 1.04 to 4.64; nan where it finds no speech."""
     import pesq
 
     reference, test = (resample(w[None], sample_rate, 16000)[0] for w in (reference, test))
@@ -133,7 +133,7 @@ def pesq_wb(reference: Tensor, test: Tensor, sample_rate: int) -> float:
 
 @checked
 def stoi(reference: Tensor, test: Tensor, sample_rate: int) -> float:
-    """Returns short-time objective intelligibility (Taal et al., 2011), 0 to 1."""
+    """Return short-time objective intelligibility (Taal et al., 2011), 0 to 1."""
     import pystoi
 
     return float(pystoi.stoi(reference.numpy(), test.numpy(), sample_rate))
@@ -141,7 +141,7 @@ def stoi(reference: Tensor, test: Tensor, sample_rate: int) -> float:
 
 @checked
 def dnsmos_p808(reference: Tensor, test: Tensor, sample_rate: int) -> float:
-    """Returns the opinion score that DNSMOS (Reddy et al., 2021, P.808 model) predicts for the test alone, 1 to 5."""
+    """Return the opinion score that DNSMOS (Reddy et al., 2021, P.808 model) predicts for the test alone, 1 to 5."""
     librosa()  # which speechmos imports
     from speechmos import dnsmos
 
@@ -183,7 +183,7 @@ UNITS = {
 
 
 def score(reference: Tensor, test: Tensor, sample_rate: int, names: Collection[str] | None = None) -> dict[str, float]:
-    """Applies every measure whose package is installed to two waveforms, [T]; the shorter length counts.
+    """Apply every measure whose package is installed to two waveforms, [T]; the shorter length counts.
 
     Args:
         names: Some of MEASURES; all by default, of which the recogniser of words takes longest.

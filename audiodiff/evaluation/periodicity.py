@@ -1,4 +1,4 @@
-"""Measures whether the voice is where it was: periodicity and voicing, as the probabilistic YIN tracker hears them.
+"""Measure whether the voice is where it was: periodicity and voicing, as the probabilistic YIN tracker hears them.
 
 Vocoders fail here before spectra show it: a hoarse or buzzing voice has the right magnitudes. References: the two
 measures, Morrison et al., 2022, arXiv:2110.10139 (there with CREPE); the tracker, Mauch & Dixon, 2014, by librosa.
@@ -20,13 +20,13 @@ F_MIN, F_MAX = 60.0, 500.0  # Hz; voices
 
 
 def periodicity_rmse(reference: Tensor, test: Tensor, sample_rate: int) -> float:
-    """Returns the root mean square difference of the probability that a frame is voiced, 0 to 1."""
+    """Return the root mean square difference of the probability that a frame is voiced, 0 to 1."""
     (_, a), (_, b) = _track(reference, sample_rate), _track(test, sample_rate)
     return float(np.sqrt(np.mean((a - b) ** 2)))
 
 
 def voicing_f1(reference: Tensor, test: Tensor, sample_rate: int) -> float:
-    """Returns the F1 score of voiced frames, 0 to 1; nan where neither has any."""
+    """Return the F1 score of voiced frames, 0 to 1; nan where neither has any."""
     (a, _), (b, _) = _track(reference, sample_rate), _track(test, sample_rate)
     return float(2 * (a & b).sum() / (a.sum() + b.sum())) if a.any() or b.any() else float("nan")
 

@@ -18,14 +18,14 @@ SPECTROGRAM = {"origin": "lower", "aspect": "auto", "cmap": "magma", "vmin": -10
 
 
 def spectrogram_db(waveform: Tensor, n_fft: int = 1024, hop_length: int = 256) -> np.ndarray:
-    """Returns the magnitude spectrogram of a waveform, [T], in dB relative to a full-scale sine, [bins, frames]."""
+    """Return the magnitude spectrogram of a waveform, [T], in dB relative to a full-scale sine, [bins, frames]."""
     window = hann(n_fft, n_fft, 1.0, torch.float32, torch.device("cpu"))
     spectrum = stft(waveform.detach().cpu().float()[None], window, hop_length, (n_fft // 2, n_fft // 2), "constant")[0]
     return (20 * (spectrum.abs() * (2 / float(window.sum())) + 1e-6).log10()).T.numpy()
 
 
 def spectrogram_image(waveform: Tensor, sample_rate: int, floor_db: float = -100.0) -> np.ndarray:
-    """Draws the spectrogram of a waveform, [T], as an RGB image, uint8, [height, width, 3], low frequencies below."""
+    """Draw the spectrogram of a waveform, [T], as an RGB image, uint8, [height, width, 3], low frequencies below."""
     import matplotlib
 
     level = np.clip((spectrogram_db(waveform)[::-1] - floor_db) / -floor_db, 0, 1)
@@ -83,7 +83,7 @@ def _log_frequency(axis: Any, sound: Tensor, sample_rate: int, lowest: float = 4
 
 
 def comparison(sounds: Sequence[tuple[str, Tensor, int]], path: str | Path) -> None:
-    """Draws name, waveform [T] and rate of each sound in a column: waveform, spectrogram, mel; of two, the difference.
+    """Draw name, waveform [T] and rate of each sound in a column: waveform, spectrogram, mel; of two, the difference.
 
     Raises:
         ValueError: A sound is too short for a frame.
@@ -126,7 +126,7 @@ def pareto(
     panels: Mapping[str, Sequence[tuple[float | None, bool]]],
     path: str | Path,
 ) -> None:
-    """Draws quality against × real time, a panel for each measure; what nothing beats in both is joined.
+    """Draw quality against × real time, a panel for each measure; what nothing beats in both is joined.
 
     Args:
         names, speeds: Of the systems.

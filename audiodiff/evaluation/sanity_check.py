@@ -1,4 +1,4 @@
-"""Tells a bug from too little training: does the model beat silence, noise and itself untrained?"""
+"""Tell a bug from too little training: does the model beat silence, noise and itself untrained?"""
 
 import copy
 
@@ -14,7 +14,7 @@ __all__ = ["sound_of", "untrained", "verdict"]
 
 
 def untrained(model: Model, seed: int = 0) -> Model:
-    """Copies a model and gives its network's layers random weights, as an untrained one that still makes sound has.
+    """Copy a model and give its network's layers random weights, as an untrained one that still makes sound has.
 
     The network's zero-initialised layers are drawn at random too: a fresh network is the identity, not noise.
     """
@@ -28,7 +28,7 @@ def untrained(model: Model, seed: int = 0) -> Model:
 
 
 def sound_of(model: Model, reference: Tensor, seed: int = 0) -> Tensor:
-    """Makes what is to be compared with a reference, [T]: its resynthesis, or a generator's sample of its length."""
+    """Make what is to be compared with a reference, [T]: its resynthesis, or a generator's sample of its length."""
     if isinstance(model, Vocoder):
         hop = model.hop_length
         padded = nn.functional.pad(reference, (0, -len(reference) % hop)).to(model.device)
@@ -39,7 +39,7 @@ def sound_of(model: Model, reference: Tensor, seed: int = 0) -> Tensor:
 
 
 def verdict(model: Model, fresh: Model, reference: Tensor, seed: int = 0) -> dict[str, float]:
-    """Measures log-spectral distances in dB to a reference, [T], of the model, the same untrained, and trivial sounds.
+    """Measure log-spectral distances in dB to a reference, [T], of the model, the same untrained, and trivial sounds.
 
     Returns:
         `lsd/model`, `lsd/untrained`, `lsd/noise` (white, as loud as the reference), `lsd/silence`, and `lsd/margin`:

@@ -1,4 +1,4 @@
-"""Makes the table that says how good a vocoder is: `audiodiff eval MODEL MANIFEST`.
+"""Make the table that says how good a vocoder is: `audiodiff eval MODEL MANIFEST`.
 
 Every row goes from the same mels to waveforms by another way, and is compared with the same recordings: what needs no
 network (the floor, and a ceiling that knows the true phase), the model from its own start, and from pure noise.
@@ -40,7 +40,7 @@ __all__ = [
 
 
 class Row(NamedTuple):
-    """Names a way from mel, [1, M, F], to waveform, [1, 1, T], and its number of network calls.
+    """Name a way from mel, [1, M, F], to waveform, [1, 1, T], and its number of network calls.
 
     The second argument is the recording, [1, 1, T]: only a ceiling may look at it.
     """
@@ -55,7 +55,7 @@ RECORDINGS = Row("the recordings", 0, lambda mel, waveform: waveform)
 
 
 def rows_of(vocoder: Vocoder, calls: Sequence[int] = (1, 2, 4), precisions: Sequence[str] = ("float32",)) -> list[Row]:
-    """Lists the ways to be compared: no network at all, the model's own start at 0 and more calls, and pure noise.
+    """List the ways to be compared: no network at all, the model's own start at 0 and more calls, and pure noise.
 
     The calls are listed in each precision, those from pure noise in the first.
     """
@@ -72,7 +72,7 @@ def rows_of(vocoder: Vocoder, calls: Sequence[int] = (1, 2, 4), precisions: Sequ
 
 
 def in_precision(vocoder: Vocoder, row: Row, precision: str) -> Row:
-    """Lets a row's network multiply in a precision, and says so where it is not float32."""
+    """Let a row's network multiply in a precision, and say so where it is not float32."""
 
     def vocode(mel: Tensor, waveform: Tensor) -> Tensor:
         before, vocoder.precision = vocoder.precision, precision
@@ -85,7 +85,7 @@ def in_precision(vocoder: Vocoder, row: Row, precision: str) -> Row:
 
 
 def floors(vocoder: Vocoder) -> list[Row]:
-    """Lists what needs no network."""
+    """List what needs no network."""
     spec = vocoder.mel
     plain = GriffinLim(spec)
     rows = [
@@ -96,7 +96,7 @@ def floors(vocoder: Vocoder) -> list[Row]:
 
 
 def own_rows(vocoder: Vocoder, calls: Sequence[int]) -> list[Row]:
-    """Lists the model's own start: alone, and at each number of calls."""
+    """List the model's own start: alone, and at each number of calls."""
     if isinstance(vocoder.start, PureNoise):
         return noise_rows(vocoder, calls)
     starts = {name_start(vocoder.start_for(n)): vocoder.start_for(n) for n in calls}
@@ -110,12 +110,12 @@ def own_rows(vocoder: Vocoder, calls: Sequence[int]) -> list[Row]:
 
 
 def noise_rows(vocoder: Vocoder, calls: Sequence[int]) -> list[Row]:
-    """Lists pure noise at each number of calls."""
+    """List pure noise at each number of calls."""
     return [Row("pure noise", n, lambda mel, _, n=n: vocoder.generate(mel, steps=n, start=PureNoise())) for n in calls]
 
 
 def evaluate(vocoder: Vocoder, rows: Sequence[Row], recordings: Sequence[Recording]) -> dict[str, Any]:
-    """Scores each way on each recording.
+    """Score each way on each recording.
 
     Returns:
         The rows, with mean and 95 % bootstrap interval of each measure and of × real time; the recordings' names as a
@@ -145,7 +145,7 @@ def evaluate(vocoder: Vocoder, rows: Sequence[Row], recordings: Sequence[Recordi
 
 
 def _timed(row: Row, mel: Tensor, waveform: Tensor) -> tuple[Tensor, float]:
-    """Returns what a row makes, [T], and in how many seconds; the measures' own threads must not be awake yet."""
+    """Return what a row makes, [T], and in how many seconds; the measures' own threads must not be awake yet."""
     with torch.inference_mode():
         row.vocode(mel, waveform)  # what happens once for each length is no part of its speed
         began = time.perf_counter()
@@ -154,12 +154,12 @@ def _timed(row: Row, mel: Tensor, waveform: Tensor) -> tuple[Tensor, float]:
 
 
 def list_hash(recordings: Sequence[Recording]) -> str:
-    """Returns the first 16 digits of the SHA-256 of the recordings' names, one a line."""
+    """Return the first 16 digits of the SHA-256 of the recordings' names, one a line."""
     return hashlib.sha256("\n".join(r.path.name for r in recordings).encode()).hexdigest()[:16]
 
 
 def interval(values: Sequence[float], resamples: int = 1000) -> list[float] | None:
-    """Returns mean, and lower and upper end of the 95 % bootstrap interval of the mean; None where nothing is finite.
+    """Return mean, and lower and upper end of the 95 % bootstrap interval of the mean; None where nothing is finite.
 
     >>> interval([1.0, 1.0, 1.0])
     [1.0, 1.0, 1.0]
@@ -172,7 +172,7 @@ def interval(values: Sequence[float], resamples: int = 1000) -> list[float] | No
 
 
 def markdown(table: dict[str, Any]) -> str:
-    """Formats the table as Markdown: mean ± half the interval."""
+    """Format the table as Markdown: mean ± half the interval."""
     measures = [key for key in table["rows"][-1] if key not in ("name", "calls") and table["rows"][-1][key]]
     lines = ["| start | calls | " + " | ".join(measures) + " |", "|---|---|" + "---|" * len(measures)]
     for row in table["rows"]:

@@ -1,4 +1,4 @@
-"""Measures whether words survive: what an offline recogniser understands of a sound, against what it understood before.
+"""Measure whether words survive: what an offline recogniser understands of a sound, against what it understood before.
 
 The recogniser is PocketSphinx with the American English model that its package carries; no text is needed, since the
 recording's own transcript is the reference. It makes many errors of its own, and on other languages it only says
@@ -19,13 +19,13 @@ RATE = 16000
 
 
 def word_error_rate(reference: Tensor, test: Tensor, sample_rate: int) -> float:
-    """Returns wrong, missing and additional words over the words of the recording; nan where it has none."""
+    """Return wrong, missing and additional words over the words of the recording; nan where it has none."""
     wanted, heard = (_transcript(w, sample_rate) for w in (reference, test))
     return edit_distance(wanted, heard) / len(wanted) if wanted else float("nan")
 
 
 def edit_distance(a: list[str], b: list[str]) -> int:
-    """Counts the words to change, add or take away to turn one into the other (Levenshtein, 1966).
+    """Count the words to change, add or take away to turn one into the other (Levenshtein, 1966).
 
     >>> edit_distance("the cat sat".split(), "the bat sat down".split())
     2

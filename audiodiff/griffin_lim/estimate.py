@@ -36,7 +36,7 @@ def random_phase_spectrum(spec: MelSpec, mel: Tensor, noise: Tensor, n_iter: int
 
 
 def coarse_to_fine(spec: MelSpec, mel: Tensor, spectrum: Tensor, rounds: Sequence[int], momentum: float) -> Tensor:
-    """Finds a waveform, [B, 1, F hop], that has a mel, beginning with the lowest octave of a first spectrum.
+    """Find a waveform, [B, 1, F hop], that has a mel, beginning with the lowest octave of a first spectrum.
 
     Harmonics and most of the energy of speech lie in the lowest bins, where a round costs a fraction; what is found
     there is the next octave's first estimate. Where the frames do not divide, rounds are done at the octave above.

@@ -1,4 +1,4 @@
-"""Converts the log-mels of one convention to another, exactly where that is possible, and says by how much it is not.
+"""Convert the log-mels of one convention to another, exactly where that is possible, and say by how much it is not.
 
     same analysis      log base, mean and std, norm, window scale, floor: a function of each value
     other analysis     bands, hop, window, power, rate: a waveform that has the mel is found, and analysed anew
@@ -43,7 +43,7 @@ LEAST_BANDS, LONGEST_HOP = 0.5, 2.0  # share of the target's bands; multiple of 
 
 @dataclasses.dataclass(frozen=True)
 class Converted:
-    """Holds a converted log-mel, [B, M, F], and what was lost.
+    """Hold a converted log-mel, [B, M, F], and what was lost.
 
     Args:
         mel: In the target's convention.
@@ -56,7 +56,7 @@ class Converted:
 
 
 class Conversion:
-    """Turns log-mels of one spec into those of another.
+    """Turn log-mels of one spec into those of another.
 
     Args:
         source: The convention of the mels that are given.
@@ -74,7 +74,7 @@ class Conversion:
             _check(source, target)
 
     def __call__(self, mel: Tensor, seed: int = 0) -> Converted:
-        """Converts [B, M, F]; frames keep their number if the analysis is the same, else the sound its length.
+        """Convert [B, M, F]; frames keep their number if the analysis is the same, else the sound its length.
 
         Args:
             mel: Of the source's convention.
@@ -99,7 +99,7 @@ class Conversion:
         return Converted(converted[..., : sound.shape[-1] // hop], float(residual))
 
     def notes(self) -> list[str]:
-        """Says in words what the conversion does beyond changing units."""
+        """Say in words what the conversion does beyond changing units."""
         source, target, told = self.source, self.target, []
         if not self.exact:
             changed = [name for name in ANALYSIS if getattr(source, name) != getattr(target, name)]
@@ -118,7 +118,7 @@ class Conversion:
 
     @property
     def _shift(self) -> int:
-        """Samples by which the middle of frame 0 comes later in the target."""
+        """Sample by which the middle of frame 0 comes later in the target."""
         middle = [spec.n_fft // 2 - spec.padding[0] for spec in (self.source, self.target)]
         return middle[1] - middle[0]
 
@@ -130,7 +130,7 @@ class Conversion:
 
 
 def convert_mel(mel: Tensor, source: MelSpec, target: MelSpec) -> Tensor:
-    """Converts a log-mel, [B, M, F]; `Conversion` tells more.
+    """Convert a log-mel, [B, M, F]; `Conversion` tells more.
 
     Raises:
         ValueError: The source leaves out what the target needs; the field is named.

@@ -34,7 +34,7 @@ __all__ = [
 
 
 def fit_magnitudes(spec: MelSpec, magnitudes: Tensor, mel: Tensor, n_iter: int) -> Tensor:
-    """Moves STFT magnitudes, [B, F, n_fft // 2 + 1], towards those whose mel is the given one, [B, M, F]."""
+    """Move STFT magnitudes, [B, F, n_fft // 2 + 1], towards those whose mel is the given one, [B, M, F]."""
     whole = SubbandSTFT(spec, mel)
     for _ in range(n_iter):
         magnitudes = magnitudes * whole.gains(magnitudes)
@@ -42,7 +42,7 @@ def fit_magnitudes(spec: MelSpec, magnitudes: Tensor, mel: Tensor, n_iter: int) 
 
 
 class MelProjection:
-    """Moves a waveform towards those that have a given mel, by accelerated alternating projections.
+    """Move a waveform towards those that have a given mel, by accelerated alternating projections.
 
         C ← STFT(iSTFT(fit(|C|) phase(u_n - momentum / (1 + momentum) u_{n-1}))),    u_n = C / |C| in round n
 
@@ -73,7 +73,7 @@ class MelProjection:
         self.extrapolation = momentum / (1 + momentum)
 
     def __call__(self, waveform: Tensor) -> Tensor:
-        """Maps [B, 1, T] to [B, 1, T]; without momentum no phase is divided by, and gradients stay bounded."""
+        """Map [B, 1, T] to [B, 1, T]; without momentum no phase is divided by, and gradients stay bounded."""
         octave, signal, previous = self.octave, waveform[:, 0], None
         if self.n_iter and dispatch.can_project(octave, signal):
             return dispatch.project(octave, signal, self.n_iter, self.extrapolation)[:, None]
@@ -123,21 +123,21 @@ def pair_power(frames: Tensor) -> Tensor:
 
 
 def projection_context(spec: MelSpec, n_iter: int) -> Context:
-    """Returns how far so many rounds look: a sample is under frames that begin a window earlier and end one later."""
+    """Return how far so many rounds look: a sample is under frames that begin a window earlier and end one later."""
     return Context(n_iter * spec.win_length, n_iter * spec.win_length)
 
 
 def magnitudes_of(spectrum: Tensor) -> Tensor:
-    """Returns |spectrum|, at least 1e-12."""
+    """Return |spectrum|, at least 1e-12."""
     return power_of(spectrum).sqrt()
 
 
 def power_of(spectrum: Tensor) -> Tensor:
-    """Returns |spectrum|², at least 1e-24; several times as fast as the absolute value of complex numbers."""
+    """Return |spectrum|², at least 1e-24; several times as fast as the absolute value of complex numbers."""
     squares = torch.view_as_real(spectrum).square()
     return (squares[..., 0] + squares[..., 1]).clamp(min=1e-24)
 
 
 def with_phase(magnitudes: Tensor, spectrum: Tensor) -> Tensor:
-    """Gives magnitudes the phases of a spectrum."""
+    """Give magnitudes the phases of a spectrum."""
     return spectrum * (magnitudes / magnitudes_of(spectrum))

@@ -31,7 +31,7 @@ __all__ = ["RealTimeInversion", "iterate_open_frames"]
 
 
 class RealTimeInversion:
-    """Turns log-mel frames into samples as they arrive; all state is in this object.
+    """Turn log-mel frames into samples as they arrive; all state is in this object.
 
     The samples do not depend on how the frames are grouped into calls of `push`.
 

@@ -57,12 +57,12 @@ class SubbandSTFT:
         return envelope(self.window, self.n_frames, self.hop_length)
 
     def stft(self, signal: Tensor) -> Tensor:
-        """Transforms [B, F hop / r] to complex frames, [B, F, n_bins]."""
+        """Transform [B, F hop / r] to complex frames, [B, F, n_bins]."""
         frames = stft(signal, self.window, self.hop_length, self.padding, self.spec.pad_mode)
         return frames[:, : self.n_frames]  # a centred mel has one frame beyond the last hop
 
     def istft(self, spectrum: Tensor) -> Tensor:
-        """Inverts `stft`."""
+        """Invert `stft`."""
         length = spectrum.shape[-2] * self.hop_length
         return istft(spectrum, self.window, self.hop_length, self.padding, length, self.weights)
 
@@ -75,7 +75,7 @@ class SubbandSTFT:
         return self.istft(torch.view_as_complex(frames.mT.contiguous()))
 
     def gains(self, magnitudes: Tensor) -> Tensor:
-        """Computes the factors of one iteration that moves magnitudes, [B, F, n_bins], towards the mel; 0 at 0 Hz."""
+        """Compute the factors of one iteration that moves magnitudes, [B, F, n_bins], towards the mel; 0 at 0 Hz."""
         power = self.spec.power
         bands = (magnitudes if power == 1 else magnitudes**power) @ self.filters
         has = bands.clamp(min=self.floor).log()
@@ -84,7 +84,7 @@ class SubbandSTFT:
 
 
 def lowest_octave(spec: MelSpec) -> int:
-    """Returns the largest n such that windows, hops and padding divide by 2^n, and some band lies below the cut.
+    """Return the largest n such that windows, hops and padding divide by 2^n, and some band lies below the cut.
 
     >>> lowest_octave(MelSpec(16000)), lowest_octave(MelSpec(44100, 2048, 2048, 441, f_max=22050))
     (7, 0)
@@ -100,7 +100,7 @@ def lowest_octave(spec: MelSpec) -> int:
 @functools.lru_cache(maxsize=64)
 @torch.inference_mode(False)  # as in stft.hann
 def subband_filters(spec: MelSpec, n_bins: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Returns filters, [n_bins, m], and relaxed weights, [n_bins, m], of the m bands below the cut as a whole.
+    """Return filters, [n_bins, m], and relaxed weights, [n_bins, m], of the m bands below the cut as a whole.
 
     Bins above the highest of these bands follow it.
     """

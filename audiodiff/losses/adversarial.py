@@ -15,7 +15,7 @@ __all__ = ["Judgement", "discriminator_loss", "feature_distance", "generator_los
 
 
 class Judgement(Protocol):
-    """Describes what one discriminator says: scores, high for what is real, and feature maps."""
+    """Describe what one discriminator says: scores, high for what is real, and feature maps."""
 
     @property
     def score(self) -> Tensor:
@@ -24,23 +24,23 @@ class Judgement(Protocol):
 
     @property
     def features(self) -> Sequence[Tensor]:
-        """Maps from within."""
+        """Map from within."""
         ...
 
 
 def discriminator_loss(real: Sequence[Judgement], fake: Sequence[Judgement]) -> Tensor:
-    """Asks scores of 1 for what is real and of 0 for what is not."""
+    """Ask scores of 1 for what is real and of 0 for what is not."""
     parts = [((1 - r.score) ** 2).mean() + (f.score**2).mean() for r, f in zip(real, fake, strict=True)]
     return sum(parts) / len(parts)
 
 
 def generator_loss(fake: Sequence[Judgement]) -> Tensor:
-    """Asks scores of 1 for what is not real."""
+    """Ask scores of 1 for what is not real."""
     return sum(((1 - f.score) ** 2).mean() for f in fake) / len(fake)
 
 
 def feature_distance(real: Sequence[Judgement], fake: Sequence[Judgement]) -> Tensor:
-    """Compares feature maps, relative to their size; those of real sound are constants."""
+    """Compare feature maps, relative to their size; those of real sound are constants."""
     distances = [
         (a.detach() - b).abs().mean() / a.detach().abs().mean().clamp(min=1e-3)
         for r, f in zip(real, fake, strict=True)

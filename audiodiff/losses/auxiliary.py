@@ -13,7 +13,7 @@ __all__ = ["AuxiliaryLoss", "LogSpectral", "MelL1", "MultiResolutionSTFT", "Mult
 
 
 class AuxiliaryLoss(abc.ABC):
-    """Compares waveforms.
+    """Compare waveforms.
 
     Args:
         weight: By which the loss multiplies it.
@@ -26,11 +26,11 @@ class AuxiliaryLoss(abc.ABC):
 
     @abc.abstractmethod
     def __call__(self, test: Tensor, reference: Tensor) -> Tensor:
-        """Returns a distance per clip, [B], of waveforms [B, 1, T]."""
+        """Return a distance per clip, [B], of waveforms [B, 1, T]."""
 
 
 class LogSpectral(AuxiliaryLoss):
-    """Takes the mean absolute difference of log STFT magnitudes in nepers; the hop is a quarter of a frame.
+    """Take the mean absolute difference of log STFT magnitudes in nepers; the hop is a quarter of a frame.
 
     Args:
         weight: By which the loss multiplies it.
@@ -44,7 +44,7 @@ class LogSpectral(AuxiliaryLoss):
         self.floor = _positive(floor)
 
     def __call__(self, test: Tensor, reference: Tensor) -> Tensor:
-        """Returns the mean of |log|X̂| - log|X||."""
+        """Return the mean of |log|X̂| - log|X||."""
         # |X|² + floor² under the root keeps the gradient of the magnitude finite at 0.
         test, reference = (
             ((s.real**2 + s.imag**2) + self.floor**2).log() / 2 for s in _spectra(self.n_fft, test, reference)
@@ -53,7 +53,7 @@ class LogSpectral(AuxiliaryLoss):
 
 
 class MultiResolutionSTFT(AuxiliaryLoss):
-    """Takes auraloss' multi-resolution STFT distance: spectral convergence plus log-magnitude L1, mean of three.
+    """Take auraloss' multi-resolution STFT distance: spectral convergence plus log-magnitude L1, mean of three.
 
     Reference: Yamamoto et al., 2020, arXiv:1910.11480; Steinmetz & Reiss, 2020 (auraloss).
     """
@@ -65,12 +65,12 @@ class MultiResolutionSTFT(AuxiliaryLoss):
         self._distance = auraloss.freq.MultiResolutionSTFTLoss()
 
     def __call__(self, test: Tensor, reference: Tensor) -> Tensor:
-        """Returns the distance of each clip; auraloss reduces over what it is given, so it is given one at a time."""
+        """Return the distance of each clip; auraloss reduces over what it is given, so it is given one at a time."""
         return torch.stack([self._distance(t[None], r[None]) for t, r in zip(test, reference, strict=True)])
 
 
 class MelL1(AuxiliaryLoss):
-    """Takes the mean absolute difference of log-mel spectrograms in nepers of magnitude, whatever the mel's own unit.
+    """Take the mean absolute difference of log-mel spectrograms in nepers of magnitude, whatever the mel's own unit.
 
     Args:
         weight: By which the loss multiplies it.
@@ -82,13 +82,13 @@ class MelL1(AuxiliaryLoss):
         self._log_mel = LogMel(mel)
 
     def __call__(self, test: Tensor, reference: Tensor) -> Tensor:
-        """Returns the mean of |mel(ŷ) - mel(y)|."""
+        """Return the mean of |mel(ŷ) - mel(y)|."""
         test, reference = self._log_mel(test), self._log_mel(reference)
         return self._log_mel.spec.log_ratio(test, reference).abs().mean((1, 2))
 
 
 class MultiScaleMel(AuxiliaryLoss):
-    """Takes the mean of log-mel distances at several frame lengths, each with a hop of a quarter of a frame.
+    """Take the mean of log-mel distances at several frame lengths, each with a hop of a quarter of a frame.
 
     Reference: Kumar et al., 2023, arXiv:2306.06546.
 
@@ -112,12 +112,12 @@ class MultiScaleMel(AuxiliaryLoss):
         self._distances = [MelL1(spec) for spec in specs]
 
     def __call__(self, test: Tensor, reference: Tensor) -> Tensor:
-        """Returns the mean of the scales' distances, in nepers."""
+        """Return the mean of the scales' distances, in nepers."""
         return sum(distance(test, reference) for distance in self._distances) / len(self._distances)
 
 
 class Phase(AuxiliaryLoss):
-    """Compares phases, and their steps along frequency and time, where the reference has energy.
+    """Compare phases, and their steps along frequency and time, where the reference has energy.
 
         mean over three of  sum w (1 - cos(d)) / sum w,     d = difference of phase, group delay, phase advance
 
@@ -136,7 +136,7 @@ class Phase(AuxiliaryLoss):
         self.floor = _positive(floor)
 
     def __call__(self, test: Tensor, reference: Tensor) -> Tensor:
-        """Returns the energy-weighted mean of 1 - cos, in [0, 2]."""
+        """Return the energy-weighted mean of 1 - cos, in [0, 2]."""
         test, reference = _spectra(self.n_fft, test, reference)
         loud = (reference.real**2 + reference.imag**2 + self.floor**2).sqrt()
         turn = _unit(test, self.floor) * _unit(reference, self.floor).conj()  # e^(i (phî - phi))

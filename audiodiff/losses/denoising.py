@@ -16,7 +16,7 @@ __all__ = ["DenoisingLoss", "LossTerms"]
 
 
 class LossTerms(NamedTuple):
-    """Holds what a loss found for each clip, [B] each; all but `total` are detached, the terms before their weights."""
+    """Hold what a loss found for each clip, [B] each; all but `total` are detached, the terms before their weights."""
 
     total: Tensor
     error: Tensor
@@ -25,7 +25,7 @@ class LossTerms(NamedTuple):
 
 
 class DenoisingLoss:
-    """Measures how well a denoiser recovers clips from random noise levels.
+    """Measure how well a denoiser recovers clips from random noise levels.
 
     Args:
         times: Draws the times.
@@ -57,7 +57,7 @@ class DenoisingLoss:
         world: int = 1,
         refine: Callable[[Tensor], Tensor] | None = None,
     ) -> LossTerms:
-        """Returns the terms of a batch.
+        """Return the terms of a batch.
 
         Args:
             x: Clean signals in the diffused space, [B, 1, T].

@@ -12,23 +12,23 @@ __all__ = ["Distance", "EnergyBalanced", "SquaredError"]
 
 
 class Distance(Protocol):
-    """Compares two signals of the diffused space."""
+    """Compare two signals of the diffused space."""
 
     def __call__(self, estimate: Tensor, x: Tensor, decode: Callable[[Tensor], Tensor]) -> Tensor:
-        """Returns a distance per clip, [B], that grows as a squared error does; the signals are [B, 1, T]."""
+        """Return a distance per clip, [B], that grows as a squared error does; the signals are [B, 1, T]."""
         ...
 
 
 class SquaredError:
-    """Takes the mean of |x̂ - x|² over samples."""
+    """Take the mean of |x̂ - x|² over samples."""
 
     def __call__(self, estimate: Tensor, x: Tensor, decode: Callable[[Tensor], Tensor]) -> Tensor:
-        """Returns the mean squared error, [B]."""
+        """Return the mean squared error, [B]."""
         return (estimate - x).square().mean((1, 2))
 
 
 class EnergyBalanced:
-    """Weighs errors of the waveform's spectrum by what is there: a weak bin's error counts, as the ear has it.
+    """Weigh errors of the waveform's spectrum by what is there: a weak bin's error counts, as the ear has it.
 
         d = mean(x²) sum w |STFT(ŷ - y)|² / sum w (|STFT(y)|² + floor²),      w = (E + floor²)^(-exponent)
 
@@ -51,7 +51,7 @@ class EnergyBalanced:
         self.floor = floor
 
     def __call__(self, estimate: Tensor, x: Tensor, decode: Callable[[Tensor], Tensor]) -> Tensor:
-        """Returns the balanced relative error times the signal's power, [B]."""
+        """Return the balanced relative error times the signal's power, [B]."""
         truth = decode(x)
         reference, error = (self._energy(w) for w in (truth, decode(estimate) - truth))
         around = functional.avg_pool2d(reference[:, None], 3, 1, 1, count_include_pad=False)[:, 0]

@@ -22,7 +22,7 @@ LEVEL = 88.0  # dB SPL at which every reference is heard: loud, so that what is 
 
 
 class Loudness(AuxiliaryLoss):
-    """Takes the mean difference of loudness that is not masked, in sone per Bark.
+    """Take the mean difference of loudness that is not masked, in sone per Bark.
 
     It is near to what PESQ measures. A model that was trained with it is to be judged by other measures too.
 
@@ -54,7 +54,7 @@ class Loudness(AuxiliaryLoss):
         self.quiet = 10 ** (threshold_in_quiet(centres) / 10)  # 1 is the power of 0 dB SPL
 
     def __call__(self, test: Tensor, reference: Tensor) -> Tensor:
-        """Returns the mean over frames."""
+        """Return the mean over frames."""
         power = reference.square().mean((1, 2)).clamp(min=1e-8)  # a pause is not made loud
         at_ear = (10 ** (LEVEL / 10) / power)[:, None, None]
         test, reference = (at_ear * self.excitation(w) for w in (test, reference))
@@ -65,21 +65,21 @@ class Loudness(AuxiliaryLoss):
         return (whole + self.added * (more * heard).mean(-1)).mean(-1)
 
     def excitation(self, waveform: Tensor) -> Tensor:
-        """Sums power in critical bands, [B, 1, T] to [B, F, bands]; without its offset a sound's power is their sum."""
+        """Sum power in critical bands, [B, 1, T] to [B, F, bands]; without its offset a sound's power is their sum."""
         window = hann(self.n_fft, self.n_fft, 1.0, waveform.dtype, waveform.device)
         spectrum = stft(waveform[:, 0], window, self.n_fft // 4, (self.n_fft // 2, self.n_fft // 2), "constant")
         scale = 2 / (self.n_fft * float(window.square().sum()))
         return scale * (spectrum.real**2 + spectrum.imag**2) @ self.bands.to(waveform).T
 
     def loudness(self, excitation: Tensor) -> Tensor:
-        """Maps excitation to specific loudness, [..., bands] both, in sone per Bark; 0 below the threshold in quiet."""
+        """Map excitation to specific loudness, [..., bands] both, in sone per Bark; 0 below the threshold in quiet."""
         quiet = self.quiet.to(excitation)
         audible = (0.5 + 0.5 * excitation / quiet).clamp(min=1)
         return 0.08 * quiet**EXPONENT * (audible**EXPONENT - 1)
 
 
 def critical_bands(n_fft: int, sample_rate: int) -> tuple[Tensor, Tensor]:
-    """Shares bins 1 to n_fft / 2 out among bands of a third of a Bark, or of one bin: [bands, bins], centres in Hz."""
+    """Share bins 1 to n_fft / 2 out among bands of a third of a Bark, or of one bin: [bands, bins], centres in Hz."""
     frequency = torch.arange(n_fft // 2 + 1, dtype=torch.float64) * sample_rate / n_fft
     bark = 26.81 * frequency / (1960 + frequency) - 0.53
     band = ((bark - bark[1]) * 3).floor().long()
@@ -90,6 +90,6 @@ def critical_bands(n_fft: int, sample_rate: int) -> tuple[Tensor, Tensor]:
 
 
 def threshold_in_quiet(frequency: Tensor) -> Tensor:
-    """Returns the level that is just heard, in dB SPL, of frequencies in Hz."""
+    """Return the level that is just heard, in dB SPL, of frequencies in Hz."""
     k = frequency.clamp(min=20) / 1000
     return 3.64 * k**-0.8 - 6.5 * torch.exp(-0.6 * (k - 3.3) ** 2) + 1e-3 * k**4

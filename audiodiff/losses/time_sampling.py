@@ -17,23 +17,23 @@ __all__ = ["LogNormalTimes", "LogitNormalTimes", "PowerTimes", "TimeSampler"]
 
 
 class TimeSampler(abc.ABC):
-    """Draws training times."""
+    """Draw training times."""
 
     @abc.abstractmethod
     def quantile(self, u: Tensor, schedule: Schedule) -> Tensor:
-        """Returns the time below which a share u of the draws falls; float64, u in [0, 1)."""
+        """Return the time below which a share u of the draws falls; float64, u in [0, 1)."""
 
     def __call__(
         self, batch: int, generator: torch.Generator, schedule: Schedule, rank: int = 0, world: int = 1
     ) -> Tensor:
-        """Draws one time per clip, [B], float64 on the CPU; the generator is a CPU one."""
+        """Draw one time per clip, [B], float64 on the CPU; the generator is a CPU one."""
         jitter = torch.rand(batch, dtype=torch.float64, generator=generator)
         stratum = torch.randperm(batch, generator=generator) * world + rank
         return self.quantile((stratum + jitter) / (batch * world), schedule)
 
 
 class PowerTimes(TimeSampler):
-    """Draws t = low + (high - low) u^power.
+    """Draw t = low + (high - low) u^power.
 
     Args:
         power: 1 is uniform; 2 puts half of the clips into the first quarter of the range.
@@ -52,12 +52,12 @@ class PowerTimes(TimeSampler):
         self.high = high
 
     def quantile(self, u: Tensor, schedule: Schedule) -> Tensor:
-        """Returns low + (high - low) u^power."""
+        """Return low + (high - low) u^power."""
         return self.low + (self.high - self.low) * u**self.power
 
 
 class LogitNormalTimes(TimeSampler):
-    """Draws t whose logit is normal: fewer clips at both ends.
+    """Draw t whose logit is normal: fewer clips at both ends.
 
     Reference: Esser et al., 2024, arXiv:2403.03206, equation 19.
 
@@ -76,12 +76,12 @@ class LogitNormalTimes(TimeSampler):
         self.std = std
 
     def quantile(self, u: Tensor, schedule: Schedule) -> Tensor:
-        """Returns sigmoid(mean + std ndtri(u))."""
+        """Return sigmoid(mean + std ndtri(u))."""
         return (self.mean + self.std * torch.special.ndtri(u)).sigmoid()
 
 
 class LogNormalTimes(LogitNormalTimes):
-    """Draws t at which log(sigma / alpha) is normal: EDM's training distribution, on any path.
+    """Draw t at which log(sigma / alpha) is normal: EDM's training distribution, on any path.
 
     Reference: Karras et al., 2022, arXiv:2206.00364, table 1.
 
@@ -94,5 +94,5 @@ class LogNormalTimes(LogitNormalTimes):
         super().__init__(mean, std)
 
     def quantile(self, u: Tensor, schedule: Schedule) -> Tensor:
-        """Returns the time at which log-SNR = -2 (mean + std ndtri(u)), within the path."""
+        """Return the time at which log-SNR = -2 (mean + std ndtri(u)), within the path."""
         return schedule.time(-2 * (self.mean + self.std * torch.special.ndtri(u))).clamp(0, 1)

@@ -14,15 +14,15 @@ __all__ = ["DataWeight", "MinSNR", "NoiseWeight", "SigmoidWeight", "VelocityWeig
 
 
 class Weighting(abc.ABC):
-    """Weighs |x̂ - x|²."""
+    """Weigh |x̂ - x|²."""
 
     @abc.abstractmethod
     def __call__(self, log_snr: Tensor, sigma_data: float) -> Tensor:
-        """Returns the weight at a log-SNR, shaped like it."""
+        """Return the weight at a log-SNR, shaped like it."""
 
 
 class VelocityWeight(Weighting):
-    """Makes the error that of v: w = min(limit, SNR + 1 / sd²). EDM's weight is the same, without a limit.
+    """Make the error that of v: w = min(limit, SNR + 1 / sd²). EDM's weight is the same, without a limit.
 
     References: Salimans & Ho, 2022, arXiv:2202.00512, section 4 (SNR + 1); Karras et al., 2022, arXiv:2206.00364,
     table 1 (there as (sigma² + sd²) / (sigma sd)²).
@@ -40,28 +40,28 @@ class VelocityWeight(Weighting):
             raise ValueError(f"limit={limit} must be positive, or None for none: nothing would be learnt")
 
     def __call__(self, log_snr: Tensor, sigma_data: float) -> Tensor:
-        """Returns min(limit, SNR + 1 / sd²)."""
+        """Return min(limit, SNR + 1 / sd²)."""
         return (log_snr.exp() + sigma_data**-2).clamp(max=self.limit)
 
 
 class NoiseWeight(VelocityWeight):
-    """Makes the error that of eps: w = min(limit, SNR). Counts nothing where noise is all there is."""
+    """Make the error that of eps: w = min(limit, SNR). Counts nothing where noise is all there is."""
 
     def __call__(self, log_snr: Tensor, sigma_data: float) -> Tensor:
-        """Returns min(limit, SNR)."""
+        """Return min(limit, SNR)."""
         return log_snr.exp().clamp(max=self.limit)
 
 
 class DataWeight(Weighting):
-    """Makes the error that of x in units of sd: w = 1 / sd²."""
+    """Make the error that of x in units of sd: w = 1 / sd²."""
 
     def __call__(self, log_snr: Tensor, sigma_data: float) -> Tensor:
-        """Returns 1 / sd²."""
+        """Return 1 / sd²."""
         return torch.full_like(log_snr, sigma_data**-2)
 
 
 class MinSNR(NoiseWeight):
-    """Cuts the weight of eps off at gamma: w = min(gamma, SNR).
+    """Cut the weight of eps off at gamma: w = min(gamma, SNR).
 
     Reference: Hang et al., 2023, arXiv:2303.09556.
 
@@ -74,7 +74,7 @@ class MinSNR(NoiseWeight):
 
 
 class SigmoidWeight(Weighting):
-    """Cuts the weight of eps off smoothly: w = SNR sigmoid(bias - log_snr), which tends to exp(bias).
+    """Cut the weight of eps off smoothly: w = SNR sigmoid(bias - log_snr), which tends to exp(bias).
 
     Reference: Kingma & Gao, 2023, arXiv:2303.00848; Hoogeboom et al., 2024, arXiv:2410.19324, section 3.1.
 
@@ -86,5 +86,5 @@ class SigmoidWeight(Weighting):
         self.bias = bias
 
     def __call__(self, log_snr: Tensor, sigma_data: float) -> Tensor:
-        """Returns SNR sigmoid(bias - log_snr), as exp(bias) sigmoid(log_snr - bias)."""
+        """Return SNR sigmoid(bias - log_snr), as exp(bias) sigmoid(log_snr - bias)."""
         return math.exp(self.bias) * (log_snr - self.bias).sigmoid()

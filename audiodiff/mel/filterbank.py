@@ -19,7 +19,7 @@ SLANEY_LOG_STEP = math.log(6.4) / 27
 
 
 def mel_filters(spec: MelSpec, like: Tensor) -> Tensor:
-    """Returns the triangular filters, [n_fft // 2 + 1, n_mels], in the dtype and on the device of a tensor.
+    """Return the triangular filters, [n_fft // 2 + 1, n_mels], in the dtype and on the device of a tensor.
 
     They carry the window's scale too, where the spec normalises it.
     """
@@ -40,7 +40,7 @@ def _filters(spec: MelSpec, dtype: torch.dtype, device: torch.device) -> Tensor:
 
 
 def band_weights(spec: MelSpec, n_bins: int, spacing: float, offset: float, like: Tensor) -> Tensor:
-    """Returns the weights that spread band values over bins at (k + offset) spacing Hz, [n_mels, n_bins].
+    """Return the weights that spread band values over bins at (k + offset) spacing Hz, [n_mels, n_bins].
 
     Each bin's weights sum to one; a bin beyond the outermost bands takes the value of the nearest.
     """
@@ -60,7 +60,7 @@ def _band_weights(
 
 
 def _triangles(spec: MelSpec, frequencies: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the band edges, [n_mels + 2], and the height of each triangle at each frequency, [len, n_mels]."""
+    """Return the band edges, [n_mels + 2], and the height of each triangle at each frequency, [len, n_mels]."""
     ends = _hz_to_mel(torch.tensor([spec.f_min, spec.f_max], dtype=torch.float64), spec.scale)
     edges = _mel_to_hz(torch.linspace(float(ends[0]), float(ends[1]), spec.n_mels + 2, dtype=torch.float64), spec.scale)
     slopes = edges[None, :] - frequencies[:, None]
@@ -85,7 +85,7 @@ def _mel_to_hz(mel: Tensor, scale: str) -> Tensor:
 
 
 def band_centres(spec: MelSpec) -> Tensor:
-    """Returns the frequencies at which the triangles peak, Hz, [n_mels], float64."""
+    """Return the frequencies at which the triangles peak, Hz, [n_mels], float64."""
     return _triangles(spec, torch.zeros(1, dtype=torch.float64))[0][1:-1]
 
 

@@ -29,7 +29,7 @@ LARGEST_NOTE = 100_000  # bytes; a note has about one thousand
 
 
 def read_mel(path: str | Path, n_mels: int | None = None) -> Tensor:
-    """Reads a log-mel spectrogram.
+    """Read a log-mel spectrogram.
 
     Args:
         path: A file with floats: [M, F] or [F, M], or [C, M, F] or [C, F, M] with one mel per channel. A .pt or
@@ -55,7 +55,7 @@ def read_mel(path: str | Path, n_mels: int | None = None) -> Tensor:
 
 
 def oriented(mel: Tensor, n_mels: int | None = None) -> Tensor:
-    """Puts the axes of a log-mel in order: [M, F], [F, M], [C, M, F] or [C, F, M] to [C, M, F], float32.
+    """Put the axes of a log-mel in order: [M, F], [F, M], [C, M, F] or [C, F, M] to [C, M, F], float32.
 
     Where both axes are n_mels long, the bands are taken to come first.
 
@@ -171,7 +171,7 @@ def _read_safetensors(path: Path) -> Any:
 
 
 def _only(found: Any) -> Tensor:
-    """Picks the mel out of what a file holds."""
+    """Pick the mel out of what a file holds."""
     if isinstance(found, dict):
         tensors = {name: value for name, value in found.items() if isinstance(value, Tensor)}
         found = tensors.get(KEY) if KEY in tensors else next(iter(tensors.values())) if len(tensors) == 1 else None

@@ -27,7 +27,7 @@ __all__ = ["MelSpec", "preset_of", "systems"]
 
 @dataclasses.dataclass(frozen=True)
 class MelSpec:
-    """Describes a log-mel spectrogram completely.
+    """Describe a log-mel spectrogram completely.
 
     Args:
         sample_rate: Hz.
@@ -126,7 +126,7 @@ class MelSpec:
 
     @classmethod
     def from_dict(cls, fields: Any) -> Self:
-        """Builds the spec that `to_dict`, or a user, wrote down; trusts nothing in it.
+        """Build the spec that `to_dict`, or a user, wrote down; trust nothing in it.
 
         Raises:
             ValueError: A field is missing, unknown, of the wrong type or out of range.
@@ -164,7 +164,7 @@ class MelSpec:
 
     @property
     def padding(self) -> tuple[int, int]:
-        """Samples added on the left and on the right before framing."""
+        """Sample added on the left and on the right before framing."""
         if self.center:
             return self.n_fft // 2, self.n_fft // 2
         extra = self.n_fft - self.hop_length
@@ -177,32 +177,32 @@ class MelSpec:
         return max(self.n_fft - sum(self.padding), reflected + 1)
 
     def stft(self, waveform: Tensor) -> Tensor:
-        """Transforms [B, T] to the complex frames under this mel, [B, F, n_fft // 2 + 1]."""
+        """Transform [B, T] to the complex frames under this mel, [B, F, n_fft // 2 + 1]."""
         frames = stft(waveform, self.window(waveform), self.hop_length, self.padding, self.pad_mode)
         return frames[:, : waveform.shape[-1] // self.hop_length] if self.drop_last else frames
 
     def istft(self, spectrum: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Inverts `stft` to [B, F hop_length]; `weights` as from `envelope`, to compute them once for many frames."""
+        """Invert `stft` to [B, F hop_length]; `weights` as from `envelope`, to compute them once for many frames."""
         window, length = self.window(spectrum.real), spectrum.shape[-2] * self.hop_length
         return istft(spectrum, window, self.hop_length, self.padding, length, weights)
 
     def envelope(self, n_frames: int, like: Tensor) -> Tensor:
-        """Computes the weights of `istft`, in the dtype and on the device of a tensor."""
+        """Compute the weights of `istft`, in the dtype and on the device of a tensor."""
         return envelope(self.window(like), n_frames, self.hop_length)
 
     def window(self, like: Tensor) -> Tensor:
-        """Returns the window, [n_fft], in the dtype and on the device of a tensor."""
+        """Return the window, [n_fft], in the dtype and on the device of a tensor."""
         return hann(self.win_length, self.n_fft, 1.0, like.dtype, like.device, self.periodic)
 
     def of_bands(self, bands: Tensor) -> Tensor:
-        """Maps the band values of whole clips, [B, F, M], to log-mels, [B, M, F]."""
+        """Map the band values of whole clips, [B, F, M], to log-mels, [B, M, F]."""
         if self.dynamic_range is not None:
             below = math.exp(-self.dynamic_range * self._log_unit)
             bands = bands.maximum(below * bands.amax((1, 2), keepdim=True))
         return self.compress(bands).transpose(1, 2)
 
     def compress(self, bands: Tensor) -> Tensor:
-        """Maps band values (magnitude^power), [..., M], to log-mels."""
+        """Map band values (magnitude^power), [..., M], to log-mels."""
         mean, std = self._affine(bands)
         if self.guard == "add":
             bands = bands.clamp(0.0, self.ceiling) + self.floor
@@ -223,11 +223,11 @@ class MelSpec:
         return mel.maximum(lowest[:, None])
 
     def expand(self, mel: Tensor) -> Tensor:
-        """Maps log-mels, [..., M], to band magnitudes: the inverse of `compress`, with the power undone."""
+        """Map log-mels, [..., M], to band magnitudes: the inverse of `compress`, with the power undone."""
         return self.log_magnitudes(mel).exp()
 
     def log_magnitudes(self, mel: Tensor) -> Tensor:
-        """Maps log-mels, [..., M], to the natural logarithm of band magnitudes."""
+        """Map log-mels, [..., M], to the natural logarithm of band magnitudes."""
         mean, std = self._affine(mel)
         logs = (mel * std + mean) * self._log_unit
         if self.guard == "add":
@@ -235,7 +235,7 @@ class MelSpec:
         return logs / self.power
 
     def log_ratio(self, wanted: Tensor, mel: Tensor) -> Tensor:
-        """Maps two log-mels, [..., M, F], to the logarithm of the ratio of their magnitudes, in nepers."""
+        """Map two log-mels, [..., M, F], to the logarithm of the ratio of their magnitudes, in nepers."""
         return (self.log_magnitudes(wanted.mT) - self.log_magnitudes(mel.mT)).mT
 
     def _affine(self, like: Tensor) -> tuple[Tensor, Tensor]:

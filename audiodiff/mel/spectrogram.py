@@ -14,7 +14,7 @@ AT_ONCE = 4096  # frames that are transformed together: bounds the memory that a
 
 
 class LogMel(nn.Module):
-    """Computes the log-mel spectrogram of a spec; equal to librosa's to 1e-5 in float64.
+    """Compute the log-mel spectrogram of a spec; equal to librosa's to 1e-5 in float64.
 
     Args:
         spec: The contract.
@@ -49,7 +49,7 @@ class LogMel(nn.Module):
         return spec.of_bands(torch.cat([self._bands(padded, k, frames) for k in range(0, frames, AT_ONCE)], dim=1))
 
     def _bands(self, padded: Tensor, first: int, frames: int) -> Tensor:
-        """Computes the band values of frames from a first one on, [B, up to AT_ONCE, M]."""
+        """Compute the band values of frames from a first one on, [B, up to AT_ONCE, M]."""
         spec, last = self.spec, min(first + AT_ONCE, frames) - 1
         part = padded[:, first * spec.hop_length : last * spec.hop_length + spec.n_fft]
         magnitude = stft(part, spec.window(part), spec.hop_length, (0, 0), spec.pad_mode).abs()

@@ -30,7 +30,7 @@ ROUNDING = 1e-6  # of times that come in float32
 
 
 class Model(nn.Module):
-    """Holds what a vocoder and a generator share: a denoiser, where and how to sample, and how to be saved.
+    """Hold what a vocoder and a generator share: a denoiser, where and how to sample, and how to be saved.
 
     Args:
         denoiser: Network, prediction and schedule.
@@ -73,7 +73,7 @@ class Model(nn.Module):
         self.info = {}
 
     def conditioned(self, condition: Any) -> Conditioned:
-        """Binds what the network's `encode` returned, or None, to the denoiser."""
+        """Bind what the network's `encode` returned, or None, to the denoiser."""
         return Conditioned(self.denoiser, condition, self.precision)
 
     @property
@@ -168,7 +168,7 @@ class Model(nn.Module):
             return hub.upload(folder, name, private)
 
     def resolve_timesteps(self, steps: int | None, solver: Solver | None, times: Tensor | None, start: Start) -> Tensor:
-        """Returns the times that are walked: those that are given, or `grid`'s.
+        """Return the times that are walked: those that are given, or `grid`'s.
 
         Raises:
             TypeError: The solver or the start is something else, such as a name.
@@ -192,7 +192,7 @@ class Model(nn.Module):
         return times
 
     def grid(self, steps: int | None = None, start: float = 1.0, solver: Solver | None = None) -> Tensor:
-        """Returns the times that `generate` walks by default, [steps + 1]: searched ones, else the solver's."""
+        """Return the times that `generate` walks by default, [steps + 1]: searched ones, else the solver's."""
         steps, schedule = self.steps if steps is None else steps, self.denoiser.schedule
         for times in self.times:
             if len(times) == steps + 1 and float(times[0]) == start:

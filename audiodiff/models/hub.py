@@ -28,7 +28,7 @@ NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
 def fetch(name: str, revision: str | None = None) -> Path:
-    """Fetch a model from the hub, or from the cache if the hub cannot be reached, and returns its .safetensors.
+    """Fetch a model from the hub, or from the cache if the hub cannot be reached, and return its .safetensors.
 
     Args:
         name: owner/name, with or without hf:// before and @revision after it.

@@ -19,7 +19,7 @@ NOTHING = 1e-6  # relative change of a weight below which an adapter has learned
 
 
 def export(ckpt: str | Path, path: str | Path) -> bool:
-    """Writes the adapters of a trainer's checkpoint to PATH, safetensors; returns whether it has any."""
+    """Write the adapters of a trainer's checkpoint to PATH, safetensors; return whether it has any."""
     state = torch.load(ckpt, map_location="cpu", weights_only=True)["state_dict"]
     model = {name.removeprefix("model."): tensor for name, tensor in state.items() if name.startswith("model.")}
     tensors = {name: tensor.contiguous() for name, tensor in adapter_state(model).items()}  # judges have such names too
@@ -44,7 +44,7 @@ def describe_change(ckpt: str | Path) -> str:
 
 
 def load(model: Model, path: str | Path) -> Model:
-    """Merges an adapter, PATH, into the model on whose weights it was trained; changes it in place and returns it.
+    """Merge an adapter, PATH, into the model on whose weights it was trained; change it in place and return it.
 
     Raises:
         ValueError: The file cannot be read, or is of another model.

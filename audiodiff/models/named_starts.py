@@ -64,7 +64,7 @@ def name_start(start: Start) -> str:
 
 
 def build_start(described: dict[str, Any], mel: MelSpec) -> Start:
-    """Build what `describe_start` wrote down; trusts nothing in it.
+    """Build what `describe_start` wrote down; trust nothing in it.
 
     Raises:
         ValueError: The name is unknown, or a parameter is missing, unknown or out of range.

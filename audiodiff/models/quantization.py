@@ -20,7 +20,7 @@ LARGEST = 127
 
 
 def packed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Stores large tensors as int8, [rows, …], with NAME.step, [rows], beside each; small ones as float16.
+    """Store large tensors as int8, [rows, …], with NAME.step, [rows], beside each; small ones as float16.
 
     >>> {name: t.dtype for name, t in packed({"w": torch.ones(64, 64), "b": torch.ones(64)}).items()}
     {'w': torch.int8, 'w.step': torch.float32, 'b': torch.float16}
@@ -40,7 +40,7 @@ def packed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def unpacked(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Returns what `packed` was given, to half a step; tensors that were not packed come back as they are."""
+    """Return what `packed` was given, to half a step; tensors that were not packed come back as they are."""
     found = {}
     for name, tensor in tensors.items():
         step = tensors.get(name + STEP)
@@ -52,7 +52,7 @@ def unpacked(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def narrowest(tensors: Mapping[str, Tensor]) -> torch.dtype:
-    """Returns the narrowest of int8, float16 and float32 that keeps all tensors exactly, as those of shipped models.
+    """Return the narrowest of int8, float16 and float32 that keeps all tensors exactly, as those of shipped models.
 
     >>> narrowest({"w": torch.full((64, 64), 127.0)}), narrowest({"w": torch.rand(64, 64)})
     (torch.int8, torch.float32)
@@ -65,5 +65,5 @@ def narrowest(tensors: Mapping[str, Tensor]) -> torch.dtype:
 
 
 def _rounded(steps: Tensor) -> Tensor:
-    """Rounds float32 to 16 significant bits."""
+    """Round float32 to 16 significant bits."""
     return ((steps.view(torch.int32) + 0x80) & ~0xFF).view(torch.float32)

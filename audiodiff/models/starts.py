@@ -25,7 +25,7 @@ UNLIMITED = 2**31  # samples: what comes out depends on all that came before
 
 
 class Start(abc.ABC):
-    """Provides the signal from which sampling starts, and its time.
+    """Provide the signal from which sampling starts, and its time.
 
     Attributes:
         time: t at which sampling starts, in (0, 1].
@@ -36,15 +36,15 @@ class Start(abc.ABC):
     context: Context = Context()
 
     def part(self, begin: int, end: int) -> "Start":
-        """Returns the start of the samples from `begin` to `end` alone; itself, unless it holds a recording."""
+        """Return the start of the samples from `begin` to `end` alone; itself, unless it holds a recording."""
         return self
 
     @abc.abstractmethod
     def waveform(self, mel: Tensor, noise: Tensor) -> Tensor | None:
-        """Estimates the waveform, [B, 1, F hop], from the mel alone; None where there is no such estimate."""
+        """Estimate the waveform, [B, 1, F hop], from the mel alone; None where there is no such estimate."""
 
     def __call__(self, mel: Tensor, noise: Tensor, encode: Callable[[Tensor], Tensor], schedule: Schedule) -> Tensor:
-        """Returns x at the start time: alpha encode(waveform) + sigma noise.
+        """Return x at the start time: alpha encode(waveform) + sigma noise.
 
         Args:
             mel: Log-mel spectrogram, [B, M, F].
@@ -58,15 +58,15 @@ class Start(abc.ABC):
 
 
 class PureNoise(Start):
-    """Starts from noise at t = 1."""
+    """Start from noise at t = 1."""
 
     def waveform(self, mel: Tensor, noise: Tensor) -> None:
-        """Returns None: nothing is known."""
+        """Return None: nothing is known."""
         return None
 
 
 class MelNoise(Start):
-    """Starts from noise with the spectrum that the mel announces, noised to time `time`.
+    """Start from noise with the spectrum that the mel announces, noised to time `time`.
 
     Args:
         mel: The mel's contract.
@@ -82,12 +82,12 @@ class MelNoise(Start):
         self.context = projection_context(mel, 1)
 
     def waveform(self, mel: Tensor, noise: Tensor) -> Tensor:
-        """Gives the phases of the noise that is added later (so it draws nothing itself) the magnitudes of the mel."""
+        """Give the phases of the noise that is added later (so it draws nothing itself) the magnitudes of the mel."""
         return self.mel.istft(random_phase_spectrum(self.mel, mel, noise))[:, None]
 
 
 class GriffinLim(MelNoise):
-    """Starts from an estimate by Griffin-Lim's principle, noised to time `time`.
+    """Start from an estimate by Griffin-Lim's principle, noised to time `time`.
 
     Lets `consistency.MelProjection` make the phases of `MelNoise` agree, all bins at once.
 
@@ -110,13 +110,13 @@ class GriffinLim(MelNoise):
         self.context = projection_context(mel, 1 + n_iter)
 
     def waveform(self, mel: Tensor, noise: Tensor) -> Tensor:
-        """Estimates the waveform that has the mel."""
+        """Estimate the waveform that has the mel."""
         first = self.mel.istft(random_phase_spectrum(self.mel, mel, noise, n_iter=0))[:, None]
         return MelProjection(self.mel, mel, self.n_iter, self.momentum)(first)
 
 
 class CoarseToFine(MelNoise):
-    """Starts from Griffin-Lim's principle applied octave by octave, noised to time `time`.
+    """Start from Griffin-Lim's principle applied octave by octave, noised to time `time`.
 
     Many cheap rounds on the lowest eighth of the bins, few on all: `consistency.coarse_to_fine`. Counted in operations
     it comes to 22 rounds on all bins; PESQ-wb 3.16, and plain Griffin-Lim 3.04 after 32 and 3.25 after 64 (the table of
@@ -156,13 +156,13 @@ class CoarseToFine(MelNoise):
         )  # one more on the way into each octave
 
     def waveform(self, mel: Tensor, noise: Tensor) -> Tensor:
-        """Estimates the waveform that has the mel."""
+        """Estimate the waveform that has the mel."""
         spectrum = random_phase_spectrum(self.mel, mel, noise, n_iter=0)
         return coarse_to_fine(self.mel, mel, spectrum, self.rounds, self.momentum)
 
 
 class RealTimeGriffinLim(MelNoise):
-    """Starts from an estimate that looks `look_ahead` frames and half a window ahead, noised to time `time`.
+    """Start from an estimate that looks `look_ahead` frames and half a window ahead, noised to time `time`.
 
     Runs `griffin_lim.real_time.RealTimeInversion` on all frames; on a stream it runs frame by frame, to the same bits.
 
@@ -196,7 +196,7 @@ class RealTimeGriffinLim(MelNoise):
 
 
 class Variation(Start):
-    """Starts from a given recording, noised to time `time`: the later, the less of it remains.
+    """Start from a given recording, noised to time `time`: the later, the less of it remains.
 
     Reference: SDEdit (Meng et al., 2021, arXiv:2108.01073).
 
@@ -215,11 +215,11 @@ class Variation(Start):
         self.time = _checked(time)
 
     def part(self, begin: int, end: int) -> Start:
-        """Returns the variation of a part of the recording."""
+        """Return the variation of a part of the recording."""
         return Variation(self.recording[..., begin:end], self.time)
 
     def waveform(self, mel: Tensor, noise: Tensor) -> Tensor:
-        """Returns the recording.
+        """Return the recording.
 
         Raises:
             ValueError: It is not as long as the noise, or not of as many clips.

@@ -63,7 +63,7 @@ def _whole(context: Context, hop_length: int) -> Context:
 
 
 class VocoderStream:
-    """Turns log-mel frames into samples as they arrive; all state is in this object.
+    """Turn log-mel frames into samples as they arrive; all state is in this object.
 
     Args:
         vocoder: The model.
@@ -173,7 +173,7 @@ def _start_stream(start: Any, vocoder: Streamable) -> Callable[[Tensor, Tensor, 
 
 
 class _GainStream:
-    """Runs `Whitening.gains`: gives them sample by sample, [B, 1, any], so that they can be cut like a signal."""
+    """Run `Whitening.gains`: gives them sample by sample, [B, 1, any], so that they can be cut like a signal."""
 
     def __init__(self, whitening: Whitening) -> None:
         self.shaped = isinstance(whitening, MelWhitening)
@@ -190,7 +190,7 @@ class _GainStream:
 
 
 class _WhiteningStream:
-    """Runs `Whitening.encode` or `decode`, block by block."""
+    """Run `Whitening.encode` or `decode`, block by block."""
 
     def __init__(self, whitening: Whitening, work: Callable[[Tensor, Tensor], Tensor]) -> None:
         self.whitening = whitening
@@ -215,7 +215,7 @@ class _WhiteningStream:
 
 
 class _StepStream:
-    """Runs one step of a solver: the network with its state, then the solver on what the network has answered."""
+    """Run one step of a solver: the network with its state, then the solver on what the network has answered."""
 
     def __init__(self, vocoder: Streamable, sampling: SamplingConfig, index: int, batch: int) -> None:
         self.denoiser: Denoiser = vocoder.denoiser

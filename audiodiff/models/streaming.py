@@ -47,7 +47,7 @@ def live_config(vocoder: Streamable, seed: int = 0) -> SamplingConfig:
 def streamed(
     vocoder: Streamable, pieces: Iterable[Tensor], sampling: SamplingConfig, chunk_frames: int, total: int | None = None
 ) -> Iterator[Tensor]:
-    """Yields the waveform, [B, 1, any hop], of mels that arrive one after the other, [B, M, any].
+    """Yield the waveform, [B, 1, any hop], of mels that arrive one after the other, [B, M, any].
 
     Args:
         vocoder: The model.
@@ -125,7 +125,7 @@ def _with_state(vocoder: Streamable, pieces: Iterable[Piece], sampling: Sampling
 
 
 def stages(vocoder: Streamable, sampling: SamplingConfig) -> tuple[Context, Context, Context]:
-    """Returns how far the start, a step and the landing look, in mel frames.
+    """Return how far the start, a step and the landing look, in mel frames.
 
     Raises:
         ValueError: The network cannot work on parts of a sound.
@@ -145,7 +145,7 @@ def stages(vocoder: Streamable, sampling: SamplingConfig) -> tuple[Context, Cont
 
 
 def chunk_of(vocoder: Streamable, sampling: SamplingConfig, frames: int) -> int | None:
-    """Returns into how many frames a mel is cut where nothing else is asked for; None leaves it whole."""
+    """Return into how many frames a mel is cut where nothing else is asked for; None leaves it whole."""
     rate, network = vocoder.sample_rate / vocoder.hop_length, vocoder.denoiser.network
     cuttable = hasattr(network, "context") and getattr(network, "positions", None) is None
     if not cuttable or frames <= LONG_SECONDS * rate:
@@ -156,7 +156,7 @@ def chunk_of(vocoder: Streamable, sampling: SamplingConfig, frames: int) -> int 
 
 
 def look_ahead(vocoder: Streamable, sampling: SamplingConfig) -> int:
-    """Returns by how many mel frames the sound of a stream lags behind the mel at most."""
+    """Return by how many mel frames the sound of a stream lags behind the mel at most."""
     if can_keep_state(vocoder, sampling):
         return -(-delay_in_samples(vocoder, sampling) // vocoder.hop_length)
     start, step, landing = stages(vocoder, sampling)
@@ -164,7 +164,7 @@ def look_ahead(vocoder: Streamable, sampling: SamplingConfig) -> int:
 
 
 def _checked(vocoder: Streamable, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
-    """Checks each piece, and holds the first ones back until they are long enough to be worked on."""
+    """Check each piece, and hold the first ones back until they are long enough to be worked on."""
     spec, held = vocoder.mel, []
     long_enough = False
     for piece in pieces:

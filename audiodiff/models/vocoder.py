@@ -29,7 +29,7 @@ __all__ = ["Model", "Vocoder"]
 
 
 class Vocoder(Model):
-    """Turns log-mel spectrograms into waveforms.
+    """Turn log-mel spectrograms into waveforms.
 
     Args:
         mel: The mel's contract.
@@ -74,11 +74,11 @@ class Vocoder(Model):
         self.final_iters = final_iters
 
     def start_for(self, steps: int) -> Start:
-        """Returns where sampling of so many steps starts unless told otherwise."""
+        """Return where sampling of so many steps starts unless told otherwise."""
         return self.one_step_start if steps == 1 and self.one_step_start is not None else self.start
 
     def spectrogram(self, waveform: Tensor) -> Tensor:
-        """Computes the log-mel spectrogram of a waveform, [B, 1, T] to [B, M, F], at the model's sample rate."""
+        """Compute the log-mel spectrogram of a waveform, [B, 1, T] to [B, M, F], at the model's sample rate."""
         return self.log_mel(waveform)
 
     @torch.no_grad()  # not inference mode: guidance differentiates through what is made here
@@ -95,7 +95,7 @@ class Vocoder(Model):
         known: Callable[[Denoise], Denoise] | None = None,
         callback: Callback | None = None,
     ) -> Tensor:
-        """Makes waveforms, [B, 1, F hop], out of log-mel spectrograms, [B, M, F].
+        """Make waveforms, [B, 1, F hop], out of log-mel spectrograms, [B, M, F].
 
         Clip i of a batch takes its noise from seed + i, so it sounds the same alone, with that seed.
 
@@ -146,7 +146,7 @@ class Vocoder(Model):
         callback: Callback | None = None,
         live: bool = False,
     ) -> Iterator[Tensor]:
-        """Makes waveforms, [B, 1, any hop], while mel frames arrive; together they are what `generate` makes of all.
+        """Make waveforms, [B, 1, any hop], while mel frames arrive; together they are what `generate` makes of all.
 
         What is heard lags `look_ahead` frames behind what has arrived. The fewer frames come at once, the more often
         their neighbours are worked on again.
@@ -177,7 +177,7 @@ class Vocoder(Model):
         start: Start | None = None,
         times: Tensor | None = None,
     ) -> int:
-        """Returns after how many further mel frames `stream` knows what a frame sounds like."""
+        """Return after how many further mel frames `stream` knows what a frame sounds like."""
         return look_ahead(self, self.sampling(steps, solver, times, start))
 
     def sampling(
@@ -189,13 +189,13 @@ class Vocoder(Model):
         seed: int = 0,
         callback: Callback | None = None,
     ) -> SamplingConfig:
-        """Fills in what is left open; raises what `resolve_timesteps` raises."""
+        """Fill in what is left open; raise what `resolve_timesteps` raises."""
         times = self.resolve_timesteps(steps, solver, times, self.start if start is None else start)
         start = self.start_for(len(times) - 1) if start is None else start
         return SamplingConfig(start, solver or self.solver, times, seed, callback)
 
     def initial_state(self, mel: Tensor, start: Start, noise: NoiseField) -> Tensor:
-        """Makes the signal from which sampling starts, [B, 1, F hop], in the diffused space."""
+        """Make the signal from which sampling starts, [B, 1, F hop], in the diffused space."""
         shape, drawn = (
             self.whitening.gains(mel),
             noise.draw(mel.new_empty(len(mel), 1, mel.shape[-1] * self.hop_length)),
@@ -203,7 +203,7 @@ class Vocoder(Model):
         return start(mel, drawn, lambda waveform: self.whitening.encode(waveform, shape), self.denoiser.schedule)
 
     def make_denoiser(self, mel: Tensor) -> Denoise:
-        """Makes the denoiser of a mel: conditioned on it, and projected onto it."""
+        """Make the denoiser of a mel: conditioned on it, and projected onto it."""
         denoise = self.conditioned(self.denoiser.network.encode(mel))
         if not self.projection_iters:
             return denoise
@@ -213,11 +213,11 @@ class Vocoder(Model):
         )
 
     def to_waveform(self, mel: Tensor, x: Tensor) -> Tensor:
-        """Maps what sampling ends with to a waveform, [B, 1, F hop], and projects it onto the mel."""
+        """Map what sampling ends with to a waveform, [B, 1, F hop], and project it onto the mel."""
         return MelProjection(self.mel, mel, self.final_iters)(self.whitening.decode(x, self.whitening.gains(mel)))
 
     def check_mel(self, mel: Tensor, convention: MelSpec | None = None, whole: bool = True) -> None:
-        """Checks the shape and the values of log-mels, [B, M, F], of this model's convention or of another.
+        """Check the shape and the values of log-mels, [B, M, F], of this model's convention or of another.
 
         Args:
             mel: What is checked.
@@ -248,7 +248,7 @@ class Vocoder(Model):
 
 
 def _gathered(pieces: Iterable[Tensor], length: int) -> Tensor:
-    """Joins pieces, [B, 1, any], to [B, 1, length]; never holds them twice."""
+    """Join pieces, [B, 1, any], to [B, 1, length]; never holds them twice."""
     whole, done = None, 0
     for piece in pieces:
         whole = piece.new_empty(*piece.shape[:-1], length) if whole is None else whole

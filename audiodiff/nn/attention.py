@@ -10,7 +10,7 @@ __all__ = ["AttentionBlock", "BandAttention", "WindowedAttention"]
 
 
 class WindowedAttention(nn.Module):
-    """Attends from frame i to the frames j with |i - j| <= window, with a learned bias for each distance.
+    """Attend from frame i to the frames j with |i - j| <= window, with a learned bias for each distance.
 
     Queries are cut into blocks of `window` frames; a block attends to itself and its two neighbours. The result depends
     on distances alone, never on where the blocks fall, so a signal may be processed in pieces.
@@ -39,7 +39,7 @@ class WindowedAttention(nn.Module):
         self.register_buffer("distance", distance, persistent=False)
 
     def forward(self, h: Tensor) -> Tensor:
-        """Maps [B, F, C] to [B, F, C]."""
+        """Map [B, F, C] to [B, F, C]."""
         (batch, frames, width), window = h.shape, self.window
         blocks = (frames + window - 1) // window  # not -(-frames // window): exported graphs divide towards zero
         qkv = functional.pad(self.qkv(h), (0, 0, 0, blocks * window - frames))
@@ -52,7 +52,7 @@ class WindowedAttention(nn.Module):
         return self.out(mixed.flatten(2, 3)[:, :, :frames].transpose(1, 2).reshape(batch, frames, width))
 
     def _bias(self, blocks: int, frames: int) -> Tensor:
-        """Returns what is added to the scores, [heads, blocks, window, 3 window]."""
+        """Return what is added to the scores, [heads, blocks, window, 3 window]."""
         window, distance = self.window, self.distance
         by_distance = self.bias[:, (distance + window).clamp(0, 2 * window)]
         key = torch.arange(-window, 2 * window, device=distance.device) + window * torch.arange(
@@ -64,7 +64,7 @@ class WindowedAttention(nn.Module):
 
 
 class BandAttention(nn.Module):
-    """Attends across the bands of one frame, from each to all.
+    """Attend across the bands of one frame, from each to all.
 
     Args:
         width: Channels.
@@ -82,7 +82,7 @@ class BandAttention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, h: Tensor) -> Tensor:
-        """Maps [B, F bands, C] to [B, F bands, C]."""
+        """Map [B, F bands, C] to [B, F bands, C]."""
         qkv = self.qkv(h).view(-1, self.n_bands, 3, self.n_heads, h.shape[-1] // self.n_heads)
         mixed = functional.scaled_dot_product_attention(*qkv.permute(2, 0, 3, 1, 4))
         return self.out(mixed.transpose(1, 2).reshape(h.shape))
@@ -109,7 +109,7 @@ class AttentionBlock(nn.Module):
         self.mlp = mlp(width, expansion)
 
     def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
-        """Maps [B, N, C] and a log-SNR embedding [B, E] to [B, N, C]."""
+        """Map [B, N, C] and a log-SNR embedding [B, E] to [B, N, C]."""
         mixed, gate = self.before_attention(h, embedding)
         h = torch.addcmul(h, gate, self.attention(mixed))
         mixed, gate = self.before_mlp(h, embedding)

@@ -23,7 +23,7 @@ __all__ = ["SubBandNetwork"]
 
 
 class SubBandNetwork(nn.Module):
-    """Maps (noisy signal, log-SNR, condition) to a signal.
+    """Map (noisy signal, log-SNR, condition) to a signal.
 
     Args:
         hop_length: Samples per frame.
@@ -79,18 +79,18 @@ class SubBandNetwork(nn.Module):
         nn.init.zeros_(self.outward.weight)
 
     def encode(self, mel: Tensor) -> Tensor:
-        """Computes the condition, once per utterance, from a log-mel: [B, M, F] to [B, F mel_hop / hop, bands C]."""
+        """Compute the condition, once per utterance, from a log-mel: [B, M, F] to [B, F mel_hop / hop, bands C]."""
         return self.mel_encoder(mel)
 
     def forward(self, x: Tensor, log_snr: Tensor, condition: Tensor) -> Tensor:
-        """Maps a signal [B, 1, T] of unit variance, log-SNR [B] and a condition to a signal [B, 1, T]."""
+        """Map a signal [B, 1, T] of unit variance, log-SNR [B] and a condition to a signal [B, 1, T]."""
         frames = self.transform.analyse(x)
         parts = self.answer(torch.view_as_real(frames), log_snr, condition)
         mask, residual = (torch.view_as_complex(part) for part in parts)
         return self.transform.synthesise(torch.addcmul(frames + residual, mask, frames))
 
     def answer(self, frames: Tensor, log_snr: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps frames, [B, F, n_bins, 2], to their mask and residual, shaped like them: all that is learned."""
+        """Map frames, [B, F, n_bins, 2], to their mask and residual, shaped like them: all that is learned."""
         batch, n_frames, n_bins, _ = frames.shape
         filled = nn.functional.pad(frames, (0, 0, 0, self.n_bands * self.bins - n_bins))
         banded = filled.unflatten(2, (self.n_bands, -1)).flatten(-2)
@@ -108,10 +108,10 @@ class SubBandNetwork(nn.Module):
         return mask, residual
 
     def receptive_field(self) -> int:
-        """Returns R: a sample of the output depends on no input sample further than R away."""
+        """Return R: a sample of the output depends on no input sample further than R away."""
         context = sum(block.context for convolutions in self.along_time for block in convolutions)
         return context * self.hop_length + self.transform.n_fft - 1
 
     def context(self) -> Context:
-        """Returns how far the output looks, in samples, at the signal and at the mel."""
+        """Return how far the output looks, in samples, at the signal and at the mel."""
         return Context(self.receptive_field(), self.receptive_field()) + self.mel_encoder.context

@@ -7,7 +7,7 @@ __all__ = ["ConvBlock", "DepthwiseConv", "Modulation", "mlp", "split_context"]
 
 
 class Modulation(nn.Module):
-    """Normalises frames and scales and shifts them by an embedding; also gives the gate of the residual branch.
+    """Normalise frames, then scale and shift them by an embedding; also give the gate of the residual branch.
 
     Starts as the identity with a closed gate, so a fresh block passes its input through.
     Reference: adaLN-Zero (Peebles & Xie, 2022, arXiv:2212.09748).
@@ -25,18 +25,18 @@ class Modulation(nn.Module):
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, h: Tensor, embedding: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps frames [B, F, C] and [B, E] to modulated frames [B, F, C] and a gate [B, 1, C]."""
+        """Map frames [B, F, C] and [B, E] to modulated frames [B, F, C] and a gate [B, 1, C]."""
         scale, shift, gate = self.linear(embedding)[:, None].chunk(3, dim=-1)
         return torch.addcmul(shift, self.norm(h), 1 + scale), gate
 
 
 def split_context(total: int, causal: bool) -> tuple[int, int]:
-    """Shares an even number of frames between past and future: half and half, or all to the past."""
+    """Share an even number of frames between past and future: half and half, or all to the past."""
     return (total, 0) if causal else (total // 2, total // 2)
 
 
 class DepthwiseConv(nn.Module):
-    """Convolves each channel of frames along time, as a sum of shifted products.
+    """Convolve each channel of frames along time, as a sum of shifted products.
 
     Equal to a grouped `nn.Conv1d`, with frames as rows: on a CPU it takes a third of the time, forward and backward.
 
@@ -57,7 +57,7 @@ class DepthwiseConv(nn.Module):
             nn.init.uniform_(parameter, -(kernel**-0.5), kernel**-0.5)
 
     def forward(self, h: Tensor) -> Tensor:
-        """Maps [B, F, C] to [B, F, C]; zeros lie beyond the ends."""
+        """Map [B, F, C] to [B, F, C]; zeros lie beyond the ends."""
         return self.mix(nn.functional.pad(h, (0, 0, self.context, self.look_ahead)))
 
     def mix(self, padded: Tensor) -> Tensor:
@@ -70,7 +70,7 @@ class DepthwiseConv(nn.Module):
 
 
 def mlp(width: int, expansion: float) -> nn.Sequential:
-    """Makes the two layers that follow each mixing along time: width to width x expansion and back.
+    """Make the two layers that follow each mixing along time: width to width x expansion and back.
 
     The exact GELU: its tanh approximation takes three times as long on a CPU.
     """
@@ -79,7 +79,7 @@ def mlp(width: int, expansion: float) -> nn.Sequential:
 
 
 class ConvBlock(nn.Module):
-    """Mixes along time by a dilated depthwise convolution, then across channels by a perceptron.
+    """Mixe along time by a dilated depthwise convolution, then across channels by a perceptron.
 
     The layout of ConvNeXt (Liu et al., 2022, arXiv:2201.03545) with adaLN-Zero in place of its norm and layer scale.
 
@@ -102,6 +102,6 @@ class ConvBlock(nn.Module):
         self.mlp = mlp(width, expansion)
 
     def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
-        """Maps frames [B, F, C] and a log-SNR embedding [B, E] to frames [B, F, C]."""
+        """Map frames [B, F, C] and a log-SNR embedding [B, E] to frames [B, F, C]."""
         mixed, gate = self.modulation(self.conv(h), embedding)
         return torch.addcmul(h, gate, self.mlp(mixed))

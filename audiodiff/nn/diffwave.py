@@ -14,7 +14,7 @@ __all__ = ["SampleNetwork"]
 
 
 class SampleNetwork(nn.Module):
-    """Maps (noisy signal, log-SNR, condition) to a signal.
+    """Map (noisy signal, log-SNR, condition) to a signal.
 
     Args:
         mel_hop_length: Samples per mel frame.
@@ -49,11 +49,11 @@ class SampleNetwork(nn.Module):
         nn.init.zeros_(self.outward[-1].weight)
 
     def encode(self, mel: Tensor) -> Tensor:
-        """Computes what each layer is told, once per utterance, from a log-mel: [B, M, F] to [B, F, layers 2 C]."""
+        """Compute what each layer is told, once per utterance, from a log-mel: [B, M, F] to [B, F, layers 2 C]."""
         return self.mel_encoder(mel)
 
     def forward(self, x: Tensor, log_snr: Tensor, condition: Tensor) -> Tensor:
-        """Maps a signal [B, 1, T] of unit variance, log-SNR [B] and a condition to a signal [B, 1, T]."""
+        """Map a signal [B, 1, T] of unit variance, log-SNR [B] and a condition to a signal [B, 1, T]."""
         h, skip, embedding = self.inward(x), torch.zeros((), device=x.device), self.log_snr(log_snr)
         told = condition.transpose(1, 2).chunk(len(self.dilations), dim=1)
         for level, convolution, mix, frame in zip(self.levels, self.convolutions, self.mixes, told, strict=True):
@@ -64,9 +64,9 @@ class SampleNetwork(nn.Module):
         return x + self.outward(skip * len(self.dilations) ** -0.5)
 
     def receptive_field(self) -> int:
-        """Returns R: a sample of the output depends on no input sample further than R away."""
+        """Return R: a sample of the output depends on no input sample further than R away."""
         return sum(self.dilations)
 
     def context(self) -> Context:
-        """Returns how far the output looks, in samples, at the signal and at the mel."""
+        """Return how far the output looks, in samples, at the signal and at the mel."""
         return Context(self.receptive_field(), self.receptive_field()) + self.mel_encoder.context

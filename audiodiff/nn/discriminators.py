@@ -19,14 +19,14 @@ SLOPE = 0.1  # of the leaky rectifiers
 
 
 class DiscriminatorOutput(NamedTuple):
-    """Holds what one discriminator says: scores (high: real), and feature maps, [B, C, H, W] each."""
+    """Hold what one discriminator says: scores (high: real), and feature maps, [B, C, H, W] each."""
 
     score: Tensor
     features: list[Tensor]
 
 
 class Period(nn.Module):
-    """Convolves along time within each column of the waveform, folded into rows of `period` samples.
+    """Convolve along time within each column of the waveform, folded into rows of `period` samples.
 
     Args:
         period: Samples per row.
@@ -44,13 +44,13 @@ class Period(nn.Module):
         self.score = weight_norm(nn.Conv2d(channels[-1], 1, (3, 1), padding=(1, 0)))
 
     def forward(self, waveform: Tensor) -> DiscriminatorOutput:
-        """Judges waveforms, [B, 1, T]."""
+        """Judge waveforms, [B, 1, T]."""
         padded = nn.functional.pad(waveform, (0, -waveform.shape[-1] % self.period), mode="reflect")
         return _judge(padded.unflatten(-1, (-1, self.period)), self.layers, self.score)
 
 
 class Resolution(nn.Module):
-    """Convolves over time and frequency of a log-magnitude spectrogram with a hop of a quarter of a frame.
+    """Convolve over time and frequency of a log-magnitude spectrogram with a hop of a quarter of a frame.
 
     Args:
         n_fft: Samples per frame.
@@ -68,7 +68,7 @@ class Resolution(nn.Module):
         self.score = weight_norm(nn.Conv2d(channels[-1], 1, 3, padding=1))
 
     def forward(self, waveform: Tensor) -> DiscriminatorOutput:
-        """Judges waveforms, [B, 1, T]."""
+        """Judge waveforms, [B, 1, T]."""
         window = hann(self.n_fft, self.n_fft, 1.0, waveform.dtype, waveform.device)
         spectrum = stft(waveform[:, 0], window, self.n_fft // 4, (self.n_fft // 2, self.n_fft // 2), "reflect")
         log_magnitude = (spectrum.real**2 + spectrum.imag**2 + 1e-6).log() / 2  # waveforms come at unit variance
@@ -97,7 +97,7 @@ class LabelScore(nn.Module):
 
 
 class Discriminators(nn.Module):
-    """Asks several discriminators.
+    """Ask several discriminators.
 
     Args:
         periods: Of the `Period` discriminators; prime numbers overlap least.
@@ -121,11 +121,11 @@ class Discriminators(nn.Module):
         self.label_scores: nn.ModuleList | None = None
 
     def add_labels(self, n_labels: int) -> None:
-        """Let every discriminator also score whether a sound is of its class; changes nothing before it is trained."""
+        """Let every discriminator also score whether a sound is of its class; change nothing before it is trained."""
         self.label_scores = nn.ModuleList(LabelScore(n_labels, part.layers[-1].out_channels) for part in self.parts)
 
     def forward(self, waveform: Tensor, labels: Tensor | None = None) -> list[DiscriminatorOutput]:
-        """Judges waveforms, [B, 1, T], of about unit variance, and of the classes of `labels`, [B], if these count."""
+        """Judge waveforms, [B, 1, T], of about unit variance, and of the classes of `labels`, [B], if these count."""
         outputs = [part(waveform) for part in self.parts]
         if self.label_scores is None or labels is None:
             return outputs

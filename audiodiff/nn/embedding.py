@@ -7,7 +7,7 @@ __all__ = ["LogSNREmbedding", "VectorEmbedding"]
 
 
 class LogSNREmbedding(nn.Module):
-    """Embeds the log-SNR by sines of geometric frequencies and a small perceptron.
+    """Embed the log-SNR by sines of geometric frequencies and a small perceptron.
 
     Args:
         width: Size of the embedding.
@@ -20,7 +20,7 @@ class LogSNREmbedding(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(2 * n_frequencies, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
 
     def forward(self, log_snr: Tensor) -> Tensor:
-        """Maps [B] to [B, width]."""
+        """Map [B] to [B, width]."""
         angles = log_snr[:, None] * self.frequencies
         return self.mlp(torch.cat([angles.sin(), angles.cos()], dim=-1))
 

@@ -26,7 +26,7 @@ __all__ = ["HybridNetwork", "masked"]
 
 
 class HybridNetwork(nn.Module):
-    """Maps (noisy signal, log-SNR, condition) to a signal.
+    """Map (noisy signal, log-SNR, condition) to a signal.
 
     Args:
         hop_length: Samples per frame of the trunk.
@@ -122,14 +122,14 @@ class HybridNetwork(nn.Module):
         nn.init.zeros_(self.outward.weight)
 
     def encode(self, mel: Tensor) -> Tensor:
-        """Computes the condition, once per utterance, from a log-mel: [B, M, F] to [B, F mel_hop / hop, D]."""
+        """Compute the condition, once per utterance, from a log-mel: [B, M, F] to [B, F mel_hop / hop, D]."""
         if self.mel_encoder is None:
             raise ValueError("this network has no condition: it was built with n_mels=0")
         features = self.mel_encoder(mel)
         return features if self.expected is None else torch.cat([features, self.expected(mel)], dim=-1)
 
     def encode_labels(self, labels: Tensor) -> Tensor:
-        """Looks up the condition of classes by number, [B] to [B, embedding]; -1 is no label.
+        """Look up the condition of classes by number, [B] to [B, embedding]; -1 is no label.
 
         Raises:
             ValueError: The network knows no labels.
@@ -157,7 +157,7 @@ class HybridNetwork(nn.Module):
         return sum(parts + ([] if vectors is None else [self.vectors(vectors)]))
 
     def forward(self, x: Tensor, log_snr: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Maps a signal [B, 1, T] of unit variance, log-SNR [B] and a condition to a signal [B, 1, T].
+        """Map a signal [B, 1, T] of unit variance, log-SNR [B] and a condition to a signal [B, 1, T].
 
         T is a multiple of hop_length.
         """
@@ -165,7 +165,7 @@ class HybridNetwork(nn.Module):
         return self.transform.synthesise(masked(frames, *self.answer(torch.view_as_real(frames), log_snr, condition)))
 
     def answer(self, frames: Tensor, log_snr: Tensor, condition: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Maps frames, [B, F, n_bins, 2], to their mask and residual, shaped like them: all that is learned."""
+        """Map frames, [B, F, n_bins, 2], to their mask and residual, shaped like them: all that is learned."""
         embedding = self.log_snr(log_snr)
         h = self.inward(frames.flatten(-2))
         if self.positions is not None:
@@ -201,11 +201,11 @@ class HybridNetwork(nn.Module):
         return frames * transform.hop_length - transform.padding[0]
 
     def receptive_field(self) -> int:
-        """Returns R: a sample of the output depends on no input sample further than R away."""
+        """Return R: a sample of the output depends on no input sample further than R away."""
         return self.context(with_condition=False).past
 
     def context(self, with_condition: bool = True) -> Context:
-        """Returns how far the output looks, in samples, at the signal, and at the mel if it is asked.
+        """Return how far the output looks, in samples, at the signal, and at the mel if it is asked.
 
         Raises:
             ValueError: Frames are told where they are.

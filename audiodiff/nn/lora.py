@@ -17,7 +17,7 @@ __all__ = ["LowRank", "adapt", "adapter_state", "merged", "with_adapter"]
 
 
 class LowRank(nn.Module):
-    """Changes a weight, [out, ...], by a product of low rank; axes behind the first count as one.
+    """Change a weight, [out, ...], by a product of low rank; axes behind the first count as one.
 
     Args:
         weight: What is changed.
@@ -39,12 +39,12 @@ class LowRank(nn.Module):
         self.register_buffer("scale", torch.tensor(alpha / rank))
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Returns the changed weight."""
+        """Return the changed weight."""
         return changed(weight, self.a, self.b, self.scale, self.size)
 
 
 def changed(weight: Tensor, a: Tensor, b: Tensor, scale: Tensor, size: Tensor | None = None) -> Tensor:
-    """Computes a changed weight from an adapter's tensors."""
+    """Compute a changed weight from an adapter's tensors."""
     flat = weight.flatten(1) + scale * b @ a
     if size is not None:
         flat = size[:, None] * flat / flat.norm(dim=1, keepdim=True).clamp(min=1e-12)
@@ -59,7 +59,7 @@ def adapt(
     dora: bool = False,
     seed: int = 0,
 ) -> list[str]:
-    """Gives adapters to the weights whose names match, and lets nothing else learn; returns their names.
+    """Give adapters to the weights whose names match, and let nothing else learn; return their names.
 
     Args:
         targets: Patterns of names with * and ?; of weights with two axes or more.
@@ -86,7 +86,7 @@ def adapt(
 
 
 def merged(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Merges the adapters of a state into the weights: what is left is the state of the network without them."""
+    """Merge the adapters of a state into the weights: what is left is the state of the network without them."""
     plain = {}
     for name, tensor in state.items():
         owner, found, rest = name.partition(".parametrizations.")
@@ -100,7 +100,7 @@ def merged(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def adapter_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Takes the adapters alone out of a state, under names such as `layers.0.weight.a`."""
+    """Take the adapters alone out of a state, under names such as `layers.0.weight.a`."""
     parts = {name: tensor for name, tensor in state.items() if ".parametrizations." in name}
     return {_short(name): tensor for name, tensor in parts.items() if not name.endswith(".original")}
 
@@ -112,7 +112,7 @@ def _short(name: str) -> str:
 
 
 def with_adapter(state: Mapping[str, Tensor], adapter: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Merges adapters that were taken out by `adapter_state` into the state of a network without them.
+    """Merge adapters that were taken out by `adapter_state` into the state of a network without them.
 
     Raises:
         ValueError: An adapter is of a weight that the network has not, or of another shape.

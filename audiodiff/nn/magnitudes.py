@@ -10,7 +10,7 @@ __all__ = ["ExpectedMagnitudes", "PowerScale"]
 
 
 class ExpectedMagnitudes(nn.Module):
-    """Spreads the bands of a mel over the bins of another transform.
+    """Spread the bands of a mel over the bins of another transform.
 
     Args:
         mel: The mel's contract.
@@ -30,14 +30,14 @@ class ExpectedMagnitudes(nn.Module):
         self.upsampling = mel.hop_length // hop_length
 
     def forward(self, mel: Tensor) -> Tensor:
-        """Maps a log-mel, [B, M, F], to log-magnitudes, [B, F upsampling, n_bins]."""
+        """Map a log-mel, [B, M, F], to log-magnitudes, [B, F upsampling, n_bins]."""
         spacing = self.mel.sample_rate / 2 / (self.n_bins - 1)
         spread = band_weights(self.mel, self.n_bins, spacing, 0.0, mel)
         return (mean_magnitudes(self.mel, mel).log() @ spread).repeat_interleave(self.upsampling, 1)
 
 
 class PowerScale(nn.Module):
-    """Turns log-magnitudes into factors of an output: exp(power log(magnitude) + offset), both learned for each bin.
+    """Turn log-magnitudes into factors of an output: exp(power log(magnitude) + offset), both learned for each bin.
 
     The range-space path of RNDVoC and FreeV (arXiv:2507.20731, arXiv:2406.08196), for any transform and whitening.
 
@@ -51,5 +51,5 @@ class PowerScale(nn.Module):
         self.offset = nn.Parameter(torch.zeros(n_bins))
 
     def forward(self, log_magnitudes: Tensor) -> Tensor:
-        """Maps [B, F, n_bins] to [B, F, n_bins]."""
+        """Map [B, F, n_bins] to [B, F, n_bins]."""
         return torch.addcmul(self.offset, self.power, log_magnitudes).exp()

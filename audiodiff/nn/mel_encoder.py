@@ -1,4 +1,4 @@
-"""Turns a mel spectrogram into features at a network's own frame rate, once per utterance."""
+"""Turn a mel spectrogram into features at a network's own frame rate, once per utterance."""
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -12,7 +12,7 @@ MEL_MEAN, MEL_STD = -5.0, 3.0  # roughly those of natural-log mels of speech (me
 
 
 class MelEncoder(nn.Module):
-    """Convolves mel frames along time; each gives as many frames as the network has in its hop.
+    """Convolve mel frames along time; each gives as many frames as the network has in its hop.
 
     Args:
         n_mels: Bands.
@@ -57,7 +57,7 @@ class MelEncoder(nn.Module):
         return Context(past * self.mel_hop_length, future * self.mel_hop_length)
 
     def forward(self, mel: Tensor) -> Tensor:
-        """Maps [B, M, F] to [B, F upsampling, n_features]."""
+        """Map [B, M, F] to [B, F upsampling, n_features]."""
         first, first_act, second, second_act = self.layers
         h = functional.pad((mel - MEL_MEAN) / MEL_STD, self.padding[0])
         h = functional.pad(first_act(first(h)), self.padding[1])

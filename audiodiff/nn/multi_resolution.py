@@ -15,7 +15,7 @@ __all__ = ["ParallelNetwork"]
 
 
 class ParallelNetwork(nn.Module):
-    """Averages networks over the same signal.
+    """Average networks over the same signal.
 
     Args:
         branches: The networks; the largest hop must be a multiple of each.
@@ -33,13 +33,13 @@ class ParallelNetwork(nn.Module):
         self.branches = nn.ModuleList(branches)
 
     def encode(self, mel: Tensor) -> Tensor:
-        """Computes all conditions, [B, M, F] to [B, F mel_hop / hop, D]: finer frames share a row."""
+        """Compute all conditions, [B, M, F] to [B, F mel_hop / hop, D]: finer frames share a row."""
         conditions = [branch.encode(mel) for branch in self.branches]
         rows = min(c.shape[1] for c in conditions)
         return torch.cat([c.reshape(c.shape[0], rows, -1) for c in conditions], dim=-1)
 
     def forward(self, x: Tensor, log_snr: Tensor, condition: Tensor) -> Tensor:
-        """Maps a signal [B, 1, T], log-SNR [B] and a condition to a signal [B, 1, T]; T is a multiple of hop_length."""
+        """Map a signal [B, 1, T], log-SNR [B] and a condition to a signal [B, 1, T]; T is a multiple of hop_length."""
         finer = [self.hop_length // branch.hop_length for branch in self.branches]
         widths = [n * sum(branch.widths) for n, branch in zip(finer, self.branches, strict=True)]
         parts = condition.split(widths, dim=-1)
@@ -50,10 +50,10 @@ class ParallelNetwork(nn.Module):
         return sum(out) / len(out)
 
     def receptive_field(self) -> int:
-        """Returns R: a sample of the output depends on no input sample further than R away."""
+        """Return R: a sample of the output depends on no input sample further than R away."""
         return max(branch.receptive_field() for branch in self.branches)
 
     def context(self) -> Context:
-        """Returns how far the output looks, in samples, at the signal and at the mel."""
+        """Return how far the output looks, in samples, at the signal and at the mel."""
         contexts = [branch.context() for branch in self.branches]
         return Context(max(r.past for r in contexts), max(r.future for r in contexts))

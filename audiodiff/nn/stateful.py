@@ -25,7 +25,7 @@ def can_stream(network: nn.Module) -> bool:
 
 
 class Fifo:
-    """Holds what one layer has given and another cannot use yet.
+    """Hold what one layer has given and another cannot use yet.
 
     Args:
         axis: That of time.
@@ -52,7 +52,7 @@ class Fifo:
 
 
 class Context:
-    """Keeps the frames around those that a layer works on; zeros lie beyond the ends.
+    """Keep the frames around those that a layer works on; zeros lie beyond the ends.
 
     Args:
         left, right: Frames that the layer sees before and after its own.
@@ -81,7 +81,7 @@ class Context:
 
 
 class ConvBlockStream:
-    """Runs a `ConvBlock`."""
+    """Run a `ConvBlock`."""
 
     def __init__(self, block: ConvBlock) -> None:
         self.block = block
@@ -97,7 +97,7 @@ class ConvBlockStream:
 
 
 class AttentionBlockStream:
-    """Runs an `AttentionBlock` with windowed attention; keys, values and queries are computed once."""
+    """Run an `AttentionBlock` with windowed attention; keys, values and queries are computed once."""
 
     def __init__(self, block: AttentionBlock) -> None:
         self.block = block
@@ -124,7 +124,7 @@ class AttentionBlockStream:
 
 
 class ConditionStream:
-    """Runs `HybridNetwork.encode`.
+    """Run `HybridNetwork.encode`.
 
     Args:
         network: A network with a condition.
@@ -151,7 +151,7 @@ class ConditionStream:
 
 
 class AnalysisStream:
-    """Runs `LappedTransform.analyse`."""
+    """Run `LappedTransform.analyse`."""
 
     def __init__(self, transform: LappedTransform) -> None:
         self.transform = transform
@@ -171,7 +171,7 @@ class AnalysisStream:
 
 
 class SynthesisStream:
-    """Runs `LappedTransform.synthesise`."""
+    """Run `LappedTransform.synthesise`."""
 
     def __init__(self, transform: LappedTransform) -> None:
         self.transform = transform
@@ -201,7 +201,7 @@ class SynthesisStream:
 
 
 class HybridStream:
-    """Runs a `HybridNetwork` at one log-SNR.
+    """Run a `HybridNetwork` at one log-SNR.
 
     Args:
         network: The network; `can_stream` says which.

@@ -1,4 +1,4 @@
-"""Moves between waveform and frame rate by a fixed lapped transform."""
+"""Move between waveform and frame rate by a fixed lapped transform."""
 
 from torch import Tensor, nn
 
@@ -8,7 +8,7 @@ __all__ = ["LappedTransform"]
 
 
 class LappedTransform(nn.Module):
-    """Transforms waveforms to complex STFT frames, and back.
+    """Transform waveforms to complex STFT frames, and back.
 
     The window is the square root of a Hann window on both sides, zeros lie beyond the ends, and there are exactly
     T / hop_length frames. In a waveform of unit white noise the real and the imaginary parts have unit variance.
@@ -27,12 +27,12 @@ class LappedTransform(nn.Module):
         self.scale = 2 / n_fft**0.5  # the window's energy is n_fft / 2, half of it in each of the two parts
 
     def analyse(self, x: Tensor) -> Tensor:
-        """Maps [B, 1, T] to complex frames, [B, T / hop_length, n_bins]."""
+        """Map [B, 1, T] to complex frames, [B, T / hop_length, n_bins]."""
         window = hann(self.n_fft, self.n_fft, 0.5, x.dtype, x.device)
         return stft(x[:, 0], self.scale * window, self.hop_length, self.padding, "constant")
 
     def synthesise(self, frames: Tensor) -> Tensor:
-        """Maps frames back to [B, 1, T], the inverse of `analyse`."""
+        """Map frames back to [B, 1, T], the inverse of `analyse`."""
         window = hann(self.n_fft, self.n_fft, 0.5, frames.real.dtype, frames.device)
         length = frames.shape[1] * self.hop_length
         return istft(frames, window, self.hop_length, self.padding, length)[:, None] / self.scale

@@ -22,7 +22,7 @@ OWN = "own"  # the solver that a model brings along and no name is known of
 
 @dataclasses.dataclass(frozen=True)
 class RecipeBase(abc.ABC):
-    """Holds from what a sound came, as values that JSON can hold.
+    """Hold from what a sound came, as values that JSON can hold.
 
     Args:
         command: One of COMMANDS.
@@ -57,7 +57,7 @@ class RecipeBase(abc.ABC):
                 raise ValueError(f"{name}={getattr(self, name)!r}: {wanted} is wanted")
 
     def rules(self) -> dict[str, tuple[bool, str]]:
-        """Says for each field whether it is in order, and what is wanted."""
+        """Say for each field whether it is in order, and what is wanted."""
         return {
             "command": (self.command in self.COMMANDS, " or ".join(self.COMMANDS)),
             "model": (isinstance(self.model, str), "a name or a path"),
@@ -94,7 +94,7 @@ class RecipeBase(abc.ABC):
 
     @contextlib.contextmanager
     def arithmetic(self, built: Model) -> Iterator[None]:
-        """Lets a model calculate as is written here inside a `with` block."""
+        """Let a model calculate as is written here inside a `with` block."""
         before, built.precision = built.precision, self.precision
         try:
             with devices.cpu_threads(self.threads):
@@ -104,7 +104,7 @@ class RecipeBase(abc.ABC):
 
 
 def recipe_fields(command: str, built: Model, model: str | Path, weights: str, seed: int) -> dict[str, Any]:
-    """Fills in the fields of a `RecipeBase` from a loaded model and the machine."""
+    """Fill in the fields of a `RecipeBase` from a loaded model and the machine."""
     shipped = isinstance(model, str) and model in registry.shipped()
     return {
         "command": command,

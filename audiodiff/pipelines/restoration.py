@@ -1,4 +1,4 @@
-"""Mends recordings with a vocoder: gaps, clipping, missing treble.
+"""Mend recordings with a vocoder: gaps, clipping, missing treble.
 
     recording → first estimate by linear prediction → its mel, completed → noised and denoised once, every estimate made
               to agree with what is known → made to agree once more
@@ -45,7 +45,7 @@ FEWEST_CLIPPED = 8  # samples at one level that count as clipping
 
 @dataclasses.dataclass(frozen=True)
 class RestoreRecipe(RecipeBase):
-    """Holds what decides the samples of a mended recording, as values that JSON can hold.
+    """Hold what decides the samples of a mended recording, as values that JSON can hold.
 
     Args:
         command: "restore"; the next six are those of `RecipeBase`.
@@ -68,7 +68,7 @@ class RestoreRecipe(RecipeBase):
     cutoff: float | None
 
     def rules(self) -> dict[str, tuple[bool, str]]:
-        """Says for each field whether it is in order, and what is wanted."""
+        """Say for each field whether it is in order, and what is wanted."""
         gap = is_interval(self.gap) if self.task == "gap" else self.gap is None
         return super().rules() | {
             "task": (self.task in TASKS, f"one of {', '.join(TASKS)}"),
@@ -110,7 +110,7 @@ class RestoreRecipe(RecipeBase):
 
 
 def mend(vocoder: Vocoder, waveform: Tensor, how: RestoreRecipe) -> Tensor:
-    """Mends each channel of a recording, [C, T] at the vocoder's sample rate, and returns one of the same length.
+    """Mend each channel of a recording, [C, T] at the vocoder's sample rate, and return one of the same length.
 
     Raises:
         ValueError: The gap or the cutoff lies outside of the recording, or it is too short.
@@ -124,7 +124,7 @@ def mend(vocoder: Vocoder, waveform: Tensor, how: RestoreRecipe) -> Tensor:
 
 
 def _mend_channel(vocoder: Vocoder, x: Tensor, how: RestoreRecipe, length: int) -> Tensor:
-    """Mends [1, 1, T]; returns [1, T]."""
+    """Mend [1, 1, T]; return [1, T]."""
     spec, rounds = vocoder.mel, 0
     if how.task == "gap":
         first, known, mel = _across_gap(vocoder, x, how.gap or [], length)
@@ -154,7 +154,7 @@ def _mend_channel(vocoder: Vocoder, x: Tensor, how: RestoreRecipe, length: int) 
 
 
 def _across_gap(vocoder: Vocoder, x: Tensor, gap: list[float], length: int) -> tuple[Tensor, Constraint, Tensor]:
-    """Returns the gap filled by linear prediction, what is known, and the mel."""
+    """Return the gap filled by linear prediction, what is known, and the mel."""
     spec = vocoder.mel
     begin, end = (round(g * spec.sample_rate) for g in gap)
     if end > length:
@@ -176,7 +176,7 @@ def _across_gap(vocoder: Vocoder, x: Tensor, gap: list[float], length: int) -> t
 
 
 def _beyond_cutoff(vocoder: Vocoder, x: Tensor, cutoff: float) -> tuple[Constraint, Tensor]:
-    """Returns what is known, and the mel with its upper bands expected from the lower ones."""
+    """Return what is known, and the mel with its upper bands expected from the lower ones."""
     spec = vocoder.mel
     statistics = MelStatistics.from_dict(vocoder.info.get("mel_statistics"), spec.n_mels)
     if statistics is None:
@@ -195,7 +195,7 @@ def _beyond_cutoff(vocoder: Vocoder, x: Tensor, cutoff: float) -> tuple[Constrai
 
 
 def find_limit(waveform: Tensor) -> float:
-    """Returns the level at which a recording is clipped, just below the highest sample.
+    """Return the level at which a recording is clipped, just below the highest sample.
 
     Raises:
         ValueError: Too few samples are as high as that.
@@ -207,7 +207,7 @@ def find_limit(waveform: Tensor) -> float:
 
 
 def find_cutoff(waveform: Tensor, sample_rate: int, below_db: float = 70.0) -> float:
-    """Returns the highest frequency, Hz, whose level in the mean spectrum is within 70 dB of the highest.
+    """Return the highest frequency, Hz, whose level in the mean spectrum is within 70 dB of the highest.
 
     Raises:
         ValueError: Nothing is missing.

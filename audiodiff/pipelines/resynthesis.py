@@ -33,14 +33,14 @@ FEWEST_FRAMES = 24  # on which a mel's convention is judged
 
 @dataclasses.dataclass(frozen=True)
 class Resynthesis:
-    """Holds what came out: waveform, [C, T], and the number of network calls per channel."""
+    """Hold what came out: waveform, [C, T], and the number of network calls per channel."""
 
     waveform: Tensor
     network_calls: int
 
 
 def analyse(vocoder: Vocoder, waveform: Tensor) -> Tensor:
-    """Computes the log-mel spectrogram of each channel of a recording, on the vocoder's device; see `mel_of`."""
+    """Compute the log-mel spectrogram of each channel of a recording, on the vocoder's device; see `mel_of`."""
     return mel_of(vocoder.mel, waveform.to(vocoder.device))
 
 
@@ -57,7 +57,7 @@ def vocode(
     callback: Any = None,
     convention: MelSpec | None = None,
 ) -> Resynthesis:
-    """Turns the log-mel spectrogram of each channel into sound; every channel gets the same noise.
+    """Turn the log-mel spectrogram of each channel into sound; every channel gets the same noise.
 
     Args:
         vocoder: The model; runs on its device.
@@ -105,7 +105,7 @@ def vocode_stream(
     chunk_frames: int = 1,
     live: bool = False,
 ) -> Iterator[Tensor]:
-    """Turns log-mel frames into sound while they arrive; what is yielded, joined, is what `vocode` makes of them all.
+    """Turn log-mel frames into sound while they arrive; what is yielded, joined, is what `vocode` makes of them all.
 
     The sound lags `vocoder.look_ahead(…)` frames behind the mel: many seconds for `speech-16k` as it is shipped, whose
     start looks far ahead, and `vocoder.live_delay()` seconds, less than a tenth, with `live=True`.
@@ -137,7 +137,7 @@ def vocode_stream(
 
 
 def watched(vocoder: Vocoder, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
-    """Passes pieces of a mel, [C, M, any], on, and warns once if the first do not look like the model's convention."""
+    """Pass pieces of a mel, [C, M, any], on, and warn once if the first do not look like the model's convention."""
     seen: list[Tensor] = []
     for piece in pieces:
         if sum(p.shape[-1] for p in seen) < FEWEST_FRAMES:
@@ -162,7 +162,7 @@ def resynthesise(
     chunk_frames: int | None = None,
     callback: Any = None,
 ) -> Resynthesis:
-    """Sends each channel of a recording through its mel spectrogram and back.
+    """Send each channel of a recording through its mel spectrogram and back.
 
     Args:
         vocoder: The model; runs on its device.
@@ -234,7 +234,7 @@ def _exact_models(source: MelSpec) -> list[str]:
 
 
 def _converted(mel: Tensor, conversion: Conversion, seed: int) -> Tensor:
-    """Converts each channel, and tells what was lost."""
+    """Convert each channel, and tell what was lost."""
     with torch.inference_mode():
         found = [conversion(channel[None].float(), seed) for channel in mel]
     told = conversion.notes()
@@ -253,19 +253,19 @@ def _converted(mel: Tensor, conversion: Conversion, seed: int) -> Tensor:
 
 
 class CallCounter:
-    """Counts how often a network is called inside a `with` block."""
+    """Count how often a network is called inside a `with` block."""
 
     def __init__(self, network: torch.nn.Module) -> None:
         self.network = network
         self.count = 0
 
     def __enter__(self) -> "CallCounter":
-        """Starts counting."""
+        """Start counting."""
         self._hook = self.network.register_forward_hook(self._add)
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stops counting."""
+        """Stop counting."""
         self._hook.remove()
 
     def _add(self, *_: object) -> None:

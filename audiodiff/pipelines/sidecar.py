@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Sidecar:
-    """Holds what OUT.wav.json holds.
+    """Hold what OUT.wav.json holds.
 
     Args:
         recipe: How the sound was made.
@@ -64,7 +64,7 @@ class Sidecar:
 
     @classmethod
     def read(cls, path: str | Path) -> "Sidecar":
-        """Reads a sidecar.
+        """Read a sidecar.
 
         Raises:
             ValueError: It is missing, is no sidecar, or has a field that is missing, unknown or out of range.
@@ -83,13 +83,13 @@ class Sidecar:
             raise ValueError(f"{path}: {error}") from None
 
     def text(self) -> str:
-        """Returns the JSON that `read` reads."""
+        """Return the JSON that `read` reads."""
         fields = {**dataclasses.asdict(self.recipe), **dataclasses.asdict(self)}
         del fields["recipe"]
         return json.dumps(fields, indent=2) + "\n"
 
     def check_input(self) -> None:
-        """Checks that the input is what it was.
+        """Check that the input is what it was.
 
         Raises:
             ValueError: It is missing or has changed.
@@ -103,7 +103,7 @@ class Sidecar:
             _same(f"the input {self.input}", self.input_sha256, file_hash(path))
 
     def load(self) -> Model:
-        """Loads the model, checks that it is what it was, and warns of other versions.
+        """Load the model, check that it is what it was, and warn of other versions.
 
         Raises:
             ValueError: The model is missing or has changed.
@@ -120,7 +120,7 @@ class Sidecar:
 
 
 def sidecar_path(path: str | Path) -> Path:
-    """Returns where a sound's sidecar is.
+    """Return where a sound's sidecar is.
 
     >>> sidecar_path("a/out.wav").name
     'out.wav.json'
@@ -136,7 +136,7 @@ def write(
     sample_rate: int,
     source_name: str | Path | None = None,
 ) -> int:
-    """Writes a sound as a WAV file, and its sidecar beside it; both or none.
+    """Write a sound as a WAV file, and its sidecar beside it; both or none.
 
     Args:
         path: Of the WAV file.
@@ -161,13 +161,13 @@ def write(
 
 
 def file_hash(path: str | Path) -> str:
-    """Returns the SHA-256 of a file's bytes."""
+    """Return the SHA-256 of a file's bytes."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def versions() -> dict[str, str]:
-    """Returns the versions that a sound's bytes may depend on."""
+    """Return the versions that a sound's bytes may depend on."""
     return {
         "audiodiff": __version__,
         "torch": torch.__version__,

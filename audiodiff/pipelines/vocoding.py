@@ -29,7 +29,7 @@ __all__ = ["VocodeRecipe"]
 
 @dataclasses.dataclass(frozen=True)
 class VocodeRecipe(RecipeBase):
-    """Holds what decides the samples of a vocoder, as values that JSON can hold.
+    """Hold what decides the samples of a vocoder, as values that JSON can hold.
 
     Args:
         command: "resynth" for audio as input, "vocode" for mels; the next six are those of `RecipeBase`.
@@ -60,7 +60,7 @@ class VocodeRecipe(RecipeBase):
             MelSpec.from_dict(self.mel)
 
     def rules(self) -> dict[str, tuple[bool, str]]:
-        """Says for each field whether it is in order, and what is wanted."""
+        """Say for each field whether it is in order, and what is wanted."""
         frames = self.chunk_frames
         return super().rules() | {
             "solver": (isinstance(self.solver, str), "a solver's name"),
@@ -152,7 +152,7 @@ class VocodeRecipe(RecipeBase):
 
 
 def _read_mel(path: Path, convention: MelSpec) -> Tensor:
-    """Reads a mel with the bands of a convention; for another number, names the conventions that have it."""
+    """Read a mel with the bands of a convention; for another number, names the conventions that have it."""
     try:
         return mel_io.read_mel(path, convention.n_mels)
     except ValueError as error:
@@ -163,7 +163,7 @@ def _read_mel(path: Path, convention: MelSpec) -> Tensor:
 
 
 def _grid(vocoder: Vocoder, times: str | None, steps: int | None, start: float, solver: Solver) -> Tensor:
-    """Reads what was said about times."""
+    """Read what was said about times."""
     if steps is not None and not is_int(steps, 1):
         raise ValueError(f"steps={steps}: a whole number from 1 to {LARGEST_COUNT} is wanted")
     if times is None:

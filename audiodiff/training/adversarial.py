@@ -100,13 +100,13 @@ class LitAdversarial(LitModel):
         self.discriminator_lr = discriminator_lr
 
     def configure_optimizers(self) -> list[Any]:
-        """Returns two optimisers and two schedules: of the model, and of the discriminators."""
+        """Return two optimisers and two schedules: of the model, and of the discriminators."""
         sides = ((self.model, self.lr_factors), (self.discriminators, {"*": self.discriminator_lr}))
         optimizers = [optimizer_of(self.optimizer, side, factors) for side, factors in sides]
         return optimizers, [scheduled(o, self.lr_factor) for o in optimizers]
 
     def unrolled(self, mel: Tensor, calls: int, generator: NoiseSource) -> Tensor:
-        """Makes waveforms, [B, 1, F hop], as `Vocoder.generate` does; gradients flow through the last call."""
+        """Make waveforms, [B, 1, F hop], as `Vocoder.generate` does; gradients flow through the last call."""
         vocoder = self.model
         noise = white_noise(mel.new_empty(len(mel), 1, mel.shape[-1] * vocoder.hop_length), generator)
         shape = vocoder.whitening.gains(mel)
@@ -133,12 +133,12 @@ class LitAdversarial(LitModel):
         return model.whitening.decode(x, gains)
 
     def distances(self, fake: Tensor, clips: Tensor) -> dict[str, Tensor]:
-        """Measures every term, averaged over the clips."""
+        """Measure every term, averaged over the clips."""
         with exactly(clips):
             return {name: term(fake, clips).mean() for name, term in self.auxiliary.items()}
 
     def training_step(self, batch: Tensor | Sequence[Tensor], batch_idx: int) -> None:
-        """Lets the model learn from a batch, then the judges; `global_step` counts the model's steps."""
+        """Let the model learn from a batch, then the judges; `global_step` counts the model's steps."""
         ours, theirs = self.optimizers()
         theirs = theirs.optimizer  # stepped behind Lightning's back, which would count it too
         generator = self.generator_of_step()
@@ -183,7 +183,7 @@ class LitAdversarial(LitModel):
         self.log("lr", ours.param_groups[0]["lr"])
 
     def _learn(self, side: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor) -> Tensor:
-        """Takes one step of one side and returns the norm of its gradient."""
+        """Take one step of one side and return the norm of its gradient."""
         optimizer.zero_grad()
         self.manual_backward(loss)
         self.guard.gradient(side.parameters())
@@ -192,7 +192,7 @@ class LitAdversarial(LitModel):
         return norm
 
     def validation_step(self, clips: Tensor | Sequence[Tensor], batch_idx: int) -> None:
-        """Logs the denoising loss, and the terms of what each number of calls makes, always from the same noise."""
+        """Log the denoising loss, and the terms of what each number of calls makes, always from the same noise."""
         super().validation_step(clips, batch_idx)
         if not self.auxiliary:
             return
@@ -202,7 +202,7 @@ class LitAdversarial(LitModel):
             self.log_dict(named, batch_size=len(clips), sync_dist=True)
 
     def validation_loss(self, clips: Tensor, batch_idx: int) -> Tensor:
-        """Measures the weighted terms of what is made, over the numbers of calls; without any, the denoising loss."""
+        """Measure the weighted terms of what is made, over the numbers of calls; without any, the denoising loss."""
         if not self.auxiliary:
             return super().validation_loss(clips, batch_idx)
         found = [self._validation_distances(clips, batch_idx, calls) for calls in self.calls]
@@ -214,12 +214,12 @@ class LitAdversarial(LitModel):
 
 
 def exactly(like: Tensor) -> torch.autocast:
-    """Switches autocast off: products with mel filters need more than the eight bits of bfloat16."""
+    """Switch autocast off: products with mel filters need more than the eight bits of bfloat16."""
     return torch.autocast(like.device.type, enabled=False)
 
 
 class LastCallLearns:
-    """Calls a denoiser and keeps the graph of the last call alone, which costs the memory and time of one.
+    """Call a denoiser and keep the graph of the last call alone, which costs the memory and time of one.
 
     Args:
         denoise: Who is called.
@@ -232,7 +232,7 @@ class LastCallLearns:
         self.left = calls
 
     def __call__(self, x_t: Tensor, t: Tensor) -> Estimate:
-        """Estimates as the denoiser does."""
+        """Estimate as the denoiser does."""
         self.left -= 1
         with torch.set_grad_enabled(self.left <= 0 and torch.is_grad_enabled()):
             return self.denoise(x_t, t)

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 class Checkpoints(Callback):
-    """Keeps one file from which a run can go on: written every few steps, at the end, and when the run is interrupted.
+    """Keep one file from which a run can go on: written every few steps, at the end, and when the run is interrupted.
 
     Must come after `EMA` in the list of callbacks, so that it saves what that has just averaged.
 
@@ -41,7 +41,7 @@ class Checkpoints(Callback):
         self.every = every
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Asks before the first step whether there is room for a checkpoint: the weights and an average, at least.
+        """Ask before the first step whether there is room for a checkpoint: the weights and an average, at least.
 
         Raises:
             ValueError: There is not.
@@ -56,12 +56,12 @@ class Checkpoints(Callback):
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Saves if it is time."""
+        """Save if it is time."""
         if trainer.global_step % self.every == 0:
             self._save(trainer)
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Saves the last state."""
+        """Save the last state."""
         self._save(trainer, last=True)
 
     def _save(self, trainer: lightning.Trainer, last: bool = False) -> None:
@@ -80,7 +80,7 @@ class Checkpoints(Callback):
 
 
 class Previews(Callback):
-    """Makes sound with the averaged weights at every validation, by the same path as the command line.
+    """Make sound with the averaged weights at every validation, by the same path as the command line.
 
     Writes WAV files into the run's folder and logs audio and spectrograms to TensorBoard.
 
@@ -105,7 +105,7 @@ class Previews(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Makes the previews before the first batch, when the average is in place."""
+        """Make the previews before the first batch, when the average is in place."""
         if batch_idx or trainer.sanity_checking or not trainer.is_global_zero:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -140,7 +140,7 @@ class Previews(Callback):
 
 
 class Throughput(Callback):
-    """Measures clips per second and appends the logged metrics to a small JSONL file.
+    """Measure clips per second and appends the logged metrics to a small JSONL file.
 
     Args:
         path: The file.
@@ -157,7 +157,7 @@ class Throughput(Callback):
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Logs the rate since the last line."""
+        """Log the rate since the last line."""
         step, now = trainer.global_step, time.perf_counter()
         if self._since is None:
             self._since = (step, now)
@@ -203,7 +203,7 @@ class ClipsPerSecond(TQDMProgressBar):
         super().__init__(refresh_rate=10)
 
     def get_metrics(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> dict[str, Any]:
-        """Leaves out Lightning's version number and shows the loss."""
+        """Leave out Lightning's version number and shows the loss."""
         shown = super().get_metrics(trainer, pl_module)
         shown.pop("v_num", None)
         if "train/loss" in trainer.callback_metrics:

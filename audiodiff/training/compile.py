@@ -1,4 +1,4 @@
-"""Fuses what a network does between its products, while it trains."""
+"""Fuse what a network does between its products, while it trains."""
 
 import logging
 import os
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 def compile_blocks(network: nn.Module) -> None:
-    """Lets `torch.compile` make one pass of the many over memory in a block; they are compiled when first called.
+    """Let `torch.compile` make one pass of the many over memory in a block; they are compiled when first called.
 
     A block is what repeats, so it is compiled once for each dilation, in half the time of the whole network and with
     the same gain. Weights keep their names.
@@ -46,26 +46,26 @@ def _finds_compiler() -> bool:
 
 
 class Compiled(Callback):
-    """Compiles a network's blocks for training steps.
+    """Compile a network's blocks for training steps.
 
     Validation and previews run as they are: sounds of many lengths would each be compiled for.
     """
 
     def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Compiles the blocks of the model that trains."""
+        """Compile the blocks of the model that trains."""
         compile_blocks(pl_module.model.denoiser.network)
         log.info("the network is compiled in its first steps, which takes up to a minute")
 
     def on_validation_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Sets aside what is compiled."""
+        """Set aside what is compiled."""
         torch.compiler.set_stance("force_eager")
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Takes it up again."""
+        """Take it up again."""
         torch.compiler.set_stance("default")
 
     def on_exception(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, error: BaseException
     ) -> None:
-        """Takes it up again, for whoever trains next in this process."""
+        """Take it up again, for whoever trains next in this process."""
         torch.compiler.set_stance("default")

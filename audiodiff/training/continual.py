@@ -31,7 +31,7 @@ JUDGED = {"pesq_wb": 1, "stoi": 1, "log_mel_l1": -1, "mr_stft": -1, "lsd_db": -1
 
 
 class Anchor:
-    """Holds weights near where they began.
+    """Hold weights near where they began.
 
     Args:
         model: As it begins.
@@ -50,7 +50,7 @@ class Anchor:
         self.fisher = fisher
 
     def __call__(self, model: nn.Module) -> Tensor:
-        """Returns the penalty, []."""
+        """Return the penalty, []."""
         total = torch.zeros((), device=next(model.parameters()).device)
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
@@ -59,14 +59,14 @@ class Anchor:
         return self.weight * total
 
     def save(self, path: str | Path) -> None:
-        """Writes where the weights began and their importance, so that a run that goes on has the same anchor."""
+        """Write where the weights began and their importance, so that a run that goes on has the same anchor."""
         tensors = {f"origin.{name}": t.cpu().contiguous() for name, t in self.origin.items()}
         tensors |= {f"fisher.{name}": t.cpu().contiguous() for name, t in (self.fisher or {}).items()}
         with files.atomic_file(path) as file:
             file.write(safetensors.torch.save(tensors))
 
     def load(self, path: str | Path) -> None:
-        """Reads what `save` wrote."""
+        """Read what `save` wrote."""
         tensors = safetensors.torch.load_file(path)
         self.origin = {n.removeprefix("origin."): t for n, t in tensors.items() if n.startswith("origin.")}
         fisher = {n.removeprefix("fisher."): t for n, t in tensors.items() if n.startswith("fisher.")}
@@ -74,7 +74,7 @@ class Anchor:
 
 
 def fisher_of(model: nn.Module, losses: Iterable[Callable[[], Tensor]]) -> dict[str, Tensor]:
-    """Estimates the diagonal of the Fisher information: mean squares of the gradients of losses, of mean 1 in all.
+    """Estimate the diagonal of the Fisher information: mean squares of the gradients of losses, of mean 1 in all.
 
     Args:
         losses: Each computes the loss of one clip, [].
@@ -95,7 +95,7 @@ def fisher_of(model: nn.Module, losses: Iterable[Callable[[], Tensor]]) -> dict[
 
 
 def anchor_of(config: dict[str, Any], lit: Any, run_dir: Path, resumed: bool) -> Anchor:
-    """Makes the anchor of a run that begins, or reads that of a run that goes on.
+    """Make the anchor of a run that begins, or read that of a run that goes on.
 
     Args:
         config: Of the run, plain.
@@ -142,7 +142,7 @@ def judged(model: Model, recordings: Sequence[Recording], limit: int = 12, seed:
 
 
 def forgetting(before: dict[str, float], after: dict[str, float], path: str | Path) -> str:
-    """Writes what was known before and after as JSON, and returns the table."""
+    """Write what was known before and after as JSON, and return the table."""
     lines = ["| measure | before | after | |", "|---|---|---|---|"]
     for name in before:
         change = (after[name] - before[name]) * JUDGED[name]

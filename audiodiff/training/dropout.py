@@ -10,12 +10,12 @@ __all__ = ["Regulariser", "blocks_of"]
 
 
 def blocks_of(network: nn.Module) -> list[nn.Module]:
-    """Lists the blocks of a network in the order of their depth; empty for a network that is made of others."""
+    """List the blocks of a network in the order of their depth; empty for a network that is made of others."""
     return [m for m in network.modules() if isinstance(m, ConvBlock | AttentionBlock)]
 
 
 class Regulariser:
-    """Leaves out hidden values, and whole blocks, at random.
+    """Leave out hidden values, and whole blocks, at random.
 
         dropout:   hidden ← hidden mask / (1 - p), a mask for each value behind a perceptron's GELU
         drop_path: block(h) ← h + mask / (1 - p) (block(h) - h), a mask for each clip, p rising from block to block
@@ -53,7 +53,7 @@ class Regulariser:
                 block.register_forward_hook(self._path_hook(share))
 
     def seed(self, generator: torch.Generator) -> None:
-        """Takes the seed of a step's masks from its generator; draws nothing if there are no masks."""
+        """Take the seed of a step's masks from its generator; draw nothing if there are no masks."""
         if self.active:
             self._seed, self._generator = int(torch.randint(2**62, (), generator=generator)), None
 

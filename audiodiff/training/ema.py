@@ -1,4 +1,4 @@
-"""Averages of the weights over the last steps: what is validated, previewed and shipped."""
+"""Average of the weights over the last steps: what is validated, previewed and shipped."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ IN_PIECES = ("fsdp", "model_parallel", "deepspeed", "xla_fsdp")
 
 
 class EMA(Callback):
-    """Averages the weights exponentially, over several lengths at once, with decays that grow from 0 to their limits.
+    """Average the weights exponentially, over several lengths at once, with decays that grow from 0 to their limits.
 
         average ← d average + (1 - d) weights,    d = min(decay, (1 + n) / (10 + n)) at the n-th update
 
@@ -47,7 +47,7 @@ class EMA(Callback):
 
     @torch.no_grad()
     def update(self, weights: Weights) -> None:
-        """Takes the weights of one more step into the averages."""
+        """Take the weights of one more step into the averages."""
         for decay in self.decays:
             average = self.averages.setdefault(decay, {name: w.detach().clone() for name, w in weights.items()})
             share = 1 - min(decay, (1 + self.updates) / (10 + self.updates)) if self.updates else 1.0
@@ -57,7 +57,7 @@ class EMA(Callback):
 
     @contextlib.contextmanager
     def swapped(self, module: torch.nn.Module, decay: float) -> Iterator[None]:
-        """Lets a module have an average for as long as the context lasts."""
+        """Let a module have an average for as long as the context lasts."""
         self._swap(module, decay)
         try:
             yield
@@ -65,7 +65,7 @@ class EMA(Callback):
             self._swap(module, decay)
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Takes the averages of a checkpoint to where the weights are."""
+        """Take the averages of a checkpoint to where the weights are."""
         weights = _weights(pl_module)
         for average in self.averages.values():
             average.update({n: tensor.to(weights[n].device) for n, tensor in average.items()})
@@ -73,13 +73,13 @@ class EMA(Callback):
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Updates the averages if the optimiser has made a step."""
+        """Update the averages if the optimiser has made a step."""
         if trainer.global_step > self._seen:
             self.update(_weights(pl_module))
             self._seen = trainer.global_step
 
     def on_validation_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Swaps the best average in, if there is one."""
+        """Swap the best average in, if there is one."""
         self._losses, self._held = {decay: [] for decay in self.decays}, True
         self._swap(pl_module, self.best)
 
@@ -92,7 +92,7 @@ class EMA(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Measures the batch with each of several averages."""
+        """Measure the batch with each of several averages."""
         if len(self.averages) < 2:
             return
         self._swap(pl_module, self.best)
@@ -102,7 +102,7 @@ class EMA(Callback):
         self._swap(pl_module, self.best)
 
     def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Swaps the trained weights back, and chooses among several averages."""
+        """Swap the trained weights back, and choose among several averages."""
         self._swap(pl_module, self.best)
         self._held = False
         if not any(self._losses.values()):
@@ -115,7 +115,7 @@ class EMA(Callback):
     def on_exception(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
     ) -> None:
-        """Swaps the trained weights back if validation was interrupted."""
+        """Swap the trained weights back if validation was interrupted."""
         if self._held:
             self._swap(pl_module, self.best)
             self._held = False
@@ -123,7 +123,7 @@ class EMA(Callback):
     def on_save_checkpoint(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Puts the best average in the place of the trained weights, which are kept beside it, as are the others."""
+        """Put the best average in the place of the trained weights, which are kept beside it, as are the others."""
         trained = checkpoint["state_dict"]
         checkpoint["current_model_state"] = trained
         checkpoint["state_dict"] = trained | self.averages.get(self.best, {})
@@ -133,7 +133,7 @@ class EMA(Callback):
     def on_load_checkpoint(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Takes the averages up again, and gives the module its trained weights.
+        """Take the averages up again, and give the module its trained weights.
 
         Raises:
             ValueError: The checkpoint holds no averages.
@@ -159,7 +159,7 @@ class EMA(Callback):
 
 
 def check_whole(strategy: Any) -> None:
-    """Refuses strategies of Lightning by which a process holds but a piece of each weight.
+    """Refuse strategies of Lightning by which a process holds but a piece of each weight.
 
     Their averages would be of pieces, and a checkpoint would hold those of one process in the place of the weights.
 

@@ -1,4 +1,4 @@
-"""Composes the training configuration: Hydra's, outside of `python -m audiodiff.train`, and what its files refer to."""
+"""Compose the training configuration: Hydra's, outside of `python -m audiodiff.train`, and what its files refer to."""
 
 import difflib
 import re
@@ -18,7 +18,7 @@ __all__ = ["check_overrides", "composed", "fine_hop", "plain", "quoted"]
 
 
 def fine_hop(mel_hop_length: int, most: int = 160) -> int:
-    """Returns the largest divisor of a mel's hop that is at most `most`: the default hop of a network.
+    """Return the largest divisor of a mel's hop that is at most `most`: the default hop of a network.
 
     >>> [fine_hop(hop) for hop in (160, 256, 300, 441, 600)]
     [160, 128, 150, 147, 150]
@@ -34,7 +34,7 @@ OmegaConf.register_new_resolver("ceil", lambda a, b: -(-a // b), replace=True)
 
 
 def composed(overrides: Sequence[str] = ()) -> DictConfig:
-    """Composes conf/train.yaml with overrides, as `python -m audiodiff.train OVERRIDE …` does.
+    """Compose conf/train.yaml with overrides, as `python -m audiodiff.train OVERRIDE …` does.
 
     Raises:
         ValueError: An override names nothing that there is.
@@ -50,12 +50,12 @@ def composed(overrides: Sequence[str] = ()) -> DictConfig:
 
 
 def plain(section: Any) -> Any:
-    """Resolves a section to plain dictionaries, lists and values."""
+    """Resolve a section to plain dictionaries, lists and values."""
     return OmegaConf.to_container(section, resolve=True)
 
 
 def check_overrides(arguments: Sequence[str], config: str = "train") -> None:
-    """Composes what a command line asks for, and names what is meant where there is no such setting or choice.
+    """Compose what a command line asks for, and name what is meant where there is no such setting or choice.
 
     Args:
         arguments: Of the command line; those that begin with a dash are Hydra's.
@@ -104,7 +104,7 @@ def _is_readable(argument: str) -> bool:
 
 
 def _names(config: str) -> list[str]:
-    """Lists settings with dots, groups, and choices as group=choice."""
+    """List settings with dots, groups, and choices as group=choice."""
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         tree = OmegaConf.to_container(compose(config), resolve=False)
     names = [f"{path.parent.name}={path.stem}" for path in conf_dir().glob("*/*.yaml")]

@@ -9,7 +9,7 @@ __all__ = ["Constant", "WarmupCosine", "WarmupStableDecay", "scheduled"]
 
 
 class Constant:
-    """Rises linearly and stays.
+    """Rise linearly and stays.
 
     Args:
         warmup_steps: Steps of the rise.
@@ -22,12 +22,12 @@ class Constant:
         self.warmup_steps = warmup_steps
 
     def __call__(self, step: int) -> float:
-        """Returns the factor of a step."""
+        """Return the factor of a step."""
         return (step + 1) / self.warmup_steps if step < self.warmup_steps else 1.0
 
 
 class WarmupCosine(Constant):
-    """Rises linearly, then falls by half a cosine down to a fraction at the last step.
+    """Rise linearly, then fall by half a cosine down to a fraction at the last step.
 
     Args:
         warmup_steps: Steps of the rise.
@@ -45,7 +45,7 @@ class WarmupCosine(Constant):
         self.final_factor = final_factor
 
     def __call__(self, step: int) -> float:
-        """Returns the factor of a step."""
+        """Return the factor of a step."""
         if step < self.warmup_steps:
             return super().__call__(step)
         done = min(1.0, (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps))
@@ -53,7 +53,7 @@ class WarmupCosine(Constant):
 
 
 class WarmupStableDecay(WarmupCosine):
-    """Rises, stays, and falls in the last part: a run can be prolonged from any checkpoint of its middle.
+    """Rise, stays, and falls in the last part: a run can be prolonged from any checkpoint of its middle.
 
     The fall goes with the square root, 1 - sqrt(done). Reference: Hägele et al., 2024, arXiv:2405.18392.
 
@@ -75,7 +75,7 @@ class WarmupStableDecay(WarmupCosine):
         self.decay = decay
 
     def __call__(self, step: int) -> float:
-        """Returns the factor of a step."""
+        """Return the factor of a step."""
         length = self.decay * self.total_steps
         done = min(1.0, max(0.0, (step - (self.total_steps - length)) / length))
         rise = min(1.0, (step + 1) / max(1, self.warmup_steps))
@@ -83,7 +83,7 @@ class WarmupStableDecay(WarmupCosine):
 
 
 def scheduled(optimizer: torch.optim.Optimizer, factor: Callable[[int], float]) -> torch.optim.lr_scheduler.LambdaLR:
-    """Lets the learning rate follow a factor of the step.
+    """Let the learning rate follow a factor of the step.
 
     A function hides the factor's attributes, which torch would keep in checkpoints and bring back: a run that is
     prolonged goes by the configuration, not by the end that it once had.

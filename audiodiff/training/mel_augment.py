@@ -1,4 +1,4 @@
-"""Spoils the mel that a vocoder sees, not the sound that it must make: TTS models' mels are not recorded ones."""
+"""Spoil the mel that a vocoder sees, not the sound that it must make: TTS models' mels are not recorded ones."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ __all__ = ["MelAugment"]
 
 
 class MelAugment:
-    """Smooths, masks and jitters log-mels.
+    """Smooth, masks and jitters log-mels.
 
     A text-to-speech model's mels are smoother than those of recordings, since it regresses to a mean; a vocoder that
     has seen only sharp ones answers with buzz. Each clip draws its own strength, from none to the most that is said
@@ -48,7 +48,7 @@ class MelAugment:
         return bool(self.probability and (any(self.smooth) or self.noise or self.masks))
 
     def __call__(self, mel: Tensor, generator: torch.Generator) -> Tensor:
-        """Spoils log-mels, [B, M, F]; draws nothing if it changes nothing."""
+        """Spoil log-mels, [B, M, F]; draw nothing if it changes nothing."""
         if not self.active:
             return mel
         chosen = torch.rand(len(mel), generator=generator) < self.probability
@@ -71,7 +71,7 @@ class MelAugment:
 
 
 def blurred(mel: Tensor, deviation: float, axis: int) -> Tensor:
-    """Blurs [M, F] along an axis by a Gaussian; the edge values continue beyond the ends."""
+    """Blur [M, F] along an axis by a Gaussian; the edge values continue beyond the ends."""
     context = min(int(4 * deviation + 0.5), mel.shape[axis] - 1)
     if context < 1:
         return mel

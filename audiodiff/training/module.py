@@ -40,7 +40,7 @@ def condition_of(network: nn.Module, inputs: tuple[Tensor | None, ...]) -> Tenso
 
 
 class LitModel(lightning.LightningModule):
-    """Trains a vocoder or a generator.
+    """Train a vocoder or a generator.
 
     Noise and times of step n come from a generator that is seeded by (seed, n, rank): a resumed run repeats an
     uninterrupted one.
@@ -96,20 +96,20 @@ class LitModel(lightning.LightningModule):
         freeze(model, frozen)
 
     def configure_optimizers(self) -> dict[str, Any]:
-        """Returns the optimiser and the learning rate's schedule, which moves every step."""
+        """Return the optimiser and the learning rate's schedule, which moves every step."""
         optimizer = optimizer_of(self.optimizer, self.model, self.lr_factors)
         schedule = scheduled(optimizer, self.lr_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def analysed(self, clips: Tensor) -> tuple[Tensor, Tensor]:
-        """Cuts clips, [B, 1, T], to whole hops and computes a vocoder's mel of as many frames, [B, M, F]."""
+        """Cut clips, [B, 1, T], to whole hops and compute a vocoder's mel of as many frames, [B, M, F]."""
         frames = clips.shape[-1] // self.model.hop_length
         clips = clips[..., : frames * self.model.hop_length]
         with torch.no_grad(), torch.autocast(clips.device.type, enabled=False):
             return clips, self.model.spectrogram(clips)[..., :frames]  # a centred mel has one more
 
     def penalty(self) -> Tensor | float:
-        """Measures how far the weights have gone from where they began, if that matters."""
+        """Measure how far the weights have gone from where they began, if that matters."""
         if self.anchor is None:
             return 0.0
         penalty = self.anchor(self.model)
@@ -117,7 +117,7 @@ class LitModel(lightning.LightningModule):
         return penalty
 
     def spoilt(self, mel: Tensor, generator: torch.Generator) -> Tensor:
-        """Spoils mels while the model trains, as `mel_augment` says."""
+        """Spoil mels while the model trains, as `mel_augment` says."""
         return self.mel_augment(mel, generator) if self.training else mel
 
     def hidden(
@@ -164,14 +164,14 @@ class LitModel(lightning.LightningModule):
         return self.loss(self.model.denoiser, x, condition, decode, generator, *self._place(), refine)
 
     def generator_of_step(self, batch_idx: int = 0) -> torch.Generator:
-        """Makes the generator of this step's noise and times; of several batches to a step, each has its own."""
+        """Make the generator of this step's noise and times; of several batches to a step, each has its own."""
         place = (self.seed, self.global_step, self.global_rank)
         if part := batch_idx % (self.trainer.accumulate_grad_batches if self._trainer else 1):
             place += (part,)
         return torch.Generator().manual_seed(hash(place) % 2**63)
 
     def training_step(self, batch: Tensor | Sequence[Tensor], batch_idx: int) -> Tensor | None:
-        """Returns the mean loss of a batch and logs it, also by log-SNR band; None if it is not finite."""
+        """Return the mean loss of a batch and logs it, also by log-SNR band; None if it is not finite."""
         generator = self.generator_of_step(batch_idx)
         self.regulariser.seed(generator)
         terms = self.terms(batch, generator)
@@ -186,27 +186,27 @@ class LitModel(lightning.LightningModule):
         return loss
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Drops gradients that are not finite, before they are clipped: the norm of one would spoil all."""
+        """Drop gradients that are not finite, before they are clipped: the norm of one would spoil all."""
         self.guard.gradient(self.parameters())
 
     def _least(self, flag: Tensor) -> Tensor:
         return self.trainer.strategy.reduce(flag, reduce_op="min")
 
     def validation_step(self, batch: Tensor | Sequence[Tensor], batch_idx: int) -> None:
-        """Logs the loss on held-out clips, with noise and times that are the same at every validation."""
+        """Log the loss on held-out clips, with noise and times that are the same at every validation."""
         terms = self._validation_terms(batch, batch_idx)
         found = {"valid/loss": terms.total.mean(), "valid/error": terms.error.mean()}
         self.log_dict(found, batch_size=len(terms.total), sync_dist=True)
 
     def validation_loss(self, batch: Tensor | Sequence[Tensor], batch_idx: int) -> Tensor:
-        """Measures by what one set of weights is preferred to another on a held-out batch."""
+        """Measure by what one set of weights is preferred to another on a held-out batch."""
         return self._validation_terms(batch, batch_idx).total.mean()
 
     def _validation_terms(self, batch: Tensor | Sequence[Tensor], batch_idx: int) -> LossTerms:
         return self.terms(batch, self.validation_generator(batch_idx))
 
     def validation_generator(self, batch_idx: int) -> torch.Generator:
-        """Makes the generator of a held-out batch's noise and times, the same at every validation."""
+        """Make the generator of a held-out batch's noise and times, the same at every validation."""
         rank, world = self._place()
         return torch.Generator().manual_seed(batch_idx * world + rank)
 
@@ -214,7 +214,7 @@ class LitModel(lightning.LightningModule):
         return (self.global_rank, self.trainer.world_size) if self._trainer else (0, 1)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuses what another optimiser remembers.
+        """Refuse what another optimiser remembers.
 
         Raises:
             ValueError: The run began with another one.
@@ -229,7 +229,7 @@ class LitModel(lightning.LightningModule):
             )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the model's configuration and facts, as plain containers."""
+        """Add the model's configuration and facts, as plain containers."""
         averaging = checkpoint.get("averaging", {})
         ema = {name: averaging[name] for name in ("decay", "updates") if name in averaging}
         checkpoint["audiodiff"] = {
@@ -240,7 +240,7 @@ class LitModel(lightning.LightningModule):
 
 
 def by_band(terms: LossTerms) -> dict[str, Tensor]:
-    """Averages the denoising error over the clips of each log-SNR band that the batch has clips in."""
+    """Average the denoising error over the clips of each log-SNR band that the batch has clips in."""
     band = torch.bucketize(terms.log_snr, torch.tensor(BANDS, device=terms.error.device))
     names = [f"below{BANDS[0]:+g}", *(f"{low:+g}to{high:+g}" for low, high in itertools.pairwise(BANDS))]
     names.append(f"above{BANDS[-1]:+g}")

@@ -17,7 +17,7 @@ RMS = 0.2  # of a step of AdamW, roughly
 
 
 class Muon(torch.optim.Optimizer):
-    """Orthogonalises the momentum of matrices and gives it the size of a step of AdamW.
+    """Orthogonalise the momentum of matrices and give it the size of a step of AdamW.
 
         M ← μ M + G,    W ← (1 - lr decay) W - lr 0.2 sqrt(max(rows, columns)) NS(G + μ M)
 
@@ -55,7 +55,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Moves every weight that has a gradient; returns what the closure does."""
+        """Move every weight that has a gradient; return what the closure does."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -83,7 +83,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalised(matrix: Tensor, rounds: int = 5) -> Tensor:
-    """Brings the singular values of a matrix near 1 and leaves its singular vectors, by Newton-Schulz iterations.
+    """Bring the singular values of a matrix near 1 and leaves its singular vectors, by Newton-Schulz iterations.
 
     >>> found = torch.linalg.svdvals(orthogonalised(torch.tensor([[3.0, 0.0, 0.0], [0.0, 1.0, 0.0]])))
     >>> bool(((found > 0.6) & (found < 1.2)).all())

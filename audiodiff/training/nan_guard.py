@@ -1,4 +1,4 @@
-"""Keeps what is not finite out of the weights: a batch with such a loss or gradient is left out, counted and named."""
+"""Keep what is not finite out of the weights: a batch with such a loss or gradient is left out, counted and named."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -13,7 +13,7 @@ NAMED = 5  # batches whose files are named
 
 
 class FiniteGuard:
-    """Decides whether a step may be made, and counts those that may not.
+    """Decide whether a step may be made, and count those that may not.
 
     Args:
         in_a_row: So many without a finite one between them end the run.
@@ -32,7 +32,7 @@ class FiniteGuard:
         self._run = 0
 
     def loss(self, loss: Tensor, everywhere: Callable[[Tensor], Tensor] = lambda flag: flag) -> bool:
-        """Says whether a loss, [], is finite.
+        """Say whether a loss, [], is finite.
 
         Args:
             everywhere: Reduces a flag over the processes by its minimum: all of them leave a batch out, or none.
@@ -45,7 +45,7 @@ class FiniteGuard:
         return good
 
     def gradient(self, parameters: Iterable[nn.Parameter]) -> bool:
-        """Says whether the norm of gradients is finite; drops them if it is not, so that no step is made.
+        """Say whether the norm of gradients is finite; drops them if it is not, so that no step is made.
 
         Raises:
             ValueError: They were not for too many batches in a row.

@@ -13,7 +13,7 @@ MakeOptimizer = Callable[[Iterable[Any]], torch.optim.Optimizer]
 
 
 def freeze(module: nn.Module, patterns: Sequence[str]) -> list[str]:
-    """Lets the weights stay as they are whose names match a pattern; returns the names.
+    """Let the weights stay as they are whose names match a pattern; return the names.
 
     Args:
         patterns: With * and ?, as in `denoiser.network.stages.0.*`.
@@ -32,7 +32,7 @@ def freeze(module: nn.Module, patterns: Sequence[str]) -> list[str]:
 
 
 def parameter_groups(module: nn.Module, lr_factors: Mapping[str, float] | None = None) -> list[dict[str, Any]]:
-    """Sorts the weights that learn by whether they decay and by the factor of their learning rate.
+    """Sort the weights that learn by whether they decay and by the factor of their learning rate.
 
     Matrices and kernels decay; biases, norms, gains, embeddings and positions do not: there is nothing to be gained by
     pulling them to zero.
@@ -66,7 +66,7 @@ def parameter_groups(module: nn.Module, lr_factors: Mapping[str, float] | None =
 def optimizer_of(
     make: MakeOptimizer, module: nn.Module, lr_factors: Mapping[str, float] | None = None
 ) -> torch.optim.Optimizer:
-    """Makes the optimiser of a module's weights that learn.
+    """Make the optimiser of a module's weights that learn.
 
     To one that has a way of its own with matrices (`muon.Muon`) go, as `matrices`, those that decay and have two axes.
     """
@@ -99,7 +99,7 @@ def _by_axes(group: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def matching(pattern: str, names: Sequence[str], option: str) -> list[str]:
-    """Returns the names that match a pattern.
+    """Return the names that match a pattern.
 
     Raises:
         ValueError: There is none.

@@ -1,4 +1,4 @@
-"""Trains a model: `python -m audiodiff.train experiment=speech`.
+"""Train a model: `python -m audiodiff.train experiment=speech`.
 
 `train(cfg)` does everything and can be called from a test or a search; `main` only lets Hydra make `cfg`.
 """
@@ -55,7 +55,7 @@ _NO_DATA = ["data.path=."]  # a composition that asks for nothing
 
 
 def train(cfg: DictConfig, callbacks: Sequence[Callback] = ()) -> dict[str, float]:
-    """Trains what a configuration describes and returns the last metrics.
+    """Train what a configuration describes and return the last metrics.
 
     Writes into `cfg.run_dir`: `last.ckpt` (everything needed to resume), `model.safetensors` + `model.json` (what
     `audiodiff --model` takes), `previews/`, `metrics.jsonl`, TensorBoard events and the resolved configuration.
@@ -144,14 +144,14 @@ def train(cfg: DictConfig, callbacks: Sequence[Callback] = ()) -> dict[str, floa
 
 
 def _leave_the_others() -> None:
-    """Ends this process's part in a group of processes; with gloo it is left to the interpreter, which may abort."""
+    """End this process's part in a group of processes; with gloo it is left to the interpreter, which may abort."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
 
 @contextlib.contextmanager
 def _fitting(resumed: Path | None) -> Iterator[None]:
-    """Says in a line that a checkpoint is of another model than the configuration makes."""
+    """Say in a line that a checkpoint is of another model than the configuration makes."""
     try:
         yield
     except RuntimeError as error:
@@ -162,7 +162,7 @@ def _fitting(resumed: Path | None) -> Iterator[None]:
 
 
 def _forgetting(run_dir: Path, manifest: str, before: dict[str, float] | None) -> None:
-    """Prints what became of the old recordings; a run that goes on remembers how it began."""
+    """Print what became of the old recordings; a run that goes on remembers how it began."""
     path = run_dir / "forgetting.json"
     if before is None:
         before = json.loads(path.read_text(encoding="utf-8"))["before"]
@@ -170,7 +170,7 @@ def _forgetting(run_dir: Path, manifest: str, before: dict[str, float] | None) -
 
 
 def _verdict(run_dir: Path, recording: Recording) -> dict[str, float]:
-    """Compares the saved model with trivial sounds, and writes what it made as `run_dir/sample.wav`."""
+    """Compare the saved model with trivial sounds, and write what it made as `run_dir/sample.wav`."""
     model = Model.load(run_dir)
     reference = audio.read(recording.path, model.sample_rate, seconds=PREVIEW_SECONDS)[0].mean(0)
     audio.write(run_dir / "sample.wav", sound_of(model, reference)[None], model.sample_rate)
@@ -178,7 +178,7 @@ def _verdict(run_dir: Path, recording: Recording) -> dict[str, float]:
 
 
 def _resumed(cfg: DictConfig, run_dir: Path) -> Path | None:
-    """Says from which checkpoint the run goes on, if from any."""
+    """Say from which checkpoint the run goes on, if from any."""
     path = run_dir / "last.ckpt"
     if cfg.resume not in ("auto", True, False):
         raise ValueError(f"resume={cfg.resume}: choose auto, true or false")
@@ -260,13 +260,13 @@ def _origin(first: Model) -> dict[str, Any]:
 
 
 def _told(error: ValueError) -> str:
-    """Returns what an error says; of one that a loader's process raised, the last line, without its traceback."""
+    """Return what an error says; of one that a loader's process raised, the last line, without its traceback."""
     text = str(error).strip()
     return text.splitlines()[-1].removeprefix("ValueError: ") if "in DataLoader worker process" in text else text
 
 
 def _of_its_own(cfg: DictConfig, job: Any) -> str:
-    """Says where a job of a sweep has its run: in one folder each would go on with the one before it."""
+    """Say where a job of a sweep has its run: in one folder each would go on with the one before it."""
     given = [o for o in job.overrides.task if o.startswith("run_dir=")]
     if given and "$" not in given[0]:
         raise ValueError(f"{given[0]} is one folder for all jobs: say hydra.sweep.dir=FOLDER, each has its own in it")
@@ -275,7 +275,7 @@ def _of_its_own(cfg: DictConfig, job: Any) -> str:
 
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")
 def main(cfg: DictConfig) -> None:
-    """Runs `train` on the configuration that Hydra composes."""
+    """Run `train` on the configuration that Hydra composes."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # advertisements and repeated advice
     # The sampler starts where the run stopped, which Lightning cannot know.
     warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
@@ -304,7 +304,7 @@ def main(cfg: DictConfig) -> None:
 
 
 def checked_main() -> None:
-    """Runs `main` if the command line names settings that there are; several jobs are checked by Hydra, one by one."""
+    """Run `main` if the command line names settings that there are; several jobs are checked by Hydra, one by one."""
     arguments = sys.argv[1:]
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -12,7 +12,7 @@ METRIC = "valid/loss"
 
 
 def tell(folder: str | Path, overrides: Sequence[str], metrics: Mapping[str, float], error: str = "") -> Path:
-    """Writes result.json into a job's folder and summary.md beside it, best first; returns the latter.
+    """Write result.json into a job's folder and summary.md beside it, best first; return the latter.
 
     Args:
         folder: Of the job; its neighbours are those of the other jobs.
@@ -31,7 +31,7 @@ def tell(folder: str | Path, overrides: Sequence[str], metrics: Mapping[str, flo
 
 
 def _table(found: Mapping[str, Mapping[str, object]]) -> str:
-    """Draws the table; its columns are the overrides in which the jobs differ."""
+    """Draw the table; its columns are the overrides in which the jobs differ."""
     values = {job: dict(o.partition("=")[::2] for o in result["overrides"]) for job, result in found.items()}
     names = list(dict.fromkeys(name for given in values.values() for name in given))
     names = [name for name in names if len({given.get(name) for given in values.values()}) > 1]

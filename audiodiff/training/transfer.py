@@ -1,4 +1,4 @@
-"""Begins with another model's weights: what fits is taken, what can be is carried over, the rest is named.
+"""Begin with another model's weights: what fits is taken, what can be is carried over, the rest is named.
 
 Carried over are the layers whose inputs or outputs lie along frequency, when rate, window or bands differ: a band or
 bin takes the weights of the old ones at its frequency. A network at twice the rate, with windows as long in seconds,
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass
 class Transfer:
-    """Lists tensors by what became of them.
+    """List tensors by what became of them.
 
     Args:
         same: Taken as they are.
@@ -37,7 +37,7 @@ class Transfer:
     unused: list[str] = dataclasses.field(default_factory=list)
 
     def __str__(self) -> str:
-        """Tells what is not as it was, a line a tensor."""
+        """Tell what is not as it was, a line a tensor."""
         lines = [f"{len(self.same)} tensors are taken as they are"]
         for what in ("carried", "fresh", "unused"):
             lines += [f"  {what}: {line}" for line in getattr(self, what)]
@@ -45,7 +45,7 @@ class Transfer:
 
 
 def transfer(model: Model, first: Model, strict: bool = True) -> Transfer:
-    """Gives a model the weights of another.
+    """Give a model the weights of another.
 
     Args:
         model: Is changed in place.
@@ -83,14 +83,14 @@ def transfer(model: Model, first: Model, strict: bool = True) -> Transfer:
 
 
 def _means_another(name: str, model: Model, first: Model) -> bool:
-    """Says whether a tensor of the same shape lies along another axis of frequency."""
+    """Say whether a tensor of the same shape lies along another axis of frequency."""
     if name.endswith("mel_encoder.layers.0.weight") and isinstance(model, Vocoder) and isinstance(first, Vocoder):
         return not torch.equal(band_centres(model.mel), band_centres(first.mel))
     return name.endswith(("network.inward.weight", "network.outward.weight")) and _spacing(model) != _spacing(first)
 
 
 def _carried(name: str, old: Tensor, new: Tensor, model: Model, first: Model) -> Tensor | None:
-    """Carries a tensor over to another shape; None where that makes no sense.
+    """Carry a tensor over to another shape; None where that makes no sense.
 
     What goes in is read off the new places at the old ones, what comes out is read off the old places at the new ones.
     """
@@ -117,7 +117,7 @@ def _bins(model: Model) -> Tensor:
 
 
 def _louder(model: Model, first: Model) -> float:
-    """Returns by how much a tone grows: the transform has unit variance for noise, whatever its window."""
+    """Return by how much a tone grows: the transform has unit variance for noise, whatever its window."""
     return (model.denoiser.network.transform.n_fft / first.denoiser.network.transform.n_fft) ** 0.5
 
 
@@ -131,7 +131,7 @@ def _spacing(model: Model) -> float:
 
 
 def interpolation(known: Tensor, wanted: Tensor) -> Tensor:
-    """Returns the matrix, [len(wanted), len(known)], of linear interpolation; no row reaches beyond the last place.
+    """Return the matrix, [len(wanted), len(known)], of linear interpolation; no row reaches beyond the last place.
 
     Args:
         known, wanted: Places in rising order.

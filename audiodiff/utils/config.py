@@ -1,4 +1,4 @@
-"""Builds objects from plain dictionaries: `_target_` names a class under `audiodiff.`, the rest are its arguments.
+"""Build objects from plain dictionaries: `_target_` names a class under `audiodiff.`, the rest are its arguments.
 
 The same dictionary is a section of the YAML, the constructor's arguments and a section of the checkpoint. Only names
 under `audiodiff.` are followed: a checkpoint that a stranger sends cannot call anything else.
@@ -22,7 +22,7 @@ PLUGINS: set[str] = set()  # modules whose classes may be named too, by the user
 
 
 def shipped_path(name: str) -> Path:
-    """Finds what lies beside the package in a checkout and inside it when installed, such as `conf` or `demos/app.py`.
+    """Find what lies beside the package in a checkout and inside it when installed, such as `conf` or `demos/app.py`.
 
     Raises:
         FileNotFoundError: It is in neither place.
@@ -35,7 +35,7 @@ def shipped_path(name: str) -> Path:
 
 
 def conf_dir() -> Path:
-    """Returns the folder of the YAML files, as an absolute path.
+    """Return the folder of the YAML files, as an absolute path.
 
     >>> (conf_dir() / "train.yaml").is_file()
     True
@@ -44,7 +44,7 @@ def conf_dir() -> Path:
 
 
 def choices(group: str) -> list[str]:
-    """Lists the names of a config group: its files.
+    """List the names of a config group: its files.
 
     >>> "cosine" in choices("schedule")
     True
@@ -106,7 +106,7 @@ def describe(thing: Any, *left_out: str) -> dict[str, Any]:
 
 
 def build(spec: Any) -> Any:
-    """Turns nested dictionaries with a `_target_` into objects, innermost first.
+    """Turn nested dictionaries with a `_target_` into objects, innermost first.
 
     Raises:
         ValueError: A target is outside audiodiff, does not exist, or is given arguments that it does not take.

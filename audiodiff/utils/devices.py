@@ -29,7 +29,7 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 def resolve(name: str | torch.device = "auto") -> torch.device:
-    """Turns a choice, or a device such as "cuda:1", into a device that is there.
+    """Turn a choice, or a device such as "cuda:1", into a device that is there.
 
     "auto" takes CUDA, else Apple's MPS, else the CPU.
 
@@ -50,13 +50,13 @@ def resolve(name: str | torch.device = "auto") -> torch.device:
 
 
 def take_turn(rank: int) -> None:
-    """Makes the rank-th CUDA card, counted round, that which "cuda" means in this process; does nothing without one."""
+    """Make the rank-th CUDA card, counted round, that which "cuda" means in this process; do nothing without one."""
     if cards := torch.cuda.device_count():
         torch.cuda.set_device(rank % cards)
 
 
 def precision_for(device: torch.device) -> str:
-    """Returns the trainer's precision that serves a device best: bf16 where the hardware multiplies in it, else 32 bit.
+    """Return the trainer's precision that serves a device best: bf16 where the hardware multiplies in it, else 32 bit.
 
     A CPU without such instructions takes five times longer in bf16 than in 32 bit.
     """
@@ -64,7 +64,7 @@ def precision_for(device: torch.device) -> str:
 
 
 def inference_precision(device: torch.device, name: str = "auto") -> str:
-    """Turns a choice into the precision of a network that makes sound; "auto" is the fastest that is measured.
+    """Turn a choice into the precision of a network that makes sound; "auto" is the fastest that is measured.
 
     A CPU that multiplies bfloat16 takes 0.6 of the time for a call of `speech-16k`, and the sound differs by -40 dB;
     windows and batches give the whole's sound to 6e-4, where it is 1e-6 in float32. Other CPUs emulate it, several
@@ -88,7 +88,7 @@ def inference_precision(device: torch.device, name: str = "auto") -> str:
 
 
 def inference_precisions(device: torch.device, named: str | None = None) -> list[str]:
-    """Reads a list of precisions, by commas; by default float32, and what is faster here if anything is.
+    """Read a list of precisions, by commas; by default float32, and what is faster here if anything is.
 
     Raises:
         ValueError: There is no such precision.
@@ -101,14 +101,14 @@ def inference_precisions(device: torch.device, named: str | None = None) -> list
 
 
 def arithmetic(device: torch.device, precision: str) -> contextlib.AbstractContextManager[object]:
-    """Lets matrix products be in bfloat16 inside a `with` block; "float32" leaves them as they are outside."""
+    """Let matrix products be in bfloat16 inside a `with` block; "float32" leaves them as they are outside."""
     if precision == "float32":
         return contextlib.nullcontext()
     return torch.autocast(device.type, torch.bfloat16)
 
 
 def peak_memory_mib(device: torch.device) -> float | None:
-    """Returns the most memory that was in use so far: the process's own, or the card's on CUDA; None if unknown."""
+    """Return the most memory that was in use so far: the process's own, or the card's on CUDA; None if unknown."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     try:
@@ -120,7 +120,7 @@ def peak_memory_mib(device: torch.device) -> float | None:
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Returns the bytes that a device has left; None where the system does not tell."""
+    """Return the bytes that a device has left; None where the system does not tell."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     try:
@@ -133,7 +133,7 @@ def free_memory(device: torch.device) -> int | None:
 
 @contextlib.contextmanager
 def cpu_threads(n: int) -> Iterator[None]:
-    """Shares the arithmetic among n CPU threads inside a `with` block."""
+    """Share the arithmetic among n CPU threads inside a `with` block."""
     before = torch.get_num_threads()
     torch.set_num_threads(n)
     try:
@@ -143,7 +143,7 @@ def cpu_threads(n: int) -> Iterator[None]:
 
 
 def release_memory() -> None:
-    """Gives what is freed, and kept for later by the C library, back to the system; does nothing but on glibc.
+    """Give what is freed, and kept for later by the C library, back to the system; do nothing but on glibc.
 
     In a server whose work is done by changing threads, each leaves such remains: 640 MiB grew to 1,040 under twenty
     visitors, and stay at 600 with it.
@@ -155,7 +155,7 @@ def release_memory() -> None:
 
 
 def small_pages() -> None:
-    """Asks the kernel for no huge pages in this process; does nothing but on Linux.
+    """Ask the kernel for no huge pages in this process; do nothing but on Linux.
 
     NumPy asks for them, and the kernel then fills up, while nobody asks for anything, what `release_memory` gave back:
     a server that held 600 MiB under twenty visitors went up to 730 in the three minutes after they had left.

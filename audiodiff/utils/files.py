@@ -12,7 +12,7 @@ __all__ = ["atomic_file"]
 
 @contextmanager
 def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
-    """Opens a temporary file beside `path` and renames it when the block ends well; removes it otherwise.
+    """Open a temporary file beside `path` and renames it when the block ends well; remove it otherwise.
 
     Raises:
         ValueError: The folder is missing or cannot be written, or the disk is full.

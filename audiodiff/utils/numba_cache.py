@@ -64,7 +64,7 @@ def announce_compiling() -> None:
 
 @functools.cache
 def librosa() -> ModuleType:
-    """Imports librosa with all that it compiles, which happens once on a machine and takes a second afterwards."""
+    """Import librosa with all that it compiles, which happens once on a machine and takes a second afterwards."""
     with one_process_at_a_time():
         for part in COMPILED:
             importlib.import_module(f"librosa.{part}")

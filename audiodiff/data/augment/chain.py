@@ -1,4 +1,4 @@
-"""Makes more voices and rooms out of few: changes of speed and level, mixtures, and effects."""
+"""Make more voices and rooms out of few: changes of speed and level, mixtures, and effects."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ __all__ = ["Augment"]
 
 
 class Augment:
-    """Draws a speed and a gain for each clip, mixes some with another, and applies effects.
+    """Draw a speed and a gain for each clip, mixe some with another, and apply effects.
 
     Playing a recording faster or slower moves pitch and formants together, which makes another voice; the gain teaches
     a model that recordings come at all levels.
@@ -48,19 +48,19 @@ class Augment:
         self.effects = list((then or {}).values())
 
     def draw(self, rng: random.Random) -> tuple[float, float]:
-        """Returns a speed factor and an amplitude factor."""
+        """Return a speed factor and an amplitude factor."""
         return rng.choice(self.speeds), 10 ** (rng.uniform(*self.gain_db) / 20)
 
     def wants_another(self, rng: random.Random) -> bool:
-        """Decides whether another clip is added; draws nothing if that never happens."""
+        """Decide whether another clip is added; draw nothing if that never happens."""
         return self.mix > 0 and rng.random() < self.mix
 
     def mixed(self, clip: Tensor, other: Tensor, rng: random.Random) -> Tensor:
-        """Adds another clip, [1, T], at a level below this one's."""
+        """Add another clip, [1, T], at a level below this one's."""
         return clip + at_level_of(clip, other) * 10 ** (-rng.uniform(*self.mix_db) / 20)
 
     def apply(self, clip: Tensor, sample_rate: int, rng: random.Random) -> Tensor:
-        """Applies the effects to a clip, [1, T]."""
+        """Apply the effects to a clip, [1, T]."""
         for effect in self.effects:
             clip = effect(clip, sample_rate, rng)
         return clip

@@ -27,7 +27,7 @@ DELAY = 4096  # samples by which a codec may be late; MP3's are at most 2257
 
 
 class Codec(Effect):
-    """Writes and reads the clip in another format; the delay of the codec is taken back.
+    """Write and read the clip in another format; the delay of the codec is taken back.
 
     GSM and mu-law go by way of 8 kHz, as telephones do, and Opus by the 48 kHz that it works at. Compression is drawn
     so that what it leaves falls geometrically: MP3 of speech at 16 kHz has 80 kb/s at 0, 53 at 0.5 and 28 at 0.99,
@@ -64,7 +64,7 @@ class Codec(Effect):
             raise ValueError(f"formats={list(formats)}: this libsndfile does not write {', '.join(lacking)}")
 
     def change(self, clip: Tensor, sample_rate: int, rng: random.Random) -> Tensor:
-        """Encodes and decodes in memory; peaks above full scale are lowered for it, and raised again."""
+        """Encode and decodes in memory; peaks above full scale are lowered for it, and raised again."""
         name, (least, most) = rng.choice(self.formats), self.compression
         level = 1 - (1 - least) * ((1 - most) / (1 - least)) ** rng.random()
         scale = max(1.0, float(clip.abs().max()) / FULL)
@@ -73,7 +73,7 @@ class Codec(Effect):
 
 
 def recoded(clip: Tensor, sample_rate: int, name: str, compression: float) -> tuple[Tensor, int]:
-    """Writes a clip, [1, T], in a format of `CODING`, and reads it: [1, T'] and its rate in Hz."""
+    """Write a clip, [1, T], in a format of `CODING`, and read it: [1, T'] and its rate in Hz."""
     import soundfile
 
     rate = RATES.get(name, sample_rate)

@@ -21,7 +21,7 @@ REFERENCE = 1000.0  # Hz, where a tilt changes nothing
 
 
 class Effect(abc.ABC):
-    """Changes some of the clips.
+    """Change some of the clips.
 
     Args:
         probability: Share of the clips that are changed.
@@ -36,24 +36,24 @@ class Effect(abc.ABC):
         self.probability = probability
 
     def __call__(self, clip: Tensor, sample_rate: int, rng: random.Random) -> Tensor:
-        """Changes the clip, or returns it as it is."""
+        """Change the clip, or return it as it is."""
         return self.change(clip, sample_rate, rng) if rng.random() < self.probability else clip
 
     @abc.abstractmethod
     def change(self, clip: Tensor, sample_rate: int, rng: random.Random) -> Tensor:
-        """Changes a clip, [1, T], at a rate in Hz."""
+        """Change a clip, [1, T], at a rate in Hz."""
 
 
 class Polarity(Effect):
-    """Turns the sign: microphones differ in it, and nobody hears it."""
+    """Turn the sign: microphones differ in it, and nobody hears it."""
 
     def change(self, clip: Tensor, sample_rate: int, rng: random.Random) -> Tensor:
-        """Returns -clip."""
+        """Return -clip."""
         return -clip
 
 
 class Shift(Effect):
-    """Moves a sound later, behind silence; what leaves the clip is lost.
+    """Move a sound later, behind silence; what leaves the clip is lost.
 
     Args:
         seconds: Longest shift.
@@ -64,13 +64,13 @@ class Shift(Effect):
         self.seconds = seconds
 
     def change(self, clip: Tensor, sample_rate: int, rng: random.Random) -> Tensor:
-        """Shifts by a whole number of samples."""
+        """Shift by a whole number of samples."""
         by = min(clip.shape[-1], rng.randint(0, int(self.seconds * sample_rate)))
         return torch.nn.functional.pad(clip, (by, 0))[:, : clip.shape[-1]]
 
 
 class PitchShift(Effect):
-    """Moves the pitch and keeps the length, by a phase vocoder (librosa); formants move along.
+    """Move the pitch and keep the length, by a phase vocoder (librosa); formants move along.
 
     Args:
         semitones: Lowest and highest shift.
@@ -81,14 +81,14 @@ class PitchShift(Effect):
         self.semitones = ordered("semitones", semitones)
 
     def change(self, clip: Tensor, sample_rate: int, rng: random.Random) -> Tensor:
-        """Shifts by a fraction of semitones."""
+        """Shift by a fraction of semitones."""
         steps = rng.uniform(*self.semitones)
         moved = librosa().effects.pitch_shift(clip.numpy(), sr=sample_rate, n_steps=steps, n_fft=1024)
         return torch.from_numpy(np.ascontiguousarray(moved[:, : clip.shape[-1]], dtype=np.float32))
 
 
 class Tilt(Effect):
-    """Makes a sound darker or brighter by a straight line in dB over octaves; the level stays.
+    """Make a sound darker or brighter by a straight line in dB over octaves; the level stays.
 
     Args:
         db_per_octave: Lowest and highest slope.
@@ -99,7 +99,7 @@ class Tilt(Effect):
         self.db_per_octave = ordered("db_per_octave", db_per_octave)
 
     def change(self, clip: Tensor, sample_rate: int, rng: random.Random) -> Tensor:
-        """Filters with zero phase; below 50 Hz the gain is that at 50 Hz."""
+        """Filter with zero phase; below 50 Hz the gain is that at 50 Hz."""
         slope = rng.uniform(*self.db_per_octave)
 
         def gain(frequency: Tensor) -> Tensor:
@@ -109,7 +109,7 @@ class Tilt(Effect):
 
 
 class Equaliser(Effect):
-    """Raises and lowers bands an octave wide, as microphones and rooms do; the level stays.
+    """Raise and lowers bands an octave wide, as microphones and rooms do; the level stays.
 
     Args:
         gain_db: Lowest and highest gain of a band.
@@ -120,7 +120,7 @@ class Equaliser(Effect):
         self.gain_db = ordered("gain_db", gain_db)
 
     def change(self, clip: Tensor, sample_rate: int, rng: random.Random) -> Tensor:
-        """Filters with zero phase; gains are interpolated between the octaves."""
+        """Filter with zero phase; gains are interpolated between the octaves."""
         octaves = max(2, math.ceil(math.log2(sample_rate / 2 / 50)) + 1)
         gains = torch.tensor([rng.uniform(*self.gain_db) for _ in range(octaves)])
 
@@ -133,7 +133,7 @@ class Equaliser(Effect):
 
 
 class BandLimit(Effect):
-    """Takes the treble away, as telephones and old recordings do.
+    """Take the treble away, as telephones and old recordings do.
 
     Args:
         cutoff: Lowest and highest cutoff in Hz; one at or above half the rate changes nothing.
@@ -144,7 +144,7 @@ class BandLimit(Effect):
         self.cutoff = ordered("cutoff", cutoff)
 
     def change(self, clip: Tensor, sample_rate: int, rng: random.Random) -> Tensor:
-        """Filters with zero phase: nothing is lost below 0.9 of the cutoff, nothing is left above it."""
+        """Filter with zero phase: nothing is lost below 0.9 of the cutoff, nothing is left above it."""
         cutoff = rng.uniform(*self.cutoff)
         if cutoff >= sample_rate / 2:
             return clip
@@ -156,7 +156,7 @@ class BandLimit(Effect):
 
 
 class AdditiveNoise(Effect):
-    """Adds noise, from white to brown, at a ratio to the clip's own level.
+    """Add noise, from white to brown, at a ratio to the clip's own level.
 
     Args:
         snr_db: Lowest and highest ratio.
@@ -173,7 +173,7 @@ class AdditiveNoise(Effect):
         self.snr_db, self.slopes = ordered("snr_db", snr_db), ordered("slopes", slopes)
 
     def change(self, clip: Tensor, sample_rate: int, rng: random.Random) -> Tensor:
-        """Adds stationary noise."""
+        """Add stationary noise."""
         ratio, slope = rng.uniform(*self.snr_db), rng.uniform(*self.slopes)
         white = torch.randn(clip.shape, generator=torch.Generator().manual_seed(rng.getrandbits(63)))
         noise = filtered(white, sample_rate, lambda f: 10 ** (slope * (f.clamp(min=50) / REFERENCE).log2() / 20))
@@ -181,7 +181,7 @@ class AdditiveNoise(Effect):
 
 
 class Room(Effect):
-    """Puts a sound into a room: the direct sound, and noise that decays exponentially behind it.
+    """Put a sound into a room: the direct sound, and noise that decays exponentially behind it.
 
     The tail begins a few milliseconds later and loses 60 dB in `seconds`; the direct sound stays where it was.
     Reference of the model: Polack, 1988; Lebart et al., 2001, Acta Acustica 87.
@@ -203,11 +203,11 @@ class Room(Effect):
             raise ValueError(f"seconds={list(seconds)}: a reverberation time is positive")
 
     def change(self, clip: Tensor, sample_rate: int, rng: random.Random) -> Tensor:
-        """Convolves with a response that is drawn."""
+        """Convolve with a response that is drawn."""
         return convolved(clip, self.response(sample_rate, rng))
 
     def response(self, sample_rate: int, rng: random.Random) -> Tensor:
-        """Draws a room's response, [T60]; its first sample is the direct sound, of size 1."""
+        """Draw a room's response, [T60]; its first sample is the direct sound, of size 1."""
         seconds, ratio, gap = rng.uniform(*self.seconds), rng.uniform(*self.direct_db), rng.uniform(0.001, 0.008)
         time = torch.arange(1, max(2, int(seconds * sample_rate))) / sample_rate
         noise = torch.randn(time.shape, generator=torch.Generator().manual_seed(rng.getrandbits(63)))

@@ -10,7 +10,7 @@ __all__ = ["aligned", "at_level_of", "convolved", "filtered", "ordered"]
 
 
 def ordered(name: str, limits: Sequence[float]) -> tuple[float, float]:
-    """Returns a lowest and a highest value.
+    """Return a lowest and a highest value.
 
     Raises:
         ValueError: They are not two, or in the wrong order.
@@ -21,7 +21,7 @@ def ordered(name: str, limits: Sequence[float]) -> tuple[float, float]:
 
 
 def filtered(clip: Tensor, sample_rate: int, gain: Callable[[Tensor], Tensor]) -> Tensor:
-    """Filters a clip, [1, T], with zero phase by a gain over frequency in Hz; padded, so that its ends do not meet."""
+    """Filter a clip, [1, T], with zero phase by a gain over frequency in Hz; padded, so that its ends do not meet."""
     length = clip.shape[-1]
     padded = 2 ** math.ceil(math.log2(length + sample_rate // 20))
     spectrum = torch.fft.rfft(clip, n=padded)
@@ -30,19 +30,19 @@ def filtered(clip: Tensor, sample_rate: int, gain: Callable[[Tensor], Tensor]) -
 
 
 def convolved(clip: Tensor, response: Tensor) -> Tensor:
-    """Convolves a clip, [1, T], with a causal response and cuts it to its length."""
+    """Convolve a clip, [1, T], with a causal response and cuts it to its length."""
     size = 2 ** math.ceil(math.log2(clip.shape[-1] + len(response)))
     product = torch.fft.rfft(clip, n=size) * torch.fft.rfft(response, n=size)
     return torch.fft.irfft(product, n=size)[..., : clip.shape[-1]]
 
 
 def at_level_of(clip: Tensor, other: Tensor) -> Tensor:
-    """Gives another signal the root mean square of a clip."""
+    """Give another signal the root mean square of a clip."""
     return other * (clip.square().mean().sqrt() / other.square().mean().sqrt().clamp(min=1e-9))
 
 
 def aligned(late: Tensor, clip: Tensor, most: int) -> Tensor:
-    """Cuts a delayed copy, [1, T'], to where it agrees best with a clip, [1, T]; at most some samples late or early.
+    """Cut a delayed copy, [1, T'], to where it agrees best with a clip, [1, T]; at most some samples late or early.
 
     >>> click = torch.eye(1, 8)
     >>> aligned(torch.nn.functional.pad(click, (3, 0)), click, 4).tolist() == click.tolist()

@@ -1,4 +1,4 @@
-"""Maps time to signal and noise scales: one family of paths a file, and the grids of times on which solvers walk.
+"""Map time to signal and noise scales: one family of paths a file, and the grids of times on which solvers walk.
 
 A diffusion path mixes a clean signal ``x`` with white noise ``eps``:
 

@@ -9,18 +9,18 @@ __all__ = ["RangedSchedule", "Schedule"]
 
 
 class Schedule(abc.ABC):
-    """Defines the path x_t = alpha_t x + sigma_t eps by its two scales."""
+    """Define the path x_t = alpha_t x + sigma_t eps by its two scales."""
 
     @abc.abstractmethod
     def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns alpha_t and sigma_t, each shaped like t."""
+        """Return alpha_t and sigma_t, each shaped like t."""
 
     @abc.abstractmethod
     def log_snr(self, t: Tensor) -> Tensor:
-        """Returns log(alpha_t² / sigma_t²), strictly decreasing in t."""
+        """Return log(alpha_t² / sigma_t²), strictly decreasing in t."""
 
     def time(self, log_snr: Tensor) -> Tensor:
-        """Returns the t at which the path has this log-SNR: the exact inverse of `log_snr`.
+        """Return the t at which the path has this log-SNR: the exact inverse of `log_snr`.
 
         Raises:
             ValueError: The path does not say.
@@ -30,7 +30,7 @@ class Schedule(abc.ABC):
         )
 
     def derivatives(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns d alpha_t / dt and d sigma_t / dt, by automatic differentiation: a path is defined once."""
+        """Return d alpha_t / dt and d sigma_t / dt, by automatic differentiation: a path is defined once."""
         with torch.inference_mode(False), torch.enable_grad():
             t = t.detach().clone().requires_grad_()
             alpha_t, sigma_t = self(t)
@@ -42,7 +42,7 @@ class Schedule(abc.ABC):
             )
 
     def drift_and_diffusion(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns f_t and g_t of the forward process dx = f_t x dt + g_t dw.
+        """Return f_t and g_t of the forward process dx = f_t x dt + g_t dw.
 
             f_t = d log alpha_t / dt,      g_t² = d sigma_t² / dt - 2 f_t sigma_t²
 
@@ -54,7 +54,7 @@ class Schedule(abc.ABC):
 
 
 class RangedSchedule(Schedule):
-    """Walks a curve of log-SNR at constant speed in the curve's own time u, from one log-SNR to another.
+    """Walk a curve of log-SNR at constant speed in the curve's own time u, from one log-SNR to another.
 
         log_snr(t) = curve(u_0 + (u_1 - u_0) t) + shift
 
@@ -90,26 +90,26 @@ class RangedSchedule(Schedule):
 
     @abc.abstractmethod
     def curve(self, u: Tensor) -> Tensor:
-        """Returns the log-SNR at the curve's own time u, falling in u."""
+        """Return the log-SNR at the curve's own time u, falling in u."""
 
     @abc.abstractmethod
     def place(self, log_snr: Tensor) -> Tensor:
-        """Returns u: the inverse of `curve`."""
+        """Return u: the inverse of `curve`."""
 
     @abc.abstractmethod
     def scales(self, log_snr: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns alpha and sigma, log(alpha² / sigma²) being given."""
+        """Return alpha and sigma, log(alpha² / sigma²) being given."""
 
     def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the scales of the log-SNR at t."""
+        """Return the scales of the log-SNR at t."""
         return self.scales(self.log_snr(t))
 
     def log_snr(self, t: Tensor) -> Tensor:
-        """Returns curve(u) + shift."""
+        """Return curve(u) + shift."""
         return self.curve(self._begin + (self._end - self._begin) * t) + self.shift
 
     def time(self, log_snr: Tensor) -> Tensor:
-        """Returns the time of a log-SNR."""
+        """Return the time of a log-SNR."""
         return (self.place(log_snr - self.shift) - self._begin) / (self._end - self._begin)
 
     def _place(self, log_snr: float) -> float:

@@ -8,7 +8,7 @@ __all__ = ["RectifiedFlow"]
 
 
 class RectifiedFlow(RangedSchedule):
-    """Moves from signal to noise on a straight line at constant speed.
+    """Move from signal to noise on a straight line at constant speed.
 
         alpha = 1 - u = sigmoid(log_snr / 2),   sigma = u = sigmoid(-log_snr / 2),   curve(u) = -2 logit(u)
 
@@ -22,13 +22,13 @@ class RectifiedFlow(RangedSchedule):
         super().__init__(log_snr_min, log_snr_max, shift)
 
     def curve(self, u: Tensor) -> Tensor:
-        """Returns 2 log((1 - u) / u)."""
+        """Return 2 log((1 - u) / u)."""
         return -2 * u.logit()
 
     def place(self, log_snr: Tensor) -> Tensor:
-        """Returns sigmoid(-log_snr / 2)."""
+        """Return sigmoid(-log_snr / 2)."""
         return (-log_snr / 2).sigmoid()
 
     def scales(self, log_snr: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns sigmoid(log_snr / 2) and sigmoid(-log_snr / 2)."""
+        """Return sigmoid(log_snr / 2) and sigmoid(-log_snr / 2)."""
         return (log_snr / 2).sigmoid(), (-log_snr / 2).sigmoid()

@@ -11,7 +11,7 @@ __all__ = ["GeometricVE", "KarrasVE"]
 
 
 class GeometricVE(RangedSchedule):
-    """Lets sigma grow by equal factors: sigma_t = sigma_min (sigma_max / sigma_min)^t.
+    """Let sigma grow by equal factors: sigma_t = sigma_min (sigma_max / sigma_min)^t.
 
     Reference: Song et al., 2020, arXiv:2011.13456, equation 31.
 
@@ -30,20 +30,20 @@ class GeometricVE(RangedSchedule):
         super().__init__()
 
     def curve(self, u: Tensor) -> Tensor:
-        """Returns -2 log sigma."""
+        """Return -2 log sigma."""
         return -2 * (math.log(self.sigma_min) + u * math.log(self.sigma_max / self.sigma_min))
 
     def place(self, log_snr: Tensor) -> Tensor:
-        """Returns log(sigma / sigma_min) / log(sigma_max / sigma_min)."""
+        """Return log(sigma / sigma_min) / log(sigma_max / sigma_min)."""
         return (-log_snr / 2 - math.log(self.sigma_min)) / math.log(self.sigma_max / self.sigma_min)
 
     def scales(self, log_snr: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns 1 and exp(-log_snr / 2)."""
+        """Return 1 and exp(-log_snr / 2)."""
         return torch.ones_like(log_snr), (-log_snr / 2).exp()
 
 
 class KarrasVE(GeometricVE):
-    """Lets the rho-th root of sigma grow linearly, which spends more time at low noise than it seems.
+    """Let the rho-th root of sigma grow linearly, which spends more time at low noise than it seems.
 
         sigma_t = (sigma_min^(1/rho) + t (sigma_max^(1/rho) - sigma_min^(1/rho)))^rho
 
@@ -61,11 +61,11 @@ class KarrasVE(GeometricVE):
         super().__init__(sigma_min, sigma_max)
 
     def curve(self, u: Tensor) -> Tensor:
-        """Returns -2 log sigma."""
+        """Return -2 log sigma."""
         low, high = self.sigma_min ** (1 / self.rho), self.sigma_max ** (1 / self.rho)
         return -2 * self.rho * (low + u * (high - low)).log()
 
     def place(self, log_snr: Tensor) -> Tensor:
-        """Returns u of the rho-th root of sigma."""
+        """Return u of the rho-th root of sigma."""
         low, high = self.sigma_min ** (1 / self.rho), self.sigma_max ** (1 / self.rho)
         return ((-log_snr / (2 * self.rho)).exp() - low) / (high - low)

@@ -15,18 +15,18 @@ __all__ = ["CosineVP", "LaplaceVP", "LinearVP", "LogisticVP", "SigmoidVP", "SubV
 
 
 class VariancePreserving(RangedSchedule):
-    """Keeps alpha² + sigma² = 1."""
+    """Keep alpha² + sigma² = 1."""
 
     def __init__(self, log_snr_min: float | None = -15.0, log_snr_max: float | None = 15.0, shift: float = 0.0) -> None:
         super().__init__(log_snr_min, log_snr_max, shift)
 
     def scales(self, log_snr: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns sqrt(sigmoid(log_snr)) and sqrt(sigmoid(-log_snr))."""
+        """Return sqrt(sigmoid(log_snr)) and sqrt(sigmoid(-log_snr))."""
         return log_snr.sigmoid().sqrt(), (-log_snr).sigmoid().sqrt()
 
 
 class CosineVP(VariancePreserving):
-    """Turns audio into noise at constant speed on the unit circle.
+    """Turn audio into noise at constant speed on the unit circle.
 
         alpha_t = cos(phi),  sigma_t = sin(phi),  phi linear in t,  curve(u) = -2 log tan(pi u / 2)
 
@@ -40,16 +40,16 @@ class CosineVP(VariancePreserving):
     """
 
     def curve(self, u: Tensor) -> Tensor:
-        """Returns -2 log tan(pi u / 2)."""
+        """Return -2 log tan(pi u / 2)."""
         return -2 * (u * (math.pi / 2)).tan().log()
 
     def place(self, log_snr: Tensor) -> Tensor:
-        """Returns 2 / pi arctan(exp(-log_snr / 2))."""
+        """Return 2 / pi arctan(exp(-log_snr / 2))."""
         return (-log_snr / 2).exp().atan() * (2 / math.pi)
 
 
 class LinearVP(VariancePreserving):
-    """Lets the rate of noise grow linearly: the path of DDPM, in continuous time.
+    """Let the rate of noise grow linearly: the path of DDPM, in continuous time.
 
         alpha² = exp(-B),   B(u) = beta_min u + (beta_max - beta_min) u² / 2,   curve = -log(exp(B) - 1)
 
@@ -75,11 +75,11 @@ class LinearVP(VariancePreserving):
         super().__init__(log_snr_min, log_snr_max, shift)
 
     def curve(self, u: Tensor) -> Tensor:
-        """Returns -log(exp(B) - 1)."""
+        """Return -log(exp(B) - 1)."""
         return -self._exponent(u).expm1().log()
 
     def place(self, log_snr: Tensor) -> Tensor:
-        """Solves B(u) = log(1 + exp(-log_snr)) for u."""
+        """Solve B(u) = log(1 + exp(-log_snr)) for u."""
         return self._at(torch.nn.functional.softplus(-log_snr, threshold=700))
 
     def _exponent(self, u: Tensor) -> Tensor:
@@ -92,7 +92,7 @@ class LinearVP(VariancePreserving):
 
 
 class SubVP(LinearVP):
-    """Adds less noise than VP at the same alpha.
+    """Add less noise than VP at the same alpha.
 
         alpha² = exp(-B),   sigma = 1 - exp(-B),   B as in LinearVP
 
@@ -100,23 +100,23 @@ class SubVP(LinearVP):
     """
 
     def curve(self, u: Tensor) -> Tensor:
-        """Returns -B - 2 log(1 - exp(-B))."""
+        """Return -B - 2 log(1 - exp(-B))."""
         exponent = self._exponent(u)
         return -exponent - 2 * (-(-exponent).expm1()).log()
 
     def place(self, log_snr: Tensor) -> Tensor:
-        """Solves for u by way of alpha."""
+        """Solve for u by way of alpha."""
         return self._at(-2 * self.scales(log_snr)[0].log())
 
     def scales(self, log_snr: Tensor) -> tuple[Tensor, Tensor]:
-        """Solves alpha / (1 - alpha²) = exp(log_snr / 2) =: r, and returns alpha and alpha / r = 1 - alpha²."""
+        """Solve alpha / (1 - alpha²) = exp(log_snr / 2) =: r, and return alpha and alpha / r = 1 - alpha²."""
         r = (log_snr / 2).exp()
         alpha = 2 * r / (1 + (1 + 4 * r**2).sqrt())
         return alpha, alpha / r
 
 
 class SigmoidVP(VariancePreserving):
-    """Lets alpha² fall along the middle of a logistic curve: more time at the ends than the cosine.
+    """Let alpha² fall along the middle of a logistic curve: more time at the ends than the cosine.
 
         alpha² = (s(end) - s(start + (end - start) u)) / (s(end) - s(start)),   s(a) = sigmoid(a / tau)
 
@@ -145,18 +145,18 @@ class SigmoidVP(VariancePreserving):
         super().__init__(log_snr_min, log_snr_max, shift)
 
     def curve(self, u: Tensor) -> Tensor:
-        """Returns log(alpha² / (1 - alpha²))."""
+        """Return log(alpha² / (1 - alpha²))."""
         middle = ((self.start + (self.end - self.start) * u) / self.tau).sigmoid()
         return (self._high - middle).log() - (middle - self._low).log()
 
     def place(self, log_snr: Tensor) -> Tensor:
-        """Inverts the logistic."""
+        """Invert the logistic."""
         middle = self._low + (self._high - self._low) * (-log_snr).sigmoid()
         return (self.tau * middle.logit() - self.start) / (self.end - self.start)
 
 
 class LogisticVP(VariancePreserving):
-    """Distributes log-SNR, over uniform time, as a logistic: curve(u) = mean - scale logit(u).
+    """Distribute log-SNR, over uniform time, as a logistic: curve(u) = mean - scale logit(u).
 
     `scale` 2 has the log-SNR of rectified flow; 1 makes alpha² = 1 - u.
     Reference: Kingma & Gao, 2023, arXiv:2303.00848, table 1 (rectified flow's is logistic).
@@ -181,16 +181,16 @@ class LogisticVP(VariancePreserving):
         super().__init__(log_snr_min, log_snr_max, shift)
 
     def curve(self, u: Tensor) -> Tensor:
-        """Returns mean - scale log(u / (1 - u))."""
+        """Return mean - scale log(u / (1 - u))."""
         return self.mean - self.scale * u.logit()
 
     def place(self, log_snr: Tensor) -> Tensor:
-        """Returns sigmoid((mean - log_snr) / scale)."""
+        """Return sigmoid((mean - log_snr) / scale)."""
         return ((self.mean - log_snr) / self.scale).sigmoid()
 
 
 class LaplaceVP(LogisticVP):
-    """Distributes log-SNR, over uniform time, as a Laplace: sharply about `mean`.
+    """Distribute log-SNR, over uniform time, as a Laplace: sharply about `mean`.
 
         curve(u) = mean - scale sign(u - 1/2) · (-log(1 - 2 |u - 1/2|))
 
@@ -198,11 +198,11 @@ class LaplaceVP(LogisticVP):
     """
 
     def curve(self, u: Tensor) -> Tensor:
-        """Returns the quantile function of a Laplace distribution at 1 - u."""
+        """Return the quantile function of a Laplace distribution at 1 - u."""
         return self.mean + self.scale * torch.where(u < 0.5, -(2 * u).log(), (2 - 2 * u).log())
 
     def place(self, log_snr: Tensor) -> Tensor:
-        """Returns one minus the distribution function."""
+        """Return one minus the distribution function."""
         away = (log_snr - self.mean) / self.scale
         tail = (-away.abs()).exp() / 2
         return torch.where(away > 0, tail, 1 - tail)

@@ -9,7 +9,7 @@ __all__ = ["ZeroTerminalSNR"]
 
 
 class ZeroTerminalSNR(Schedule):
-    """Rescales a variance-preserving path so that it ends in noise alone.
+    """Rescale a variance-preserving path so that it ends in noise alone.
 
         alpha'_t = alpha_0 (alpha_t - alpha_1) / (alpha_0 - alpha_1),      sigma'_t² = 1 - alpha'_t²
 
@@ -37,7 +37,7 @@ class ZeroTerminalSNR(Schedule):
         self._lost = float(_lost(alpha, sigma)[0])
 
     def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns alpha'_t and sqrt(1 - alpha'_t²), the latter without cancelling digits at t = 0."""
+        """Return alpha'_t and sqrt(1 - alpha'_t²), the latter without cancelling digits at t = 0."""
         alpha_t, sigma_t = self.schedule(t)
         alpha = self._first * (alpha_t - self._last) / (self._first - self._last)
         alpha = torch.where(t < 1, alpha, alpha - alpha.detach())  # exactly 0 in any dtype, and its slope kept
@@ -45,12 +45,12 @@ class ZeroTerminalSNR(Schedule):
         return alpha, (lost * (1 + alpha)).sqrt()
 
     def log_snr(self, t: Tensor) -> Tensor:
-        """Returns log(alpha'² / sigma'²); -inf at t = 1."""
+        """Return log(alpha'² / sigma'²); -inf at t = 1."""
         alpha, sigma = self(t)
         return 2 * (alpha / sigma).log()
 
     def time(self, log_snr: Tensor) -> Tensor:
-        """Undoes the rescaling of alpha, then asks the path within."""
+        """Undoe the rescaling of alpha, then asks the path within."""
         alpha, sigma_squared = log_snr.sigmoid().sqrt(), (-log_snr).sigmoid()
         lost = ((self._first - self._last) * sigma_squared / (1 + alpha) + self._last * self._lost) / self._first
         alpha = alpha * (self._first - self._last) / self._first + self._last
@@ -58,5 +58,5 @@ class ZeroTerminalSNR(Schedule):
 
 
 def _lost(alpha: Tensor, sigma: Tensor) -> Tensor:
-    """Returns 1 - alpha, exact where alpha is all but 1, on a variance-preserving path."""
+    """Return 1 - alpha, exact where alpha is all but 1, on a variance-preserving path."""
     return sigma**2 / (1 + alpha)

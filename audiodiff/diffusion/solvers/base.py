@@ -36,7 +36,7 @@ NoiseSource = NoiseField | torch.Generator | Sequence[torch.Generator] | None
 
 
 class PathPoint(NamedTuple):
-    """Holds a path's scales at one time; lam = log(alpha / sigma)."""
+    """Hold a path's scales at one time; lam = log(alpha / sigma)."""
 
     alpha: float
     sigma: float
@@ -44,13 +44,13 @@ class PathPoint(NamedTuple):
 
 
 def path_point(schedule: Schedule, t: Tensor) -> PathPoint:
-    """Evaluates a path at a time, []."""
+    """Evaluate a path at a time, []."""
     alpha, sigma = schedule(t)
     return PathPoint(float(alpha), float(sigma), float(schedule.log_snr(t)) / 2)
 
 
 def endpoints(schedule: Schedule, t: Tensor, s: Tensor) -> tuple[PathPoint, PathPoint]:
-    """Evaluates a path at both ends of a step.
+    """Evaluate a path at both ends of a step.
 
     Raises:
         ValueError: s is not below t.
@@ -60,18 +60,18 @@ def endpoints(schedule: Schedule, t: Tensor, s: Tensor) -> tuple[PathPoint, Path
 
 
 def check_order(t: Tensor, s: Tensor) -> None:
-    """Raises ValueError if s is not below t."""
+    """Raise ValueError if s is not below t."""
     if not s < t:
         raise ValueError(f"s={float(s):g} is not below t={float(t):g}: a step goes from noise (1) towards audio (0)")
 
 
 def mix(estimate: Estimate, point: PathPoint) -> Tensor:
-    """Returns alpha x̂ + sigma ε̂: where the estimates would put the signal at another time."""
+    """Return alpha x̂ + sigma ε̂: where the estimates would put the signal at another time."""
     return point.alpha * estimate.x + point.sigma * estimate.eps
 
 
 def white_noise(like: Tensor, generator: NoiseSource) -> Tensor:
-    """Draws white noise of unit variance, shaped like a signal, [B, 1, T]; generators draw on their own device.
+    """Draw white noise of unit variance, shaped like a signal, [B, 1, T]; generators draw on their own device.
 
     Raises:
         ValueError: There is no generator, or not one for each clip.
@@ -87,7 +87,7 @@ def white_noise(like: Tensor, generator: NoiseSource) -> Tensor:
 
 
 class Solver(abc.ABC):
-    """Moves a noisy signal one step along the path.
+    """Move a noisy signal one step along the path.
 
     Attributes:
         order: Declared order of convergence; a test measures it.
@@ -111,7 +111,7 @@ class Solver(abc.ABC):
         memory: SolverState = None,
         generator: NoiseSource = None,
     ) -> tuple[Tensor, SolverState]:
-        """Moves x_t, [B, 1, T], from time t to time s < t.
+        """Move x_t, [B, 1, T], from time t to time s < t.
 
         Args:
             memory: What the previous step returned; None at the first.

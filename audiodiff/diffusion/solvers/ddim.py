@@ -39,7 +39,7 @@ class DDIM(Solver):
         memory: SolverState = None,
         generator: NoiseSource = None,
     ) -> tuple[Tensor, SolverState]:
-        """Moves x_t to x_s; what is drawn anew has the variance of the posterior q(x_s | x_t, x̂) at eta = 1.
+        """Move x_t to x_s; what is drawn anew has the variance of the posterior q(x_s | x_t, x̂) at eta = 1.
 
             x_s = alpha_s x̂ + sqrt(sigma_s² - d²) ε̂ + d z,      d² = eta² sigma_s² (1 - SNR_t / SNR_s)
 

@@ -26,7 +26,7 @@ __all__ = ["DPMSolver1", "DPMSolver2M", "DPMSolver2S", "DPMSolver3M", "SDEDPMSol
 
 
 def exponential_step(x_t: Tensor, direction: Tensor, now: PathPoint, then: PathPoint) -> Tensor:
-    """Moves along the ODE as if the clean estimate were `direction` on the whole way."""
+    """Move along the ODE as if the clean estimate were `direction` on the whole way."""
     return then.sigma / now.sigma * x_t - then.alpha * math.expm1(now.lam - then.lam) * direction
 
 
@@ -45,7 +45,7 @@ class DPMSolver1(Solver):
         memory: SolverState = None,
         generator: NoiseSource = None,
     ) -> tuple[Tensor, SolverState]:
-        """Takes D = x̂_t."""
+        """Take D = x̂_t."""
         return exponential_step(x_t, denoise(x_t, t).x, *endpoints(denoise.schedule, t, s)), None
 
 
@@ -64,7 +64,7 @@ class DPMSolver2S(Solver):
         memory: SolverState = None,
         generator: NoiseSource = None,
     ) -> tuple[Tensor, SolverState]:
-        """Takes D = x̂_m, estimated halfway in log-SNR from a first-order step to there. Algorithm 1, r = 1/2."""
+        """Take D = x̂_m, estimated halfway in log-SNR from a first-order step to there. Algorithm 1, r = 1/2."""
         now, then = endpoints(denoise.schedule, t, s)
         middle = denoise.schedule.time((denoise.schedule.log_snr(t) + denoise.schedule.log_snr(s)) / 2)
         if math.isinf(now.lam):  # from zero SNR there is no half of the way
@@ -92,7 +92,7 @@ class DPMSolver2M(Solver):
         memory: SolverState = None,
         generator: NoiseSource = None,
     ) -> tuple[Tensor, SolverState]:
-        """Extrapolates to the middle of the step; the first has nothing to remember and equals DDIM. Algorithm 2.
+        """Extrapolate to the middle of the step; the first has nothing to remember and equals DDIM. Algorithm 2.
 
         D = x̂_t + h / (2 h_prev) (x̂_t - x̂_prev)
         """
@@ -101,7 +101,7 @@ class DPMSolver2M(Solver):
 
 
 def ahead(x: Tensor, now: PathPoint, then: PathPoint, memory: SolverState) -> Tensor:
-    """Extrapolates the clean estimate to the middle of the coming step by the line through the last two."""
+    """Extrapolate the clean estimate to the middle of the coming step by the line through the last two."""
     if memory is None:
         return x
     x_prev, h_prev = memory
@@ -129,7 +129,7 @@ class DPMSolver3M(Solver):
         memory: SolverState = None,
         generator: NoiseSource = None,
     ) -> tuple[Tensor, SolverState]:
-        """Adds slope D' and curvature D'' of the estimate as a function of lam, from divided differences.
+        """Add slope D' and curvature D'' of the estimate as a function of lam, from divided differences.
 
             x_s = (sigma_s / sigma_t) x_t - alpha_s (phi_1 x̂ - phi_2 h D' + phi_3 h² D'')
             phi_1 = e^{-h} - 1,   phi_2 = phi_1 / h + 1,   phi_3 = phi_2 / h - 1/2
@@ -173,7 +173,7 @@ class SDEDPMSolver2M(Solver):
         memory: SolverState = None,
         generator: NoiseSource = None,
     ) -> tuple[Tensor, SolverState]:
-        """Moves x_t along the reverse SDE; D as in 2M.
+        """Move x_t along the reverse SDE; D as in 2M.
 
             x_s = (sigma_s / sigma_t) e^{-h} x_t + alpha_s (1 - e^{-2h}) D + sigma_s sqrt(1 - e^{-2h}) z
 

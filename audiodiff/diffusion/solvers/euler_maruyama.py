@@ -27,7 +27,7 @@ class EulerMaruyama(Solver):
         memory: SolverState = None,
         generator: NoiseSource = None,
     ) -> tuple[Tensor, SolverState]:
-        """Moves x_t to x_s; the score is -ε̂ / sigma_t.
+        """Move x_t to x_s; the score is -ε̂ / sigma_t.
 
             x_s = x_t + (s - t) (f_t x_t + g_t² ε̂ / sigma_t) + g_t sqrt(t - s) z
 

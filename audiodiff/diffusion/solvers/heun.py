@@ -54,7 +54,7 @@ class Heun(Solver):
         memory: SolverState = None,
         generator: NoiseSource = None,
     ) -> tuple[Tensor, SolverState]:
-        """Moves x_t to x_s; the slope of x / alpha by sigma / alpha is ε̂.
+        """Move x_t to x_s; the slope of x / alpha by sigma / alpha is ε̂.
 
             x' = alpha_s x̂_t + sigma_s ε̂_t,    x_s = x' + alpha_s (sigma_s / alpha_s - sigma_t / alpha_t) (ε̂' - ε̂_t) / 2
 
@@ -73,7 +73,7 @@ class Heun(Solver):
         return x_s + then.alpha * way / 2 * (denoise(x_s, s).eps - estimate.eps), None
 
     def _churned(self, denoise: Denoise, x_t: Tensor, t: Tensor, generator: NoiseSource) -> tuple[Tensor, Tensor]:
-        """Adds noise and moves back to the time at which the path has as much."""
+        """Add noise and moves back to the time at which the path has as much."""
         schedule = denoise.schedule
         end = schedule.log_snr(torch.ones_like(t))
         back = schedule.time(torch.maximum(schedule.log_snr(t) - 2 * math.log1p(self.churn), end)).clamp(t, 1.0)

@@ -23,7 +23,7 @@ class Midpoint(Solver):
         memory: SolverState = None,
         generator: NoiseSource = None,
     ) -> tuple[Tensor, SolverState]:
-        """Moves x_t to x_s by the velocity halfway.
+        """Move x_t to x_s by the velocity halfway.
 
             u(x, t) = alpha'_t x̂ + sigma'_t ε̂,      x_m = x_t + (m - t) u(x_t, t),      x_s = x_t + (s - t) u(x_m, m)
 
@@ -36,7 +36,7 @@ class Midpoint(Solver):
 
 
 def velocity(denoise: Denoise, x_t: Tensor, t: Tensor) -> Tensor:
-    """Returns dx/dt of the probability-flow ODE."""
+    """Return dx/dt of the probability-flow ODE."""
     estimate = denoise(x_t, t)
     d_alpha, d_sigma = denoise.schedule.derivatives(t)
     return float(d_alpha) * estimate.x + float(d_sigma) * estimate.eps

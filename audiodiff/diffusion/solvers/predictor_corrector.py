@@ -42,7 +42,7 @@ class PredictorCorrector(Solver):
         memory: SolverState = None,
         generator: NoiseSource = None,
     ) -> tuple[Tensor, SolverState]:
-        """Corrects x_t, then moves it to x_s; the score is -ε̂ / sigma_t, and a = 2 snr².
+        """Correct x_t, then move it to x_s; the score is -ε̂ / sigma_t, and a = 2 snr².
 
             x_t ← x_t - a sigma_t ε̂ + sigma_t sqrt(2 a - a²) z
 

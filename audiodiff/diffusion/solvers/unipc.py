@@ -14,7 +14,7 @@ __all__ = ["UniPC"]
 
 
 class Past(NamedTuple):
-    """Remembers the corrected signal, where it was, and the estimates from there back: (lam, x̂), newest first."""
+    """Remember the corrected signal, where it was, and the estimates from there back: (lam, x̂), newest first."""
 
     x: Tensor
     point: PathPoint
@@ -51,7 +51,7 @@ class UniPC(Solver):
         memory: SolverState = None,
         generator: NoiseSource = None,
     ) -> tuple[Tensor, SolverState]:
-        """Corrects x_t by what the denoiser says there, then predicts x_s.
+        """Correct x_t by what the denoiser says there, then predicts x_s.
 
         Reference: Zhao et al., 2023, arXiv:2302.04867, algorithms 5 and 6 (data prediction).
         """
@@ -64,7 +64,7 @@ class UniPC(Solver):
         return self._move(past, then), None if math.isinf(now.lam) else past
 
     def _move(self, past: Past, then: PathPoint, arrived: Tensor | None = None) -> Tensor:
-        """Moves from past.point to `then`; with the estimate made on arrival this is the corrector."""
+        """Move from past.point to `then`; with the estimate made on arrival this is the corrector."""
         (lam, x), *older = past.estimates
         h = then.lam - lam
         nodes = [((lam_i - lam) / h, x_i) for lam_i, x_i in older] + ([(1.0, arrived)] if arrived is not None else [])
@@ -76,7 +76,7 @@ class UniPC(Solver):
         return base - then.alpha * scale * sum(w * (x_i - x) / r for w, (r, x_i) in zip(weights, nodes, strict=True))
 
     def _weights(self, nodes: list[float], h: float, scale: float) -> list[float]:
-        """Solves sum_m w_m r_m^(k-1) = k! phi_k / B for k = 1 to the number of nodes.
+        """Solve sum_m w_m r_m^(k-1) = k! phi_k / B for k = 1 to the number of nodes.
 
         phi_0 = e^{-h} - 1,   phi_k = phi_{k-1} / (-h) - 1 / k!
         """
