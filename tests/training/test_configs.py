@@ -67,8 +67,8 @@ VOICES = ["data.path=${shipped:datasets/clips/speech}", "data.manifest=null"]
 BEGUN = {
     "speech-few": ["init_from=speech-16k"],
     "speech-22k": ["init_from=speech-16k", "init_strict=false"],
-    "speech-24k": ["data.balance=length"],  # nothing tells the speakers of the clips that ship
-    "speech-24k-few": ["init_from=speech-24k", "data.balance=length"],
+    "speech-24k": ["data.balance=null"],  # nothing tells the speakers of the clips that ship
+    "speech-24k-few": ["init_from=speech-24k", "data.balance=null"],
 }
 
 
