@@ -18,6 +18,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 EXPERIMENTS = ROOT / "demos/experiments"
@@ -97,14 +98,22 @@ def page(folder: Path) -> str:
     return NOTICE.format(source=f"{folder.relative_to(ROOT)}") + text.replace("../../docs/pages/", "../")
 
 
+def generator_table(rows: list[dict[str, Any]]) -> str:
+    """Lay out the rows of a generator's evaluation: whatever was measured when it was written."""
+    measures = [key for key in rows[0] if key != "name"]
+    body = [
+        [row["name"], *(f"{row[m][0]:.3g}" + f" ± {row[m][1]:.2g}" * bool(row[m][1]) for m in measures)] for row in rows
+    ]
+    return table([["sounds", *measures], *body])
+
+
 def evaluated(path: Path) -> tuple[str, str, str]:
     """Return name, page and one line of what an evaluation was made of."""
     from audiodiff.evaluation import vocoder_table as evaluation
-    from audiodiff.evaluation.generator_table import markdown_of
 
     found, name = json.loads(path.read_text(encoding="utf-8")), path.name.removesuffix(".eval.json")
     vocoder = "clips" in found
-    shown = evaluation.markdown(found) if vocoder else markdown_of(found)
+    shown = evaluation.markdown(found) if vocoder else generator_table(found["rows"])
     on = f"{found['clips']} recordings (list {found['clips_sha256']})" if vocoder else "held-out recordings"
     notes = f"On {on}; mean ± half the 95 % bootstrap interval. `audiodiff info {name}` shows the model's card."
     source = NOTICE.format(source=path.relative_to(ROOT))
