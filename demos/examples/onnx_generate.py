@@ -15,6 +15,8 @@ import numpy as np
 import onnxruntime
 from onnx_vocode import noise, opened, write
 
+FADE = 0.01  # seconds
+
 
 def number_of(label: str | None, told: dict) -> int:
     """Returns the number of a class; -1 leaves it open."""
@@ -32,7 +34,11 @@ def generate(session: onnxruntime.InferenceSession, told: dict, n_samples: int, 
         raise ValueError(f"{n_samples} samples: the graph takes more than {(told['min_frames'] - 1) * hop}")
     given = {"noise": noise(seed, 0, frames * hop)[None, None], "label": np.array([label])}
     wanted = {value.name for value in session.get_inputs()}
-    return session.run(None, {name: given[name] for name in wanted})[0][0, 0, :n_samples]
+    sound = session.run(None, {name: given[name] for name in wanted})[0][0, 0, :n_samples]
+    if n_samples < told["n_samples"]:  # cut before it ends: faded out, as by `audiodiff generate`
+        length = min(n_samples, max(1, round(FADE * told["sample_rate"])))
+        sound[-length:] *= np.linspace(1, 0, length + 1, dtype=np.float32)[1:]
+    return sound
 
 
 def main() -> int:

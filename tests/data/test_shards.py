@@ -402,7 +402,7 @@ def test_shard_command_refuses_in_one_line(folder, tmp_path, capsys, arguments, 
 def test_shard_command_that_is_stopped_leaves_nothing(tmp_path, number, status):
     (tmp_path / "in").mkdir()
     noise = 0.2 * np.random.default_rng(0).standard_normal(10 * 48000)
-    for n in range(40):
+    for n in range(100):
         soundfile.write(tmp_path / "in" / f"{n}.wav", noise, 48000, subtype="PCM_16")
     call = [sys.executable, "-m", "audiodiff", "shard", tmp_path / "in", tmp_path / "out"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}

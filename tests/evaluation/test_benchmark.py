@@ -128,7 +128,7 @@ def test_command_without_the_extra_measures_what_it_can_and_says_so(folder, tiny
 def test_share_of_the_peak_is_told_of_every_shipped_model(tiny_model_path, monkeypatch, capsys):
     peak = load_script("demos/benchmarks/peak.py")
     monkeypatch.setattr(peak.registry, "shipped", lambda: [str(tiny_model_path), "drums"])
-    monkeypatch.setattr(peak.machine, "peak_gflops", lambda precision: 100.0)
+    monkeypatch.setattr(peak.hardware, "peak_gflops", lambda precision: 100.0)
     monkeypatch.setattr(sys, "argv", ["peak", "--seconds", "0.5", "--batch", "1", "--repeats", "1"])
     peak.main()
     rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines() if " float32 " in line]
