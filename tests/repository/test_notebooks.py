@@ -1,4 +1,4 @@
-"""The notebooks: stored without results, of declared dependencies, and they run from top to bottom."""
+"""The notebooks: kept with their outputs, of declared dependencies, and they run from top to bottom."""
 
 import ast
 import json
@@ -26,8 +26,13 @@ def test_there_are_five():
 
 
 @each
-def test_notebook_is_stored_without_results(path):
-    assert all(not cell["outputs"] and cell["execution_count"] is None for cell in cells(path))
+def test_notebook_is_kept_with_its_outputs(path):
+    """From top to bottom, without an error; `python demos/notebooks/run.py` writes them."""
+    assert [cell["execution_count"] for cell in cells(path)] == list(range(1, len(cells(path)) + 1))
+    outputs = [output for cell in cells(path) for output in cell["outputs"]]
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+    assert not [output for output in outputs if output["output_type"] == "error"]
+    assert path.stat().st_size < 1e6  # pictures, but no sounds
     assert len(cells(path, "markdown")) >= len(cells(path)) / 2
 
 
