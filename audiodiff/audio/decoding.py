@@ -151,7 +151,7 @@ class _Patched(io.FileIO):
         super().__init__(path)
         self._place, self._content = place, content
 
-    def readinto(self, buffer: memoryview) -> int:  # ty: ignore[invalid-method-override]
+    def readinto(self, buffer: memoryview) -> int:
         """Fill a buffer with what stands at the current place, as the file should hold it."""
         begin = self.tell()
         count = super().readinto(buffer) or 0

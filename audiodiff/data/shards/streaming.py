@@ -108,7 +108,7 @@ class ClipStream(StreamingDataset):
             super().__iter__()
         return self
 
-    def __getitem__(self, index: ChunkedIndex) -> tuple[int, Any]:  # ty: ignore[invalid-method-override]
+    def __getitem__(self, index: ChunkedIndex) -> tuple[int, Any]:
         """Make the clip whose turn it is."""
         chunk, pieces = int(index.chunk_index), self.pieces
         begin = self._ends[chunk - 1] if chunk else 0
