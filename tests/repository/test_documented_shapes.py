@@ -8,8 +8,7 @@ import soundfile
 import torch
 
 from audiodiff import audio
-from audiodiff.data import ClipData, OneShots, scan
-from audiodiff.data.manifest import Recording
+from audiodiff.data import Crops, Files, OneShots, Recording, scan
 from audiodiff.evaluation import metrics
 from audiodiff.mel import LogMel, MelSpec
 from audiodiff.mel.spectrogram import mel_of
@@ -89,7 +88,7 @@ def stereo(tmp_path, waveform):
 
 def test_statistics_and_clips_hear_the_mean_of_channels(stereo):
     recording = Recording(stereo / "right-only.wav", 16000, 16000)
-    (clip,) = [ClipData([recording], 16000, 16000)[0]]
+    (clip,) = [Crops(Files([recording]), 16000, 16000)[0]]
     mean = audio.read(recording.path)[0].mean(0, keepdim=True)
     assert torch.allclose(clip, mean, atol=1e-4)
     measured = MelStatistics.measure([audio.read(recording.path)[0]], SPEC)
@@ -102,11 +101,11 @@ def test_channels_that_cancel_are_named_and_never_trained_on(stereo, caplog):
     examined = {one.path.stem: one.troubles for one in scan.scan([voice.path, odd.path])}
     assert examined == {"right-only": [], "antiphase": ["channels cancel"]}
     with caplog.at_level(logging.WARNING):
-        clips = [ClipData([voice, odd], 8000, 16000, seed)[0] for seed in range(8)]
+        clips = [Crops(Files([voice, odd]), 8000, 16000, seed)[0] for seed in range(8)]
     assert "antiphase.wav: its channels cancel each other" in caplog.text
     assert all(clip.abs().max() > 1e-3 for clip in clips)
     with pytest.raises(ValueError, match="none of the recordings can be read"):
-        ClipData([odd], 16000, 16000)[0]
+        Crops(Files([odd]), 16000, 16000)[0]
     with pytest.raises(ValueError, match="no recording of a can be read"):
         OneShots([odd._replace(label="a")], ["a"], 16000, 16000)[0]
     with pytest.raises(ValueError, match="no recording"):
