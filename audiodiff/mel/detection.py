@@ -102,13 +102,13 @@ def judge(ranked: list[Candidate], declared: MelSpec) -> Candidate | Literal["un
     Returns:
         None if the mel may be in it; else the one that it looks like, or "unknown" if it looks like none of them.
     """
-    odds = max(candidate.odds for candidate in ranked if equivalent(candidate.spec, declared))
+    odds = _odds_of(ranked, declared)
     if odds > DOUBTFUL:
         return None
     for candidate in ranked:
         apart = distance(candidate.spec, declared)
         if apart > NEAR and candidate.odds > odds + (CLEARER if apart == math.inf else CLEARER_OF_RATE):
-            return candidate
+            return candidate if candidate.odds > UNLIKELY else "unknown"
     return "unknown" if odds < UNLIKELY else None
 
 
@@ -123,11 +123,13 @@ def diagnose_mel(mel: Tensor, declared: MelSpec, own: MelSpec) -> str | None:
     if mel.shape[1] < FEWEST or not float(mel.std()):  # silence is like nothing else
         return None
     ranked = rank_conventions(mel, declared, own)
+    if len(mel) == mel.shape[1]:
+        swapped = _odds_of(rank_conventions(mel.mT, declared), declared)
+        if swapped > max(DOUBTFUL, _odds_of(ranked, declared) + CLEARER):
+            return "its axes look swapped: transpose it to [bands, frames]"
     verdict = judge(ranked, declared)
     if verdict is None:
         return None
-    if len(mel) == mel.shape[1] and judge(rank_conventions(mel.mT, declared), declared) is None:
-        return "its axes look swapped: transpose it to [bands, frames]"
     if verdict != "unknown":
         if verdict.spec == own:
             return "it looks like the model's own: try without --mel-preset"
@@ -137,6 +139,11 @@ def diagnose_mel(mel: Tensor, declared: MelSpec, own: MelSpec) -> str | None:
         f"it looks like no convention that is known here, and lies {decibels:+.0f} dB from them: check the unit of its "
         "logarithm and the scale of the samples behind it (full scale is 1), or describe it by --mel-spec"
     )
+
+
+def _odds_of(ranked: list[Candidate], declared: MelSpec) -> float:
+    """Return the log-odds of a convention in a ranking, the highest of its equivalents."""
+    return max(candidate.odds for candidate in ranked if equivalent(candidate.spec, declared))
 
 
 def _network(readings: Tensor) -> Tensor:

@@ -14,12 +14,11 @@ import torch
 
 from audiodiff import audio
 from audiodiff.mel import LogMel, MelSpec
-from audiodiff.mel.detection import NEAR, diagnose_mel, distance, equivalent, presets_with, rank_conventions
+from audiodiff.mel.detection import NEAR, diagnose_mel, distance, equivalent, judge, presets_with, rank_conventions
 from audiodiff.utils.config import choices, choose, shipped_path
 
 VOICES = sorted((Path(__file__).parents[2] / "demos" / "audio" / "voices").glob("*.flac"))
 SPECS = {name: choose("mel", name) for name in choices("mel")}
-PAIRS = [(a, b) for a, b in itertools.product(SPECS, SPECS) if SPECS[a].n_mels == SPECS[b].n_mels]
 OWN = SPECS["16k-hop256"]
 
 
@@ -43,28 +42,30 @@ def test_stored_table_of_test_speakers_keeps_its_bounds():
 
 
 def test_wrong_conventions_are_doubted_and_right_ones_pass():
-    """Every pair of conventions, each on one of fifteen recordings of five languages."""
+    """Every convention on one of fifteen recordings of five languages, each declared to be in every other."""
     noticed, doubted = [], []
-    for number, (given, declared) in enumerate(PAIRS):
-        mel = mel_of(VOICES[number % len(VOICES)], SPECS[given])
-        verdict = diagnose_mel(mel, SPECS[declared], SPECS[declared])
-        apart = distance(SPECS[given], SPECS[declared])
-        if apart <= NEAR:
-            doubted.append(verdict is not None)
-        elif apart == math.inf:
-            noticed.append(verdict is not None)
+    for number, (given, spec) in enumerate(SPECS.items()):
+        ranked = rank_conventions(mel_of(VOICES[number % len(VOICES)], spec))
+        for candidate in ranked:
+            apart = distance(spec, candidate.spec)
+            if apart <= NEAR:
+                doubted.append((given, candidate.name, judge(ranked, candidate.spec) is not None))
+            elif apart == math.inf:
+                noticed.append((given, candidate.name, judge(ranked, candidate.spec) is not None))
     assert len(noticed) > 150
     assert len(doubted) > 40
-    assert sum(noticed) / len(noticed) >= 0.97
-    assert sum(doubted) / len(doubted) <= 0.03
+    assert sum(doubt for *_, doubt in noticed) >= 0.97 * len(noticed), [pair for pair in noticed if not pair[2]]
+    assert sum(doubt for *_, doubt in doubted) <= 0.02 * len(doubted), [pair for pair in doubted if pair[2]]
 
 
-@pytest.mark.parametrize("name", ["hifigan", "16k-hop256", "f5-tts", "cosyvoice2"])
-def test_other_base_of_the_logarithm_is_noticed_in_every_voice(name):
-    spec = SPECS[name]
-    for voice in VOICES:
-        assert diagnose_mel(mel_of(voice, spec) / math.log(10), spec, spec) is not None, voice.stem
-        assert diagnose_mel(mel_of(voice, spec), spec, spec) is None, voice.stem
+def test_other_base_of_the_logarithm_is_noticed():
+    """In four conventions and five languages; the right base is never doubted."""
+    noticed = []
+    for name, voice in itertools.product(("hifigan", "16k-hop256", "f5-tts", "cosyvoice2"), VOICES[::3]):
+        spec, mel = SPECS[name], mel_of(voice, SPECS[name])
+        noticed.append(diagnose_mel(mel / math.log(10), spec, spec) is not None)
+        assert diagnose_mel(mel, spec, spec) is None, (name, voice.stem)
+    assert sum(noticed) >= 0.9 * len(noticed)
 
 
 def test_wrong_preset_is_named_with_its_remedy():
@@ -84,8 +85,8 @@ def test_convention_of_ones_own_is_judged_too():
 
 @pytest.mark.parametrize("gain", [0.05, 0.3, 2.0])
 def test_quiet_and_loud_recordings_pass(gain):
-    doubts = [diagnose_mel(mel_of(voice, OWN, gain), OWN, OWN) for voice in VOICES]
-    assert sum(doubt is not None for doubt in doubts) == 0
+    doubts = [diagnose_mel(mel_of(voice, OWN, gain), OWN, OWN) for voice in VOICES[::3]]
+    assert doubts == [None] * len(doubts)
 
 
 def test_sounds_that_are_no_speech_pass():

@@ -161,6 +161,7 @@ def test_spec_file_and_what_info_prints_mean_the_same(place, capsys):
 
 def test_wrong_convention_is_named(place, caplog):
     main(["mel", str(VOICE), "w.npy", "--mel-preset", "diffwave"])
+    Path("w.npy.json").unlink()  # which says what it is
     with caplog.at_level(logging.WARNING):
         assert vocode("w.npy", "w.wav") == 0
     assert "looks like diffwave: try --mel-preset diffwave" in caplog.text

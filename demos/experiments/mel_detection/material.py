@@ -18,6 +18,7 @@ from audiodiff.utils.config import choices, choose
 CONVENTIONS = {name: choose("mel", name) for name in choices("mel")}
 PER_CLIP, OTHERS_PER_CLIP = 7, 3
 HARD, EASY = 3, 2  # wrong readings of a mel that differ in time or frequency only, and in values
+EQUAL = 0.03  # relative difference in time or frequency up to which two conventions count as one
 NEAR = 0.12  # relative difference in time or frequency below which two conventions are too alike to learn from
 VALUES = ("n_mels", "scale", "norm", "power", "log", "mean", "std", "normalized", "dynamic_range")
 
@@ -60,6 +61,9 @@ def readings(waveform: Tensor, rate: int, draw: np.random.Generator) -> Iterator
             continue
         mel = LogMel(spec)(resampled[None])[0]
         yield features(mel, spec), True
+        equals = [c for c in CONVENTIONS.values() if c != spec and apart(spec, c) < EQUAL]
+        if equals:
+            yield features(mel, equals[draw.integers(len(equals))]), True
         for other in wrong_readings(spec, draw):
             yield features(mel, other), False
         if draw.random() < 0.6:
@@ -132,7 +136,10 @@ def changed_spec(spec: MelSpec, draw: np.random.Generator) -> MelSpec | None:
 def spoilt(mel: Tensor, spec: MelSpec, draw: np.random.Generator) -> Tensor:
     """Bring a mel into a unit that no convention has."""
     unit = spec._log_unit if isinstance(spec.std, tuple) else spec._log_unit * spec.std
+    square = mel[:, : len(mel)].mT if mel.shape[1] >= len(mel) else mel.flip(0)
     kinds = (
+        square,
+        square,
         mel * 20 / math.log(10),
         2 * mel,
         mel / 2,

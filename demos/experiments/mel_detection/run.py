@@ -1,7 +1,8 @@
 """Learn the detector of mel conventions from train speakers, and judge it on test speakers.
 
-    python demos/experiments/mel_detection/run.py speech-24k learn      # writes audiodiff/mel/detection.safetensors
-    python demos/experiments/mel_detection/run.py speech-24k judge      # writes results.csv
+    python demos/experiments/mel_detection/run.py speech-24k gather --turn 0 --readings turn0.npz   # and turn 1
+    python demos/experiments/mel_detection/run.py speech-24k learn --readings turn0.npz turn1.npz   # writes the weights
+    python demos/experiments/mel_detection/run.py speech-24k judge                                  # writes results.csv
 
 The folder holds recordings and index.csv with their file, speaker_key and split (train, valid or test).
 """
@@ -34,16 +35,20 @@ def main() -> None:
     """Learn or judge."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("task", choices=["learn", "judge"])
+    parser.add_argument("task", choices=["gather", "learn", "judge"])
     parser.add_argument("--split", default="test", help="whose speakers are judged (default: test)")
-    parser.add_argument("--readings", type=Path, nargs="*", default=[], help="what earlier runs of `learn` gathered")
-    parser.add_argument("--keep", type=Path, help="where to keep what is gathered")
+    parser.add_argument(
+        "--turn", type=int, default=0, help="which variation of the recordings is gathered (default: 0)"
+    )
+    parser.add_argument(
+        "--readings", type=Path, nargs="*", default=[], help="files that `gather` writes and `learn` reads"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
-    if options.task == "learn":
-        gathered = [np.load(path) for path in options.readings] or [gather(options.folder)]
-        if options.keep:
-            np.savez(options.keep, **gathered[0])
+    if options.task == "gather":
+        np.savez(options.readings[0], **gather(options.folder, options.turn))
+    elif options.task == "learn":
+        gathered = [np.load(path) for path in options.readings]
         x, right = (torch.from_numpy(np.concatenate([part[name] for part in gathered])) for name in ("x", "y"))
         safetensors.torch.save_file(learnt(x.float(), right.float()), WEIGHTS)
     else:
@@ -55,11 +60,11 @@ def main() -> None:
         print("\n".join(summary(rows)))
 
 
-def gather(folder: Path) -> dict[str, np.ndarray]:
+def gather(folder: Path, turn: int) -> dict[str, np.ndarray]:
     """Describe readings, right and wrong ones, of the train speakers' recordings and of other sounds."""
     described, right = [], []
     for number, row in enumerate(tqdm(recordings(folder, "train"))):
-        draw = np.random.default_rng(number)
+        draw = np.random.default_rng([number, turn])
         waveform, rate = audio.read(folder / row["file"])
         for reading, is_right in readings(varied(waveform.mean(0, keepdim=True), rate, draw), rate, draw):
             described.append(reading)
