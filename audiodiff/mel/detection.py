@@ -25,6 +25,7 @@ CLEARER_OF_RATE = 8.0  # likewise, if it differs in rate, hop or edges alone, wh
 UNLIKELY = -10.0  # log-odds below which it is doubted without another
 NEAR = 0.03  # relative difference in time or frequency up to which no mel tells two conventions apart
 FEWEST = 2  # frames
+FEWEST_BANDS = 20  # that are judged; the conventions of conf/mel have 64 and more
 VALUES = ("n_mels", "scale", "norm", "power", "log", "mean", "std", "normalized", "dynamic_range")
 
 
@@ -120,7 +121,7 @@ def diagnose_mel(mel: Tensor, declared: MelSpec, own: MelSpec) -> str | None:
         declared: In what it is said to be; it has M bands.
         own: The model's convention, which needs no name.
     """
-    if mel.shape[1] < FEWEST or not float(mel.std()):  # silence is like nothing else
+    if len(mel) < FEWEST_BANDS or mel.shape[1] < FEWEST or not float(mel.std()):  # silence is like nothing else
         return None
     ranked = rank_conventions(mel, declared, own)
     if len(mel) == mel.shape[1]:

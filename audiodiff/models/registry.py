@@ -41,10 +41,11 @@ def locate(model: str | Path) -> Path:
         ValueError: There is no such model.
     """
     path = Path(model)
-    if isinstance(model, str) and model in shipped():
+    inside = Path(str(_weights())) / f"{model}.safetensors"
+    if isinstance(model, str) and model in shipped() and inside.is_file():
         if path.exists():
             log.warning("%s: the shipped model is taken; give ./%s for what lies here", model, model)
-        return Path(str(_weights())) / f"{model}.safetensors"
+        return inside
     if path.is_dir():
         for name in ("model.safetensors", "last.ckpt"):
             if (path / name).is_file():
