@@ -22,6 +22,7 @@ __all__ = ["Candidate", "diagnose_mel", "equivalent", "judge", "presets", "prese
 DOUBTFUL = -2.0  # log-odds below which a declared convention is doubted if another is likelier
 CLEARER = 6.0  # by which the other's must be higher
 CLEARER_OF_RATE = 8.0  # likewise, if it differs in rate, hop or edges alone, which resembles another voice
+CLEARER_OF_AXES = 4.0  # likewise, if its axes are swapped
 UNLIKELY = -10.0  # log-odds below which it is doubted without another
 NEAR = 0.03  # relative difference in time or frequency up to which no mel tells two conventions apart
 FEWEST = 2  # frames
@@ -126,7 +127,7 @@ def diagnose_mel(mel: Tensor, declared: MelSpec, own: MelSpec) -> str | None:
     ranked = rank_conventions(mel, declared, own)
     if len(mel) == mel.shape[1]:
         swapped = _odds_of(rank_conventions(mel.mT, declared), declared)
-        if swapped > max(DOUBTFUL, _odds_of(ranked, declared) + CLEARER):
+        if swapped > max(UNLIKELY, _odds_of(ranked, declared) + CLEARER_OF_AXES):
             return "its axes look swapped: transpose it to [bands, frames]"
     verdict = judge(ranked, declared)
     if verdict is None:

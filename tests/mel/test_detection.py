@@ -112,11 +112,12 @@ def test_mel_in_units_of_no_convention_is_doubted():
     assert doubts["decibels"] is not None
 
 
-def test_square_mel_with_swapped_axes_is_noticed_in_some_voices():
-    """A mel of 80 bands and 80 frames may be either way round: right ones are never doubted, few wrong ones are."""
+def test_square_mel_with_swapped_axes_is_noticed_mostly_and_a_right_one_passes():
+    """Of a second and a quarter, in which an axis of time and one of bands look much alike."""
     squares = [mel_of(voice, OWN)[:, 20:100] for voice in VOICES]
-    assert [diagnose_mel(square, OWN, OWN) for square in squares] == [None] * len(VOICES)
-    assert sum("transpose" in (diagnose_mel(square.mT, OWN, OWN) or "") for square in squares) >= 3
+    assert [diagnose_mel(square, OWN, OWN) for square in squares] == [None] * len(squares)
+    verdicts = [diagnose_mel(square.mT, OWN, OWN) for square in squares]
+    assert sum("transpose" in (verdict or "") for verdict in verdicts) >= len(squares) / 2
 
 
 def test_ranking_holds_each_convention_with_as_many_bands():

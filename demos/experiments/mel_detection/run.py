@@ -10,19 +10,22 @@ The folder holds recordings and index.csv with their file, speaker_key and split
 import argparse
 import csv
 import dataclasses
+import sys
 from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 import safetensors.torch
 import torch
-from material import CONVENTIONS, other_sound, readings, recordings, varied
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from audiodiff import audio
 from audiodiff.mel import LogMel, detection
 from audiodiff.mel.features import LEVEL_AT
+
+sys.path.insert(0, str(Path(__file__).parent))
+from material import CONVENTIONS, other_sound, readings, recordings, varied
 
 RESULTS = Path(__file__).with_name("results.csv")
 WEIGHTS = Path(detection.__file__).with_name("detection.safetensors")
@@ -111,7 +114,7 @@ def judged(folder: Path, split: str) -> list[dict[str, object]]:
     """Judge the mels of recordings in every convention, each declared to be in every other with as many bands."""
     given = CONVENTIONS | {f"{name} in log10": dataclasses.replace(CONVENTIONS[name], log="log10") for name in IN_LOG10}
     cells = defaultdict(list)
-    for row in tqdm(recordings(folder, split)):
+    for row in tqdm(recordings(folder, split, 2)):
         waveform, rate = audio.read(folder / row["file"])
         at = {}
         for name, spec in given.items():
@@ -133,6 +136,12 @@ def judged(folder: Path, split: str) -> list[dict[str, object]]:
         }
         for (name, declared), verdicts in cells.items()
     ]
+
+
+def tables(path: Path) -> str:
+    """Lay out the sums of a stored table, for the page of results."""
+    with open(path, encoding="utf-8", newline="") as file:
+        return "\n".join(summary(list(csv.DictReader(file))))
 
 
 def summary(rows: list[dict[str, object]]) -> list[str]:
