@@ -1,5 +1,6 @@
 """Compose the training configuration: Hydra's, outside of `python -m audiodiff.train`, and what its files refer to."""
 
+import contextlib
 import difflib
 import re
 import shlex
@@ -7,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -43,10 +45,17 @@ def composed(overrides: Sequence[str] = ()) -> DictConfig:
     32
     """
     try:
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        with _hydra():
             return compose("train", list(overrides))
     except (HydraException, OmegaConfBaseException) as error:
         raise ValueError(f"overrides {' '.join(overrides)}: {str(error).splitlines()[0]}") from None
+
+
+def _hydra() -> contextlib.AbstractContextManager[object]:
+    """Set up Hydra for conf/, unless a program that Hydra started is running."""
+    if GlobalHydra.instance().is_initialized():
+        return contextlib.nullcontext()
+    return initialize_config_dir(str(conf_dir()), version_base="1.3")
 
 
 def plain(section: Any) -> Any:
