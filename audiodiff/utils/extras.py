@@ -6,9 +6,13 @@ message that says how to install an extra comes from here, so the name stands in
 
 import importlib.util
 
-__all__ = ["DISTRIBUTION", "install_command", "requires_extra"]
+__all__ = ["DISTRIBUTION", "MissingExtra", "install_command", "requires_extra"]
 
 DISTRIBUTION = "audiodiff-torch"
+
+
+class MissingExtra(ImportError, ValueError):
+    """Tell that an optional dependency is missing, and how to install it."""
 
 
 def install_command(extra: str) -> str:
@@ -29,13 +33,13 @@ def requires_extra(extra: str, *modules: str, purpose: str) -> None:
         purpose: What needs them, as the subject of the message: "the page".
 
     Raises:
-        ValueError: A module is missing; the message names the command that installs it.
+        MissingExtra: A module is missing; the message names the command that installs it.
 
     >>> requires_extra("demo", "no_such_module", purpose="the page")
     Traceback (most recent call last):
         ...
-    ValueError: the page needs no_such_module: pip install 'audiodiff-torch[demo]'
+    audiodiff.utils.extras.MissingExtra: the page needs no_such_module: pip install 'audiodiff-torch[demo]'
     """
     missing = [module for module in modules if importlib.util.find_spec(module) is None]
     if missing:
-        raise ValueError(f"{purpose} needs {' and '.join(missing)}: {install_command(extra)}")
+        raise MissingExtra(f"{purpose} needs {' and '.join(missing)}: {install_command(extra)}")

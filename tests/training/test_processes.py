@@ -8,6 +8,9 @@ import sys
 import time
 
 import pytest
+
+pytest.importorskip("litdata")  # beside a CPU build of torch its torchvision does not load
+
 import soundfile
 import torch
 from support.processes import environment
