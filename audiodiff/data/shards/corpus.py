@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from audiodiff.utils.extras import install_command
+from audiodiff.utils.extras import MissingExtra, install_command
 
 os.environ.setdefault("LITDATA_DISABLE_VERSION_CHECK", "1")  # else each data set asks a package index for news
 try:
@@ -20,7 +20,7 @@ try:
     from litdata.streaming.cache import Cache
     from litdata.streaming.sampler import ChunkedIndex
 except ImportError as missing:
-    raise ValueError(f"packed corpora need litdata ({missing}): {install_command('shards')}") from None
+    raise MissingExtra(f"packed corpora need litdata ({missing}): {install_command('shards')}") from None
 
 from audiodiff import audio
 from audiodiff.data.manifest import Recording
