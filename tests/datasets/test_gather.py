@@ -85,7 +85,7 @@ def test_fetched_sounds_are_those_of_the_list(place, server, capsys):
         copy, _ = soundfile.read(place / "copies" / recording.path.relative_to(place / "out"))
         assert (rate, len(fetched)) == (RATE, len(copy))
         likeness = np.correlate(fetched, copy, "full") / np.linalg.norm(fetched) / np.linalg.norm(copy)
-        assert likeness.max() > 0.8  # that of another sound is near 0
+        assert likeness.max() > 0.8
         assert (
             abs(int(likeness.argmax()) - len(copy) + 1) <= 4 * gather.STEP * RATE
         )  # cut at the same onset, within four steps of the envelope
