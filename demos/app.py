@@ -1,6 +1,6 @@
-"""Serves the demo page as `audiodiff demo` does, with its own defaults: python demos/app.py. The page is in page/."""
+"""Serve the demo page with its defaults: python demos/app.py. `audiodiff demo` has the options."""
 
-from audiodiff.cli.demo import page
+from audiodiff.web import layout
 
-if __name__ == "__main__":  # `audiodiff demo` has the options
-    page().main()
+if __name__ == "__main__":
+    layout.main()

@@ -128,11 +128,11 @@ def speech(tmp_path_factory, waveform):
 
 @pytest.fixture(scope="session")
 def app():
-    """demos/page as `audiodiff demo` loads it."""
+    """The page's layout, as `audiodiff demo` serves it."""
     pytest.importorskip("gradio")
-    from audiodiff.cli import demo
+    from audiodiff.web import layout
 
-    return demo.page()
+    return layout
 
 
 @pytest.fixture(scope="session")

@@ -6,10 +6,7 @@ network, a peer has random ones: its speed counts, its sound does not.
 """
 
 import argparse
-import contextlib
-import importlib.util
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     """Measure, print the table, write it."""
     import torch
 
-    from audiodiff.evaluation import benchmark
+    from audiodiff.evaluation import benchmark, peers
     from audiodiff.models.vocoder import Vocoder
     from audiodiff.utils import devices
 
@@ -67,8 +64,8 @@ def run(options: argparse.Namespace) -> int:
     ]
     systems += benchmark.floors_of(next(iter(vocoders.values())))
     with devices.cpu_threads(options.threads):
-        peers, absent = _peers() if options.peers else ([], [])
-        table = _table(options, vocoders, [*systems, *peers], clips, names) | {"not_there": absent}
+        others, absent = peers.available() if options.peers else ([], [])
+        table = _table(options, vocoders, [*systems, *others], clips, names) | {"not_there": absent}
     shown = benchmark.markdown(table)
     if options.out:
         _write(Path(options.out), table, shown)
@@ -140,35 +137,6 @@ def _clips(options: argparse.Namespace) -> "tuple[list[Clip], str]":
         waveform, rate = audio.read(recording.path)
         clips.append(Clip(audio_io.mono(waveform, recording.path)[:, : int(options.seconds * rate)], rate))
     return clips, list_hash(chosen)
-
-
-def _peers() -> "tuple[list[System], list[dict[str, str]]]":
-    """Build the systems of demos/peers; name those that are not there, and why."""
-    from audiodiff.utils.config import shipped_path
-
-    systems: list[System] = []
-    absent = []
-    for path in sorted(shipped_path("demos/peers").glob("*.py")):
-        found, why = _peer(path)
-        systems += found
-        if why:
-            absent.append({"name": path.stem.replace("_", "-"), "why": why})
-    return systems, absent
-
-
-def _peer(path: Path) -> "tuple[list[System], str | None]":
-    spec = importlib.util.spec_from_file_location(f"audiodiff_peer_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        return [], "cannot be loaded"
-    adapter = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(adapter)
-    if not all(importlib.util.find_spec(name) for name in adapter.MODULES):
-        return [], f"not installed: pip install {adapter.REQUIRES}"
-    try:
-        with contextlib.redirect_stdout(sys.stderr):  # packages print
-            return adapter.systems(), None
-    except Exception as error:  # whatever a package of others does when it is imported or built
-        return [], f"does not start: {' '.join((str(error) or repr(error)).split())[:120]}"
 
 
 def _check_target(options: argparse.Namespace) -> None:

@@ -5,14 +5,10 @@ The page is served from this machine to this machine and fetches nothing from el
 """
 
 import argparse
-import importlib.util
-import sys
-from types import ModuleType
 
 from audiodiff.cli import common
 from audiodiff.utils.extras import requires_extra
 
-NAME = "audiodiff_demo"
 EXAMPLE = "audiodiff demo --port 7860 --open"
 
 
@@ -32,9 +28,10 @@ def run(options: argparse.Namespace) -> int:
     if not 1 <= options.port <= 65535:
         raise ValueError(f"--port {options.port}: a number from 1 to 65535 is wanted")
     requires_extra("demo", "gradio", purpose="the page")
-    vocoder = common.load_vocoder(options)
-    page().main(
-        vocoder,
+    from audiodiff.web import layout
+
+    layout.main(
+        common.load_vocoder(options),
         options.device,
         options.host,
         options.port,
@@ -43,17 +40,3 @@ def run(options: argparse.Namespace) -> int:
         generator=options.generator,
     )
     return 0
-
-
-def page() -> ModuleType:
-    """Load demos/page, which lies inside an installed package and beside it in a checkout."""
-    from audiodiff.utils.config import shipped_path
-
-    source = shipped_path("demos/page/layout.py")
-    spec = importlib.util.spec_from_file_location(NAME, source, submodule_search_locations=[str(source.parent)])
-    if spec is None or spec.loader is None:
-        raise ImportError("demos/page cannot be loaded")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[NAME] = module  # for the imports among its files
-    spec.loader.exec_module(module)
-    return module

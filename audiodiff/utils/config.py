@@ -22,7 +22,7 @@ PLUGINS: set[str] = set()  # modules whose classes may be named too, by the user
 
 
 def shipped_path(name: str) -> Path:
-    """Find what lies beside the package in a checkout and inside it when installed, such as `conf` or `demos/app.py`.
+    """Find what lies beside the package in a checkout and inside it when installed, such as `conf` or `demos/audio`.
 
     Raises:
         FileNotFoundError: It is in neither place.

@@ -12,8 +12,7 @@ from audiodiff import audio
 from audiodiff.evaluation.plots import spectrogram_image
 from audiodiff.models.generator import Generator
 from audiodiff.pipelines import generation
-
-from .common import Sound, Stops, buttons, one_message, run, seed_of, sound
+from audiodiff.web.common import Sound, Stops, buttons, one_message, run, seed_of, sound
 
 __all__ = ["lay_out", "make"]
 

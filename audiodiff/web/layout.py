@@ -24,9 +24,8 @@ from audiodiff.models import registry
 from audiodiff.models.generator import Generator
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.utils import devices
-
-from . import common, generate, mels, models, restore, served, vocode  # noqa: F401 — served changes how Gradio writes
-from .common import Stops
+from audiodiff.web import common, generate, mels, models, restore, served, vocode  # noqa: F401 — served changes how Gradio writes
+from audiodiff.web.common import Stops
 
 __all__ = ["build", "launch", "main"]
 

@@ -13,9 +13,21 @@ from audiodiff.mel.io import read_mel
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.pipelines import resynthesis
 from audiodiff.pipelines.resynthesis import FEWEST_FRAMES
-
-from .common import MAX_SECONDS, Picture, Sound, Stops, buttons, draw, one_message, player, run, seed_of, sound, told_by
-from .vocode import draw_mel
+from audiodiff.web.common import (
+    MAX_SECONDS,
+    Picture,
+    Sound,
+    Stops,
+    buttons,
+    draw,
+    one_message,
+    player,
+    run,
+    seed_of,
+    sound,
+    told_by,
+)
+from audiodiff.web.vocode import draw_mel
 
 __all__ = ["lay_out", "speak"]
 

@@ -8,8 +8,7 @@ from audiodiff import audio
 from audiodiff.models import registry
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.pipelines import restoration
-
-from .common import (
+from audiodiff.web.common import (
     Picture,
     Sound,
     Stops,

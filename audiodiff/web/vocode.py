@@ -17,8 +17,7 @@ from audiodiff.models.starts import GriffinLim, PureNoise, Start
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.pipelines.resynthesis import analyse, resynthesise
 from audiodiff.utils.config import choices, choose
-
-from .common import (
+from audiodiff.web.common import (
     Picture,
     Sound,
     Stops,

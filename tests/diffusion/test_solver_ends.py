@@ -54,7 +54,7 @@ def test_prediction_of_eps_is_refused_on_a_path_that_ends_in_noise_alone():
 
 
 def test_solver_of_the_guide_stays_finite_from_zero_snr():
-    page = (shipped_path("demos/app.py").parent / "docs/pages/guides/solver.md").read_text(encoding="utf-8")
+    page = shipped_path("demos/docs/pages/guides/solver.md").read_text(encoding="utf-8")
     made = {}
     exec(re.findall(r"^```python\n(.*?)^```", page, flags=re.DOTALL | re.MULTILINE)[0], made)
     schedule, noise = choose("schedule", "zero-terminal"), torch.randn(1, 1, 8)

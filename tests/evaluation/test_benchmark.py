@@ -4,15 +4,16 @@ import importlib.util
 import json
 import re
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
-from support.tree import ROOT, load_script
+from support.tree import load_script
 
 from audiodiff import audio
-from audiodiff.cli import bench as command
 from audiodiff.cli import main
-from audiodiff.evaluation import benchmark, hardware
+from audiodiff.evaluation import benchmark, hardware, peers
 from audiodiff.mel import MelSpec
 
 SPEC = MelSpec(16000)
@@ -145,24 +146,26 @@ def test_first_sound_counts_the_start_of_the_process(tiny_model_path, waveform):
         hardware.first_sound("nowhere", waveform[:, :16000], 16000, 1, 1)
 
 
-def test_peer_that_is_missing_is_named_with_what_installs_it(tmp_path):
-    adapter = tmp_path / "nowhere.py"
-    adapter.write_text('REQUIRES, MODULES = "nowhere==1", ("nowhere_to_be_found",)\n')
-    assert command._peer(adapter) == ([], "not installed: pip install nowhere==1")
+def test_peer_that_is_missing_is_named_with_what_installs_it():
+    adapter = SimpleNamespace(REQUIRES="nowhere==1", MODULES=("nowhere_to_be_found",))
+    assert peers.build(adapter) == ([], "not installed: pip install nowhere==1")
 
 
-def test_peer_that_does_not_start_says_why(tmp_path):
-    adapter = tmp_path / "broken.py"
-    adapter.write_text('REQUIRES, MODULES = "x", ("sys",)\n\n\ndef systems():\n    raise OSError("no such library")\n')
-    assert command._peer(adapter) == ([], "does not start: no such library")
+def test_peer_that_does_not_start_says_why():
+    def systems():
+        raise OSError("no such library")
+
+    adapter = SimpleNamespace(REQUIRES="x", MODULES=("sys",), systems=systems)
+    assert peers.build(adapter) == ([], "does not start: no such library")
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "demos" / "peers").glob("*.py")), ids=lambda p: p.stem)
-def test_adapter_of_a_peer_is_built_or_says_what_is_missing(path, monkeypatch):
-    monkeypatch.setattr(command.importlib.util, "find_spec", lambda name: None)
-    systems, why = command._peer(path)
+def test_every_peer_is_built_or_named_with_what_installs_it(monkeypatch):
+    monkeypatch.setattr(peers.importlib.util, "find_spec", lambda name: None)
+    systems, absent = peers.available()
     assert not systems
-    assert why.startswith("not installed: pip install ")
+    files = {path.stem.replace("_", "-") for path in Path(peers.__file__).parent.glob("[a-z]*.py")}
+    assert {one["name"] for one in absent} == files >= {"vocos", "hifi-gan"}
+    assert all(one["why"].startswith("not installed: pip install ") for one in absent)
 
 
 @pytest.mark.parametrize(

@@ -67,9 +67,9 @@ def test_wheel_trains_on_a_missing_folder_with_one_line_and_code_2(installed, tm
 
 def test_wheel_has_the_demo_page(installed, tmp_path):
     pytest.importorskip("gradio")
-    script = "from audiodiff.cli.demo import page; print(len(page().build('speech-16k', 'cpu').blocks) > 50)"
+    script = "from audiodiff.web import layout; print(len(layout.build('speech-16k', 'cpu').blocks) > 50)"
     done = run(installed, tmp_path, "-c", script)
     assert done.stdout.strip() == "True", done.stderr
-    script = "from audiodiff.cli.demo import page; print(len(page().common.examples()), len(page().common.shipped("
-    done = run(installed, tmp_path, "-c", script + "page().common.LICENCES)))")
+    script = "from audiodiff.web import common; print(len(common.examples()), len(common.shipped(common.LICENCES)))"
+    done = run(installed, tmp_path, "-c", script)
     assert done.stdout.split() == ["3", "2"], done.stderr

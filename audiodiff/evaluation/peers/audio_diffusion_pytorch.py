@@ -16,6 +16,7 @@ REQUIRES, MODULES = "audio-diffusion-pytorch==0.1.3", ("audio_diffusion_pytorch"
 
 
 def systems() -> list[System]:
+    """Build what is measured."""
     from audio_diffusion_pytorch import DiffusionVocoder, UNetV0, VDiffusion, VSampler
 
     model = DiffusionVocoder(

@@ -21,6 +21,7 @@ BASE = {
 
 
 def systems() -> list[System]:
+    """Build what is measured."""
     from bigvgan.bigvgan import BigVGAN
     from bigvgan.env import AttrDict
 

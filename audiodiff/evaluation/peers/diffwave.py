@@ -15,6 +15,7 @@ REQUIRES, MODULES = "diffwave==0.1.7", ("diffwave",)
 
 
 def systems() -> list[System]:
+    """Build what is measured."""
     from diffwave import inference
     from diffwave.model import DiffWave
     from diffwave.params import AttrDict, params

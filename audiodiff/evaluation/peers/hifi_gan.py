@@ -18,6 +18,7 @@ V1 = {
 
 
 def systems() -> list[System]:
+    """Build what is measured."""
     from hifi_gan.env import AttrDict
     from hifi_gan.models import Generator
 

@@ -13,6 +13,7 @@ REQUIRES, MODULES = "librosa", ("librosa",)
 
 
 def systems() -> list[System]:
+    """Build what is measured."""
     import librosa
 
     spec = MelSpec(16000, center=True, pad_mode="constant")

@@ -9,6 +9,7 @@ REQUIRES, MODULES = "speechbrain==1.1.2", ("speechbrain",)
 
 
 def systems() -> list[System]:
+    """Build what is measured."""
     from speechbrain.lobes.models.HifiGAN import HifiganGenerator
 
     model = HifiganGenerator(

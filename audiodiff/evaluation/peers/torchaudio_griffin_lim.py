@@ -12,6 +12,7 @@ REQUIRES, MODULES = "torchaudio", ("torchaudio",)
 
 
 def systems() -> list[System]:
+    """Build what is measured."""
     from torchaudio import transforms
 
     spec = MelSpec(16000, center=True, pad_mode="constant")

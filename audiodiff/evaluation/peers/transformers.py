@@ -9,6 +9,7 @@ REQUIRES, MODULES = "transformers", ("transformers",)
 
 
 def systems() -> list[System]:
+    """Build what is measured."""
     from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig, UnivNetConfig, UnivNetModel
 
     package = f"transformers=={metadata.version('transformers')}"

@@ -30,6 +30,7 @@ def torchaudio_or_stand_ins() -> Iterator[None]:
 
 
 def systems() -> list[System]:
+    """Build what is measured."""
     with torchaudio_or_stand_ins():
         from vocos.heads import ISTFTHead
         from vocos.models import VocosBackbone
