@@ -13,7 +13,7 @@ from typing import Any
 from audiodiff.cli.jobs import Job
 from audiodiff.cli.worker import Result, Run, do_job
 from audiodiff.utils.extras import requires_extra
-from audiodiff.utils.signals import Stopped
+from audiodiff.utils.signals import Stopped, handlers_kept
 
 __all__ = ["cluster_results"]
 
@@ -78,7 +78,8 @@ def _connect(address: str) -> None:
 
     _check_reachable(address)
     try:
-        ray.init(address=address, logging_level=logging.ERROR, configure_logging=False)
+        with handlers_kept():  # Ray's own ends the process at once
+            ray.init(address=address, logging_level=logging.ERROR, configure_logging=False)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-__all__ = ["Stopped", "as_stopped", "stoppable"]
+__all__ = ["Stopped", "as_stopped", "handlers_kept", "stoppable"]
 
 
 class Stopped(KeyboardInterrupt):
@@ -33,17 +33,23 @@ def stoppable() -> Iterator[None]:
     A later SIGINT raises KeyboardInterrupt, so that a second Ctrl-C ends a stop that takes too long. Does nothing in
     other threads, which Python gives no signals.
     """
-    if threading.current_thread() is not threading.main_thread():
+    with handlers_kept():
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, _stop)
         yield
-        return
+
+
+@contextlib.contextmanager
+def handlers_kept() -> Iterator[None]:
+    """Put the handlers of SIGINT and SIGTERM back at the end, whatever a library has set meanwhile."""
     previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        for number in previous:
-            signal.signal(number, _stop)
         yield
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in previous.items():
+                signal.signal(number, handler)
 
 
 def as_stopped(error: BaseException) -> Stopped:
