@@ -20,7 +20,7 @@ class LossTerms(NamedTuple):
 
     total: Tensor
     error: Tensor
-    terms: dict[str, Tensor]
+    auxiliary: dict[str, Tensor]
     log_snr: Tensor
 
 
@@ -28,23 +28,23 @@ class DenoisingLoss:
     """Measure how well a denoiser recovers clips from random noise levels.
 
     Args:
-        times: Draws the times.
+        time_sampling: Draws the times.
         weighting: Of the distance, by log-SNR.
         distance: Compares estimate and truth in the diffused space.
-        terms: Names and auxiliary terms, which compare waveforms; their own weights multiply them.
+        auxiliary: Auxiliary losses on waveforms by name; each is multiplied by its own weight.
     """
 
     def __init__(
         self,
-        times: TimeSampler,
+        time_sampling: TimeSampler,
         weighting: Weighting | None = None,
         distance: Distance | None = None,
-        terms: Mapping[str, AuxiliaryLoss] | None = None,
+        auxiliary: Mapping[str, AuxiliaryLoss] | None = None,
     ) -> None:
-        self.times = times
+        self.time_sampling = time_sampling
         self.weighting = weighting or VelocityWeight()
         self.distance = distance or SquaredError()
-        self.terms = dict(terms or {})
+        self.auxiliary = dict(auxiliary or {})
 
     def __call__(
         self,
@@ -67,7 +67,7 @@ class DenoisingLoss:
             rank, world: This process and the number of processes, which share out the times between them.
             refine: What the estimate goes through before it is compared, such as a projection; gradients pass it.
         """
-        t = self.times(len(x), generator, denoiser.schedule, rank, world)
+        t = self.time_sampling(len(x), generator, denoiser.schedule, rank, world)
         eps = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
         alpha, sigma = scales(denoiser.schedule, t, x)
         log_snr = denoiser.schedule.log_snr(t)
@@ -76,9 +76,9 @@ class DenoisingLoss:
             estimate = refine(estimate)
         error = self.weighting(log_snr, denoiser.prediction.sigma_data).to(x) * self.distance(estimate, x, decode)
         found = {}
-        if self.terms:
+        if self.auxiliary:
             test, reference = decode(estimate), decode(x)
-            found = {name: term(test, reference) for name, term in self.terms.items()}
-        total = error + sum(term.weight * found[name] for name, term in self.terms.items())
+            found = {name: term(test, reference) for name, term in self.auxiliary.items()}
+        total = error + sum(term.weight * found[name] for name, term in self.auxiliary.items())
         detached = {name: value.detach() for name, value in found.items()}
         return LossTerms(total, error.detach(), detached, log_snr.to(error))

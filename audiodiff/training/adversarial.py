@@ -41,9 +41,9 @@ class LitAdversarial(LitModel):
         optimizer: Makes an optimiser of parameters, for both sides.
         lr_factor: Maps the step to a factor of both learning rates.
         discriminators: Who judge.
-        terms: Names and distances of waveforms, beside the judges; their weights are relative to an adversarial 1.
+        auxiliary: Auxiliary losses on waveforms by name; their weights are relative to an adversarial 1.
         calls: Numbers of network calls that are unrolled, in turn.
-        rounds: Rounds, without momentum, by which what was made is projected onto the mel before it is judged.
+        projection_iters: Mel projections, without momentum, of the output before it is judged.
         feature_weight: Of the feature distance.
         denoising_weight: Of the denoising loss.
         warmup_steps: Steps before the model listens to the judges, who learn from the first.
@@ -64,9 +64,9 @@ class LitAdversarial(LitModel):
         optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
         lr_factor: Callable[[int], float],
         discriminators: Discriminators,
-        terms: Mapping[str, AuxiliaryLoss] | None = None,
+        auxiliary: Mapping[str, AuxiliaryLoss] | None = None,
         calls: Sequence[int] = (1, 2, 4),
-        rounds: int = 2,
+        projection_iters: int = 2,
         feature_weight: float = 2.0,
         denoising_weight: float = 1.0,
         warmup_steps: int = 50,
@@ -77,12 +77,12 @@ class LitAdversarial(LitModel):
     ) -> None:
         super().__init__(model, loss, optimizer, lr_factor, **given)
         self.has_reference = isinstance(model, Vocoder)
-        if not self.has_reference and (terms or feature_weight):
+        if not self.has_reference and (auxiliary or feature_weight):
             raise ValueError(
-                "a generator's sounds have no recording to be compared with: take stage=adversarial_generator"
+                "a generator's sounds have no recording to be compared with: take objective=adversarial_generator"
             )
         if conditional and not getattr(model, "labels", []):
-            raise ValueError("stage.conditional=true: this model knows no labels")
+            raise ValueError("objective.conditional=true: this model knows no labels")
         if conditional:
             discriminators.add_labels(len(model.labels))
         self.conditional = conditional
@@ -90,9 +90,9 @@ class LitAdversarial(LitModel):
             raise ValueError(f"calls={list(calls)}: name at least one number of network calls, each at least 1")
         self.automatic_optimization = False
         self.discriminators = discriminators
-        self.auxiliary = dict(terms or {})
+        self.auxiliary = dict(auxiliary or {})
         self.calls = list(calls)
-        self.final_iters = rounds
+        self.final_iters = projection_iters
         self.feature_weight = feature_weight
         self.denoising_weight = denoising_weight
         self.warmup_steps = warmup_steps

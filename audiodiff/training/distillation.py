@@ -114,10 +114,10 @@ class LitDistillation(LitModel):
         weight = self.loss.weighting(log_snr, self.model.denoiser.prediction.sigma_data).to(estimate)
         error = weight * self.loss.distance(estimate, wanted, decode)
         values = {}
-        if self.loss.terms:
+        if self.loss.auxiliary:
             test, reference = decode(estimate), decode(wanted)
-            values = {name: term(test, reference) for name, term in self.loss.terms.items()}
-        total = error + sum(term.weight * values[name] for name, term in self.loss.terms.items())
+            values = {name: term(test, reference) for name, term in self.loss.auxiliary.items()}
+        total = error + sum(term.weight * values[name] for name, term in self.loss.auxiliary.items())
         return LossTerms(total, error.detach(), {n: v.detach() for n, v in values.items()}, log_snr.to(error))
 
     def _denoise(self, denoiser: Denoiser, prepared: PreparedBatch) -> Denoise:

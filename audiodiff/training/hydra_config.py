@@ -31,7 +31,7 @@ def fine_hop(mel_hop_length: int, most: int = 160) -> int:
 # In YAML, ${shipped:datasets/clips/speech} is a folder that comes with the package, wherever that is installed.
 OmegaConf.register_new_resolver("shipped", lambda name: str(shipped_path(name)), replace=True)
 OmegaConf.register_new_resolver("fine_hop", fine_hop, replace=True)
-OmegaConf.register_new_resolver("times", lambda a, b: a * b, replace=True)
+OmegaConf.register_new_resolver("product", lambda a, b: a * b, replace=True)
 OmegaConf.register_new_resolver("ceil", lambda a, b: -(-a // b), replace=True)
 
 
@@ -73,9 +73,9 @@ def check_overrides(arguments: Sequence[str], config: str = "train") -> None:
     Raises:
         ValueError: An override names nothing that there is.
 
-    >>> check_overrides(["optm=adam"])
+    >>> check_overrides(["optimzer=adam"])
     Traceback (most recent call last):
-    ValueError: optm: there is no such setting (did you mean optim?); see conf/train.yaml
+    ValueError: optimzer: there is no such setting (did you mean optimizer?); see conf/train.yaml
     """
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):

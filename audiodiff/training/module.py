@@ -52,7 +52,7 @@ class LitModel(lightning.LightningModule):
         lr_factor: Maps the step to a factor of the learning rate.
         seed: Of noise and times.
         resume_config: Plain configuration of the run, stored in each checkpoint.
-        rounds: Rounds of projection onto the mel that a vocoder's estimate goes through before the loss sees it.
+        projection_iters: Mel projections of a vocoder's estimate before the loss.
         label_dropout: Share of clips whose label is hidden from a conditional generator, and share of those whose
             vector is, so that it learns to do without (Ho & Salimans, 2022, arXiv:2207.12598).
         mel_augment: Spoils the mel that a vocoder sees while it trains.
@@ -70,7 +70,7 @@ class LitModel(lightning.LightningModule):
         lr_factor: Callable[[int], float],
         seed: int = 0,
         resume_config: dict[str, Any] | None = None,
-        rounds: int = 0,
+        projection_iters: int = 0,
         label_dropout: float = 0.1,
         mel_augment: MelAugment | None = None,
         dropout: float = 0.0,
@@ -86,7 +86,7 @@ class LitModel(lightning.LightningModule):
         self.lr_factor = lr_factor
         self.seed = seed
         self.resume_config = resume_config or {}
-        self.rounds = rounds
+        self.projection_iters = projection_iters
         self.label_dropout = label_dropout
         self.mel_augment = mel_augment or MelAugment()
         self.regulariser = Regulariser(model.denoiser.network, dropout, drop_path)
@@ -149,8 +149,8 @@ class LitModel(lightning.LightningModule):
             return model.whitening.decode(z, shape)
 
         refine = None
-        if self.rounds:
-            project = MelProjection(model.mel, announced, self.rounds, momentum=0)
+        if self.projection_iters:
+            project = MelProjection(model.mel, announced, self.projection_iters, momentum=0)
 
             def refine(z: Tensor) -> Tensor:
                 return model.whitening.encode(project(decode(z)), shape)
@@ -180,7 +180,7 @@ class LitModel(lightning.LightningModule):
         if not self.guard.loss(loss, self._least):
             return None
         self.log_dict({"train/loss": loss.detach(), "train/error": terms.error.mean()})
-        self.log_dict({f"train/{name}": value.mean() for name, value in terms.terms.items()})
+        self.log_dict({f"train/{name}": value.mean() for name, value in terms.auxiliary.items()})
         self.log_dict(by_band(terms))
         self.log("lr", self.optimizers().param_groups[0]["lr"])
         return loss
@@ -220,7 +220,7 @@ class LitModel(lightning.LightningModule):
             ValueError: The run began with another one.
         """
         began, now = (
-            run.get("optim", {}).get("optimizer", {}).get("_target_")
+            run.get("optimizer", {}).get("_target_")
             for run in (checkpoint.get("audiodiff", {}).get("run", {}), self.resume_config)
         )
         if began != now and began and now:

@@ -70,6 +70,6 @@ class FiniteGuard:
             )
         if self._run >= self.in_a_row:
             raise ValueError(
-                f"the {what} was not finite for {self._run} batches in a row: lower optim.optimizer.lr, set "
+                f"the {what} was not finite for {self._run} batches in a row: lower optimizer.lr, set "
                 "trainer.precision=32-true, or look at the files that the log names"
             )

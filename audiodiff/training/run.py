@@ -85,11 +85,11 @@ def train(cfg: DictConfig, callbacks: Sequence[Callback] = ()) -> dict[str, floa
     model = _model(cfg, everything, training, resumed)
     if corpus is not None:
         model.info |= {"clips": corpus.facts["recordings"], "hours": round(corpus.facts["hours"], 2)}
-    lit = instantiate(cfg.stage)(
+    lit = instantiate(cfg.objective)(
         model,
         build(everything["loss"]),
         _optimizer(cfg),
-        build(everything["lr"]),
+        build(everything["lr_schedule"]),
         seed=cfg.seed,
         resume_config=everything,
         mel_augment=build(everything["mel_augment"]),
@@ -135,7 +135,7 @@ def train(cfg: DictConfig, callbacks: Sequence[Callback] = ()) -> dict[str, floa
     if stop.number is not None:
         raise Stopped(stop.number, trainer.global_step)
     if trainer.is_global_zero:
-        if cfg.verdict:
+        if cfg.sanity_check:
             metrics |= _verdict(run_dir, usable(validation, 1)[0])
         if cfg.forgetting:
             _forgetting(run_dir, cfg.forgetting, before)
@@ -194,11 +194,11 @@ def _resumed(cfg: DictConfig, run_dir: Path) -> Path | None:
 
 def _optimizer(cfg: DictConfig) -> Any:
     try:
-        return instantiate(cfg.optim.optimizer, _convert_="all")  # plain values: they end in the checkpoint
+        return instantiate(cfg.optimizer, _convert_="all")  # plain values: they end in the checkpoint
     except InstantiationException as error:
-        name = cfg.optim.optimizer.get("_target_", "")
-        remedy = install_command("optimisers") if name.startswith("pytorch_optimizer") else "see conf/optim"
-        raise ValueError(f"optim.optimizer: {name} cannot be made ({str(error).splitlines()[0]}); {remedy}") from None
+        name = cfg.optimizer.get("_target_", "")
+        remedy = install_command("optimisers") if name.startswith("pytorch_optimizer") else "see conf/optimizer"
+        raise ValueError(f"optimizer: {name} cannot be made ({str(error).splitlines()[0]}); {remedy}") from None
 
 
 def _model(cfg: DictConfig, everything: dict[str, Any], training: list[Recording], resumed: Path | None) -> Model:

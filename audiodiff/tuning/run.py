@@ -2,7 +2,7 @@
 
 A setting that conf/tune.yaml does not have is an override of training, which all trials share. Any number of processes
 may run the same command: they share the study, and resume the trials of those that are killed. A grid needs no study:
-`python -m audiodiff.train --multirun optim.optimizer.lr=1e-3,3e-3`.
+`python -m audiodiff.train --multirun optimizer.lr=1e-3,3e-3`.
 """
 
 import logging
@@ -32,7 +32,10 @@ __all__ = ["main", "tune"]
 
 log = logging.getLogger(__name__)
 LOSS_GROUPS = frozenset(
-    ["distance", "loss", "mel", "prediction", "whitening", "schedule", "stage", "start", "terms", "times", "weighting"]
+    [
+        *("auxiliary", "distance", "loss", "mel", "objective", "prediction", "schedule", "start", "time_sampling"),
+        *("weighting", "whitening"),
+    ]
 )
 
 
@@ -65,15 +68,15 @@ def tune(cfg: DictConfig) -> Path | None:
     """
     config = plain(cfg)
     study, base, metric = open_study(cfg), config["base"], config["metric"]
-    _check_comparable(metric, config["space"])
-    first = [f"{name}={(entry.get('choices') or [entry['low']])[0]}" for name, entry in config["space"].items()]
+    _check_comparable(metric, config["search_space"])
+    first = [f"{name}={(entry.get('choices') or [entry['low']])[0]}" for name, entry in config["search_space"].items()]
     check_overrides([*base, *first])
 
     def objective(trial: "Trial", values: dict[str, Any], folder: Path) -> float:
         overrides = [f"{name}={value}" for name, value in values.items()]
         log.info("trial %d: %s", trial.number, " ".join(overrides))
-        verdict = f"verdict={str(metric.startswith('lsd/')).lower()}"
-        run = composed([*base, *overrides, f"run_dir={folder}", verdict, "resume=auto"])
+        judged = f"sanity_check={str(metric.startswith('lsd/')).lower()}"
+        run = composed([*base, *overrides, f"run_dir={folder}", judged, "resume=auto"])
         metrics = train(run, callbacks=[Pruning(trial, metric)])
         if metric not in metrics:
             raise LookupError(f"metric={metric}: training gives {', '.join(sorted(metrics))}")
@@ -93,7 +96,7 @@ def open_study(cfg: DictConfig) -> Study:
     return Study(
         config["folder"],
         config["study"]["name"],
-        config["space"],
+        config["search_space"],
         storage=config["study"]["storage"],
         **{name: config[name] for name in named},
     )
@@ -117,12 +120,12 @@ def _start_workers(count: int, arguments: Sequence[str]) -> list[subprocess.Pope
 def gather_base(arguments: Sequence[str]) -> list[str]:
     """Gather the overrides of training among the arguments into one of `base`; write study=NAME out.
 
-    >>> gather_base(["study=mine", "optim=lion", "seed=3", "freeze=[a,b]", "--cfg", "job"])
-    ['study.name=mine', 'seed=3', '--cfg', 'job', 'base=["optim=lion", "freeze=[a,b]"]']
+    >>> gather_base(["study=mine", "optimizer=lion", "seed=3", "freeze=[a,b]", "--cfg", "job"])
+    ['study.name=mine', 'seed=3', '--cfg', 'job', 'base=["optimizer=lion", "freeze=[a,b]"]']
     """
     import yaml
 
-    known = {"hydra", "space", *yaml.safe_load((conf_dir() / "tune.yaml").read_text(encoding="utf-8"))}
+    known = {"hydra", "search_space", *yaml.safe_load((conf_dir() / "tune.yaml").read_text(encoding="utf-8"))}
 
     def is_of_training(argument: str) -> bool:
         name, equals, _ = argument.lstrip("+~").partition("=")

@@ -109,8 +109,8 @@ def built(overrides: list[str]) -> tuple[LitModel, Tensor, Callable]:
     """Builds what trains, a batch of noise, and the context of its precision."""
     cfg = composed(overrides)
     model = build(plain(cfg.model))
-    lit = instantiate(cfg.stage)(
-        model, build(plain(cfg.loss)), instantiate(cfg.optim.optimizer, _convert_="all"), lambda n: 1.0
+    lit = instantiate(cfg.objective)(
+        model, build(plain(cfg.loss)), instantiate(cfg.optimizer, _convert_="all"), lambda n: 1.0
     )
     torch.nn.init.normal_(model.denoiser.network.outward.weight, std=0.01)  # zero at first, which hides what is behind
     batch = 0.05 * torch.randn(cfg.data.batch_size, 1, cfg.data.n_samples, generator=torch.Generator().manual_seed(0))

@@ -149,7 +149,7 @@ def test_schedule_of_training_times_of_edm_is_clamped_to_its_path(path):
 @pytest.mark.parametrize("name", choices("schedule"))
 def test_schedule_of_training_times_lies_on_every_path(name):
     schedule, far = choose("schedule", name), torch.tensor([2**-60, 1 - 2**-53], dtype=torch.float64)
-    for times in (choose("times", kind) for kind in choices("times")):
+    for times in (choose("time_sampling", kind) for kind in choices("time_sampling")):
         t = torch.cat([times(64, seeded(), schedule), times.quantile(far, schedule)])
         assert bool(((t >= 0) & (t <= 1)).all())
 

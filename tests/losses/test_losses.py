@@ -50,10 +50,10 @@ def unreachable(x):
 
 def test_prediction_loss_of_a_perfect_denoiser_is_zero():
     x = draw(4, 1, 256)
-    terms = DenoisingLoss(PowerTimes(), terms={"spectral": LogSpectral(0.5, 64)})(
+    terms = DenoisingLoss(PowerTimes(), auxiliary={"spectral": LogSpectral(0.5, 64)})(
         Oracle(x), x, None, lambda z: z, seeded()
     )
-    for term in (terms.total, terms.error, terms.terms["spectral"]):
+    for term in (terms.total, terms.error, terms.auxiliary["spectral"]):
         assert torch.equal(term, torch.zeros(4).double())
 
 
@@ -113,12 +113,12 @@ def test_prediction_loss_is_a_mean_over_samples_and_unreduced_over_clips():
 def test_prediction_loss_adds_the_spectral_term_of_decoded_waveforms():
     x = draw(3, 1, 512)
     oracle = Oracle(x, error=x)  # estimates 2 x
-    loss = DenoisingLoss(PowerTimes(), VelocityWeight(1e-9), terms={"spectral": LogSpectral(0.3, 128, 1e-9)})
+    loss = DenoisingLoss(PowerTimes(), VelocityWeight(1e-9), auxiliary={"spectral": LogSpectral(0.3, 128, 1e-9)})
     terms = loss(oracle, x, None, lambda z: 5 * z, seeded())
-    assert torch.allclose(terms.terms["spectral"], torch.full((3,), math.log(2)).double(), atol=1e-6)
-    assert torch.allclose(terms.total, terms.error + 0.3 * terms.terms["spectral"])
+    assert torch.allclose(terms.auxiliary["spectral"], torch.full((3,), math.log(2)).double(), atol=1e-6)
+    assert torch.allclose(terms.total, terms.error + 0.3 * terms.auxiliary["spectral"])
     cubed = loss(oracle, x, None, lambda z: z**3, seeded())
-    assert torch.allclose(cubed.terms["spectral"], torch.full((3,), math.log(8)).double(), atol=1e-6)
+    assert torch.allclose(cubed.auxiliary["spectral"], torch.full((3,), math.log(8)).double(), atol=1e-6)
 
 
 def test_prediction_loss_trains_by_its_total_alone():
@@ -129,11 +129,11 @@ def test_prediction_loss_trains_by_its_total_alone():
         def __call__(self, x_t, t, condition=None):
             return Estimate(gain * self.x, x_t)
 
-    terms = DenoisingLoss(PowerTimes(), terms={"spectral": LogSpectral(0.1, 64)})(
+    terms = DenoisingLoss(PowerTimes(), auxiliary={"spectral": LogSpectral(0.1, 64)})(
         Scaled(x), x, None, lambda z: z, seeded()
     )
     assert not terms.error.requires_grad
-    assert not terms.terms["spectral"].requires_grad
+    assert not terms.auxiliary["spectral"].requires_grad
     terms.total.sum().backward()
     assert float(gain.grad) > 0
 
@@ -161,10 +161,10 @@ class Fixed(AuxiliaryLoss):
 
 def test_prediction_loss_is_its_error_plus_the_weighted_sum_of_its_terms():
     x, terms = draw(2, 1, 64), {"b": Fixed(0.3, 1.0, 2.0), "a": Fixed(2.0, 10.0, 0.0)}
-    found = DenoisingLoss(PowerTimes(), terms=terms)(Oracle(x, error=0.1), x, None, lambda z: z, seeded())
-    assert list(found.terms) == ["b", "a"]
+    found = DenoisingLoss(PowerTimes(), auxiliary=terms)(Oracle(x, error=0.1), x, None, lambda z: z, seeded())
+    assert list(found.auxiliary) == ["b", "a"]
     for name, term in terms.items():
-        assert torch.equal(found.terms[name], term.found)  # before its weight
+        assert torch.equal(found.auxiliary[name], term.found)  # before its weight
     assert torch.allclose(found.total - found.error, torch.tensor([20.3, 0.6]).double(), atol=1e-12)
     assert bool((found.error > 0).all())
 
@@ -183,7 +183,7 @@ def test_prediction_loss_compares_the_estimate_with_the_truth_in_that_order():
     )
     found = loss(Oracle(x, error=0.5), x, None, lambda z: 3 * z, seeded())
     assert torch.allclose(found.error, torch.full((2,), 1.5).double())
-    assert torch.allclose(found.terms["signed"], torch.full((2,), 1.5).double())
+    assert torch.allclose(found.auxiliary["signed"], torch.full((2,), 1.5).double())
 
 
 @pytest.mark.parametrize("world", [2, 4])
@@ -218,7 +218,8 @@ class Small(torch.nn.Module):
         return self.outward(self.inward(torch.cat([x, level], 1)).tanh())
 
 
-CHOICES = [f"{group}={name}" for group in ("times", "weighting", "distance", "terms") for name in choices(group)]
+GROUPS = ("time_sampling", "weighting", "distance", "auxiliary")
+CHOICES = [f"{group}={name}" for group in GROUPS for name in choices(group)]
 
 
 BOTH = [f"weighting={name}" for name in choices("weighting")]  # what counts depends on the prediction
@@ -226,7 +227,7 @@ BOTH = [f"weighting={name}" for name in choices("weighting")]  # what counts dep
 
 @pytest.mark.parametrize(
     ("choice", "prediction"),
-    [(choice, "data") for choice in (*CHOICES, "terms=[log-spectral,mel,stft,phase]")] + [(c, "v") for c in BOTH],
+    [(choice, "data") for choice in (*CHOICES, "auxiliary=[log-spectral,mel,stft,phase]")] + [(c, "v") for c in BOTH],
 )
 def test_prediction_loss_of_every_config_is_finite_and_trains_on_the_whole_path(choice, prediction):
     cfg = composed([choice, f"prediction={prediction}", "data.path=recordings"])
@@ -234,17 +235,17 @@ def test_prediction_loss_of_every_config_is_finite_and_trains_on_the_whole_path(
     with torch.random.fork_rng():
         torch.manual_seed(0)
         denoiser = Denoiser(Small(), build(denoiser["prediction"]), build(denoiser["schedule"]))
-    if choice.startswith("terms=["):
-        assert len(loss.terms) == choice.count(",") + 1
-        assert isinstance(loss.terms["phase"], Phase)
+    if choice.startswith("auxiliary=["):
+        assert len(loss.auxiliary) == choice.count(",") + 1
+        assert isinstance(loss.auxiliary["phase"], Phase)
     x = draw(4, 1, 4096, dtype=torch.float32)
     x[3] = 0  # a silent clip
-    for times in (loss.times, Ends()):
-        loss.times = times
+    for times in (loss.time_sampling, Ends()):
+        loss.time_sampling = times
         denoiser.zero_grad()
         found = loss(denoiser, x, None, lambda z: 0.1 * z, seeded())
         found.total.mean().backward()
-        for value in (found.total, found.error, *found.terms.values()):
+        for value in (found.total, found.error, *found.auxiliary.values()):
             assert value.shape == (4,)
             assert value.dtype == torch.float32
             assert bool(value.isfinite().all())

@@ -311,7 +311,7 @@ def test_generate_makes_no_float64_tensor_but_times(vocoder, mel):
 
 def test_training_makes_no_float64_tensor_but_times(vocoder, mel):
     x, shape = torch.randn(2, 1, 40 * 256), vocoder.whitening.gains(mel)
-    loss = DenoisingLoss(PowerTimes(), terms={"spectral": LogSpectral(0.1)})
+    loss = DenoisingLoss(PowerTimes(), auxiliary={"spectral": LogSpectral(0.1)})
     condition = vocoder.denoiser.network.encode(torch.cat([mel, mel]))
 
     def once():

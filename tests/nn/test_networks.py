@@ -112,7 +112,7 @@ def test_parallel_hops_must_divide_the_largest():
         ParallelNetwork([HybridNetwork(12, 48, **TRUNK), HybridNetwork(16, 64, **TRUNK)])
 
 
-@pytest.mark.parametrize("model", ["vocoder", "live", "subbands", "resolutions", "samples"])
+@pytest.mark.parametrize("model", ["vocoder", "live", "band-split", "multi-resolution", "diffwave"])
 def test_each_contestant_of_the_tournament_is_a_config(model):
     vocoder = build(plain(composed([f"model={model}", "data.path=recordings"]))["model"])
     mel = torch.full((1, 80, 4), -5.0)

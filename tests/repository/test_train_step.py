@@ -40,7 +40,7 @@ def test_step_moves_weights_and_average(train_step):
 
 def test_fused_optimiser_moves_weights_as_the_loop_does_to_within_rounding():
     """`fused` makes one pass over a weight where a dozen operations are; nothing else changes."""
-    settings = {k: v for k, v in composed(["data.path=x"]).optim.optimizer.items() if not k.startswith("_")}
+    settings = {k: v for k, v in composed(["data.path=x"]).optimizer.items() if not k.startswith("_")}
     assert settings.pop("fused") is True
     draw = torch.Generator().manual_seed(0)
     ours, theirs = (torch.nn.Parameter(torch.ones(50, 20)) for _ in range(2))

@@ -48,7 +48,12 @@ def test_wheel_vocodes_with_its_default_weights(installed, tmp_path):
 
 
 def test_wheel_trains_from_an_unrelated_folder_and_vocodes_with_the_result(installed, tmp_path):
-    tiny = ["model.denoiser.network.width=16", "trainer.max_steps=4", "trainer.val_check_interval=4", "verdict=false"]
+    tiny = [
+        "model.denoiser.network.width=16",
+        "trainer.max_steps=4",
+        "trainer.val_check_interval=4",
+        "sanity_check=false",
+    ]
     done = run(installed, tmp_path, "-m", "audiodiff.train", "experiment=quickstart", "data.batch_size=2", *tiny)
     assert done.returncode == 0, done.stderr
     script = "from audiodiff.utils.config import shipped_path; print(shipped_path('demos/audio/speech.flac'))"

@@ -18,10 +18,10 @@ TINY = [
     "data.batch_size=2",
     "data.validation_clips=2",
     "data.n_samples=8192",
-    "verdict=false",
+    "sanity_check=false",
     "previews=0",
-    "optim.warmup_steps=2",
-    "optim.total_steps=20",
+    "lr_schedule=constant",  # so that a run that is cut in two has the rates of one that is not
+    "lr_schedule.warmup_steps=2",
     "log_every=1",
     "ema_decay=0.9",
 ]
@@ -31,7 +31,7 @@ TINY_ONE_SHOTS = [
     *("model.denoiser.network.width=16", "model.denoiser.network.n_heads=2", "model.denoiser.network.n_stages=1"),
     *("model.denoiser.network.hop_length=64", "model.denoiser.network.n_fft=256"),
     "model.denoiser.network.embedding=16",
-    *("data.batch_size=4", "data.validation_clips=4", "data.n_workers=0", "previews=0", "optim.total_steps=4"),
+    *("data.batch_size=4", "data.validation_clips=4", "data.n_workers=0", "previews=0", "lr_schedule.total_steps=4"),
 ]
 
 

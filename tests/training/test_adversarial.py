@@ -19,16 +19,16 @@ from audiodiff.training.run import train
 
 FEW = [
     *(override for override in TINY if not override.startswith("model.")),
-    "stage=adversarial",
-    "optim=adamw-few",  # quickstart brings its own
+    "objective=adversarial",
+    "optimizer=adamw-few",  # quickstart brings its own
     "start=griffin-lim",
     "start.n_iter=1",
     "start.time=0.5",
-    "stage.warmup_steps=2",
-    "stage.discriminators.period_channels=[2,2]",
-    "stage.discriminators.resolution_channels=[2,2]",
-    "stage.discriminators.periods=[2,3]",
-    "stage.discriminators.resolutions=[256]",
+    "objective.warmup_steps=2",
+    "objective.discriminators.period_channels=[2,2]",
+    "objective.discriminators.resolution_channels=[2,2]",
+    "objective.discriminators.periods=[2,3]",
+    "objective.discriminators.resolutions=[256]",
 ]
 
 
@@ -67,7 +67,7 @@ def test_resumed_stage_repeats_an_uninterrupted_one_bit_for_bit(base, tmp_path):
 
 
 def test_stage_keeps_the_model_but_for_what_it_names(base, tmp_path):
-    few(base, tmp_path, *steps(1), "optim.optimizer.lr=0.0")
+    few(base, tmp_path, *steps(1), "optimizer.lr=0.0")
     model, before = Model.load(tmp_path), Model.load(base)
     assert equal(model.state_dict(), before.state_dict())
     assert (model.final_iters, model.projection_iters, model.start.time) == (2, 0, 0.5)
@@ -87,19 +87,19 @@ def test_step_counts_the_models_steps_and_logs_both_sides(base, tmp_path):
     ("name", "remembers"), [("sgd", "momentum_buffer"), ("rmsprop", "square_avg"), ("muon", "mean")]
 )
 def test_stage_uses_the_optimiser_that_is_chosen_for_both_sides(base, tmp_path, name, remembers):
-    few(base, tmp_path, *steps(2), f"optim={name}", "data.validation_clips=1")
+    few(base, tmp_path, *steps(2), f"optimizer={name}", "data.validation_clips=1")
     checkpoint = torch.load(tmp_path / "last.ckpt", weights_only=True)
-    rate = composed([f"optim={name}", "data.path=recordings"]).optim.optimizer.lr
+    rate = composed([f"optimizer={name}", "data.path=recordings"]).optimizer.lr
     for side, schedule in zip(checkpoint["optimizer_states"], checkpoint["lr_schedulers"], strict=True):
         assert any(remembers in moments for moments in side["state"].values())
         assert schedule["base_lrs"] == [rate] * len(side["param_groups"])
     with pytest.raises(ValueError, match=r"remembers other things than torch\.optim\.Adam;"):
-        few(base, tmp_path, *steps(3), "optim=adam")
+        few(base, tmp_path, *steps(3), "optimizer=adam")
 
 
 def test_checkpoint_of_when_the_stage_wrote_its_rate_itself_is_resumed_bit_for_bit(base, tmp_path):
     """As it was composed then: the rate and momentum laid over whatever optimiser there was."""
-    before = ["optim=adamw-fast", "optim.optimizer.lr=2e-4", "optim.optimizer.betas=[0.8,0.99]"]
+    before = ["optimizer=adamw-fast", "optimizer.lr=2e-4", "optimizer.betas=[0.8,0.99]"]
     few(base, tmp_path / "whole", *steps(4, every=2))
     few(base, tmp_path / "parts", *steps(2, every=2), *before)
     few(base, tmp_path / "parts", *steps(4, every=2))
@@ -128,7 +128,7 @@ def test_unrolled_sampler_is_generate(tiny_vocoder):
     tiny_vocoder.start, tiny_vocoder.one_step_start = (GriffinLim(tiny_vocoder.mel, 0.5, n_iter=n) for n in (2, 1))
     mel = torch.randn(1, tiny_vocoder.mel.n_mels, 24, generator=torch.Generator().manual_seed(1)) - 5
     for calls in (1, 3):
-        made = lit(tiny_vocoder, rounds=1).unrolled(mel, calls, NoiseField([7]))
+        made = lit(tiny_vocoder, projection_iters=1).unrolled(mel, calls, NoiseField([7]))
         assert torch.allclose(made, tiny_vocoder.generate(mel, steps=calls, seed=7), atol=1e-6)
 
 
@@ -221,6 +221,6 @@ def test_stage_trains_in_bfloat16(base, tmp_path):
 
 
 def test_discriminators_learn_at_a_rate_of_their_own(base, tmp_path):
-    few(base, tmp_path, "stage.discriminator_lr=5", "lr=constant", *steps(3))
+    few(base, tmp_path, "objective.discriminator_lr=5", *steps(3))
     ours, theirs = torch.load(tmp_path / "last.ckpt", weights_only=True)["optimizer_states"]
     assert theirs["param_groups"][0]["lr"] == pytest.approx(5 * ours["param_groups"][0]["lr"])

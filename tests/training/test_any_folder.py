@@ -79,7 +79,7 @@ def test_folder_of_any_layout_is_trained_on_with_its_bad_files_named(folder, tmp
         "data.validation_clips=2",
         "data.n_samples=8192",
         "previews=1",
-        "verdict=true",
+        "sanity_check=true",
         *steps(4),
     )
     assert found["valid/loss"] > 0

@@ -56,7 +56,7 @@ def test_fisher_is_the_mean_square_of_gradients_scaled_to_one():
 def test_heavy_anchor_holds_the_weights_and_resumes_bit_for_bit(tmp_path, given):
     old = [f"continual.manifest={manifest(tmp_path / 'old.jsonl')}", "continual.clips=4"] if "ewc" in given else []
     run(tmp_path / "base", *steps(2))
-    begin = [f"init_from={tmp_path / 'base'}", "optim.optimizer.lr=1e-2"]
+    begin = [f"init_from={tmp_path / 'base'}", "optimizer.lr=1e-2"]
     run(tmp_path / "free", *steps(4), *begin)
     for name, numbers in (("whole", (4,)), ("parts", (2, 4))):
         for n in numbers:
@@ -104,7 +104,7 @@ def test_run_with_replay_resumes_and_sees_other_clips(tmp_path):
 def test_forgetting_is_told_and_written(tmp_path, capsys):
     old = manifest(tmp_path / "old.jsonl")
     for n in (1, 2):
-        run(tmp_path / "run", *steps(n, every=1), f"forgetting={old}", "optim.optimizer.lr=1e-2")
+        run(tmp_path / "run", *steps(n, every=1), f"forgetting={old}", "optimizer.lr=1e-2")
         told = json.loads((tmp_path / "run" / "forgetting.json").read_text())
         assert told["before"].keys() == told["after"].keys() >= {"log_mel_l1", "mr_stft"}
         assert "| log_mel_l1 |" in capsys.readouterr().err

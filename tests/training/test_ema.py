@@ -80,7 +80,7 @@ DECAYS = "ema_decay=[0.1,0.9,0.99]"
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
-    metrics = run(folder, *steps(8, every=4), DECAYS, "optim.optimizer.lr=1e-2", "trainer.val_check_interval=4")
+    metrics = run(folder, *steps(8, every=4), DECAYS, "optimizer.lr=1e-2", "trainer.val_check_interval=4")
     return torch.load(folder / "last.ckpt", weights_only=True), metrics
 
 
@@ -94,7 +94,7 @@ def test_validation_chooses_the_average_with_the_least_loss(whole):
 
 def test_every_average_goes_through_a_checkpoint_bit_for_bit(whole, tmp_path):
     for n in (4, 8):
-        run(tmp_path, *steps(n, every=4), DECAYS, "optim.optimizer.lr=1e-2", "trainer.val_check_interval=4")
+        run(tmp_path, *steps(n, every=4), DECAYS, "optimizer.lr=1e-2", "trainer.val_check_interval=4")
     resumed, (straight, _) = torch.load(tmp_path / "last.ckpt", weights_only=True), whole
     assert resumed["averaging"]["others"].keys() == straight["averaging"]["others"].keys()
     for decay, average in straight["averaging"]["others"].items():
@@ -107,7 +107,7 @@ def test_every_average_goes_through_a_checkpoint_bit_for_bit(whole, tmp_path):
 def test_a_decay_that_is_new_begins_where_the_best_average_stands(tmp_path):
     run(tmp_path, *steps(2, every=2), "ema_decay=0.5")
     before = Model.load(tmp_path).state_dict()
-    run(tmp_path, *steps(3, every=3), "ema_decay=0.0", "optim.optimizer.lr=0.0")
+    run(tmp_path, *steps(3, every=3), "ema_decay=0.0", "optimizer.lr=0.0")
     after = {w: Model.load(tmp_path, weights=w).state_dict() for w in ("ema", "raw")}
     assert not equal(before, after["ema"])
     assert equal(after["ema"], after["raw"])  # a decay of 0 is no average

@@ -20,8 +20,8 @@ SMALL = [
 ]
 DATA = ["data=one-shots", "data.batch_size=2", "data.validation_clips=2", "data.n_workers=0", "previews=0"]
 JUDGES = [
-    *("stage.discriminators.periods=[2]", "stage.discriminators.resolutions=[256]", "stage.warmup_steps=1"),
-    *("stage.discriminators.period_channels=[2,2]", "stage.discriminators.resolution_channels=[2,2]"),
+    *("objective.discriminators.periods=[2]", "objective.discriminators.resolutions=[256]", "objective.warmup_steps=1"),
+    *("objective.discriminators.period_channels=[2,2]", "objective.discriminators.resolution_channels=[2,2]"),
 ]
 
 
@@ -43,13 +43,13 @@ def run(folder, name, *overrides):
 
 def few(base, name, stage, *overrides):
     model = ["model=one-shots", "model.n_samples=1024", *SMALL]
-    return run(base, name, f"stage={stage}", f"init_from={base}/base", *model, *overrides)
+    return run(base, name, f"objective={stage}", f"init_from={base}/base", *model, *overrides)
 
 
 def test_distillation_gives_a_model_of_as_many_calls_and_resumes(base):
-    few(base, "whole", "distillation", "stage.calls=2", *steps(4, every=2))
-    few(base, "parts", "distillation", "stage.calls=2", *steps(2, every=2))
-    few(base, "parts", "distillation", "stage.calls=2", *steps(4, every=2))
+    few(base, "whole", "distillation", "objective.calls=2", *steps(4, every=2))
+    few(base, "parts", "distillation", "objective.calls=2", *steps(2, every=2))
+    few(base, "parts", "distillation", "objective.calls=2", *steps(4, every=2))
     assert equal(states(base / "whole")["raw"], states(base / "parts")["raw"])
     model = Generator.load(base / "whole")
     assert (model.steps, type(model.solver).__name__, model.labels) == (2, "DDIM", LABELS)
@@ -60,7 +60,7 @@ def test_distillation_gives_a_model_of_as_many_calls_and_resumes(base):
 @pytest.mark.parametrize("conditional", ["true", "false"])
 def test_discriminators_train_a_generator(base, conditional):
     name = f"judged-{conditional}"
-    metrics = few(base, name, "adversarial_generator", f"stage.conditional={conditional}", *JUDGES, *steps(3))
+    metrics = few(base, name, "adversarial_generator", f"objective.conditional={conditional}", *JUDGES, *steps(3))
     assert {"train/generator", "train/discriminators", "train/denoising"} <= metrics.keys()
     assert "train/features" not in metrics
     assert bool(Generator.load(base / name).generate(label="low").isfinite().all())
@@ -70,7 +70,7 @@ def test_discriminators_train_a_generator(base, conditional):
 def judged():
     model = tiny(solver={"_target_": "audiodiff.diffusion.solvers.DDIM"}).requires_grad_(True)
     parts = Discriminators([2], [256], [2, 2], [2, 2])
-    kwargs = {"terms": None, "feature_weight": 0.0, "rounds": 0, "conditional": True}
+    kwargs = {"auxiliary": None, "feature_weight": 0.0, "projection_iters": 0, "conditional": True}
     return LitAdversarial(model, None, torch.optim.AdamW, lambda step: 1.0, parts, **kwargs)
 
 

@@ -90,9 +90,9 @@ def test_a_run_with_frozen_weights_changes_the_others_alone(tmp_path):
     assert not any(".stages." in name for name in moved)
 
 
-@pytest.mark.parametrize("name", choices("optim"))
+@pytest.mark.parametrize("name", choices("optimizer"))
 def test_every_optimiser_resumes_bit_for_bit(tmp_path, name):
-    given = [f"optim={name}", "optim.warmup_steps=2", "optim.total_steps=6"]
+    given = [f"optimizer={name}", "lr_schedule=cosine", "lr_schedule.warmup_steps=2", "lr_schedule.total_steps=6"]
     run(tmp_path / "whole", *steps(4, every=2), *given)
     run(tmp_path / "parts", *steps(2, every=2), *given)
     half = states(tmp_path / "parts")
@@ -157,10 +157,11 @@ def test_muon_refuses_a_kernel_among_its_matrices():
         Muon([{"params": list(Small().conv.parameters()), "matrices": True}])
 
 
-@pytest.mark.parametrize("name", choices("lr"))
+@pytest.mark.parametrize("name", choices("lr_schedule"))
 def test_every_schedule_rises_from_little_never_exceeds_one_and_ends_as_told(name):
-    given = ["data.path=x", f"lr={name}", "optim.warmup_steps=10", "optim.total_steps=100", "optim.final_factor=0.1"]
-    factor = build(plain(composed(given).lr))
+    end = [] if name == "constant" else ["lr_schedule.total_steps=100", "lr_schedule.final_factor=0.1"]
+    cfg = composed(["data.path=x", f"lr_schedule={name}", "lr_schedule.warmup_steps=10", *end])
+    factor = build(plain(cfg.lr_schedule))
     values = [factor(step) for step in range(101)]
     assert values[0] == pytest.approx(0.1)
     assert values[:10] == sorted(values[:10])
@@ -172,12 +173,13 @@ def test_every_schedule_rises_from_little_never_exceeds_one_and_ends_as_told(nam
 
 def test_missing_package_is_named_with_its_remedy(tmp_path):
     with pytest.raises(ValueError, match=r"optimisers\]"):
-        run(tmp_path, *steps(1), "optim.optimizer._target_=pytorch_optimizer.NoSuch")
+        run(tmp_path, *steps(1), "optimizer._target_=pytorch_optimizer.NoSuch")
 
 
 def test_a_run_that_was_to_end_is_prolonged_as_if_it_never_was(tmp_path):
-    given = ["lr=wsd", "optim.warmup_steps=2"]
-    run(tmp_path / "whole", *steps(7, every=7), *given, "optim.total_steps=40")
-    run(tmp_path / "parts", *steps(4, every=4), *given, "optim.total_steps=5")  # the fall would begin behind step 4
-    run(tmp_path / "parts", *steps(7, every=7), *given, "optim.total_steps=40")
+    given = ["lr_schedule=wsd", "lr_schedule.warmup_steps=2"]
+    run(tmp_path / "whole", *steps(7, every=7), *given, "lr_schedule.total_steps=40")
+    early = [*given, "lr_schedule.total_steps=5"]  # the fall would begin behind step 4
+    run(tmp_path / "parts", *steps(4, every=4), *early)
+    run(tmp_path / "parts", *steps(7, every=7), *given, "lr_schedule.total_steps=40")
     assert equal(states(tmp_path / "whole")["raw"], states(tmp_path / "parts")["raw"])

@@ -24,7 +24,7 @@ from audiodiff.data.shards.writing import pack
 
 ALONE = ["trainer.devices=1"]
 SIGNS = {"above": 1, "below": -1}
-LABELLED = ["data=labelled-shards", "+augment.gain_db=[-6,0]", "optim.total_steps=20", "log_every=1"]
+LABELLED = ["data=labelled-shards", "+augment.gain_db=[-6,0]", "lr_schedule.total_steps=20", "log_every=1"]
 TWO = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
 
 DRIVER = """

@@ -71,7 +71,8 @@ def test_checkpoint_loads_without_pickled_code_and_knows_the_level_of_the_data(s
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
 def test_training_lowers_the_loss_in_every_precision(tmp_path, precision):
-    run(tmp_path, *steps(50), f"trainer.precision={precision}", "optim.optimizer.lr=3e-3", "optim.total_steps=50")
+    fast = ["optimizer.lr=3e-3", "lr_schedule=cosine", "lr_schedule.total_steps=50"]
+    run(tmp_path, *steps(50), f"trainer.precision={precision}", *fast)
     losses = [
         json.loads(line)["train/loss"]
         for line in (tmp_path / "metrics.jsonl").read_text().splitlines()
@@ -82,7 +83,7 @@ def test_training_lowers_the_loss_in_every_precision(tmp_path, precision):
 
 
 def test_transfer_begins_with_another_models_weights_at_step_zero(straight, tmp_path):
-    run(tmp_path, *steps(1), f"init_from={straight}", "optim.optimizer.lr=0.0")
+    run(tmp_path, *steps(1), f"init_from={straight}", "optimizer.lr=0.0")
     assert equal(states(tmp_path)["raw"], states(straight)["ema"])
 
 
@@ -106,8 +107,8 @@ def test_going_on_with_a_run_that_is_not_there_is_refused(tmp_path):
 def test_going_on_with_another_optimiser_or_without_data_is_refused_before_the_first_step(tmp_path):
     run(tmp_path, *steps(1))
     with pytest.raises(ValueError, match=r"began with torch\.optim\.AdamW, .* than torch\.optim\.SGD"):
-        run(tmp_path, *steps(2), "optim=sgd")
-    run(tmp_path, *steps(2), "optim=adamw", "optim.optimizer.lr=1e-4")  # another rate is no other optimiser
+        run(tmp_path, *steps(2), "optimizer=sgd")
+    run(tmp_path, *steps(2), "optimizer=adamw", "optimizer.lr=1e-4")  # another rate is no other optimiser
     with pytest.raises(ValueError, match=r"data\.path=FOLDER"):
         run(tmp_path / "new", *steps(1), "data.path=???")
 

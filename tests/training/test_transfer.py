@@ -157,7 +157,7 @@ def test_change_of_an_adapter_has_its_rank():
     assert int(torch.linalg.matrix_rank((low(weight) - weight).detach().flatten(1), rtol=1e-4)) == 2
 
 
-LORA = ["adapter=lora", "adapter.rank=2", "optim.optimizer.lr=1e-2"]
+LORA = ["adapter=lora", "adapter.rank=2", "optimizer.lr=1e-2"]
 
 
 @pytest.fixture(scope="module")

@@ -123,7 +123,7 @@ def test_study_that_was_asked_another_question_is_not_gone_on_with(tmp_path):
     Study(tmp_path, "bowl", SPACE).run(bowl, 3, {"metric": "loss"})
     with pytest.raises(ValueError, match=r"holds a study with metric=loss.*another study=NAME"):
         Study(tmp_path, "bowl", SPACE).run(bowl, 4, {"metric": "error"})
-    with pytest.raises(ValueError, match="holds a study with space="):
+    with pytest.raises(ValueError, match="holds a study with search_space="):
         Study(tmp_path, "bowl", {"x": {"low": 0, "high": 1}}).run(bowl, 4, {"metric": "loss"})
 
 
@@ -321,9 +321,9 @@ def test_report_names_the_best_and_what_mattered(tmp_path):
 @pytest.mark.parametrize(
     ("base", "values"),
     [
-        (["experiment=quickstart", "trainer.max_steps=7"], {"times": "early", "optim.optimizer.lr": 2e-3}),
-        (["experiment=quickstart", "terms=[stft,phase]"], {"optim.optimizer.lr": 1e-5, "ema_decay": 0.98}),
-        (["data.path=recordings", "lr=wsd"], {"terms": "[mel,stft]", "optim": "lion"}),
+        (["experiment=quickstart", "trainer.max_steps=7"], {"time_sampling": "early", "optimizer.lr": 2e-3}),
+        (["experiment=quickstart", "auxiliary=[stft,phase]"], {"optimizer.lr": 1e-5, "ema_decay": 0.98}),
+        (["data.path=recordings", "lr_schedule=wsd"], {"auxiliary": "[mel,stft]", "optimizer": "lion"}),
         (["experiment=quickstart", "freeze=[denoiser.network.stages.0.*]", "data.path='a b'"], {"schedule": "laplace"}),
     ],
 )
@@ -338,8 +338,8 @@ def test_best_experiment_composes_to_the_values_that_were_found(tmp_path, base, 
 
 
 def test_overrides_of_training_reach_every_trial_as_they_were_typed():
-    typed = ["freeze=[denoiser.network.stages.0.*]", "data.path='a b'", "+info.of=${name}", "terms=[stft,phase]"]
-    cfg = tuned(*gather_base(["study=mine", "space=network", *typed, "seed=3"]))
+    typed = ["freeze=[denoiser.network.stages.0.*]", "data.path='a b'", "+info.of=${name}", "auxiliary=[stft,phase]"]
+    cfg = tuned(*gather_base(["study=mine", "search_space=network", *typed, "seed=3"]))
     assert plain(cfg)["base"] == typed
     assert (cfg.study.name, cfg.seed) == ("mine", 3)
     assert composed(plain(cfg)["base"]).info.of == "run"
@@ -347,10 +347,10 @@ def test_overrides_of_training_reach_every_trial_as_they_were_typed():
 
 @pytest.mark.parametrize("space", ["loss", {"model.denoiser.schedule": {"choices": [1]}}])
 def test_losses_that_mean_different_things_are_not_compared(tmp_path, space):
-    chosen = ["space=loss"] if space == "loss" else []
+    chosen = ["search_space=loss"] if space == "loss" else []
     cfg = tuned(*chosen, f"folder={tmp_path}")
     if not chosen:
-        cfg.space = space
+        cfg.search_space = space
     with pytest.raises(ValueError, match=r"metric=valid/loss means something else.*metric=lsd/model"):
         tune(cfg)
 
@@ -361,27 +361,27 @@ def tuned(*overrides):
 
 
 def test_names_that_there_are_not_are_told_before_the_first_trial(tmp_path):
-    for wrong in ("base=[n_trails]", "+space.optim.optimizer.rate={choices: [1]}"):
+    for wrong in ("base=[n_trails]", "+search_space.optimizer.rate={choices: [1]}"):
         cfg = tuned(f"folder={tmp_path}")
         if wrong.startswith("base"):
             cfg.base = ["n_trails=3"]
         else:
-            cfg.space = {"optim.optimizer.rate": {"choices": [1]}}
-        with pytest.raises(ValueError, match=r"(n_trails|optim.optimizer.rate): there is no such setting"):
+            cfg.search_space = {"optimizer.rate": {"choices": [1]}}
+        with pytest.raises(ValueError, match=r"(n_trails|optimizer.rate): there is no such setting"):
             tune(cfg)
     assert not list(tmp_path.glob("trials/*"))
 
 
-@pytest.mark.parametrize("space", sorted(path.stem for path in (conf_dir() / "space").glob("*.yaml")))
+@pytest.mark.parametrize("space", sorted(path.stem for path in (conf_dir() / "search_space").glob("*.yaml")))
 def test_every_space_is_one_of_overrides_that_there_are(space):
-    for name, entry in checked_space(tuned(f"space={space}")).items():
+    for name, entry in checked_space(tuned(f"search_space={space}")).items():
         values = entry.get("choices") or [entry["low"], entry["high"]]
         for value in values:
             assert composed(["experiment=quickstart", f"{name}={value}"])
 
 
 def checked_space(cfg):
-    space = plain(cfg.space)
+    space = plain(cfg.search_space)
     check_space(space)
     return space
 
@@ -447,7 +447,7 @@ def test_search_that_a_signal_stops_is_resumed_by_its_command(tmp_path, number, 
 
 
 def grid(folder, *overrides):
-    call = [sys.executable, "-m", "audiodiff.train", "--multirun", "experiment=quickstart", *TINY, "verdict=false"]
+    call = [sys.executable, "-m", "audiodiff.train", "--multirun", "experiment=quickstart", *TINY, "sanity_check=false"]
     call = [word for word in call if word not in ("trainer.max_steps=30", "trainer.val_check_interval=10")]
     call += ["trainer.max_steps=2", "trainer.val_check_interval=2", f"hydra.sweep.dir={folder}", *overrides]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -456,15 +456,15 @@ def grid(folder, *overrides):
 
 @pytest.mark.slow
 def test_grid_gives_each_combination_a_run_of_its_own_and_tells_all_of_them(tmp_path):
-    done = grid(tmp_path, "seed=0,1", "optim.optimizer.lr=1e-3,3e-3")
+    done = grid(tmp_path, "seed=0,1", "optimizer.lr=1e-3,3e-3")
     assert done.returncode == 0, done.stderr
     runs = sorted(tmp_path.glob("*/model.safetensors"))
     assert len(runs) == 4
     assert len({frozenset(p.name for p in run.parent.iterdir() if "events" not in p.name) for run in runs}) == 1
     configs = [yaml.safe_load((run.parent / "config.yaml").read_text()) for run in runs]
-    assert len({(c["seed"], c["optim"]["optimizer"]["lr"]) for c in configs}) == 4
+    assert len({(c["seed"], c["optimizer"]["lr"]) for c in configs}) == 4
     lines = (tmp_path / "summary.md").read_text().splitlines()
-    assert lines[0] == "| job | seed | optim.optimizer.lr | valid/loss |"
+    assert lines[0] == "| job | seed | optimizer.lr | valid/loss |"
     assert len(lines) == 6
 
 

@@ -52,15 +52,14 @@ def write_report(study: Study, base: Sequence[str], metric: str) -> Path | None:
 def experiment_of(base: Sequence[str], values: dict[str, Any]) -> str:
     """Return overrides as the YAML of an experiment: choices of groups, then values.
 
-    >>> print(experiment_of(["experiment=quickstart"], {"times": "early", "optim.optimizer.lr": 0.001}))
+    >>> print(experiment_of(["experiment=quickstart"], {"time_sampling": "early", "optimizer.lr": 0.001}))
     # @package _global_
     defaults:
     - quickstart
-    - override /times: early
+    - override /time_sampling: early
     - _self_
-    optim:
-      optimizer:
-        lr: 0.001
+    optimizer:
+      lr: 0.001
     <BLANKLINE>
     """
     from audiodiff.utils.config import conf_dir

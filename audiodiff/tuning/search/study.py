@@ -111,7 +111,7 @@ class Study:
             Stopped: A signal stopped a trial, which is queued again.
         """
         with database_errors(self.in_database):
-            self._check_question({"space": self.space} | dict(question or {}))
+            self._check_question({"search_space": self.space} | dict(question or {}))
             while self.ended() < n_trials:
                 self._fail_abandoned()
                 if self._count("RUNNING") >= n_trials:
@@ -220,14 +220,14 @@ class _Dropped(Exception):
 def check_space(space: Mapping[str, Mapping[str, Any]]) -> None:
     """Raise ValueError if a space is empty, or an entry is neither a range nor choices."""
     if not space:
-        raise ValueError("the space is empty: give space=optimiser, or ranges and choices of overrides")
+        raise ValueError("the search space is empty: give search_space=optimizer, or ranges and choices of overrides")
     for name, entry in space.items():
         ranged = isinstance(entry, Mapping) and {"low", "high"} <= entry.keys() and entry["low"] < entry["high"]
         chosen = isinstance(entry, Mapping) and len(entry.get("choices") or []) > 0
         if ranged == chosen:
-            raise ValueError(f"space: {name} is {entry}; give low and high (and log: true), or choices")
+            raise ValueError(f"search_space: {name} is {entry}; give low and high (and log: true), or choices")
         if ranged and entry.get("log") and entry["low"] <= 0:
-            raise ValueError(f"space: {name} is {entry}; a logarithmic range begins above 0")
+            raise ValueError(f"search_space: {name} is {entry}; a logarithmic range begins above 0")
 
 
 def rounded(value: Any) -> Any:

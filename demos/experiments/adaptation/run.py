@@ -27,13 +27,13 @@ SHOWN = {"pesq_wb": "PESQ-wb", "log_mel_l1": "log-mel L1", "mr_stft": "MR-STFT",
 COLUMNS = [(voice, name) for voice in ("new", "old") for name in SHOWN]
 STAGE = [
     "experiment=speech-few",
-    "stage.calls=[1]",
+    "objective.calls=[1]",
     "data.batch_size=4",
-    *("stage.denoising_weight=1", "ema_decay=0.998"),
+    *("objective.denoising_weight=1", "ema_decay=0.998"),
     "augment=none",
     "previews=0",
 ]
-FAST = ["optim.optimizer.lr=3e-3"]  # so that fine-tuning forgets
+FAST = ["optimizer.lr=3e-3"]  # so that fine-tuning forgets
 
 
 def manifests(folder: Path, everything: Path, default: Path) -> dict[str, Path]:
@@ -75,7 +75,7 @@ def variants(lists: dict[str, Path], fresh: Path) -> dict[str, list[str] | None]
         "not adapted": None,
         "from scratch": [f"init_from={fresh}"],
         "fine-tuned": [],
-        "fine-tuned, LoRA": ["adapter=lora", "adapter.rank=16", "optim.optimizer.lr=1e-3"],
+        "fine-tuned, LoRA": ["adapter=lora", "adapter.rank=16", "optimizer.lr=1e-3"],
         "fine-tuned, replay": [replay],
         "too fast": FAST,
         "too fast, replay": [*FAST, replay],
@@ -95,7 +95,7 @@ def made(
             f"seed={seed}",
             f"trainer.max_steps={steps}",
             f"trainer.val_check_interval={steps}",
-            "optim.warmup_steps=20",
+            "lr_schedule.warmup_steps=20",
         ]
         begin = [] if any(override.startswith("init_from=") for override in given) else ["init_from=speech-16k"]
         train(
@@ -140,7 +140,7 @@ def main() -> None:
     args = parser.parse_args()
     lists, fresh = manifests(args.folder, args.everything, args.default), args.folder / "fresh"
     if not (fresh / "model.safetensors").exists():
-        begin = ["trainer.max_steps=1", "trainer.val_check_interval=1", "optim.optimizer.lr=0.0", "previews=0"]
+        begin = ["trainer.max_steps=1", "trainer.val_check_interval=1", "optimizer.lr=0.0", "previews=0"]
         train(composed(["experiment=speech", *begin, *listed(lists), f"run_dir={fresh}"]))
     rows = list(csv.DictReader(args.table.open(encoding="utf-8"))) if args.table.exists() else []
     for name, given in variants(lists, fresh).items():

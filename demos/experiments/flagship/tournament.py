@@ -25,23 +25,27 @@ from audiodiff.models.base import Model
 from audiodiff.training import run as training
 from audiodiff.training.hydra_config import composed
 
-PLAIN = ["~stage.terms.loudness"]
-LATE = [*PLAIN, "start.time=0.15", "stage.denoising_weight=0.1"]
-SLOW = ["stage.discriminator_lr=1", "stage.warmup_steps=50", "stage.discriminators.resolutions=[512,1024,2048]"]
+PLAIN = ["~objective.auxiliary.loudness"]
+LATE = [*PLAIN, "start.time=0.15", "objective.denoising_weight=0.1"]
+SLOW = [
+    "objective.discriminator_lr=1",
+    "objective.warmup_steps=50",
+    "objective.discriminators.resolutions=[512,1024,2048]",
+]
 ARMS = {
     "t15-slow": [*LATE, *SLOW],
     "t15": LATE,
     "t01": PLAIN,
-    "t01-periods": [*PLAIN, "stage.discriminators.periods=[2,3,5,7,11]"],
-    "t01-loudness": ["stage.terms.loudness.weight=0.5"],
+    "t01-periods": [*PLAIN, "objective.discriminators.periods=[2,3,5,7,11]"],
+    "t01-loudness": ["objective.auxiliary.loudness.weight=0.5"],
     "t05": [*PLAIN, "start.time=0.05"],
     "t10": [*LATE, "start.time=0.1"],
     "t30": [*LATE, "start.time=0.3"],
-    "t01-features": [*PLAIN, "stage.feature_weight=0.5"],
-    "t01-denoising": [*PLAIN, "stage.denoising_weight=0.1"],
+    "t01-features": [*PLAIN, "objective.feature_weight=0.5"],
+    "t01-denoising": [*PLAIN, "objective.denoising_weight=0.1"],
 }
 """What each changes of conf/experiment/speech-24k-few.yaml: t = 0.01, resolution discriminators, no denoising loss."""
-SAME = ["ema_decay=0.99", "stage.calls=[1]", "stage.feature_weight=2", "trainer.val_check_interval=1000000"]
+SAME = ["ema_decay=0.99", "objective.calls=[1]", "objective.feature_weight=2", "trainer.val_check_interval=1000000"]
 
 
 class CPUBudget(Callback):

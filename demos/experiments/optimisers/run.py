@@ -34,10 +34,10 @@ def run(folder: Path, name: str, rate: float, steps: int) -> dict[str, float]:
     told = folder / "found.json"
     if told.exists():
         return json.loads(told.read_text(encoding="utf-8"))
-    given = ["experiment=quickstart", f"optim={name}", f"optim.optimizer.lr={rate:g}", "verdict=false", "previews=0"]
+    given = ["experiment=quickstart", f"optimizer={name}", f"optimizer.lr={rate:g}", "sanity_check=false", "previews=0"]
     given += [f"trainer.max_steps={steps}", f"trainer.val_check_interval={steps}", f"run_dir={folder}"]
     start = time.process_time()
-    found = train(composed([*given, "optim.warmup_steps=20", "resume=false"]))
+    found = train(composed([*given, "lr_schedule.warmup_steps=20", "resume=false"]))
     found["ms"] = 1000 * (time.process_time() - start) / steps
     told.write_text(json.dumps(found), encoding="utf-8")
     return found
@@ -69,7 +69,7 @@ def compared(folder: Path, name: str, steps: int) -> dict[str, object]:
         print(f"{name} at {rate:.1e} for {steps // 3} steps: {loss:.4f}", flush=True)
         return loss
 
-    best = best_rate(loss_of, composed(["data.path=x", f"optim={name}"]).optim.optimizer.lr)
+    best = best_rate(loss_of, composed(["data.path=x", f"optimizer={name}"]).optimizer.lr)
     found = run(folder / name, name, best, steps)
     row = {"optimiser": name, "lr": f"{best:.1e}", "steps": steps, "loss": round(found["valid/loss"], 4)}
     return row | {k: round(v, 3) for k, v in measure(folder / name).items()} | {"ms per step": round(found["ms"])}

@@ -43,7 +43,7 @@ def called(module: str, *arguments: object) -> str:
 def trained(processes: int, steps: int) -> float:
     """Trains, and returns clips a second."""
     with tempfile.TemporaryDirectory() as folder:
-        given = ["experiment=quickstart", "verdict=false", "previews=0", "log_every=10", f"run_dir={folder}/run"]
+        given = ["experiment=quickstart", "sanity_check=false", "previews=0", "log_every=10", f"run_dir={folder}/run"]
         given += [f"trainer.max_steps={steps}", f"trainer.val_check_interval={steps}", "trainer.accelerator=cpu"]
         given += [f"trainer.devices={processes}", *(["trainer=ddp"] if processes > 1 else [])]
         called("audiodiff.train", *given)

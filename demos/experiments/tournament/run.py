@@ -35,11 +35,11 @@ CONTESTANTS = {
     ],
     "a, both": ["+model.denoiser.network.magnitudes=both", "+model.denoiser.network.mel=${mel}"],
     "a, balanced distance": ["distance=balanced"],
-    "a, projection inside": ["stage.rounds=1"],
+    "a, projection inside": ["objective.projection_iters=1"],
     "a, hop 256": ["model.denoiser.network.hop_length=256", "model.denoiser.network.width=256"],
-    "b: sub-bands": ["model=subbands"],
-    "c: resolutions": ["model=resolutions"],
-    "d: samples": ["model=samples"],
+    "b: sub-bands": ["model=band-split"],
+    "c: resolutions": ["model=multi-resolution"],
+    "d: samples": ["model=diffwave"],
 }
 WAYS = {"4": (4, 0), "4, projected": (4, 16), "1, projected": (1, 16)}  # calls, rounds at the end
 SHOWN = ("pesq_wb", "stoi", "log_mel_l1", "mr_stft")
@@ -104,7 +104,13 @@ def main() -> None:
             [
                 "experiment=speech",
                 f"run_dir={run_dir}",
-                *("resume=false", "previews=0", "ema_decay=0.98", "optim.final_factor=1", "optim.warmup_steps=50"),
+                *(
+                    "resume=false",
+                    "previews=0",
+                    "ema_decay=0.98",
+                    "lr_schedule.final_factor=1",
+                    "lr_schedule.warmup_steps=50",
+                ),
                 *("trainer.max_steps=100000", "trainer.val_check_interval=100000", "trainer.checkpoint_every=100000"),
                 *overrides,
             ]
