@@ -113,6 +113,8 @@ def local_copy(place: Location, beside: tuple[str, ...] = ()) -> Iterator[Path]:
                     system.get_file(f"{place}{suffix}", f"{path}{suffix}")
         try:
             yield path
+        except UploadError:
+            raise
         except ValueError as error:
             raise ValueError(str(error).replace(str(path), place)) from error
 

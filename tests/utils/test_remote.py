@@ -71,15 +71,18 @@ def test_output_at_a_url_is_uploaded_last_and_whole(bucket, monkeypatch):
     assert sorted(bucket.find("/out")) == ["/out/a.wav", "/out/a.wav.json"]
 
 
-def test_bucket_that_refuses_ends_the_batch(tmp_path, tiny_model_path, bucket, one_thread, monkeypatch, capsys):
+@pytest.mark.parametrize("source", ["folder", "memory://in"])
+def test_bucket_that_refuses_ends_the_batch(tmp_path, tiny_model_path, bucket, one_thread, monkeypatch, capsys, source):
     folder = write_recordings(tmp_path / "in", 3)
+    if source != "folder":
+        bucket.put(f"{folder}/", "/in/", recursive=True)
 
     def refuse(source, url):
         raise PermissionError("Denied")
 
     monkeypatch.setattr(bucket, "put_file", refuse)
-    call = ["resynth", str(folder), "memory://out", "--model", str(tiny_model_path), "--workers", "1"]
-    assert main(call) == 2
+    given = str(folder) if source == "folder" else source
+    assert main(["resynth", given, "memory://out", "--model", str(tiny_model_path), "--workers", "1"]) == 2
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.endswith("the storage refuses (Denied); check the address and the credentials")
     assert line.count(".wav") == 1
