@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import uuid
 from pathlib import Path
 
 import pytest
@@ -24,9 +25,20 @@ def free_port():
         return listener.getsockname()[1]
 
 
+@pytest.fixture
+def postgresql(postgresql_server):
+    """Create a database of the test's own and return its URL."""
+    import psycopg
+
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(f"{postgresql_server}/postgres", autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    return f"{postgresql_server}/{name}"
+
+
 @pytest.fixture(scope="session")
-def postgresql():
-    """Start a server and return the URL of its database; skip where PostgreSQL or its driver is not installed."""
+def postgresql_server():
+    """Start a server and return its URL; skip where PostgreSQL or its driver is not installed."""
     pytest.importorskip("psycopg")
     if programs() is None:
         pytest.skip("needs PostgreSQL: apt-get install postgresql")
@@ -46,7 +58,7 @@ def postgresql():
         server = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -F"
         run("pg_ctl", "start", "-w", "-t", "30", "-l", folder / "log", "-o", server)
         try:
-            yield f"postgresql://audiodiff@127.0.0.1:{port}/postgres"
+            yield f"postgresql://audiodiff@127.0.0.1:{port}"
         finally:
             run("pg_ctl", "stop", "-m", "immediate")
     finally:
