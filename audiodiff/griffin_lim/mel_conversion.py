@@ -1,6 +1,7 @@
 """Convert the log-mels of one convention to another, exactly where that is possible, and say by how much it is not.
 
     same analysis      log base, mean and std, norm, window scale, floor: a function of each value
+    other rate         windows and hops that last as long: a function of each value too, up to the lower f_max
     other analysis     bands, hop, window, power, rate: a waveform that has the mel is found, and analysed anew
 
 The waveform is that of `coarse_to_fine`: its magnitudes are fitted to the mel anew in each round under the constraint
@@ -9,6 +10,7 @@ speech-16k; non-negative least squares in each frame, interpolated over time and
 once, when this was written). What a mel does not say is refused.
 """
 
+import contextlib
 import dataclasses
 
 import torch
@@ -67,9 +69,9 @@ class Conversion:
     """
 
     def __init__(self, source: MelSpec, target: MelSpec) -> None:
-        self.source = source
+        self.source = _at_rate_of(target, source)
         self.target = target
-        self.exact = all(getattr(source, name) == getattr(target, name) for name in ANALYSIS)
+        self.exact = all(getattr(self.source, name) == getattr(target, name) for name in ANALYSIS)
         if not self.exact:
             _check(source, target)
 
@@ -136,6 +138,14 @@ def convert_mel(mel: Tensor, source: MelSpec, target: MelSpec) -> Tensor:
         ValueError: The source leaves out what the target needs; the field is named.
     """
     return Conversion(source, target)(mel).mel
+
+
+def _at_rate_of(target: MelSpec, source: MelSpec) -> MelSpec:
+    """Describe a source at its target's rate if both analyse sound alike there."""
+    with contextlib.suppress(ValueError):
+        if (scaled := source.at_rate(target.sample_rate)).n_fft == target.n_fft:
+            return scaled
+    return source
 
 
 def _check(source: MelSpec, target: MelSpec) -> None:

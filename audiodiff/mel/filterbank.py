@@ -21,7 +21,7 @@ SLANEY_LOG_STEP = math.log(6.4) / 27
 def mel_filters(spec: MelSpec, like: Tensor) -> Tensor:
     """Return the triangular filters, [n_fft // 2 + 1, n_mels], in the dtype and on the device of a tensor.
 
-    They carry the window's scale too, where the spec normalises it.
+    They carry the scale of the window and of the rate too, where the spec has one.
     """
     return _filters(spec, like.dtype, like.device)
 
@@ -36,6 +36,7 @@ def _filters(spec: MelSpec, dtype: torch.dtype, device: torch.device) -> Tensor:
     if spec.normalized:
         energy = spec.window(frequencies).square().sum()
         triangles = triangles * energy ** (-spec.power / 2)
+    triangles = triangles * spec.gain**spec.power
     return triangles.to(dtype).to(device)
 
 

@@ -1,6 +1,6 @@
 """The mel spectrogram as a contract: a `MelSpec` says everything that makes two libraries' mels differ.
 
-    mel[m, k] = (log(guard(min(ceiling, sum_f filter[m, f] |STFT(waveform)[f, k]|^power))) - mean[m]) / std[m]
+    mel[m, k] = (log(guard(min(ceiling, sum_f filter[m, f] (gain |STFT(waveform)[f, k]|)^power))) - mean[m]) / std[m]
     guard(x) = max(floor, x), or floor + x
 
 The conventions of other libraries are files in conf/mel, `hifigan` to `whisper`; `griffin_lim.mel_conversion` converts
@@ -55,6 +55,7 @@ class MelSpec:
         drop_last: Whether the frame around sample T of a centred mel is left out (Whisper): T // hop frames then.
         guard: "clamp" raises smaller values to the floor; "add" adds the floor to every value (NeMo).
         periodic: Whether the window is periodic, as usual for an STFT; False for a symmetric one (NeMo).
+        defined_at: Rate at which the mel is defined, Hz, if it is not the sound's; see `at_rate`.
 
     Raises:
         ValueError: Two fields contradict each other.
@@ -83,6 +84,7 @@ class MelSpec:
     drop_last: bool = False
     guard: str = "clamp"
     periodic: bool = True
+    defined_at: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("mean", "std"):
@@ -101,6 +103,7 @@ class MelSpec:
             "pad_mode must be reflect or constant": self.pad_mode not in ("reflect", "constant"),
             "log must be ln or log10": self.log not in ("ln", "log10"),
             "power and floor must be positive, eps at least 0": not (self.power > 0 and self.floor > 0 <= self.eps),
+            "defined_at must be positive": self.defined_at is not None and not self.defined_at > 0,
             "ceiling must be above floor": self.ceiling is not None and not self.ceiling > self.floor,
             "dynamic_range must be positive": self.dynamic_range is not None and not self.dynamic_range > 0,
             "mean and std must be numbers, one or n_mels of them": any(len(v) not in (1, self.n_mels) for v in affine),
@@ -151,6 +154,42 @@ class MelSpec:
         """Write the fields as JSON has them, for `from_dict`."""
         fields = dataclasses.asdict(self)
         return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
+
+    def at_rate(self, sample_rate: int) -> "MelSpec":
+        """Describe the same mel of a sound at another sample rate, so that a vocoder may sound above the mel's rate.
+
+        Windows and hops last as long and bands lie at the same frequencies, so mels of the two specs differ only by
+        what a resampler does near half the lower rate.
+
+        Args:
+            sample_rate: Hz; n_fft, win_length and hop_length must be whole at it.
+
+        Raises:
+            ValueError: They are not, or f_max lies above half the rate.
+
+        >>> spec = MelSpec(16000).at_rate(24000)
+        >>> spec.n_fft, spec.hop_length, spec.f_max, spec.at_rate(16000) == MelSpec(16000)
+        (1536, 384, 8000.0, True)
+        """
+        sizes = {name: getattr(self, name) * sample_rate for name in ("n_fft", "win_length", "hop_length")}
+        if split := [name for name, size in sizes.items() if size % self.sample_rate]:
+            raise ValueError(
+                f"a mel at {self.sample_rate} Hz cannot be described at {sample_rate} Hz: {', '.join(split)} would not "
+                "be whole"
+            )
+        own = self.defined_at or self.sample_rate
+        return dataclasses.replace(
+            self,
+            sample_rate=sample_rate,
+            **{name: size // self.sample_rate for name, size in sizes.items()},
+            defined_at=None if own == sample_rate else own,
+        )
+
+    @property
+    def gain(self) -> float:
+        """Factor by which magnitudes are multiplied, so that they are those at the rate where the mel is defined."""
+        ratio = (self.defined_at or self.sample_rate) / self.sample_rate
+        return ratio**0.5 if self.normalized else ratio
 
     @property
     def fingerprint(self) -> str:

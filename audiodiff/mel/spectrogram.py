@@ -54,7 +54,7 @@ class LogMel(nn.Module):
         part = padded[:, first * spec.hop_length : last * spec.hop_length + spec.n_fft]
         magnitude = stft(part, spec.window(part), spec.hop_length, (0, 0), spec.pad_mode).abs()
         if spec.eps:
-            magnitude = (magnitude.square() + spec.eps).sqrt()
+            magnitude = (magnitude.square() + spec.eps / spec.gain**2).sqrt()
         return (magnitude if spec.power == 1 else magnitude**spec.power) @ mel_filters(spec, part)
 
 

@@ -14,9 +14,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from audiodiff.utils.config import conf_dir, shipped_path
+from audiodiff.utils.config import build, conf_dir, shipped_path
 
-__all__ = ["check_overrides", "composed", "fine_hop", "plain", "quoted"]
+__all__ = ["check_overrides", "composed", "fine_hop", "plain", "quoted", "set_output_rate"]
 
 
 def fine_hop(mel_hop_length: int, most: int = 160) -> int:
@@ -56,6 +56,27 @@ def _hydra() -> contextlib.AbstractContextManager[object]:
     if GlobalHydra.instance().is_initialized():
         return contextlib.nullcontext()
     return initialize_config_dir(str(conf_dir()), version_base="1.3")
+
+
+def set_output_rate(cfg: DictConfig) -> None:
+    """Describe a configuration's mel at its output_rate, so that recordings and sound have that rate.
+
+    Raises:
+        ValueError: The model is no vocoder, or its mel cannot be described at that rate.
+
+    >>> cfg = composed(["output_rate=24000"])
+    >>> set_output_rate(cfg)
+    >>> cfg.mel.sample_rate, cfg.mel.hop_length, cfg.mel.defined_at
+    (24000, 384, 16000)
+    """
+    if cfg.output_rate is None:
+        return
+    if cfg.model._target_ != "audiodiff.models.Vocoder":
+        raise ValueError("output_rate is a vocoder's: give a generator sample_rate=")
+    try:
+        cfg.mel = {"_target_": cfg.mel._target_} | build(plain(cfg.mel)).at_rate(cfg.output_rate).to_dict()
+    except ValueError as error:
+        raise ValueError(f"output_rate={cfg.output_rate}: {error}") from None
 
 
 def plain(section: Any) -> Any:

@@ -35,7 +35,7 @@ from audiodiff.models.base import Model
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.nn.lora import adapt
 from audiodiff.training.continual import anchor_of, forgetting, judged
-from audiodiff.training.hydra_config import check_overrides, composed, plain
+from audiodiff.training.hydra_config import check_overrides, composed, plain, set_output_rate
 from audiodiff.training.inheritance import differences, inherit_facts, inherit_model
 from audiodiff.training.interrupts import StopOnSignal, Stopped
 from audiodiff.training.loaders import ClipLoaders, labels_for, recordings_for, shards_of, vector_size_of
@@ -70,6 +70,7 @@ def train(cfg: DictConfig, callbacks: Sequence[Callback] = ()) -> dict[str, floa
     """
     for module in cfg.plugins:
         allow_plugin(module)
+    set_output_rate(cfg)
     lightning.seed_everything(cfg.seed, verbose=False)
     run_dir = Path(cfg.run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)

@@ -10,8 +10,9 @@ from support.training import equal, run, states, steps
 from audiodiff import audio
 from audiodiff.evaluation import metrics
 from audiodiff.evaluation.sanity_check import verdict
+from audiodiff.mel import MelSpec
 from audiodiff.models.base import Model
-from audiodiff.pipelines.resynthesis import resynthesise
+from audiodiff.pipelines.resynthesis import resynthesise, vocode
 from audiodiff.training.lr_schedules import WarmupCosine
 from audiodiff.training.run import train
 from audiodiff.utils.config import conf_dir, shipped_path
@@ -121,6 +122,31 @@ def test_any_sample_rate_and_hop_trains_by_configuration_alone(tmp_path, mel):
     sound = model.generate(torch.full((1, model.mel.n_mels, frames), -5.0))
     assert sound.shape == (1, 1, frames * model.mel.hop_length)
     assert bool(torch.isfinite(sound).all())
+
+
+def test_vocoder_sounds_above_the_rate_of_its_mel(tmp_path):
+    """It is trained on recordings at the output's rate, and takes the mel of the lower rate as it is."""
+    run(tmp_path, *steps(1), "output_rate=24000", "start=griffin-lim", "start.n_iter=1", "data.n_samples=24576")
+    model, mel = Model.load(tmp_path), torch.full((1, 80, 9), -5.0)
+    sound = vocode(model, mel, convention=MelSpec.preset("16k-hop256"), steps=1).waveform
+    assert model.sample_rate == 24000
+    assert sound.shape == (1, 9 * 384)
+    torch.testing.assert_close(sound, vocode(model, mel, steps=1).waveform, atol=1e-4, rtol=0)
+    run(tmp_path, *steps(2), "output_rate=24000", "start=griffin-lim", "start.n_iter=1", "data.n_samples=24576")
+    assert Model.load(tmp_path).info["steps"] == 2
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["mel=hifigan", "output_rate=24000"], "output_rate=24000: .* would not be whole"),
+        (["output_rate=8000"], "output_rate=8000: f_max must be"),
+        (["model=generator", "output_rate=24000"], "output_rate is a vocoder's"),
+    ],
+)
+def test_output_rate_that_cannot_be_is_refused(tmp_path, overrides, said):
+    with pytest.raises(ValueError, match=said):
+        run(tmp_path, *steps(1), *overrides)
 
 
 def test_a_centred_mel_trains(tmp_path):
