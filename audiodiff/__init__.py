@@ -11,10 +11,10 @@ Follow one clip through the code: `audio.read` → `mel.LogMel` → `model.Vocod
 Each name is imported from its module when it is first used, so that `audiodiff --help` answers without torch.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from audiodiff._version import __version__ as __version__
+from audiodiff.utils.lazy import lazy_names
 
 if TYPE_CHECKING:
     from audiodiff.audio import read, write
@@ -56,9 +56,9 @@ __all__ = [
     "write",
 ]
 
-_HOMES = {
-    name: module
-    for module, names in {
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
         "audio": ("read", "write"),
         "diffusion": ("XPrediction", "Denoiser", "Estimate", "FlowPrediction", "EpsPrediction", "VPrediction"),
         "mel": ("LogMel", "MelSpec"),
@@ -70,24 +70,6 @@ _HOMES = {
         "diffusion.timesteps": ("log_snr_timesteps", "linear_timesteps"),
         "diffusion.solvers": ("DDIM", "DPMSolver2M", "Solver"),
         "diffusion.sampling": ("sample",),
-    }.items()
-    for name in names
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import a public name, or a module of the package, at its first use."""
-    if name.startswith("_"):
-        raise AttributeError(f"module 'audiodiff' has no attribute {name!r}")
-    try:
-        home = importlib.import_module(f"audiodiff.{_HOMES.get(name, name)}")
-    except ModuleNotFoundError as error:
-        if error.name != f"audiodiff.{name}":
-            raise
-        raise AttributeError(f"module 'audiodiff' has no attribute {name!r}") from None
-    return getattr(home, name) if name in _HOMES else home
-
-
-def __dir__() -> list[str]:
-    """List the public names."""
-    return [*__all__, "__version__"]
+    },
+    [*__all__, "__version__"],
+)

@@ -1,6 +1,6 @@
 """Search configurations: `python -m audiodiff.tune study=mine n_trials=20 data.path=recordings`."""
 
-from audiodiff.tuning.run import main
+from audiodiff.tuning.command import main
 
 __all__ = ["main"]
 

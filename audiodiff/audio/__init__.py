@@ -1,6 +1,30 @@
 """Waveforms: files, transforms, windows of long sounds."""
 
-from audiodiff.audio.decoding import Reader, opened
-from audiodiff.audio.io import AUDIO_SUFFIXES, lowered, read, resample, to_pcm, write
+from typing import TYPE_CHECKING
+
+from audiodiff.utils.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from audiodiff.audio.decoding import Reader, opened
+    from audiodiff.audio.io import AUDIO_SUFFIXES, lowered, read, resample, to_pcm, write
 
 __all__ = ["AUDIO_SUFFIXES", "Reader", "lowered", "opened", "read", "resample", "to_pcm", "write"]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "decoding": (
+            "Reader",
+            "opened",
+        ),
+        "io": (
+            "AUDIO_SUFFIXES",
+            "lowered",
+            "read",
+            "resample",
+            "to_pcm",
+            "write",
+        ),
+    },
+    __all__,
+)

@@ -4,6 +4,8 @@ A program that writes WAV into a pipe cannot go back to fill in the length, and 
 (sox and espeak 0x7FFFF000, arecord 0x80000000, ffmpeg 0xFFFFFFFF). The samples of such a file end where the file ends.
 """
 
+from __future__ import annotations
+
 import contextlib
 import io
 import logging
@@ -15,12 +17,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-from torch import Tensor
+from audiodiff.utils.lazy import lazy_module
 
 if TYPE_CHECKING:
+    import numpy as np
     import soundfile
+    import torch
+    from torch import Tensor
+else:
+    np = lazy_module("numpy")
+    torch = lazy_module("torch")
 
 __all__ = ["Reader", "opened"]
 
@@ -41,7 +47,7 @@ class Reader:
         cut_short: Whether the file ends before the audio that its header announces.
     """
 
-    def __init__(self, file: "soundfile.SoundFile", name: str, cut_short: bool = False) -> None:
+    def __init__(self, file: soundfile.SoundFile, name: str, cut_short: bool = False) -> None:
         self._file, self._name, self.cut_short = file, name, cut_short
         self.sample_rate: int = file.samplerate
         self.n_samples: int = file.frames

@@ -1,17 +1,25 @@
 """Read, resample and write audio files; one place decides what a float becomes as PCM."""
 
+from __future__ import annotations
+
 import io
 import logging
 import math
 from numbers import Integral
 from pathlib import Path
-
-import numpy as np
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from audiodiff.audio.decoding import opened
 from audiodiff.utils.files import atomic_file
+from audiodiff.utils.lazy import lazy_module
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from torch import Tensor
+else:
+    np = lazy_module("numpy")
+    torch = lazy_module("torch")
 
 __all__ = ["AUDIO_SUFFIXES", "cancels", "lowered", "mono", "read", "resample", "to_pcm", "write"]
 

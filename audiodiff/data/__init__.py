@@ -1,10 +1,15 @@
 """Recordings in, training clips out: crops and augmentation."""
 
-from audiodiff.data.augment.chain import Augment
-from audiodiff.data.crops import Crops, ResumableSampler, clip_loader
-from audiodiff.data.manifest import Recording, read_manifest, scan_folder
-from audiodiff.data.one_shots import OneShots, labels_of
-from audiodiff.data.sources import Files
+from typing import TYPE_CHECKING
+
+from audiodiff.utils.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from audiodiff.data.augment.chain import Augment
+    from audiodiff.data.crops import Crops, ResumableSampler, clip_loader
+    from audiodiff.data.manifest import Recording, read_manifest, scan_folder
+    from audiodiff.data.one_shots import OneShots, labels_of
+    from audiodiff.data.sources import Files
 
 __all__ = [
     "Augment",
@@ -18,3 +23,26 @@ __all__ = [
     "read_manifest",
     "scan_folder",
 ]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "augment.chain": ("Augment",),
+        "crops": (
+            "Crops",
+            "ResumableSampler",
+            "clip_loader",
+        ),
+        "manifest": (
+            "Recording",
+            "read_manifest",
+            "scan_folder",
+        ),
+        "one_shots": (
+            "OneShots",
+            "labels_of",
+        ),
+        "sources": ("Files",),
+    },
+    __all__,
+)

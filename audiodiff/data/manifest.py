@@ -3,6 +3,8 @@
 A manifest's lines hold `path` (relative to the manifest), `n_samples`, `sample_rate`, and whatever else is known.
 """
 
+from __future__ import annotations
+
 import contextlib
 import itertools
 import json
@@ -10,16 +12,18 @@ import logging
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from audiodiff import audio
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = [
     "BadFiles",
     "Recording",
     "audio_files",
+    "check_source",
     "held_out",
     "measure_level",
     "read_manifest",
@@ -103,17 +107,46 @@ def usable(recordings: Iterable[Recording], count: int) -> list[Recording]:
     return list(itertools.islice(filter(can_be_read, recordings), count))
 
 
+def check_source(data: Mapping[str, Any]) -> None:
+    """Check that what a configuration's section `data` learns from is there, without reading it.
+
+    Raises:
+        ValueError: It names nothing, or something that is missing.
+    """
+    for name in ("manifest", "valid_manifest"):
+        if data.get(name):
+            _manifest(data[name])
+    if data.get("manifest") and not data.get("watch"):
+        return
+    if data.get("path") in (None, "???"):
+        raise ValueError(
+            "there is nothing to learn from: give data.path=FOLDER with audio files, or data.manifest=FILE"
+        )
+    if not data.get("shards"):  # which may be at an address
+        _folder(data["path"])
+
+
+def _manifest(path: str | Path) -> Path:
+    if not Path(path).is_file():
+        raise ValueError(
+            f"{path}: no such manifest; run the data set's prepare.py, or use data=folder data.path=FOLDER"
+        )
+    return Path(path)
+
+
+def _folder(path: str | Path) -> Path:
+    if not Path(path).is_dir():
+        raise ValueError(f"{path}: no such folder; give data.path=FOLDER with audio files")
+    return Path(path)
+
+
 def read_manifest(path: str | Path) -> list[Recording]:
     """Read a JSONL manifest: UTF-8, UTF-16 or UTF-32, with or without a byte order mark; blank lines do not count.
 
     Raises:
         ValueError: It is missing, empty, or no text, or a line lacks a field.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(
-            f"{path}: no such manifest; run the data set's prepare.py, or use data=folder data.path=FOLDER"
-        )
+    path = _manifest(path)
     content = path.read_bytes()
     try:
         text = content.decode(json.detect_encoding(content))
@@ -152,9 +185,7 @@ def scan_folder(path: str | Path, max_bad: float = 1.0) -> list[Recording]:
     Raises:
         ValueError: The folder is missing or holds no readable audio, or too many files are unreadable.
     """
-    path = Path(path)
-    if not path.is_dir():
-        raise ValueError(f"{path}: no such folder; give data.path=FOLDER with audio files")
+    path = _folder(path)
     found, files = [], list(audio_files(path))
     bad = BadFiles(len(files), max_bad)
     for file in files:

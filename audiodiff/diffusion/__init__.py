@@ -1,6 +1,26 @@
 """Diffusion: schedules, predictions, denoisers, solvers, guidance."""
 
-from audiodiff.diffusion.denoiser import Denoiser
-from audiodiff.diffusion.predictions import EpsPrediction, Estimate, FlowPrediction, VPrediction, XPrediction
+from typing import TYPE_CHECKING
+
+from audiodiff.utils.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from audiodiff.diffusion.denoiser import Denoiser
+    from audiodiff.diffusion.predictions import EpsPrediction, Estimate, FlowPrediction, VPrediction, XPrediction
 
 __all__ = ["Denoiser", "EpsPrediction", "Estimate", "FlowPrediction", "VPrediction", "XPrediction"]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "denoiser": ("Denoiser",),
+        "predictions": (
+            "EpsPrediction",
+            "Estimate",
+            "FlowPrediction",
+            "VPrediction",
+            "XPrediction",
+        ),
+    },
+    __all__,
+)

@@ -4,13 +4,21 @@ The grid matters as much as the solver. First-order solvers do best where steps 
 ones where they are even in log-SNR; with one to eight steps, search (`audiodiff tune-times`).
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from numbers import Integral
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+from audiodiff.utils.lazy import lazy_module
 
-from audiodiff.diffusion.schedules.base import Schedule
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from audiodiff.diffusion.schedules.base import Schedule
+else:
+    torch = lazy_module("torch")
 
 __all__ = [
     "TIMESTEP_GRIDS",

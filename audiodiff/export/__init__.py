@@ -5,7 +5,26 @@ of numbers (`plans`), and the parts that are exported (`parts`, `generators`) ar
 tried (`writing`), for any runtime or for a host with a contract of its own (`hosts`, `sherpa_onnx`, `open_utau`).
 """
 
-from audiodiff.export.host_names import companions
-from audiodiff.export.writing import OPSET, PARTS, check, export
+from typing import TYPE_CHECKING
+
+from audiodiff.utils.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from audiodiff.export.host_names import companions
+    from audiodiff.export.writing import OPSET, PARTS, check, export
 
 __all__ = ["OPSET", "PARTS", "check", "companions", "export"]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "host_names": ("companions",),
+        "writing": (
+            "OPSET",
+            "PARTS",
+            "check",
+            "export",
+        ),
+    },
+    __all__,
+)

@@ -1,6 +1,20 @@
 """Log-mel spectrograms: conventions, filters, files, and the detection of a convention."""
 
-from audiodiff.mel.spec import MelSpec
-from audiodiff.mel.spectrogram import LogMel
+from typing import TYPE_CHECKING
+
+from audiodiff.utils.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from audiodiff.mel.spec import MelSpec
+    from audiodiff.mel.spectrogram import LogMel
 
 __all__ = ["LogMel", "MelSpec"]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "spec": ("MelSpec",),
+        "spectrogram": ("LogMel",),
+    },
+    __all__,
+)

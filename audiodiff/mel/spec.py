@@ -7,6 +7,8 @@ The conventions of other libraries are files in conf/mel, `hifigan` to `whisper`
 between any two. A model stores the parameters it was trained with, and every mel is made by the one `LogMel` of them.
 """
 
+from __future__ import annotations
+
 import csv
 import dataclasses
 import functools
@@ -14,13 +16,19 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import torch
-from torch import Tensor
-
-from audiodiff.audio.stft import envelope, hann, istft, stft
 from audiodiff.utils.config import choices, choose, conf_dir
+from audiodiff.utils.lazy import lazy_module
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from audiodiff.audio import stft as transforms
+else:
+    torch = lazy_module("torch")
+    transforms = lazy_module("audiodiff.audio.stft")
 
 __all__ = ["MelSpec", "preset_of", "systems"]
 
@@ -116,7 +124,7 @@ class MelSpec:
                 raise ValueError(f"{rule}: got {self}")
 
     @classmethod
-    def preset(cls, name: str) -> "MelSpec":
+    def preset(cls, name: str) -> MelSpec:
         """Look up a convention: a file of conf/mel, or what a system of conf/mel/systems.csv speaks.
 
         Raises:
@@ -217,21 +225,21 @@ class MelSpec:
 
     def stft(self, waveform: Tensor) -> Tensor:
         """Transform [B, T] to the complex frames under this mel, [B, F, n_fft // 2 + 1]."""
-        frames = stft(waveform, self.window(waveform), self.hop_length, self.padding, self.pad_mode)
+        frames = transforms.stft(waveform, self.window(waveform), self.hop_length, self.padding, self.pad_mode)
         return frames[:, : waveform.shape[-1] // self.hop_length] if self.drop_last else frames
 
     def istft(self, spectrum: Tensor, weights: Tensor | None = None) -> Tensor:
         """Invert `stft` to [B, F hop_length]; `weights` as from `envelope`, to compute them once for many frames."""
         window, length = self.window(spectrum.real), spectrum.shape[-2] * self.hop_length
-        return istft(spectrum, window, self.hop_length, self.padding, length, weights)
+        return transforms.istft(spectrum, window, self.hop_length, self.padding, length, weights)
 
     def envelope(self, n_frames: int, like: Tensor) -> Tensor:
         """Compute the weights of `istft`, in the dtype and on the device of a tensor."""
-        return envelope(self.window(like), n_frames, self.hop_length)
+        return transforms.envelope(self.window(like), n_frames, self.hop_length)
 
     def window(self, like: Tensor) -> Tensor:
         """Return the window, [n_fft], in the dtype and on the device of a tensor."""
-        return hann(self.win_length, self.n_fft, 1.0, like.dtype, like.device, self.periodic)
+        return transforms.hann(self.win_length, self.n_fft, 1.0, like.dtype, like.device, self.periodic)
 
     def of_bands(self, bands: Tensor) -> Tensor:
         """Map the band values of whole clips, [B, F, M], to log-mels, [B, M, F]."""

@@ -84,8 +84,8 @@ def plain(section: Any) -> Any:
     return OmegaConf.to_container(section, resolve=True)
 
 
-def check_overrides(arguments: Sequence[str], config: str = "train") -> None:
-    """Compose what a command line asks for, and name what is meant where there is no such setting or choice.
+def check_overrides(arguments: Sequence[str], config: str = "train") -> DictConfig:
+    """Compose what a command line asks for; name what is meant where there is no such setting or choice.
 
     Args:
         arguments: Of the command line; those that begin with a dash are Hydra's.
@@ -100,7 +100,7 @@ def check_overrides(arguments: Sequence[str], config: str = "train") -> None:
     """
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            compose(config, [argument for argument in arguments if not argument.startswith("-")])
+            return compose(config, [argument for argument in arguments if not argument.startswith("-")])
     except (HydraException, OmegaConfBaseException) as error:
         text = str(error)
         if unknown := re.search(r"Could not (?:override|find) '([\w./-]+)'", text):

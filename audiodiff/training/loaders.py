@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from audiodiff.data.crops import Crops, ResumableSampler, clip_loader
-from audiodiff.data.manifest import Recording, held_out, read_manifest, scan_folder
+from audiodiff.data.manifest import Recording, check_source, held_out, read_manifest, scan_folder
 from audiodiff.data.one_shots import OneShots, labels_of
 from audiodiff.data.replay import Replay, WatchedFolder
 from audiodiff.data.sources import Files
@@ -187,10 +187,7 @@ def recordings_for(
         return corpus.sample(), own
     if data.get("manifest"):
         return read_manifest(data["manifest"]), read_manifest(data.get("valid_manifest") or data["manifest"])
-    if data["path"] in (None, "???"):
-        raise ValueError(
-            "there is nothing to learn from: give data.path=FOLDER with audio files, or data.manifest=FILE"
-        )
+    check_source(data)
     recordings = scan_folder(data["path"], data["max_bad"])
     if data.get("valid_manifest"):
         return recordings, read_manifest(data["valid_manifest"])

@@ -1,29 +1,22 @@
 """Train a model: `python -m audiodiff.train experiment=speech`.
 
-`train(cfg)` does everything and can be called from a test or a search; `main` only lets Hydra make `cfg`.
+`train(cfg)` does everything and can be called from a test or a search; `command.main` only lets Hydra make `cfg`.
 """
 
 import atexit
 import contextlib
-import io
 import json
 import logging
-import os
 import sys
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import hydra
 import lightning
 import torch
-from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
-from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from audiodiff import audio
@@ -35,16 +28,15 @@ from audiodiff.models.base import Model
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.nn.lora import adapt
 from audiodiff.training.continual import anchor_of, forgetting, judged
-from audiodiff.training.hydra_config import check_overrides, composed, plain, set_output_rate
+from audiodiff.training.hydra_config import composed, plain, set_output_rate
 from audiodiff.training.inheritance import differences, inherit_facts, inherit_model
 from audiodiff.training.interrupts import StopOnSignal, Stopped
 from audiodiff.training.loaders import ClipLoaders, labels_for, recordings_for, shards_of, vector_size_of
 from audiodiff.training.report import closing, opening
-from audiodiff.training.sweep import tell
 from audiodiff.training.trainer import PREVIEW_SECONDS, make_trainer
 from audiodiff.training.transfer import transfer
 from audiodiff.utils import files as utils_files
-from audiodiff.utils.config import allow_plugin, build, conf_dir
+from audiodiff.utils.config import allow_plugin, build
 from audiodiff.utils.extras import install_command
 
 __all__ = ["train"]
@@ -258,66 +250,3 @@ def _inherit(everything: dict[str, Any], first: Model, begins: bool) -> None:
 def _origin(first: Model) -> dict[str, Any]:
     names = ("licence", "attribution", "data", "initialised_from")
     return {name: first.info[name] for name in names if name in first.info and "initialised_from" in first.info}
-
-
-def _told(error: ValueError) -> str:
-    """Return what an error says; of one that a loader's process raised, the last line, without its traceback."""
-    text = str(error).strip()
-    return text.splitlines()[-1].removeprefix("ValueError: ") if "in DataLoader worker process" in text else text
-
-
-def _of_its_own(cfg: DictConfig, job: Any) -> str:
-    """Say where a job of a sweep has its run: in one folder each would go on with the one before it."""
-    given = [o for o in job.overrides.task if o.startswith("run_dir=")]
-    if given and "$" not in given[0]:
-        raise ValueError(f"{given[0]} is one folder for all jobs: say hydra.sweep.dir=FOLDER, each has its own in it")
-    return cfg.run_dir if given else job.runtime.output_dir
-
-
-@hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")
-def main(cfg: DictConfig) -> None:
-    """Run `train` on the configuration that Hydra composes."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # advertisements and repeated advice
-    # The sampler starts where the run stopped, which Lightning cannot know.
-    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
-    warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
-    warnings.filterwarnings("ignore", category=FutureWarning)
-    job = HydraConfig.get()
-    sweeps = job.mode == RunMode.MULTIRUN
-    try:
-        if sweeps:
-            cfg.run_dir = _of_its_own(cfg, job)
-        metrics = train(cfg)
-    except Stopped as stopped:
-        print(f"audiodiff.train: {stopped}", file=sys.stderr)
-        sys.exit(stopped.status)
-    except ValueError as error:
-        if sweeps:
-            tell(job.runtime.output_dir, job.overrides.task, {}, _told(error))
-        if sweeps or os.environ.get("HYDRA_FULL_ERROR"):
-            raise  # Hydra goes on with the other jobs, and ends with this error
-        print(f"audiodiff.train: {_told(error)}", file=sys.stderr)
-        sys.exit(2)
-    if sweeps and rank_zero_only.rank == 0:
-        print(tell(job.runtime.output_dir, job.overrides.task, metrics), file=sys.stderr)
-    if rank_zero_only.rank == 0:
-        print(json.dumps({name: round(value, 5) for name, value in sorted(metrics.items())}))
-
-
-def checked_main() -> None:
-    """Run `main` if the command line names settings that there are; several jobs are checked by Hydra, one by one."""
-    arguments = sys.argv[1:]
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
-    if not any(a.startswith(("-", "hydra", "+hydra")) for a in arguments):
-        try:
-            check_overrides(arguments)
-        except ValueError as error:
-            print(f"audiodiff.train: {error}", file=sys.stderr)
-            sys.exit(2)
-    main()
-
-
-if __name__ == "__main__":
-    checked_main()

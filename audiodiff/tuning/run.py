@@ -6,29 +6,22 @@ may run the same command: they share the study, and resume the trials of those t
 """
 
 import logging
-import subprocess
-import sys
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import hydra
 import lightning
-from hydra.core.global_hydra import GlobalHydra
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
 
 from audiodiff.training.hydra_config import check_overrides, composed, plain
 from audiodiff.training.run import train
 from audiodiff.tuning.search import Study, write_report
-from audiodiff.utils.config import conf_dir
-from audiodiff.utils.signals import Stopped, stoppable
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
-__all__ = ["main", "tune"]
+__all__ = ["open_study", "tune"]
 
 log = logging.getLogger(__name__)
 LOSS_GROUPS = frozenset(
@@ -109,67 +102,3 @@ def _check_comparable(metric: str, space: Mapping[str, Any]) -> None:
         raise ValueError(
             f"metric={metric} means something else for every {changing[0]}: compare what is heard, metric=lsd/model"
         )
-
-
-def _start_workers(count: int, arguments: Sequence[str]) -> list[subprocess.Popen[bytes]]:
-    """Start the other processes of this machine."""
-    own = [argument for argument in arguments if not argument.startswith("workers=")]
-    return [subprocess.Popen([sys.executable, "-m", "audiodiff.tune", *own, "workers=1"]) for _ in range(count)]
-
-
-def gather_base(arguments: Sequence[str]) -> list[str]:
-    """Gather the overrides of training among the arguments into one of `base`; write study=NAME out.
-
-    >>> gather_base(["study=mine", "optimizer=lion", "seed=3", "freeze=[a,b]", "--cfg", "job"])
-    ['study.name=mine', 'seed=3', '--cfg', 'job', 'base=["optimizer=lion", "freeze=[a,b]"]']
-    """
-    import yaml
-
-    known = {"hydra", "search_space", *yaml.safe_load((conf_dir() / "tune.yaml").read_text(encoding="utf-8"))}
-
-    def is_of_training(argument: str) -> bool:
-        name, equals, _ = argument.lstrip("+~").partition("=")
-        return bool(equals) and not argument.startswith("-") and name.partition(".")[0] not in known
-
-    base = [argument for argument in arguments if is_of_training(argument)]
-    own = [argument for argument in arguments if not is_of_training(argument)]
-    own = [a.replace("study=", "study.name=", 1) if a.startswith("study=") else a for a in own]
-    quoted = ['"' + argument.replace('"', '\\"').replace("${", "\\${") + '"' for argument in base]
-    return [*own, f"base=[{', '.join(quoted)}]"] if base else own
-
-
-@hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="tune")
-def _run(cfg: DictConfig) -> None:
-    """Run `tune` on the configuration that Hydra composes, with further processes if there are to be several."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore")
-    GlobalHydra.instance().clear()  # trials compose their own configurations
-    workers: list[subprocess.Popen[bytes]] = []
-    try:
-        with stoppable():
-            if cfg.workers > 1:
-                open_study(cfg)  # before the others look for it
-                workers = _start_workers(cfg.workers - 1, sys.argv[1:])
-            best = tune(cfg)
-    except ValueError as error:
-        print(f"audiodiff.tune: {error}", file=sys.stderr)
-        sys.exit(2)
-    except Stopped as stop:
-        for worker in workers:
-            worker.terminate()
-        print("audiodiff.tune: stopped; run the same command again to go on from the last checkpoint", file=sys.stderr)
-        sys.exit(stop.status)
-    finally:
-        for worker in workers:
-            worker.wait()
-    print(best or "no trial is complete: all were pruned or could not be trained")
-
-
-def main() -> None:
-    """Run the command line."""
-    sys.argv[1:] = gather_base(sys.argv[1:])
-    _run()
-
-
-if __name__ == "__main__":
-    main()

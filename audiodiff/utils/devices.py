@@ -1,11 +1,19 @@
 """The one module that names devices."""
 
+from __future__ import annotations
+
 import contextlib
 import logging
 import sys
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-import torch
+from audiodiff.utils.lazy import lazy_module
+
+if TYPE_CHECKING:
+    import torch
+else:
+    torch = lazy_module("torch")
 
 __all__ = [
     "CHOICES",

@@ -14,7 +14,8 @@ import yaml
 from hydra import compose, initialize_config_dir
 
 from audiodiff.training.hydra_config import composed, plain
-from audiodiff.tuning.run import gather_base, tune
+from audiodiff.tuning.command import gather_base
+from audiodiff.tuning.run import tune
 from audiodiff.tuning.search import Study, write_report
 from audiodiff.tuning.search.report import experiment_of
 from audiodiff.tuning.search.study import check_space

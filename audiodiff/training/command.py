@@ -1,0 +1,97 @@
+"""The command `python -m audiodiff.train`: says what is misspelt or missing before torch is imported, then trains."""
+
+import io
+import json
+import logging
+import os
+import sys
+import warnings
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from audiodiff.data.manifest import check_source
+from audiodiff.models import hub, registry
+from audiodiff.training.hydra_config import check_overrides, plain
+from audiodiff.utils.config import conf_dir
+from audiodiff.utils.signals import Stopped
+
+__all__ = ["checked_main", "main"]
+
+
+def _told(error: ValueError) -> str:
+    """Return what an error says; of one that a loader's process raised, the last line, without its traceback."""
+    text = str(error).strip()
+    return text.splitlines()[-1].removeprefix("ValueError: ") if "in DataLoader worker process" in text else text
+
+
+def _of_its_own(cfg: DictConfig, job: Any) -> str:
+    """Say where a job of a sweep has its run: in one folder each would go on with the one before it."""
+    given = [o for o in job.overrides.task if o.startswith("run_dir=")]
+    if given and "$" not in given[0]:
+        raise ValueError(f"{given[0]} is one folder for all jobs: say hydra.sweep.dir=FOLDER, each has its own in it")
+    return cfg.run_dir if given else job.runtime.output_dir
+
+
+def check_places(cfg: DictConfig) -> None:
+    """Check that the recordings and the model to begin with are there, as far as their names tell.
+
+    Raises:
+        ValueError: One is missing.
+    """
+    check_source(plain(cfg.data))
+    if cfg.init_from and not str(cfg.init_from).startswith(hub.PREFIX):
+        registry.locate(cfg.init_from)
+
+
+@hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")
+def main(cfg: DictConfig) -> None:
+    """Run `train` on the configuration that Hydra composes."""
+    from lightning.pytorch.utilities import rank_zero_only
+
+    from audiodiff.training.run import train
+    from audiodiff.training.sweep import tell
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # advertisements and repeated advice
+    # The sampler starts where the run stopped, which Lightning cannot know.
+    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
+    warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    job = HydraConfig.get()
+    sweeps = job.mode == RunMode.MULTIRUN
+    try:
+        if sweeps:
+            cfg.run_dir = _of_its_own(cfg, job)
+        metrics = train(cfg)
+    except Stopped as stopped:
+        print(f"audiodiff.train: {stopped}", file=sys.stderr)
+        sys.exit(stopped.status)
+    except ValueError as error:
+        if sweeps:
+            tell(job.runtime.output_dir, job.overrides.task, {}, _told(error))
+        if sweeps or os.environ.get("HYDRA_FULL_ERROR"):
+            raise  # Hydra goes on with the other jobs, and ends with this error
+        print(f"audiodiff.train: {_told(error)}", file=sys.stderr)
+        sys.exit(2)
+    if sweeps and rank_zero_only.rank == 0:
+        print(tell(job.runtime.output_dir, job.overrides.task, metrics), file=sys.stderr)
+    if rank_zero_only.rank == 0:
+        print(json.dumps({name: round(value, 5) for name, value in sorted(metrics.items())}))
+
+
+def checked_main() -> None:
+    """Run `main` if the command line names settings that there are; several jobs are checked by Hydra, one by one."""
+    arguments = sys.argv[1:]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    if not any(a.startswith(("-", "hydra", "+hydra")) for a in arguments):
+        try:
+            check_places(check_overrides(arguments))
+        except ValueError as error:
+            print(f"audiodiff.train: {error}", file=sys.stderr)
+            sys.exit(2)
+    main()
