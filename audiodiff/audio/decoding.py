@@ -28,7 +28,7 @@ else:
     np = lazy_module("numpy")
     torch = lazy_module("torch")
 
-__all__ = ["Reader", "opened"]
+__all__ = ["Reader", "check_is_there", "opened"]
 
 log = logging.getLogger(__name__)
 LARGEST = 0xFFFF0000  # a length field from here on, or near 2^31, stands for "unknown"
@@ -79,6 +79,17 @@ class Reader:
             yield self.read(start, frames)
 
 
+def check_is_there(path: str | Path) -> str | Path:
+    """Return an audio file's name if there is such a file.
+
+    Raises:
+        ValueError: There is none.
+    """
+    if not Path(path).is_file():
+        raise ValueError(f"{path}: no such file; give an audio file")
+    return path
+
+
 @contextlib.contextmanager
 def opened(source: str | Path | bytes, name: str = "") -> Iterator[Reader]:
     """Open an audio file, or the bytes of one.
@@ -93,8 +104,8 @@ def opened(source: str | Path | bytes, name: str = "") -> Iterator[Reader]:
     import soundfile  # here, and not above, since it loads a shared library
 
     name = name or str(source)
-    if not isinstance(source, bytes) and not Path(source).is_file():
-        raise ValueError(f"{name}: no such file; give an audio file")
+    if not isinstance(source, bytes):
+        check_is_there(source)
     with contextlib.ExitStack() as stack:
         with _decoding(name, _is_mp3(source)):
             file, cut_short = _readable(source)

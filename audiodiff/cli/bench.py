@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from audiodiff.cli import common
+from audiodiff.cli import checks, common
 
 if TYPE_CHECKING:
     from audiodiff.evaluation.benchmark import Clip, System
@@ -23,7 +23,11 @@ FIRST_SOUND_SECONDS = 1.0
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the clips, the models and how often each is timed."""
     parser.add_argument(
-        "data", nargs="?", metavar="DATA", help="manifest (.jsonl), folder or recording (default: one that ships)"
+        "data",
+        nargs="?",
+        type=checks.recordings,
+        metavar="DATA",
+        help="manifest (.jsonl), folder or recording (default: one that ships)",
     )
     parser.add_argument("--models", default="speech-16k", metavar="NAME,NAME", help="vocoders (default: speech-16k)")
     parser.add_argument("--calls", default="1,2,4", metavar="N,N", help="network calls (default: 1,2,4)")
@@ -43,12 +47,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Measure, print the table, write it."""
-    import torch
-
-    from audiodiff.evaluation import benchmark, peers
-    from audiodiff.models.vocoder import Vocoder
-    from audiodiff.utils import devices
-
     for name in ("clips", "threads", "repeats"):
         if getattr(options, name) < 1:
             raise ValueError(f"--{name} {getattr(options, name)}: at least 1 is wanted")
@@ -56,6 +54,14 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(f"--seconds {options.seconds:g}: at least 1 is wanted")
     calls = common.counts("--calls", options.calls)
     _check_target(options)
+    for name in options.models.split(","):
+        checks.known_model(name)
+    import torch
+
+    from audiodiff.evaluation import benchmark, peers
+    from audiodiff.models.vocoder import Vocoder
+    from audiodiff.utils import devices
+
     vocoders = {name: Vocoder.load(name) for name in options.models.split(",")}
     clips, names = _clips(options)
     precisions = devices.inference_precisions(torch.device("cpu"), options.precisions)

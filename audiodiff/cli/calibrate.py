@@ -8,7 +8,8 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from audiodiff.cli import common
+from audiodiff.cli import checks, common
+from audiodiff.cli.jobs import check_new_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,7 +20,9 @@ EXAMPLE = "audiodiff calibrate recordings mel=24k-hop256 --plot calibration.png"
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the recordings, overrides and outputs."""
-    parser.add_argument("data", metavar="DATA", help="manifest (.jsonl) or folder of recordings")
+    parser.add_argument(
+        "data", type=checks.recordings, metavar="DATA", help="manifest (.jsonl) or folder of recordings"
+    )
     parser.add_argument(
         "overrides", nargs="*", metavar="OVERRIDE", help="of the training config, such as mel=24k-hop256"
     )
@@ -32,15 +35,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Compose the config, read the recordings, measures and prints."""
-    from pathlib import Path
-
+    check_new_file(options.plot, options.force, ".png")
     from audiodiff.training.hydra_config import composed, plain
+
+    section = plain(composed(["data.path=recordings", *options.overrides]).model)
     from audiodiff.tuning import calibrate
     from audiodiff.utils.config import build
 
-    if options.plot and Path(options.plot).exists() and not options.force:
-        raise ValueError(f"{options.plot}: exists; give -f to overwrite it")
-    section = plain(composed(["data.path=recordings", *options.overrides]).model)
     whitening, schedule = build(section["whitening"]), build(section["denoiser"]["schedule"])
     waveforms, encoded, rate = _encode(section, whitening, options)
     found = calibrate.calibrate(waveforms, encoded, rate)

@@ -12,11 +12,11 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+from audiodiff.cli import checks
+from audiodiff.models import registry
 from audiodiff.utils.signals import Stopped, stoppable
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from audiodiff.mel import MelSpec
     from audiodiff.models.base import Model
     from audiodiff.models.vocoder import Vocoder
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound="Model")
 
 LARGEST_SPEC = 1_000_000  # characters
-LONGEST_CHUNK = 86_400  # seconds
 INTERRUPTED, BROKEN_PIPE = 130, 141  # 128 + the number of the signal, as a shell reports it
 
 
@@ -69,13 +68,36 @@ def add_model_options(parser: argparse.ArgumentParser, default: str = "speech-16
     group.add_argument(
         "--model", metavar="PATH|NAME", help=f"shipped name, file, run folder or .ckpt (default: {default})"
     )
-    group.add_argument("--weights", default="ema", metavar="ema|raw", help="averaged or last weights (default: ema)")
-    group.add_argument("--device", default="auto", metavar="auto|cpu|cuda|mps", help="where to run (default: auto)")
+    add_weights_option(group)
+    add_device_option(group)
     group.add_argument(
         "--precision",
         default="float32",
+        type=checks.one_of("float32", "bfloat16", "auto"),
         metavar="float32|bfloat16|auto",
         help="in which the network multiplies; auto: what is fastest here (default: float32, exact in windows)",
+    )
+
+
+def add_weights_option(parser: Any) -> None:
+    """Add --weights to a parser or a group of one."""
+    parser.add_argument(
+        "--weights",
+        default="ema",
+        type=checks.one_of("ema", "raw"),
+        metavar="ema|raw",
+        help="averaged or last weights (default: ema)",
+    )
+
+
+def add_device_option(parser: Any) -> None:
+    """Add --device to a parser or a group of one."""
+    parser.add_argument(
+        "--device",
+        default="auto",
+        type=checks.device,
+        metavar="auto|cpu|cuda|mps",
+        help="where to run (default: auto)",
     )
 
 
@@ -87,6 +109,7 @@ def add_mel_options(parser: argparse.ArgumentParser) -> None:
     names = ", ".join(name for name in choices("mel") if name[0].isalpha())
     group.add_argument(
         "--mel-preset",
+        type=checks.mel_preset,
         metavar="NAME",
         help=f"the convention of another library: {names}; or of an acoustic model, such as chatterbox",
     )
@@ -100,6 +123,7 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
     group = add_solver_options(parser)
     group.add_argument(
         "--start",
+        type=checks.start,
         metavar="NAME",
         help="noise, mel, griffin-lim, coarse-to-fine or real-time, or with iterations: griffin-lim=32, "
         "coarse-to-fine=1/4/8/16 (of all bins, half, a quarter, an eighth), real-time=3/16 (frames of look-ahead, "
@@ -107,7 +131,7 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--chunk-seconds",
-        type=float,
+        type=checks.chunk_seconds,
         metavar="S",
         help="seconds that are worked on at once; bounds memory (default: 20 to 40 of a sound of more than 60)",
     )
@@ -118,16 +142,17 @@ def add_solver_options(parser: argparse.ArgumentParser) -> Any:
     from audiodiff.utils.config import choices
 
     group = parser.add_argument_group("sampling")
-    group.add_argument("--steps", type=int, metavar="N", help="solver steps (default: the model's own)")
+    group.add_argument("--steps", type=checks.steps, metavar="N", help="solver steps (default: the model's own)")
     names = ", ".join(choices("solver"))
-    group.add_argument("--solver", metavar="NAME", help=f"{names} (default: the model's own)")
+    group.add_argument("--solver", type=checks.solver, metavar="NAME", help=f"{names} (default: the model's own)")
     group.add_argument(
         "--times",
+        type=checks.times,
         metavar="GRID",
         help="even-t, even-log-snr, karras, quadratic, or numbers from 1 to 0 such as 1,0.6,0 (default: those searched "
         "for the model, else the solver's: even-t or even-log-snr)",
     )
-    group.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (default: 0)")
+    group.add_argument("--seed", type=checks.seed, default=0, metavar="N", help="of the noise (default: 0)")
     return group
 
 
@@ -198,11 +223,11 @@ def convention_of(options: argparse.Namespace) -> "MelSpec | None":
 
 
 def load_vocoder(options: argparse.Namespace) -> "Vocoder":
-    """Load the vocoder of --model."""
-    from audiodiff.models import registry
+    """Load the vocoder of --model, once its name is known to be one."""
+    name = checks.known_model(options.model or registry.DEFAULT_MODEL)
     from audiodiff.models.vocoder import Vocoder
 
-    return load_model(Vocoder, options.model or registry.DEFAULT_MODEL, options)
+    return load_model(Vocoder, name, options)
 
 
 def load_model(kind: type[M], model: str, options: argparse.Namespace) -> M:
@@ -221,13 +246,10 @@ def load_model(kind: type[M], model: str, options: argparse.Namespace) -> M:
 
 def recipe_of(command: str, vocoder: "Vocoder", options: argparse.Namespace) -> "VocodeRecipe":
     """Turn the sampling options into a recipe."""
-    from audiodiff.models import registry
     from audiodiff.pipelines.vocoding import VocodeRecipe
 
     seconds, frames = options.chunk_seconds, None
     if seconds is not None:
-        if not 0 < seconds <= LONGEST_CHUNK:
-            raise ValueError(f"--chunk-seconds {seconds:g}: a number above 0 and up to {LONGEST_CHUNK} is wanted")
         frames = max(1, round(seconds * vocoder.sample_rate / vocoder.hop_length))
     return VocodeRecipe.from_options(
         command,
@@ -242,16 +264,6 @@ def recipe_of(command: str, vocoder: "Vocoder", options: argparse.Namespace) -> 
         chunk_frames=frames,
         mel=convention_of(options) if command == "vocode" else None,
     )
-
-
-def check_picture(path: "Path | str", force: bool) -> None:
-    """Refuse to draw into what is no .png file, or one that exists unless that is forced."""
-    from pathlib import Path
-
-    if Path(path).suffix.lower() != ".png":
-        raise ValueError(f"{path}: a .png file is written; give a name that ends in .png")
-    if Path(path).exists() and not force:
-        raise ValueError(f"{path}: exists; give -f to overwrite, or another name")
 
 
 def signature(trouble: bool = False) -> str:

@@ -6,7 +6,7 @@ The page is served from this machine to this machine and fetches nothing from el
 
 import argparse
 
-from audiodiff.cli import common
+from audiodiff.cli import checks, common
 from audiodiff.utils.extras import requires_extra
 
 EXAMPLE = "audiodiff demo --port 7860 --open"
@@ -18,7 +18,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("server")
     group.add_argument("--port", type=int, default=7860, metavar="N", help="where to listen (default: 7860)")
     group.add_argument("--host", default="127.0.0.1", metavar="NAME", help="address to serve (default: 127.0.0.1)")
-    group.add_argument("--generator", default="drums", metavar="MODEL", help="of the tab Generate (default: drums)")
+    group.add_argument(
+        "--generator", type=checks.model, default="drums", metavar="MODEL", help="of the tab Generate (default: drums)"
+    )
     group.add_argument("--share", action="store_true", help="also serve it to everybody with a link, for a week")
     group.add_argument("--open", action="store_true", help="open the page in the browser")
 

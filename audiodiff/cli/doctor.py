@@ -10,17 +10,19 @@ import argparse
 import dataclasses
 import json
 
-from audiodiff.cli import common
+from audiodiff.cli import checks, common
 
 EXAMPLE = "audiodiff doctor runs/mine recordings"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the model, the recordings and output."""
-    parser.add_argument("model", metavar="MODEL", help="shipped name, file, run folder or .ckpt")
-    parser.add_argument("data", nargs="?", metavar="DATA", help="manifest (.jsonl) or folder of recordings")
+    parser.add_argument("model", type=checks.model, metavar="MODEL", help="shipped name, file, run folder or .ckpt")
+    parser.add_argument(
+        "data", nargs="?", type=checks.recordings, metavar="DATA", help="manifest (.jsonl) or folder of recordings"
+    )
     parser.add_argument("--clips", type=int, default=16, metavar="N", help="recordings that are used (default: 16)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (default: 0)")
+    parser.add_argument("--seed", type=checks.seed, default=0, metavar="N", help="of the noise (default: 0)")
     common.add_json_option(parser)
 
 

@@ -7,16 +7,21 @@ and its own training recordings: class accuracy, Fréchet distance, diversity, c
 """
 
 import argparse
+import json
+from pathlib import Path
 
-from audiodiff.cli import common
+from audiodiff.cli import checks, common
+from audiodiff.cli.jobs import check_new_file
 
 EXAMPLE = "audiodiff eval speech-16k data/debian_speech/test.jsonl --clips 24"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the model, the recordings and how many of them."""
-    parser.add_argument("model", metavar="MODEL", help="shipped name, file or run folder")
-    parser.add_argument("data", metavar="DATA", help="manifest (.jsonl) or folder of recordings")
+    parser.add_argument("model", type=checks.model, metavar="MODEL", help="shipped name, file or run folder")
+    parser.add_argument(
+        "data", type=checks.recordings, metavar="DATA", help="manifest (.jsonl) or folder of recordings"
+    )
     parser.add_argument(
         "--clips", type=int, default=24, metavar="N", help="recordings, evenly from the list (default: 24)"
     )
@@ -25,7 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--train", metavar="DATA", help="of a generator: the recordings on which it was trained")
     parser.add_argument("--per-label", type=int, default=16, metavar="N", help="of a generator: sounds (default: 16)")
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="of a generator: sets of them (default: 3)")
-    parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda|mps", help="where to run (default: auto)")
+    common.add_device_option(parser)
     parser.add_argument(
         "--precisions", metavar="P,P", help="of a vocoder: float32,bfloat16 (default: float32, and what is faster here)"
     )
@@ -35,9 +40,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Evaluate, print Markdown or JSON."""
-    import json
-    from pathlib import Path
-
+    check_new_file(options.out, options.force, ".json")
+    if options.clips < 1:
+        raise ValueError(f"--clips {options.clips}: at least 1 is wanted")
+    counts, out = common.counts("--calls", options.calls), Path(options.out) if options.out else None
     from audiodiff.data.manifest import recordings_of
     from audiodiff.evaluation import generator_table, vocoder_table
     from audiodiff.models.base import Model
@@ -45,16 +51,11 @@ def run(options: argparse.Namespace) -> int:
     from audiodiff.utils import devices
     from audiodiff.utils import files as utils_files
 
-    out = Path(options.out) if options.out else None
-    if out and out.exists() and not options.force:
-        raise ValueError(f"{out}: exists; give -f to overwrite it")
-    if options.clips < 1:
-        raise ValueError(f"--clips {options.clips}: at least 1 is wanted")
     model = Model.load(options.model, devices.resolve(options.device))
     if isinstance(model, Vocoder):
         chosen = recordings_of(options.data, options.seconds, options.clips)
         precisions = devices.inference_precisions(model.device, options.precisions)
-        rows = vocoder_table.rows_of(model, common.counts("--calls", options.calls), precisions)
+        rows = vocoder_table.rows_of(model, counts, precisions)
         table = vocoder_table.evaluate(model, rows, chosen)
         shown = vocoder_table.markdown(table)
     else:

@@ -11,7 +11,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from audiodiff.cli import common
+from audiodiff.cli import checks, common
+from audiodiff.cli.jobs import check_new_file
+from audiodiff.export.host_names import companions
+from audiodiff.utils.extras import requires_extra
 
 if TYPE_CHECKING:
     from audiodiff.models.base import Model
@@ -22,38 +25,55 @@ EXAMPLE = "audiodiff export speech-22k vocoder.onnx --host sherpa-onnx"
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the model, the file and how it samples."""
-    parser.add_argument("model", metavar="MODEL", help="shipped name, file, run folder or .ckpt")
+    parser.add_argument("model", type=checks.model, metavar="MODEL", help="shipped name, file, run folder or .ckpt")
     parser.add_argument("out", metavar="OUT.onnx", help="the file")
-    parser.add_argument("--part", default="sampler", metavar="sampler|step", help="what is exported (default: sampler)")
-    parser.add_argument("--host", metavar="NAME", help="program that runs the file: sherpa-onnx or openutau")
+    parser.add_argument(
+        "--part",
+        type=checks.one_of("sampler", "step"),
+        default="sampler",
+        metavar="sampler|step",
+        help="what is exported (default: sampler)",
+    )
+    parser.add_argument(
+        "--host", type=checks.host, metavar="NAME", help="program that runs the file: sherpa-onnx or openutau"
+    )
     parser.add_argument("--opset", type=int, metavar="N", help="version of ONNX' operators, 18 to 22 (default: 18)")
-    parser.add_argument("--weights", default="ema", metavar="ema|raw", help="averaged or last weights (default: ema)")
+    common.add_weights_option(parser)
     parser.add_argument("-f", "--force", action="store_true", help="overwrite a file that exists")
     group = parser.add_argument_group("sampling")
-    group.add_argument("--steps", type=int, metavar="N", help="solver steps (default: the model's own)")
-    group.add_argument("--solver", metavar="NAME", help="a solver that draws no noise (default: the model's own)")
-    group.add_argument("--times", metavar="GRID", help="as for `audiodiff vocode` (default: the model's own)")
-    group.add_argument("--start", metavar="NAME", help="noise, mel, griffin-lim or coarse-to-fine (default: its own)")
-    group.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise in a host's file (default: 0)")
+    group.add_argument("--steps", type=checks.steps, metavar="N", help="solver steps (default: the model's own)")
+    group.add_argument(
+        "--solver", type=checks.solver, metavar="NAME", help="a solver that draws no noise (default: the model's own)"
+    )
+    group.add_argument(
+        "--times", type=checks.times, metavar="GRID", help="as for `audiodiff vocode` (default: the model's own)"
+    )
+    group.add_argument(
+        "--start",
+        type=checks.start,
+        metavar="NAME",
+        help="noise, mel, griffin-lim or coarse-to-fine (default: its own)",
+    )
+    group.add_argument(
+        "--seed", type=checks.seed, default=0, metavar="N", help="of the noise in a host's file (default: 0)"
+    )
     group.add_argument("--guidance", type=float, metavar="G", help="of a generator's label (default: the model's own)")
 
 
 def run(options: argparse.Namespace) -> int:
     """Check, load the model, and write."""
+    out = Path(options.out)
+    check_new_file(out, options.force, ".onnx")
+    for companion in companions(options.host):
+        if out.with_name(companion).exists() and not options.force:
+            raise ValueError(f"{out.with_name(companion)}: exists; give -f to overwrite, or another folder")
+    requires_extra("export", "onnx", "onnxscript", "onnxruntime", purpose="export")
     from audiodiff import export
     from audiodiff.models.base import Model
 
-    out = Path(options.out)
-    if out.suffix.lower() != ".onnx":
-        raise ValueError(f"{out}: an .onnx file is written; give a name that ends in .onnx")
-    if out.exists() and not options.force:
-        raise ValueError(f"{out}: exists; give -f to overwrite, or another name")
     model = Model.load(options.model, weights=options.weights)
     opset = export.OPSET if options.opset is None else options.opset
     export.check(model, options.part, options.host, opset)
-    for companion in export.companions(options.host):
-        if out.with_name(companion).exists() and not options.force:
-            raise ValueError(f"{out.with_name(companion)}: exists; give -f to overwrite, or another folder")
     with common.stages() as stage:
         difference = export.export(
             model,

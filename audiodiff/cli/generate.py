@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from audiodiff.cli import common
+from audiodiff.cli import checks, common
 
 if TYPE_CHECKING:
     from audiodiff.models.generator import Generator
@@ -33,12 +33,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--vector", metavar="FILE.npy", help="what the sound is to be like, for a model that takes one")
     parser.add_argument("--guidance", type=float, metavar="G", help="1 obeys the condition, more exaggerates it")
     parser.add_argument("--projected", action="store_true", help="guide by APG: other, but not louder")
-    parser.add_argument("--guide", metavar="MODEL", help="guide away from this worse model (auto-guidance)")
+    parser.add_argument(
+        "--guide", type=checks.model, metavar="MODEL", help="guide away from this worse model (auto-guidance)"
+    )
     parser.add_argument("--seconds", type=float, metavar="S", help="length (default: that of the training clips)")
-    parser.add_argument("--init", metavar="RECORDING", help="vary this recording")
+    parser.add_argument("--init", type=checks.audio_file, metavar="RECORDING", help="vary this recording")
     parser.add_argument("--strength", type=float, metavar="S", help="with --init: 0 to 1 (default: 0.5)")
-    parser.add_argument("--inpaint", metavar="RECORDING", help="keep this recording but for a gap")
-    parser.add_argument("--continue", dest="continued", metavar="RECORDING", help="keep this beginning, go on from it")
+    parser.add_argument(
+        "--inpaint", type=checks.audio_file, metavar="RECORDING", help="keep this recording but for a gap"
+    )
+    parser.add_argument(
+        "--continue",
+        dest="continued",
+        type=checks.audio_file,
+        metavar="RECORDING",
+        help="keep this beginning, go on from it",
+    )
     parser.add_argument("--from", dest="begin", type=float, metavar="S", help="where the gap or continuation begins")
     parser.add_argument("--to", dest="end", type=float, metavar="S", help="with --inpaint: where it ends")
     common.add_model_options(parser, default="drums")
@@ -48,10 +58,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Check, load the model, make the sounds and their picture."""
+    _check(options)
+    model = checks.known_model(options.model or "drums")
+    checks.known_label(model, options.label)
     from audiodiff.models.generator import Generator
 
-    _check(options)
-    model = options.model or "drums"
     generator = common.load_model(Generator, model, options)
     if options.list:
         print("\n".join(generator.labels))

@@ -7,7 +7,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from audiodiff.cli import common
+from audiodiff.cli import checks, common
 
 if TYPE_CHECKING:
     from audiodiff.models.base import Model
@@ -17,7 +17,9 @@ EXAMPLE = "audiodiff info speech-16k --json"
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the model and --json."""
-    parser.add_argument("model", nargs="?", metavar="MODEL", help="shipped name, file, run folder or .ckpt")
+    parser.add_argument(
+        "model", nargs="?", type=checks.model, metavar="MODEL", help="shipped name, file, run folder or .ckpt"
+    )
     common.add_json_option(parser)
 
 

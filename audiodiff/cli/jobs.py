@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shlex
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
@@ -112,12 +113,30 @@ def _check_folder(folder: Location, suffix: str) -> None:
         raise ValueError(f"{folder}: looks like a file; several inputs, or a folder, need a folder for the output")
 
 
+def check_new_file(name: str | Path | None, force: bool, suffix: str) -> None:
+    """Refuse before any work what could not be written after it; None is nothing to write.
+
+    Raises:
+        ValueError: The name has another suffix, the file exists and may not be overwritten, or its folder is missing or
+            not writable.
+    """
+    if name is None:
+        return
+    path = Path(name)
+    if path.suffix.lower() != suffix:
+        raise ValueError(f"{path}: a name that ends in {suffix} is wanted")
+    if path.exists() and not force:
+        raise ValueError(f"{path}: exists; give -f to overwrite, or another name")
+    _check_writable(path)
+
+
 def _check_writable(target: Location) -> None:
     if isinstance(target, str):
         return
     place = target if target.is_dir() else target.parent
     if not place.is_dir():
-        raise ValueError(f"{target}: the folder {place} does not exist; create it first")
+        made = f"mkdir -p {shlex.quote(str(place))}"
+        raise ValueError(f"{target}: the folder {place} does not exist; create it: {made}")
     if not os.access(place, os.W_OK | os.X_OK):
         raise ValueError(f"{target}: the folder {place} cannot be written; choose another place")
 

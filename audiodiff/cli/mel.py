@@ -26,16 +26,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Plan, load the model for its mel's contract, and works."""
-    import torch
-
     from audiodiff import audio
     from audiodiff.mel import io as mel_io
-    from audiodiff.mel.spectrogram import mel_of
-    from audiodiff.utils import remote
+    from audiodiff.utils import devices, remote
 
     kinds = Kinds(audio.AUDIO_SUFFIXES, ".npy", beside=(".json",))
     jobs = plan_batch(options.inputs, options.out, kinds, options.force)
-    spec, device = common.convention_of(options), torch.device("cpu")
+    spec, device = common.convention_of(options), devices.resolve("cpu")
+    from audiodiff.mel.spectrogram import mel_of
+
     if spec is None:
         vocoder = common.load_vocoder(options)
         spec, device = vocoder.mel, vocoder.device

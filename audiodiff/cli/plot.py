@@ -7,7 +7,8 @@ spectrogram minus the first's. Mels are on the scale of 80 bands up to 8 kHz or 
 import argparse
 from pathlib import Path
 
-from audiodiff.cli import common
+from audiodiff.cli import checks, common
+from audiodiff.cli.jobs import check_new_file
 
 EXAMPLE = "audiodiff plot speech.flac out.wav picture.png"
 MOST = 8
@@ -15,20 +16,20 @@ MOST = 8
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the sounds and the picture."""
-    parser.add_argument("inputs", nargs="+", metavar="IN", help=f"audio files, at most {MOST}")
+    parser.add_argument("inputs", nargs="+", type=checks.audio_file, metavar="IN", help=f"audio files, at most {MOST}")
     parser.add_argument("out", metavar="OUT.png", help="the picture")
     parser.add_argument("-f", "--force", action="store_true", help="overwrite a file that exists")
 
 
 def run(options: argparse.Namespace) -> int:
     """Read, draw, write."""
+    out = Path(options.out)
+    check_new_file(out, options.force, ".png")
+    if len(options.inputs) > MOST:
+        raise ValueError(f"{len(options.inputs)} files are given, and {MOST} fit into a picture")
     from audiodiff import audio
     from audiodiff.evaluation.plots import comparison
 
-    out = Path(options.out)
-    common.check_picture(out, options.force)
-    if len(options.inputs) > MOST:
-        raise ValueError(f"{len(options.inputs)} files are given, and {MOST} fit into a picture")
     sounds = []
     for path in options.inputs:
         waveform, rate = audio.read(path)

@@ -21,6 +21,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Read the sidecar, check that nothing has changed, and follow its recipe."""
+    plan_batch([options.sidecar], options.out, Kinds((), ".wav", beside=(".json",)), options.force)
     from audiodiff.pipelines.sidecar import Sidecar
 
     note = Sidecar.read(options.sidecar)

@@ -7,7 +7,7 @@ beside it lies OUT.wav.json, from which `audiodiff regenerate` makes it again.
 
 import argparse
 
-from audiodiff.cli import common
+from audiodiff.cli import checks, common
 from audiodiff.cli.jobs import Kinds, plan_batch
 from audiodiff.cli.sounds import make_sounds
 
@@ -23,7 +23,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", dest="end", type=float, metavar="S", help="of a gap: where it ends, seconds")
     parser.add_argument("--limit", type=float, metavar="A", help="of clipping: from which amplitude on, full scale = 1")
     parser.add_argument("--cutoff", type=float, metavar="HZ", help="of treble: up to where the recording is sound")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (default: 0)")
+    parser.add_argument("--seed", type=checks.seed, default=0, metavar="N", help="of the noise (default: 0)")
     common.add_model_options(parser)
     common.add_output_options(parser)
 
@@ -32,7 +32,6 @@ def run(options: argparse.Namespace) -> int:
     """Check, load the model, mend."""
     from audiodiff import audio
     from audiodiff.models import registry
-    from audiodiff.pipelines.restoration import RestoreRecipe
 
     if (options.task == "gap") != (options.begin is not None and options.end is not None):
         raise ValueError("--task gap, --from and --to belong together: give all three, or another task")
@@ -40,6 +39,8 @@ def run(options: argparse.Namespace) -> int:
         [options.input], options.out, Kinds(audio.AUDIO_SUFFIXES, ".wav", beside=(".json",)), options.force
     )
     vocoder = common.load_vocoder(options)
+    from audiodiff.pipelines.restoration import RestoreRecipe
+
     waveform, _ = audio.read(options.input, vocoder.sample_rate)
     recipe = RestoreRecipe.from_options(
         vocoder,

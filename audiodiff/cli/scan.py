@@ -9,14 +9,15 @@ import argparse
 import json
 from pathlib import Path
 
-from audiodiff.cli import common
+from audiodiff.cli import checks, common
+from audiodiff.cli.jobs import check_new_file
 
 EXAMPLE = "audiodiff scan recordings --out scan.json"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the source, limits and output."""
-    parser.add_argument("source", metavar="SOURCE", help="folder or manifest (.jsonl)")
+    parser.add_argument("source", type=checks.recordings, metavar="SOURCE", help="folder or manifest (.jsonl)")
     parser.add_argument("--min-seconds", type=float, default=0.5, metavar="S", help="shorter is trouble (default: 0.5)")
     parser.add_argument("--out", metavar="SCAN.json", help="also write what is known of every file there")
     common.add_output_options(parser)
@@ -24,22 +25,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Examine the files and print a table or JSON."""
-    import torch
-    from tqdm import tqdm
-
     from audiodiff import audio
-    from audiodiff.data import scan
     from audiodiff.data.manifest import audio_files, read_manifest
-    from audiodiff.utils import files
 
     source = Path(options.source)
-    if options.out and Path(options.out).exists() and not options.force:
-        raise ValueError(f"{options.out}: exists; give -f to overwrite, or another name")
-    if not source.exists():
-        raise ValueError(f"{source}: no such folder or manifest; give one that holds recordings")
+    check_new_file(options.out, options.force, ".json")
     paths = list(audio_files(source)) if source.is_dir() else [r.path for r in read_manifest(source)]
     if not paths:
         raise ValueError(f"{source}: holds no audio ({', '.join(sorted(audio.AUDIO_SUFFIXES))})")
+    import torch
+    from tqdm import tqdm
+
+    from audiodiff.data import scan
+    from audiodiff.utils import files
+
     torch.set_num_threads(1)  # of single files there is too little to share; on a busy machine it took 30 times as long
     found = scan.scan(
         paths, scan.Limits(seconds=options.min_seconds), lambda them: tqdm(them, unit="file", disable=None)

@@ -10,7 +10,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from audiodiff.cli import common
+from audiodiff.cli import checks, common
+from audiodiff.cli.jobs import check_new_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,8 +21,8 @@ EXAMPLE = "audiodiff score speech.flac out.wav"
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the two files and --json."""
-    parser.add_argument("reference", metavar="REF", help="the recording")
-    parser.add_argument("test", metavar="TEST", help="what was made of it")
+    parser.add_argument("reference", type=checks.audio_file, metavar="REF", help="the recording")
+    parser.add_argument("test", type=checks.audio_file, metavar="TEST", help="what was made of it")
     common.add_json_option(parser)
     parser.add_argument("--plot", metavar="OUT.png", help="also draw both, and what differs")
     parser.add_argument("-f", "--force", action="store_true", help="overwrite a picture that exists")
@@ -29,11 +30,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Read both, measures, and print a table or JSON."""
+    check_new_file(options.plot, options.force, ".png")
     from audiodiff import audio
     from audiodiff.evaluation import metrics
 
-    if options.plot:
-        common.check_picture(options.plot, options.force)
     (reference, rate), (test, test_rate) = audio.read(options.reference), audio.read(options.test)
     lower = min(rate, test_rate)
     if rate != test_rate:

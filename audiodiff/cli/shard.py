@@ -9,7 +9,7 @@ import argparse
 import json
 from pathlib import Path
 
-from audiodiff.cli import common
+from audiodiff.cli import checks, common
 
 EXAMPLE = "audiodiff shard recordings shards"
 CLIPS, SECONDS = 200, 1.0  # that are read to tell how fast that is
@@ -17,9 +17,11 @@ CLIPS, SECONDS = 200, 1.0  # that are read to tell how fast that is
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add source, output and sizes."""
-    parser.add_argument("source", metavar="SOURCE", help="folder or manifest (.jsonl)")
+    parser.add_argument("source", type=checks.recordings, metavar="SOURCE", help="folder or manifest (.jsonl)")
     parser.add_argument("out", metavar="OUT", help="a new folder")
-    parser.add_argument("--valid", metavar="SOURCE", help="folder or manifest of what validates")
+    parser.add_argument(
+        "--valid", type=checks.recordings, metavar="SOURCE", help="folder or manifest of what validates"
+    )
     parser.add_argument("--seconds", type=float, default=10.0, metavar="S", help="longest piece (default: 10)")
     parser.add_argument("--chunk-mb", type=float, default=64.0, metavar="MB", help="size of a file (default: 64)")
     parser.add_argument(

@@ -9,7 +9,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from audiodiff.cli import common
+from audiodiff.cli import checks, common
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,21 +21,25 @@ EXAMPLE = "audiodiff tune-times runs/speech-16k data/debian_speech/valid.jsonl -
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the model, the recordings and how to search."""
-    parser.add_argument("model", metavar="MODEL", help="shipped name, file or run folder")
-    parser.add_argument("data", metavar="DATA", help="manifest (.jsonl) or folder of recordings")
+    parser.add_argument("model", type=checks.model, metavar="MODEL", help="shipped name, file or run folder")
+    parser.add_argument(
+        "data", type=checks.recordings, metavar="DATA", help="manifest (.jsonl) or folder of recordings"
+    )
     parser.add_argument("--calls", default="1,2,3,4,6,8", metavar="N,N", help="numbers of steps (default: 1,2,3,4,6,8)")
     parser.add_argument("--measure", default="mr_stft", metavar="NAME", help="what is to be best (default: mr_stft)")
     parser.add_argument("--clips", type=int, default=32, metavar="N", help="recordings taken from DATA (default: 32)")
     parser.add_argument("--seconds", type=float, default=1.5, metavar="S", help="taken of each (default: 1.5)")
     parser.add_argument("--evaluations", type=int, default=30, metavar="N", help="grids tried per count (default: 30)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (default: 0)")
-    parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda|mps", help="where to run (default: auto)")
+    parser.add_argument("--seed", type=checks.seed, default=0, metavar="N", help="of the noise (default: 0)")
+    common.add_device_option(parser)
     parser.add_argument("--out", metavar="PATH", help="write a copy of the model there instead")
     common.add_output_options(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Search for each number of calls, store the grids, and print what each grid scored."""
+    counts = common.counts("--calls", options.calls)
+    _check_target(options)
     from tqdm import tqdm
 
     from audiodiff.models import checkpoint
@@ -43,8 +47,6 @@ def run(options: argparse.Namespace) -> int:
     from audiodiff.tuning import sampling_times
     from audiodiff.utils import devices
 
-    counts = common.counts("--calls", options.calls)
-    _check_target(options)
     vocoder = Vocoder.load(options.model, devices.resolve(options.device))
     clips = _clips(vocoder, options)
     found = {}

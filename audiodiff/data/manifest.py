@@ -23,6 +23,7 @@ __all__ = [
     "BadFiles",
     "Recording",
     "audio_files",
+    "check_recordings",
     "check_source",
     "held_out",
     "measure_level",
@@ -231,14 +232,23 @@ def recordings_of(source: str | Path, at_least: float = 0.0, count: int | None =
     Raises:
         ValueError: There is no such source, or nothing long enough in it.
     """
-    source = Path(source)
-    if not source.exists():
-        raise ValueError(f"{source}: no such folder or manifest; give one that holds recordings")
+    source = Path(check_recordings(source))
     everything = scan_folder(source) if source.is_dir() else read_manifest(source)
     chosen = [r for r in everything if r.n_samples >= at_least * r.sample_rate]
     if not chosen:
         raise ValueError(f"{source}: no recording is {at_least:g} s long; lower --seconds")
     return chosen if count is None else chosen[:: max(1, len(chosen) // count)][:count]
+
+
+def check_recordings(source: str | Path) -> str | Path:
+    """Return a manifest's or a folder's name if it is there.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if not Path(source).exists():
+        raise ValueError(f"{source}: no such folder or manifest; give one that holds recordings")
+    return source
 
 
 def measure_level(recordings: Sequence[Recording], limit: int = 100) -> dict[str, float]:

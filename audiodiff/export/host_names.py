@@ -1,28 +1,40 @@
-"""The hosts by name."""
+"""The hosts by name, which are known before torch is imported."""
 
-import difflib
+import importlib
+from typing import TYPE_CHECKING
 
-from audiodiff.export.hosts import Host
-from audiodiff.export.open_utau import OpenUtau
-from audiodiff.export.sherpa_onnx import SherpaOnnx
+from audiodiff.utils.validation import nearest
 
-__all__ = ["companions", "host_named"]
+if TYPE_CHECKING:
+    from audiodiff.export.hosts import Host
+
+__all__ = ["check_host", "companions", "host_named"]
+
+HOSTS = {"sherpa-onnx": ("sherpa_onnx", "SherpaOnnx"), "openutau": ("open_utau", "OpenUtau")}
+COMPANIONS = {"openutau": ("vocoder.yaml",)}  # files that are written beside a host's model
 
 
-def host_named(name: str) -> Host:
-    """Return the host of that name.
+def check_host(name: str) -> str:
+    """Return a host's name if there is such a host.
 
     Raises:
         ValueError: There is none; the nearest is suggested.
+
+    >>> check_host("openutau")
+    'openutau'
     """
-    hosts = {kind.name: kind for kind in (SherpaOnnx, OpenUtau)}
-    if name not in hosts:
-        near = difflib.get_close_matches(name, hosts, n=1, cutoff=0.4)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        raise ValueError(f"no such host: {name}{hint}; choose one of {', '.join(hosts)}")
-    return hosts[name]()
+    if name not in HOSTS:
+        near = nearest(name, HOSTS, cutoff=0.4)
+        raise ValueError(f"no such host: {name}{near}; choose one of {', '.join(HOSTS)}")
+    return name
+
+
+def host_named(name: str) -> "Host":
+    """Return the host of that name; raise what `check_host` raises."""
+    module, kind = HOSTS[check_host(name)]
+    return getattr(importlib.import_module(f"audiodiff.export.{module}"), kind)()
 
 
 def companions(name: str | None) -> tuple[str, ...]:
     """Return the names of the files that are written beside a host's model."""
-    return () if name is None else host_named(name).companion_names
+    return () if name is None else COMPANIONS.get(check_host(name), ())

@@ -58,7 +58,6 @@ class Host(abc.ABC):
     newest_opset: ClassVar[int]  # of the onnxruntime in the oldest release that is in use
     inputs: ClassVar[str]  # ONNX text, {bands} to be filled in
     to_bands_first: ClassVar[str] = "host_mel = Identity (mel)"
-    companion_names: ClassVar[tuple[str, ...]] = ()
 
     @abc.abstractmethod
     def check(self, vocoder: Vocoder) -> None:

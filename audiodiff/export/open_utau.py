@@ -41,7 +41,6 @@ class OpenUtau(Host):
     name: ClassVar[str] = "openutau"
     newest_opset: ClassVar[int] = 19  # onnxruntime 1.16
     inputs: ClassVar[str] = "float[1, n_frames, {bands}] mel, float[1, n_frames] f0"
-    companion_names: ClassVar[tuple[str, ...]] = ("vocoder.yaml",)
     to_bands_first: ClassVar[str] = "host_mel = Transpose <perm = [0, 2, 1]> (mel)"
 
     def check(self, vocoder: Vocoder) -> None:

@@ -4,22 +4,26 @@ Beside an array that was written here lies a note, x.npy.json: the convention of
 mel is vocoded as what it is, by whatever model.
 """
 
+from __future__ import annotations
+
 import hashlib
 import io
 import json
 import warnings
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import safetensors
-import safetensors.torch
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from audiodiff import __version__
 from audiodiff.mel.spec import MelSpec, preset_of
 from audiodiff.utils.files import atomic_file
+from audiodiff.utils.lazy import lazy_module
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from torch import Tensor
+else:
+    np, torch = lazy_module("numpy"), lazy_module("torch")
 
 __all__ = ["MEL_SUFFIXES", "note_path", "oriented", "read_mel", "read_spec", "write_mel"]
 
@@ -164,6 +168,8 @@ def _read_pt(path: Path) -> Any:
 
 
 def _read_safetensors(path: Path) -> Any:
+    import safetensors.torch
+
     try:
         return safetensors.torch.load_file(path)
     except (safetensors.SafetensorError, OSError) as error:
@@ -173,12 +179,12 @@ def _read_safetensors(path: Path) -> Any:
 def _only(found: Any) -> Tensor:
     """Pick the mel out of what a file holds."""
     if isinstance(found, dict):
-        tensors = {name: value for name, value in found.items() if isinstance(value, Tensor)}
+        tensors = {name: value for name, value in found.items() if isinstance(value, torch.Tensor)}
         found = tensors.get(KEY) if KEY in tensors else next(iter(tensors.values())) if len(tensors) == 1 else None
         if found is None:
             raise ValueError(
                 f"holds {len(tensors)} tensors, none called {KEY!r}; save the mel alone, or under that name"
             )
-    if not isinstance(found, Tensor):
+    if not isinstance(found, torch.Tensor):
         raise ValueError(f"holds a {type(found).__name__}; a tensor is wanted")
     return found

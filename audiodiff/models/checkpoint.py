@@ -5,8 +5,6 @@ A model is two files: NAME.safetensors (tensors; the averaged weights, and the l
 with `weights_only`, and holds the same. `models.base.Model.load` builds the model; nothing here knows of it.
 """
 
-import json
-import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +16,7 @@ import torch
 from torch import Tensor
 
 from audiodiff.models import registry
+from audiodiff.models.header import checked_header, read_header, with_suffix, write_header
 from audiodiff.models.quantization import packed, unpacked
 from audiodiff.nn.lora import merged
 from audiodiff.utils.files import atomic_file
@@ -25,7 +24,6 @@ from audiodiff.utils.files import atomic_file
 __all__ = ["export", "read", "save_timesteps", "write"]
 
 RAW = "raw."
-NUMBERS = re.compile(r"\[[\s\d.,e+-]+\]")
 
 
 def read(path: Path, weights: str = "ema") -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -44,10 +42,7 @@ def read(path: Path, weights: str = "ema") -> tuple[dict[str, Any], dict[str, Te
     if weights not in ("ema", "raw"):
         raise ValueError(f"weights={weights!r}: choose ema or raw")
     header, state = _read_ckpt(path, weights) if path.suffix == ".ckpt" else _read_safetensors(path, weights)
-    if not isinstance(header, dict) or "config" not in header:
-        raise ValueError(f"{path}: its description lacks a configuration; give a model that audiodiff saved")
-    info = header.get("info")
-    return header | {"info": info if isinstance(info, dict) else {}}, state
+    return checked_header(path, header), state
 
 
 def write(
@@ -72,7 +67,7 @@ def write(
     tensors = packed(tensors) if dtype == torch.int8 else {name: t.to(dtype) for name, t in tensors.items()}
     with atomic_file(path) as file:
         file.write(safetensors.torch.save(tensors))
-    _write_header(path, {"format": "audiodiff", "info": header["info"], "config": header["config"]})
+    write_header(path, {"format": "audiodiff", "info": header["info"], "config": header["config"]})
 
 
 def export(ckpt: str | Path, path: str | Path, dtype: torch.dtype = torch.float32, keep_raw: bool = True) -> None:
@@ -109,30 +104,8 @@ def save_timesteps(model: str | Path, grids: Sequence[Sequence[float]], out: str
         source, path = path, with_suffix(out, ".safetensors")
         with atomic_file(path) as file:
             file.write(source.read_bytes())
-    _write_header(path, header)
+    write_header(path, header)
     return path
-
-
-def with_suffix(path: str | Path, suffix: str) -> Path:
-    """Append a suffix unless the name ends in it; unlike `Path.with_suffix`, keep what follows a dot in the name.
-
-    >>> with_suffix("voice-v1.5", ".json").name, with_suffix("voice.json", ".json").name
-    ('voice-v1.5.json', 'voice.json')
-    """
-    path = Path(path)
-    return path if path.suffix == suffix else path.with_name(path.name + suffix)
-
-
-def _write_header(path: Path, header: dict[str, Any]) -> None:
-    text = json.dumps(header, indent=2, ensure_ascii=False)
-    text = NUMBERS.sub(lambda found: " ".join(found[0].split()), text)  # each list of numbers on one line
-    with atomic_file(header_path(path)) as file:
-        file.write((text + "\n").encode())
-
-
-def header_path(path: Path) -> Path:
-    """Return where the description of NAME.safetensors is: NAME.json."""
-    return path.with_name(path.name.removesuffix(".safetensors") + ".json")
 
 
 def _replaces(new: Sequence[float], old: Sequence[float]) -> bool:
@@ -140,19 +113,11 @@ def _replaces(new: Sequence[float], old: Sequence[float]) -> bool:
 
 
 def _read_safetensors(path: Path, weights: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    sidecar = header_path(path)
-    if not sidecar.is_file() and (path.parent / "config.json").is_file():
-        sidecar = path.parent / "config.json"  # as the hub calls it
     try:
         tensors = unpacked(safetensors.torch.load_file(path))
     except (safetensors.SafetensorError, OSError) as error:
         raise ValueError(f"{path}: is no safetensors file ({error}); give a model that audiodiff saved") from None
-    if not sidecar.is_file():
-        raise ValueError(f"{sidecar}: is missing; keep it beside {path.name}, it says how the model is built")
-    try:
-        header = json.loads(sidecar.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{sidecar}: is no JSON ({error}); give the one that audiodiff saved") from None
+    header = read_header(path)
     averaged = {name: t for name, t in tensors.items() if not name.startswith(RAW)}
     raw = {name[len(RAW) :]: t for name, t in tensors.items() if name.startswith(RAW)}
     if weights == "raw" and not raw:

@@ -3,7 +3,6 @@
 label, vector → condition;  noise or a noised recording → solver steps, guided if asked → waveform
 """
 
-import difflib
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
@@ -17,6 +16,7 @@ from audiodiff.diffusion.sampling import sample
 from audiodiff.diffusion.solvers import Solver
 from audiodiff.diffusion.solvers.base import Callback
 from audiodiff.models.base import Model
+from audiodiff.models.header import number_of
 from audiodiff.models.starts import PureNoise, Start
 from audiodiff.models.whitening import Identity
 
@@ -195,13 +195,7 @@ class Generator(Model):
         Raises:
             ValueError: There is no such class; the nearest is suggested.
         """
-        if not self.labels:
-            raise ValueError("this model knows no labels: leave out the label")
-        if label not in self.labels:
-            near = difflib.get_close_matches(label, self.labels, n=1, cutoff=0.5)
-            hint = f" (did you mean {near[0]}?)" if near else ""
-            raise ValueError(f"unknown label {label!r}{hint}: choose one of {', '.join(self.labels)}")
-        return self.labels.index(label)
+        return number_of(label, self.labels)
 
     def _vectors(self, batch: int, vector: Any) -> Tensor:
         """Check a vector, or one for each clip, and repeat it: [batch, vector_size]; NaN if there is none."""

@@ -1,7 +1,6 @@
 """Compose the training configuration: Hydra's, outside of `python -m audiodiff.train`, and what its files refer to."""
 
 import contextlib
-import difflib
 import re
 import shlex
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from audiodiff.utils.config import build, conf_dir, shipped_path
+from audiodiff.utils.validation import nearest
 
 __all__ = ["check_overrides", "composed", "fine_hop", "plain", "quoted", "set_output_rate"]
 
@@ -84,12 +84,13 @@ def plain(section: Any) -> Any:
     return OmegaConf.to_container(section, resolve=True)
 
 
-def check_overrides(arguments: Sequence[str], config: str = "train") -> DictConfig:
+def check_overrides(arguments: Sequence[str], config: str = "train", also: Sequence[str] = ()) -> DictConfig:
     """Compose what a command line asks for; name what is meant where there is no such setting or choice.
 
     Args:
         arguments: Of the command line; those that begin with a dash are Hydra's.
         config: Name of the main file in conf/.
+        also: Further settings that may have been meant.
 
     Raises:
         ValueError: An override names nothing that there is.
@@ -105,8 +106,7 @@ def check_overrides(arguments: Sequence[str], config: str = "train") -> DictConf
         text = str(error)
         if unknown := re.search(r"Could not (?:override|find) '([\w./-]+)'", text):
             name, wanted = unknown[1].replace("/", "="), "choice" if "/" in unknown[1] else "setting"
-            near = difflib.get_close_matches(name, _names(config), n=1)
-            meant = f" (did you mean {near[0]}?)" if near else ""
+            meant = nearest(name, [*_names(config), *also])
             raise ValueError(f"{name}: there is no such {wanted}{meant}; see conf/{config}.yaml") from None
         for argument in arguments:
             if not argument.startswith("-") and not _is_readable(argument):

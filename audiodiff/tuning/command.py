@@ -78,7 +78,8 @@ def main() -> None:
     arguments = gather_base(sys.argv[1:])
     try:
         if not any(argument.startswith("-") for argument in arguments):
-            check_overrides(check_overrides(arguments, "tune").base)
+            search = check_overrides(arguments, "tune")
+            check_overrides(search.base, also=list(search))
     except ValueError as error:
         print(f"audiodiff.tune: {error}", file=sys.stderr)
         sys.exit(2)

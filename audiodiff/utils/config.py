@@ -4,7 +4,6 @@ The same dictionary is a section of the YAML, the constructor's arguments and a 
 under `audiodiff.` are followed: a checkpoint that a stranger sends cannot call anything else.
 """
 
-import difflib
 import functools
 import importlib
 import importlib.util
@@ -15,7 +14,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["allow_plugin", "build", "choices", "choose", "conf_dir", "describe", "kind_of", "name_of", "shipped_path"]
+from audiodiff.utils.validation import nearest
+
+__all__ = [
+    "allow_plugin",
+    "build",
+    "check_choice",
+    "choices",
+    "choose",
+    "conf_dir",
+    "describe",
+    "kind_of",
+    "name_of",
+    "shipped_path",
+]
 
 
 PLUGINS: set[str] = set()  # modules whose classes may be named too, by the user's word
@@ -50,6 +62,21 @@ def choices(group: str) -> list[str]:
     True
     """
     return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
+
+
+def check_choice(group: str, name: str) -> str:
+    """Return a name if a file of a config group is called so.
+
+    Raises:
+        ValueError: None is.
+
+    >>> check_choice("solver", "ddim")
+    'ddim'
+    """
+    known = choices(group)
+    if name not in known:
+        raise ValueError(f"unknown {group} {name!r}{nearest(name, known)}: choose one of {', '.join(known)}")
+    return name
 
 
 def choose(group: str, name: str, **references: Any) -> Any:
@@ -131,12 +158,7 @@ def build(spec: Any) -> Any:
 
 def _section(group: str, name: str) -> dict[str, Any]:
     """Read a file of a config group as plain containers."""
-    known = choices(group)
-    if name not in known:
-        near = difflib.get_close_matches(str(name), known, n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        raise ValueError(f"unknown {group} {name!r}{hint}: choose one of {', '.join(known)}")
-    return _read_yaml(conf_dir() / group / f"{name}.yaml")
+    return _read_yaml(conf_dir() / group / f"{check_choice(group, name)}.yaml")
 
 
 @functools.cache

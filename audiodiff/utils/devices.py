@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from audiodiff.utils.lazy import lazy_module
+from audiodiff.utils.validation import nearest
 
 if TYPE_CHECKING:
     import torch
@@ -19,6 +20,7 @@ __all__ = [
     "CHOICES",
     "PRECISIONS",
     "arithmetic",
+    "check_name",
     "cpu_threads",
     "free_memory",
     "inference_precision",
@@ -36,6 +38,21 @@ CHOICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bfloat16")
 
 
+def check_name(name: str) -> tuple[str, str]:
+    """Split a choice, such as "cuda:1", into kind and number; whether there is such a device is not asked.
+
+    Raises:
+        ValueError: There is no such kind.
+
+    >>> check_name("cuda:1")
+    ('cuda', '1')
+    """
+    kind, _, number = name.partition(":")
+    if kind not in CHOICES or not (number or "0").isdecimal():
+        raise ValueError(f"unknown device {name!r}{nearest(kind, CHOICES)}: choose one of {', '.join(CHOICES)}")
+    return kind, number
+
+
 def resolve(name: str | torch.device = "auto") -> torch.device:
     """Turn a choice, or a device such as "cuda:1", into a device that is there.
 
@@ -49,10 +66,8 @@ def resolve(name: str | torch.device = "auto") -> torch.device:
     """
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     name = next(device for device, there in present.items() if there) if name == "auto" else str(name)
-    kind, _, number = name.partition(":")
-    if kind not in present or not (number or "0").isdecimal():
-        raise ValueError(f"unknown device {name!r}: choose one of {', '.join(CHOICES)}")
-    if not present[kind] or (kind == "cuda" and number and int(number) >= torch.cuda.device_count()):
+    kind, number = check_name(name)
+    if not present.get(kind) or (kind == "cuda" and number and int(number) >= torch.cuda.device_count()):
         raise ValueError(f"device {name} is not present on this machine: take auto or cpu")
     return torch.device(name)
 

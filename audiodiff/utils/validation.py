@@ -1,10 +1,12 @@
 """Check values that came from JSON, such as those of a sidecar or a checkpoint."""
 
+import difflib
 import itertools
 import math
+from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["LARGEST_COUNT", "is_falling_grid", "is_int", "is_interval", "is_number"]
+__all__ = ["LARGEST_COUNT", "is_falling_grid", "is_int", "is_interval", "is_number", "nearest"]
 
 LARGEST_COUNT = (
     10_000  # of steps, iterations and threads: more is a typing error, or an attempt to keep the machine busy
@@ -31,3 +33,13 @@ def is_falling_grid(times: Any) -> bool:
     if not (isinstance(times, list) and 2 <= len(times) <= LARGEST_COUNT + 1 and all(is_number(t) for t in times)):
         return False
     return times[0] <= 1 and times[-1] == 0 and all(a > b for a, b in itertools.pairwise(times))
+
+
+def nearest(text: Any, names: Iterable[str], cutoff: float = 0.6) -> str:
+    """Ask whether the name that is most like a text was meant; say nothing if none is like it.
+
+    >>> nearest("ddmi", ["ddim", "heun"]), nearest("x", ["ddim"])
+    (' (did you mean ddim?)', '')
+    """
+    near = difflib.get_close_matches(str(text), list(names), n=1, cutoff=cutoff)
+    return f" (did you mean {near[0]}?)" if near else ""

@@ -1,5 +1,6 @@
 """The command line: what each command writes, prints and returns."""
 
+import inspect
 import io
 import json
 import os
@@ -101,8 +102,10 @@ def test_version_is_the_packages(capsys):
 
 
 def test_public_names_are_those_that_the_package_can_import():
-    assert set(audiodiff._HOMES) == set(audiodiff.__all__)
     assert [name for name in audiodiff.__all__ if not hasattr(audiodiff, name)] == []
+    for room in (audiodiff.audio, audiodiff.mel, audiodiff.models, audiodiff.diffusion, audiodiff.data):
+        assert [name for name in room.__all__ if inspect.ismodule(getattr(room, name))] == []
+        assert dir(room) == sorted(room.__all__)
 
 
 # --- resynth -----------------------------------------------------------------------------------------------------
