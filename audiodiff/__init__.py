@@ -1,9 +1,9 @@
 """audiodiff: diffusion on audio waveforms, for vocoding and generation.
 
     >>> import audiodiff
-    >>> vocoder = audiodiff.Vocoder.load("speech-16k")
+    >>> vocoder = audiodiff.Vocoder.load("speech-24k")
     >>> waveform, _ = audiodiff.read("speech.flac", vocoder.sample_rate)  # doctest: +SKIP
-    >>> audiodiff.write("out.wav", audiodiff.resynthesise(vocoder, waveform).waveform, 16000)  # doctest: +SKIP
+    >>> audiodiff.write("out.wav", audiodiff.resynthesise(vocoder, waveform).waveform, 24000)  # doctest: +SKIP
 
 Follow one clip through the code: `audio.read` → `mel.LogMel` → `model.Vocoder.generate` (`starts`, `solvers.sample`,
 `denoisers.Denoiser`, `nn.HybridNetwork`, `consistency.MelProjection`, `whitenings`) → `audio.write`.

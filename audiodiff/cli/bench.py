@@ -29,7 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="DATA",
         help="manifest (.jsonl), folder or recording (default: one that ships)",
     )
-    parser.add_argument("--models", default="speech-16k", metavar="NAME,NAME", help="vocoders (default: speech-16k)")
+    parser.add_argument("--models", default="speech-24k", metavar="NAME,NAME", help="vocoders (default: speech-24k)")
     parser.add_argument("--calls", default="1,2,4", metavar="N,N", help="network calls (default: 1,2,4)")
     parser.add_argument(
         "--precisions",

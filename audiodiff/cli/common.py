@@ -62,7 +62,7 @@ class Parser(argparse.ArgumentParser):
         return f" (did you mean {near[0]}?)" if near else ""
 
 
-def add_model_options(parser: argparse.ArgumentParser, default: str = "speech-16k") -> None:
+def add_model_options(parser: argparse.ArgumentParser, default: str = "speech-24k") -> None:
     """Add --model, --weights, --device and --precision."""
     group = parser.add_argument_group("model")
     group.add_argument(

@@ -12,7 +12,7 @@ from audiodiff.cli import checks, common
 if TYPE_CHECKING:
     from audiodiff.models.base import Model
 
-EXAMPLE = "audiodiff info speech-16k --json"
+EXAMPLE = "audiodiff info speech-24k --json"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

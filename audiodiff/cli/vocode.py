@@ -22,7 +22,7 @@ from audiodiff.cli.jobs import Kinds
 from audiodiff.cli.resynth import make_sounds
 
 EXAMPLE = """audiodiff vocode mel.npy out.wav --mel-preset hifigan
-  my-tts | audiodiff vocode --raw - - | aplay -f S16_LE -r 16000"""
+  my-tts | audiodiff vocode --raw - - | aplay -f S16_LE -r 24000"""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -11,7 +11,7 @@ from audiodiff.models import hub
 
 __all__ = ["DEFAULT_MODEL", "locate", "shipped", "shipped_mels"]
 
-DEFAULT_MODEL = "speech-16k"
+DEFAULT_MODEL = "speech-24k"
 log = logging.getLogger(__name__)
 
 

@@ -180,7 +180,7 @@ def _beyond_cutoff(vocoder: Vocoder, x: Tensor, cutoff: float) -> tuple[Constrai
     spec = vocoder.mel
     statistics = MelStatistics.from_dict(vocoder.info.get("mel_statistics"), spec.n_mels)
     if statistics is None:
-        raise ValueError("this model does not know how its bands belong together: train it anew, or take speech-16k")
+        raise ValueError("this model does not know how its bands belong together: train it anew, or take speech-24k")
     if cutoff >= spec.sample_rate / 2:
         raise ValueError(
             f"cutoff={cutoff:g} Hz: a recording at {spec.sample_rate} Hz ends at {spec.sample_rate // 2} Hz"

@@ -21,7 +21,7 @@ from audiodiff.models.starts import Start
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.utils import devices
 
-__all__ = ["Resynthesis", "analyse", "resynthesise", "vocode", "vocode_stream", "watched"]
+__all__ = ["Resynthesis", "analyse", "resynthesise", "shipped_for", "vocode", "vocode_stream", "watched"]
 
 log = logging.getLogger(__name__)
 DECIBELS = 8.686  # per neper
@@ -79,7 +79,7 @@ def vocode(
     _warn_of_doubts(vocoder, mel, spec)
     if spec != vocoder.mel:
         vocoder.check_mel(mel, spec)
-        mel = _converted(mel, Conversion(spec, vocoder.mel), seed)
+        mel = _converted(mel, _conversion(spec, vocoder.mel), seed)
     return _generate(
         vocoder,
         mel,
@@ -223,7 +223,16 @@ def _warn_of_doubts(vocoder: Vocoder, mel: Tensor, convention: MelSpec) -> None:
             return
 
 
-def _exact_models(source: MelSpec) -> list[str]:
+def _conversion(source: MelSpec, target: MelSpec) -> Conversion:
+    """Make a conversion; where there is none, name the shipped vocoders that need none."""
+    try:
+        return Conversion(source, target)
+    except ValueError as error:
+        names = shipped_for(source)
+        raise ValueError(f"{error}{f', such as --model {names[0]}' if names else ''}") from None
+
+
+def shipped_for(source: MelSpec) -> list[str]:
     """Name the shipped vocoders that take a mel of a convention as it is."""
     names = []
     for name, spec in registry.shipped_mels().items():
@@ -246,7 +255,7 @@ def _converted(mel: Tensor, conversion: Conversion, seed: int) -> Tensor:
                 "say what it is by --mel-preset or --mel-spec"
             )
         told.append(f"the sound behind the converted mel has the given one to {loss:.1f} dB on average")
-        told += [f"the shipped {name} takes such a mel as it is" for name in _exact_models(conversion.source)]
+        told += [f"the shipped {name} takes such a mel as it is" for name in shipped_for(conversion.source)]
     if told:
         log.warning("the mel is converted to the model's: %s", "; ".join(told))
     return torch.cat([f.mel for f in found])

@@ -15,16 +15,19 @@ from audiodiff.diffusion.solvers import Solver
 from audiodiff.diffusion.timesteps import TIMESTEP_GRIDS, check_timesteps
 from audiodiff.mel import MelSpec
 from audiodiff.mel import io as mel_io
-from audiodiff.mel.detection import presets_with
+from audiodiff.mel.detection import UNLIKELY, presets_with, rank_conventions
 from audiodiff.mel.spec import preset_of
+from audiodiff.models import registry
 from audiodiff.models.named_starts import build_start, describe_start, named_start
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.pipelines.recipe import OWN, RecipeBase, recipe_fields
-from audiodiff.pipelines.resynthesis import Resynthesis, resynthesise, vocode
+from audiodiff.pipelines.resynthesis import Resynthesis, resynthesise, shipped_for, vocode
 from audiodiff.utils.config import choose, name_of
 from audiodiff.utils.validation import LARGEST_COUNT, is_falling_grid, is_int
 
 __all__ = ["VocodeRecipe"]
+
+ALIKE = 4.0  # log-odds by which a convention may be less likely than the likeliest, and still be named
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,14 +155,24 @@ class VocodeRecipe(RecipeBase):
 
 
 def _read_mel(path: Path, convention: MelSpec) -> Tensor:
-    """Read a mel with the bands of a convention; for another number, names the conventions that have it."""
+    """Read a mel with the bands of a convention; for another number, name what it looks like, or who has as many."""
     try:
         return mel_io.read_mel(path, convention.n_mels)
     except ValueError as error:
-        found = mel_io.read_mel(path)  # says itself what else is wrong
-        names = [name for count in found.shape[1:] for name in presets_with(count)]
+        mel = mel_io.read_mel(path)[0]  # says itself what else is wrong
+        names = [name for count in mel.shape for name in presets_with(count)]
         hint = f" ({', '.join(names)} have as many)" if names else ""
-        raise ValueError(f"{error}{hint}") from None
+        raise ValueError(f"{error}{_likeness(mel) or hint}") from None
+
+
+def _likeness(mel: Tensor) -> str | None:
+    """Say which shipped vocoders' mel a log-mel, [M, F] or [F, M], looks like; None if it is like none of them."""
+    for reading in (mel, mel.mT):
+        ranked = rank_conventions(reading, *registry.shipped_mels().values())
+        likely = [candidate.spec for candidate in ranked if candidate.odds > max(UNLIKELY, ranked[0].odds - ALIKE)]
+        if names := list(dict.fromkeys(name for spec in likely for name in shipped_for(spec))):
+            return f"; it looks like that of {' or '.join(names)}: try --model {names[0]}"
+    return None
 
 
 def _grid(vocoder: Vocoder, times: str | None, steps: int | None, start: float, solver: Solver) -> Tensor:

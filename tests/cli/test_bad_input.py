@@ -20,6 +20,7 @@ from conftest import TINY, tiny_vocoder, voiced
 import audiodiff
 from audiodiff import audio
 from audiodiff.cli import common, main
+from audiodiff.mel import LogMel, MelSpec
 from audiodiff.models import registry
 from audiodiff.utils import devices
 
@@ -445,6 +446,17 @@ def test_every_device_choice_is_known_or_refused(monkeypatch):
     for name in set(devices.CHOICES) - {"auto", "cpu"}:
         with pytest.raises(ValueError, match="not present"):
             devices.resolve(name)
+
+
+@pytest.mark.parametrize(("preset", "model"), [("16k-hop256", "speech-16k"), ("hifigan", "speech-22k")])
+@pytest.mark.parametrize("declared", [False, True])
+def test_mel_of_another_model_is_sent_to_it(refused, preset, model, declared):
+    """A mel that the default can neither take nor convert, as the old default's is, names who takes it."""
+    spec = MelSpec.preset(preset)
+    speech = audio.read(Path(__file__).parents[2] / "demos/audio/speech.flac", spec.sample_rate)[0]
+    np.save("mel.npy", LogMel(spec)(speech[None])[0].numpy())
+    option = f" --mel-preset {preset}" if declared else ""
+    refused(f"vocode mel.npy new.wav --model {registry.DEFAULT_MODEL}{option}", model)
 
 
 def test_default_model_is_asked_for_by_name(refused, monkeypatch):

@@ -20,6 +20,7 @@ from audiodiff.pipelines.sidecar import Sidecar
 from audiodiff.utils.config import choose, shipped_path
 
 VOICE = shipped_path("demos/audio/voices/it-2.flac")
+MODEL = ["--model", "speech-16k"]  # which conversions lead to
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +120,7 @@ def place(tmp_path, monkeypatch):
 
 
 def vocode(*arguments):
-    return main(["vocode", *arguments, "--start", "mel", "--steps", "1"])
+    return main(["vocode", *arguments, *MODEL, "--start", "mel", "--steps", "1"])
 
 
 def test_mel_of_a_preset_is_that_of_its_formula(place):
@@ -230,9 +231,9 @@ def test_note_says_what_a_mel_is_whatever_model_speaks_it(place, caplog):
     """A mel at 22.05 kHz, which has as many bands as the model's own at 16 kHz, is not spoken slowly and low."""
     for preset in ("hifigan", None):
         name = preset or "own"
-        options = ["--mel-preset", preset] if preset else []
+        options = ["--mel-preset", preset] if preset else MODEL
         assert main(["mel", str(VOICE), f"{name}.npy", *options]) == 0
-        assert main(["vocode", f"{name}.npy", f"{name}.wav"]) == 0
+        assert main(["vocode", f"{name}.npy", f"{name}.wav", *MODEL]) == 0
     (own, rate), (converted, _) = audio.read("own.wav"), audio.read("hifigan.wav")
     assert abs(own.shape[-1] - converted.shape[-1]) <= 512  # 22,050 / 16,000 as long, without the note
     assert log_mel_l1(own[0, : converted.shape[-1]], converted[0, : own.shape[-1]], rate) < 0.4
@@ -248,7 +249,7 @@ def test_folder_of_mels_is_vocoded_by_its_notes_and_not_twice(place, capsys):
     for preset in ("hifigan", "speecht5"):
         assert main(["mel", str(VOICE), f"mels/{preset}.npy", "--mel-preset", preset]) == 0
     for _ in range(2):
-        assert main(["vocode", "mels", "sounds", "--workers", "1"]) == 0
+        assert main(["vocode", "mels", "sounds", "--workers", "1", *MODEL]) == 0
     assert "2 were there" in capsys.readouterr().err
     assert sorted(p.name for p in Path("sounds").glob("*.wav")) == ["hifigan.wav", "speecht5.wav"]
 
@@ -281,6 +282,6 @@ def test_mel_and_its_note_appear_together_or_not_at_all(place, capsys):
 
 def test_mel_that_no_sound_has_is_an_error_not_a_noise(place, capsys):
     np.save("x.npy", np.random.default_rng(0).uniform(-4, 60, (80, 60)).astype(np.float32))
-    assert main(["vocode", "x.npy", "out.wav", "--mel-preset", "hifigan"]) == 2
+    assert main(["vocode", "x.npy", "out.wav", "--mel-preset", "hifigan", *MODEL]) == 2
     assert "no sound has this mel" in capsys.readouterr().err
     assert not Path("out.wav").exists()
