@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from audiodiff.export.loops import repeat
 from audiodiff.export.transforms import RealTransform
-from audiodiff.griffin_lim.estimate import band_magnitudes
+from audiodiff.griffin_lim.estimate import Octave, band_magnitudes, climb, iterations_by_octave
 from audiodiff.griffin_lim.projection import MelProjection, iterate, pair_power
-from audiodiff.griffin_lim.subband import SubbandSTFT, lowest_octave
+from audiodiff.griffin_lim.subband import SubbandSTFT
 from audiodiff.mel import MelSpec
 from audiodiff.models.starts import CoarseToFine, GriffinLim, MelNoise, PureNoise, Start
 
@@ -35,6 +35,10 @@ class RealOctave(nn.Module):
         part = SubbandSTFT(spec, torch.zeros(1, spec.n_mels, 1), octave)
         self.rate, self.n_bins = part.rate, part.n_bins
         self.transform = RealTransform(part.window, part.hop_length, part.padding, spec.pad_mode)
+
+    def synthesise(self, spectrum: Tensor) -> Tensor:
+        """Transform [B, F, 2, K] back to [B, F, hop / r]."""
+        return self.transform.inverse(spectrum, self.transform.weights(spectrum))
 
     def of(self, mel: Tensor) -> SubbandSTFT:
         """Return the octave of a mel, [B, M, F], of which only what is real may be used."""
@@ -87,33 +91,26 @@ class RealCoarseToFine(nn.Module):
     """Find a signal that has a mel, octave by octave: `griffin_lim.estimate.coarse_to_fine`.
 
     Args:
-        spec: The mel's contract.
-        rounds: Of all bins, of the lower half, and so on.
+        spec: Mel parameters.
+        n_iter: Iterations on all bins, on the lower half, and so on.
         momentum: Of the projections.
     """
 
-    def __init__(self, spec: MelSpec, rounds: Sequence[int], momentum: float) -> None:
+    def __init__(self, spec: MelSpec, n_iter: Sequence[int], momentum: float) -> None:
         super().__init__()
-        lowest = lowest_octave(spec)
-        rounds = [*rounds[:lowest], sum(rounds[lowest:])]
         self.whole = RealOctave(spec)
         self.projections = nn.ModuleList(
-            RealProjection(spec, n_iter, momentum, octave)
-            for octave, n_iter in reversed(list(enumerate(rounds)))
-            if n_iter
+            RealProjection(spec, count, momentum, octave) for octave, count in iterations_by_octave(spec, n_iter)
         )
 
     def forward(self, spectrum: Tensor, mel: Tensor) -> Tensor:
         """Map a first spectrum, [B, F, 2, K], and a mel to a signal, [B, F, hop]."""
-        for project in self.projections:
+
+        def octave_of(project: RealProjection) -> Octave:
             part = project.part
-            transform, low = part.transform, spectrum[..., : part.n_bins] / part.rate
-            signal = project(transform.inverse(low, transform.weights(low)), mel)
-            # The last bin of an octave holds what is aliased: it stays as it was.
-            kept = part.n_bins - (part.octave > 0)
-            lower = part.rate * transform.analyse(signal)
-            spectrum = torch.cat([lower[..., :kept], spectrum[..., kept:]], dim=-1)
-        return self.whole.transform.inverse(spectrum, self.whole.transform.weights(spectrum))
+            return Octave(part.rate, part.n_bins, part.transform.analyse, part.synthesise, lambda z: project(z, mel))
+
+        return climb(map(octave_of, self.projections), spectrum, self.whole.synthesise)
 
 
 class RealMelNoise(nn.Module):
@@ -141,7 +138,7 @@ class RealMelNoise(nn.Module):
         spectrum = spectrum * (magnitudes / pair_power(spectrum).sqrt()).unsqueeze(2)
         if self.onward is not None:
             return samples(self.onward(spectrum, mel))
-        signal = transform.inverse(spectrum, transform.weights(spectrum))
+        signal = self.whole.synthesise(spectrum)
         return samples(signal if self.project is None else self.project(signal, mel))
 
 

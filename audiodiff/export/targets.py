@@ -17,7 +17,7 @@ from audiodiff.models.generator import Generator
 from audiodiff.models.named_starts import describe_start
 from audiodiff.models.sampling import SamplingConfig
 from audiodiff.models.starts import PureNoise
-from audiodiff.models.streaming import stages
+from audiodiff.models.streaming import stage_contexts
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.utils.config import name_of
 
@@ -122,7 +122,7 @@ def _texts(metadata: dict[str, Any]) -> dict[str, str]:
 def reach_of(vocoder: Vocoder, sampling: SamplingConfig) -> tuple[int, int] | None:
     """Return how far the whole way looks, in mel frames, back and ahead; None for all of the sound."""
     try:
-        start, step, landing = stages(vocoder, sampling)
+        start, step, landing = stage_contexts(vocoder, sampling)
     except ValueError:  # the network knows positions, or does not tell its context
         return None
     total = [start, *[step] * (len(sampling.times) - 1), landing]

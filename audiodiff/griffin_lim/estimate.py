@@ -1,7 +1,9 @@
 """Estimate a waveform from a mel alone: fitted magnitudes, random phases, Griffin-Lim from coarse to fine."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from audiodiff.griffin_lim.projection import MelProjection, fit_magnitudes, with_phase
@@ -9,7 +11,14 @@ from audiodiff.griffin_lim.subband import SubbandSTFT, lowest_octave
 from audiodiff.mel import MelSpec
 from audiodiff.mel.filterbank import band_weights, mean_magnitudes
 
-__all__ = ["band_magnitudes", "coarse_to_fine", "random_phase_spectrum"]
+__all__ = [
+    "Octave",
+    "band_magnitudes",
+    "climb",
+    "coarse_to_fine",
+    "iterations_by_octave",
+    "random_phase_spectrum",
+]
 
 
 def band_magnitudes(spec: MelSpec, mel: Tensor, n_iter: int = 10) -> Tensor:
@@ -35,29 +44,62 @@ def random_phase_spectrum(spec: MelSpec, mel: Tensor, noise: Tensor, n_iter: int
     return with_phase(band_magnitudes(spec, mel, n_iter), spec.stft(noise[:, 0])[:, : mel.shape[-1]])
 
 
-def coarse_to_fine(spec: MelSpec, mel: Tensor, spectrum: Tensor, rounds: Sequence[int], momentum: float) -> Tensor:
+class Octave(NamedTuple):
+    """Hold the transforms and the projection of the lowest bins, for `climb`.
+
+    Spectra have their bins last; what lies before (complex numbers, or pairs of real ones) is the transforms' affair.
+    """
+
+    rate: int
+    n_bins: int
+    analyse: Callable[[Tensor], Tensor]
+    synthesise: Callable[[Tensor], Tensor]
+    project: Callable[[Tensor], Tensor]
+
+
+def coarse_to_fine(spec: MelSpec, mel: Tensor, spectrum: Tensor, n_iter: Sequence[int], momentum: float) -> Tensor:
     """Find a waveform, [B, 1, F hop], that has a mel, beginning with the lowest octave of a first spectrum.
 
-    Harmonics and most of the energy of speech lie in the lowest bins, where a round costs a fraction; what is found
-    there is the next octave's first estimate. Where the frames do not divide, rounds are done at the octave above.
+    Harmonics and most of the energy of speech lie in the lowest bins, where an iteration costs a fraction; the result
+    of an octave is the first estimate of the next one.
 
     Args:
-        spectrum: First estimate, [B, F, n_fft // 2 + 1]; its lower bins are overwritten.
-        rounds: Of all bins, of the lower half, of the lowest quarter, and so on.
+        spec: Mel parameters.
+        mel: Log-mel spectrogram, [B, M, F].
+        spectrum: First estimate, complex, [B, F, n_fft // 2 + 1].
+        n_iter: Iterations on all bins, on the lower half, on the lowest quarter, and so on.
         momentum: As for `MelProjection`.
     """
+
+    def octave_of(octave: int, n_iter: int) -> Octave:
+        project = MelProjection(spec, mel, n_iter, momentum, octave)
+        part = project.octave
+        return Octave(part.rate, part.n_bins, part.stft, part.istft, lambda signal: project(signal[:, None])[:, 0])
+
+    octaves = (octave_of(*counts) for counts in iterations_by_octave(spec, n_iter))
+    return climb(octaves, spectrum, SubbandSTFT(spec, mel).istft)[:, None]
+
+
+def iterations_by_octave(spec: MelSpec, n_iter: Sequence[int]) -> list[tuple[int, int]]:
+    """Return (octave, iterations), lowest octave first; where frames do not divide, the octave above does the work."""
     lowest = lowest_octave(spec)
-    rounds = [*rounds[:lowest], sum(rounds[lowest:])]
-    for octave in reversed(range(len(rounds))):
-        if not rounds[octave]:
-            continue
-        project = MelProjection(spec, mel, rounds[octave], momentum, octave)
-        part, rate = project.octave, project.octave.rate
-        first = spectrum[..., : part.n_bins]
-        low = project(part.istft(first / rate if octave else first)[:, None])
-        if not octave:
-            return low
-        # The last bin of an octave holds what is aliased: it stays as it was.
-        kept = part.n_bins - 1
-        spectrum[..., :kept] = part.stft(low[:, 0])[..., :kept].mul_(rate)
-    return SubbandSTFT(spec, mel).istft(spectrum)[:, None]
+    counts = [*n_iter[:lowest], sum(n_iter[lowest:])]
+    return [(octave, count) for octave, count in reversed(list(enumerate(counts))) if count]
+
+
+def climb(octaves: Iterable[Octave], spectrum: Tensor, synthesise: Callable[[Tensor], Tensor]) -> Tensor:
+    """Project octave by octave, in whatever numbers the transforms compute.
+
+    Args:
+        octaves: Lowest first.
+        spectrum: First estimate of all bins.
+        synthesise: Maps a spectrum of all bins to a signal.
+    """
+    for octave in octaves:
+        first = spectrum[..., : octave.n_bins]
+        signal = octave.project(octave.synthesise(first if octave.rate == 1 else first / octave.rate))
+        if octave.rate == 1:
+            return signal
+        kept = octave.n_bins - 1  # the last bin of an octave holds what is aliased: it stays as it was
+        spectrum = torch.cat([octave.rate * octave.analyse(signal)[..., :kept], spectrum[..., kept:]], dim=-1)
+    return synthesise(spectrum)

@@ -22,6 +22,7 @@ from audiodiff.mel import MelSpec
 
 __all__ = [
     "LIMIT",
+    "MOMENTUM",
     "RELAXATION",
     "MelProjection",
     "fit_magnitudes",
@@ -31,6 +32,8 @@ __all__ = [
     "projection_context",
     "with_phase",
 ]
+
+MOMENTUM = 0.99
 
 
 def fit_magnitudes(spec: MelSpec, magnitudes: Tensor, mel: Tensor, n_iter: int) -> Tensor:
@@ -65,7 +68,9 @@ class MelProjection:
         ValueError: n_iter is negative or momentum not in [0, 1).
     """
 
-    def __init__(self, spec: MelSpec, mel: Tensor, n_iter: int = 8, momentum: float = 0.99, octave: int = 0) -> None:
+    def __init__(
+        self, spec: MelSpec, mel: Tensor, n_iter: int = 8, momentum: float = MOMENTUM, octave: int = 0
+    ) -> None:
         if n_iter < 0 or not 0 <= momentum < 1:
             raise ValueError(f"n_iter={n_iter}, momentum={momentum}: need n_iter >= 0 and momentum in [0, 1)")
         self.octave = SubbandSTFT(spec, mel, octave)

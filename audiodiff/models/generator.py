@@ -3,6 +3,7 @@
 label, vector → condition;  noise or a noised recording → solver steps, guided if asked → waveform
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
@@ -11,12 +12,12 @@ from torch import Tensor
 
 from audiodiff.diffusion.denoiser import Conditioned, Denoise, Denoiser
 from audiodiff.diffusion.guidance import ClassifierFreeGuidance, ProjectedGuidance
-from audiodiff.diffusion.noise import NoiseField
-from audiodiff.diffusion.sampling import sample
 from audiodiff.diffusion.solvers import Solver
-from audiodiff.diffusion.solvers.base import Callback
+from audiodiff.diffusion.solvers.base import Callback, NoiseSource
 from audiodiff.models.base import Model
 from audiodiff.models.header import number_of
+from audiodiff.models.sampling import SamplingConfig
+from audiodiff.models.stages import Bound, Stages
 from audiodiff.models.starts import PureNoise, Start
 from audiodiff.models.whitening import Identity
 
@@ -116,20 +117,28 @@ class Generator(Model):
             raise ValueError(f"n_samples={n_samples}, batch={batch}: both must be at least 1")
         whole = -(-n_samples // self.hop_length) * self.hop_length
         times = self.resolve_timesteps(steps, solver, times, start)
+        sampling = SamplingConfig(start, solver or self.solver, times, seed, callback)
         denoise = self.denoise(batch, label, guidance, vector=vector, projected=projected, guide=guide)
-        field = NoiseField(range(seed, seed + batch))
-        noise = field.draw(torch.empty(batch, 1, whole, device=self.device))
-        shape = self.whitening.gains(noise)
-        x = start(noise, noise, lambda waveform: self.whitening.encode(waveform, shape), self.denoiser.schedule)
-        x = sample(
-            known(denoise) if known else denoise,
-            solver or self.solver,
-            x,
-            times,
-            generator=field,
-            callback=callback,
-        )
-        return self.whitening.decode(x, shape)[..., :n_samples]
+        stages = self.stages(sampling, known(denoise) if known else denoise)
+        return stages(torch.empty(batch, 1, whole, device=self.device))[..., :n_samples]
+
+    def stages(
+        self, sampling: SamplingConfig, denoise: Denoise, noise: Callable[[int, int], NoiseSource] | None = None
+    ) -> Stages:
+        """Return sampling as a chain of stages from an empty signal, [B, 1, T], to a waveform of its shape.
+
+        Args:
+            sampling: Start, solver, times, seed and callback.
+            denoise: The denoiser under its condition.
+            noise: As for `Stages`.
+        """
+
+        def bind(signal: Tensor) -> Bound:
+            gains = self.whitening.gains(signal)
+            encode, decode = (functools.partial(f, gains=gains) for f in (self.whitening.encode, self.whitening.decode))
+            return Bound(encode, decode, lambda: denoise)
+
+        return Stages(bind, sampling, self.denoiser.schedule, noise=noise)
 
     def denoise(
         self,

@@ -52,9 +52,13 @@ class Start(abc.ABC):
             encode: Maps a waveform to the diffused space.
             schedule: The path.
         """
-        alpha, sigma = scales(schedule, torch.tensor(self.time, dtype=torch.float64), noise)
         waveform = self.waveform(mel, noise)
-        return sigma * noise if waveform is None else alpha * encode(waveform) + sigma * noise
+        return self.noised(None if waveform is None else encode(waveform), noise, schedule)
+
+    def noised(self, x: Tensor | None, noise: Tensor, schedule: Schedule) -> Tensor:
+        """Return alpha x + sigma noise at the start time; sigma noise where there is no estimate."""
+        alpha, sigma = scales(schedule, torch.tensor(self.time, dtype=torch.float64), noise)
+        return sigma * noise if x is None else alpha * x + sigma * noise
 
 
 class PureNoise(Start):

@@ -16,8 +16,10 @@ from torch import Tensor
 
 from audiodiff.audio.chunks import Aligned, Context, OverlappingWindows, Piece, cut, joined
 from audiodiff.diffusion.denoiser import MOST_LOG_SNR, Denoiser, Estimate, scales
+from audiodiff.diffusion.sampling import take_step
 from audiodiff.griffin_lim.projection import MelProjection, projection_context
-from audiodiff.models.sampling import SamplingConfig, Streamable
+from audiodiff.models.sampling import SamplingConfig
+from audiodiff.models.stages import Streamable
 from audiodiff.models.starts import PureNoise, RealTimeGriffinLim, Variation
 from audiodiff.models.whitening import MelWhitening, Whitening
 from audiodiff.nn.stateful import ConditionStream, Fifo, HybridStream, can_stream
@@ -134,8 +136,7 @@ class VocoderStream:
         start, length = self.sampling.start, x.shape[-1]
         noise = self._noise(self.started, length).to(x)
         self.started += length
-        alpha, sigma = scales(self.vocoder.denoiser.schedule, torch.tensor(start.time, dtype=torch.float64), x)
-        return sigma * noise if isinstance(start, PureNoise) else alpha * x + sigma * noise
+        return start.noised(None if isinstance(start, PureNoise) else x, noise, self.vocoder.denoiser.schedule)
 
     def _project(self, tree: Any, at: int) -> Tensor:
         mel, waveform = tree
@@ -221,7 +222,7 @@ class _StepStream:
         self.denoiser: Denoiser = vocoder.denoiser
         self.schedule, self.precision = self.denoiser.schedule, vocoder.precision
         self.sampling, self.index, self.done = sampling, index, 0
-        self.t, self.s = sampling.times[index], sampling.times[index + 1]
+        self.t = sampling.times[index]
         log_snr = self.schedule.log_snr(self.t).clamp(-MOST_LOG_SNR, MOST_LOG_SNR)
         self.network = HybridStream(self.denoiser.network, log_snr.to(vocoder.device, torch.float32).expand(batch))
         self.waiting: Aligned = None  # x_t and the solver's memory where the network has not answered yet
@@ -245,12 +246,9 @@ class _StepStream:
             self.n_waiting - count,
         )
         answer = _Answer(self.schedule, prediction.estimate(output, x_t, alpha, sigma))
-        noise = self.sampling.noise(len(x), self.done).of_step(self.index + 1)
+        sampling, noise = self.sampling, self.sampling.noise(len(x), self.done)
         self.done += count
-        x_s, memory = self.sampling.solver.step(answer, x_t, self.t, self.s, memory, noise)
-        if self.sampling.callback is not None:
-            self.sampling.callback(self.index, x_s)
-        return x_s, memory
+        return take_step(answer, sampling.solver, sampling.times, self.index, x_t, memory, noise, sampling.callback)
 
 
 class _Answer:

@@ -1,29 +1,27 @@
-"""Vocode as a chain of stages, for mels that are too long to be processed whole, or have not ended yet.
+"""Vocode mels that are too long to be processed whole, or have not ended yet.
 
-    mel ─► start ─► step ─► … ─► step ─► to_waveform ─► waveform
-
-Each stage does to overlapping windows (`audio.chunks.overlapped`) what `Vocoder.generate` does to a whole mel. The loop
-of `diffusion.sampling.sample` becomes a row of stages, each of which may be ahead of the next. Noise depends on its
-position alone (`diffusion.noise.NoiseField`), so the result does not show where the windows fall.
+Each stage of sampling (`models.stages`) works on overlapping windows (`audio.chunks.overlapped`) and may be ahead of
+the next. Noise depends on its position alone (`diffusion.noise.NoiseField`), so no window boundary is audible.
 """
 
 import dataclasses
+import functools
 import itertools
 import math
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from audiodiff.audio.chunks import Context, Piece, overlapped, regrouped
 from audiodiff.griffin_lim.projection import projection_context
-from audiodiff.models.sampling import SamplingConfig, Streamable
+from audiodiff.models.sampling import SamplingConfig
+from audiodiff.models.stages import Streamable
 from audiodiff.models.starts import RealTimeGriffinLim, Variation
 from audiodiff.models.stateful import VocoderStream, can_keep_state, delay_in_samples
 from audiodiff.nn.stateful import Fifo
 
-__all__ = ["chunk_of", "live_config", "look_ahead", "streamed"]
+__all__ = ["chunk_of", "live_config", "look_ahead", "stage_contexts", "streamed"]
 
 CHUNK_SECONDS = 30.0  # that are worked on at once where nothing else is asked for
 BESIDE_A_WIDE_START = 20.0  # likewise, where the start looks further than that and its windows are long anyway
@@ -62,36 +60,19 @@ def streamed(
     if can_keep_state(vocoder, sampling):
         yield from _with_state(vocoder, regrouped(_checked(vocoder, pieces), chunk_frames, total), sampling)
         return
-    hop, contexts = vocoder.hop_length, stages(vocoder, sampling)
-
-    def begin(mel: Tensor, at: int) -> Any:
-        start = sampling.start.part(at * hop, (at + mel.shape[-1]) * hop)
-        return mel, vocoder.initial_state(mel, start, sampling.noise(len(mel), at * hop)), None
-
-    def step(i: int, held: Any, at: int) -> Any:
-        mel, x, memory = held
-        noise = sampling.noise(len(mel), at * hop).of_step(i + 1)
-        x, memory = sampling.solver.step(
-            vocoder.make_denoiser(mel), x, sampling.times[i], sampling.times[i + 1], memory, noise
-        )
-        if sampling.callback is not None:
-            sampling.callback(i, x)
-        return mel, x, memory
-
-    def begin_from(tree: Any, at: int) -> Any:
-        mel, waveform = tree
-        given = Variation(waveform, sampling.start.time)
-        return mel, vocoder.initial_state(mel, given, sampling.noise(len(mel), at * hop)), None
-
+    stages, contexts = vocoder.stages(sampling), stage_contexts(vocoder, sampling)
     stream = regrouped(_checked(vocoder, pieces), chunk_frames, total)
     if isinstance(sampling.start, RealTimeGriffinLim):  # it depends on all that came before: no window holds that
-        stream = overlapped(_inverted(stream, sampling, hop), vocoder.whitening.context.in_frames(hop), begin_from)
+        stream = _inverted(stream, sampling, vocoder.hop_length)
+        context = vocoder.whitening.context.in_frames(vocoder.hop_length)
+        stream = overlapped(
+            stream, context, lambda tree, at: stages.begin(tree[0], at, Variation(tree[1], sampling.start.time))
+        )
     else:
-        stream = overlapped(stream, contexts[0], begin)
-    for i in range(len(sampling.times) - 1):
-        stream = overlapped(stream, contexts[1], lambda held, at, i=i: step(i, held, at))
-    stream = overlapped(stream, contexts[2], lambda held, at: vocoder.to_waveform(*held[:2]))
-    for piece in stream:
+        stream = overlapped(stream, contexts[0], stages.begin)
+    for i in range(stages.n_steps):
+        stream = overlapped(stream, contexts[1], functools.partial(stages.step, i))
+    for piece in overlapped(stream, contexts[2], stages.land):
         yield piece.tree
 
 
@@ -124,7 +105,7 @@ def _with_state(vocoder: Streamable, pieces: Iterable[Piece], sampling: Sampling
         yield out
 
 
-def stages(vocoder: Streamable, sampling: SamplingConfig) -> tuple[Context, Context, Context]:
+def stage_contexts(vocoder: Streamable, sampling: SamplingConfig) -> tuple[Context, Context, Context]:
     """Return how far the start, a step and the landing look, in mel frames.
 
     Raises:
@@ -150,7 +131,7 @@ def chunk_of(vocoder: Streamable, sampling: SamplingConfig, frames: int) -> int 
     cuttable = hasattr(network, "context") and getattr(network, "positions", None) is None
     if not cuttable or frames <= LONG_SECONDS * rate:
         return None
-    wide = stages(vocoder, sampling)[0].future > CHUNK_SECONDS * rate
+    wide = stage_contexts(vocoder, sampling)[0].future > CHUNK_SECONDS * rate
     seconds = BESIDE_A_WIDE_START if wide else CHUNK_SECONDS
     return math.ceil(frames / round(frames / (seconds * rate)))  # equal ones: a short one looks as far as a long
 
@@ -159,7 +140,7 @@ def look_ahead(vocoder: Streamable, sampling: SamplingConfig) -> int:
     """Return by how many mel frames the sound of a stream lags behind the mel at most."""
     if can_keep_state(vocoder, sampling):
         return -(-delay_in_samples(vocoder, sampling) // vocoder.hop_length)
-    start, step, landing = stages(vocoder, sampling)
+    start, step, landing = stage_contexts(vocoder, sampling)
     return start.future + (len(sampling.times) - 1) * step.future + landing.future
 
 

@@ -6,24 +6,25 @@
 There is one way to sound, `generate`: the command line, the training preview and the demo page all call it.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from audiodiff.diffusion.denoiser import ConstrainedDenoiser, Denoise, Denoiser
-from audiodiff.diffusion.noise import NoiseField
-from audiodiff.diffusion.sampling import sample
 from audiodiff.diffusion.solvers import Solver
-from audiodiff.diffusion.solvers.base import Callback
-from audiodiff.griffin_lim.projection import MelProjection
+from audiodiff.diffusion.solvers.base import Callback, NoiseSource
+from audiodiff.griffin_lim.projection import MOMENTUM, MelProjection
 from audiodiff.mel import LogMel, MelSpec
 from audiodiff.models.base import Model
 from audiodiff.models.sampling import SamplingConfig
+from audiodiff.models.stages import Bound, Stages
 from audiodiff.models.starts import PureNoise, Start
 from audiodiff.models.stateful import delay_in_samples
 from audiodiff.models.streaming import chunk_of, live_config, look_ahead, streamed
 from audiodiff.models.whitening import Whitening
+from audiodiff.utils import devices
 
 __all__ = ["Model", "Vocoder"]
 
@@ -125,13 +126,7 @@ class Vocoder(Model):
                 streamed(self, [mel], sampling, chunk_frames, mel.shape[-1]), mel.shape[-1] * self.hop_length
             )
         mel = self.mel.raised(mel.to(self.device, torch.float32))
-        noise = sampling.noise(len(mel))
-        x = self.initial_state(mel, sampling.start, noise)
-        denoise = self.make_denoiser(mel)
-        x = sample(
-            known(denoise) if known else denoise, sampling.solver, x, sampling.times, generator=noise, callback=callback
-        )
-        return self.to_waveform(mel, x)
+        return self.stages(sampling, wrap=known)(mel)
 
     def stream(
         self,
@@ -194,27 +189,45 @@ class Vocoder(Model):
         start = self.start_for(len(times) - 1) if start is None else start
         return SamplingConfig(start, solver or self.solver, times, seed, callback)
 
-    def initial_state(self, mel: Tensor, start: Start, noise: NoiseField) -> Tensor:
-        """Make the signal from which sampling starts, [B, 1, F hop], in the diffused space."""
-        shape, drawn = (
-            self.whitening.gains(mel),
-            noise.draw(mel.new_empty(len(mel), 1, mel.shape[-1] * self.hop_length)),
-        )
-        return start(mel, drawn, lambda waveform: self.whitening.encode(waveform, shape), self.denoiser.schedule)
+    def stages(
+        self,
+        sampling: SamplingConfig,
+        *,
+        noise: Callable[[int, int], NoiseSource] | None = None,
+        wrap: Callable[[Denoise], Denoise] | None = None,
+        momentum: float = MOMENTUM,
+    ) -> Stages:
+        """Return sampling as a chain of stages from a mel, [B, M, F], to a waveform, [B, 1, F hop].
 
-    def make_denoiser(self, mel: Tensor) -> Denoise:
-        """Make the denoiser of a mel: conditioned on it, and projected onto it."""
-        denoise = self.conditioned(self.denoiser.network.encode(mel))
-        if not self.projection_iters:
-            return denoise
-        shape, project = self.whitening.gains(mel), MelProjection(self.mel, mel, self.projection_iters)
-        return ConstrainedDenoiser(
-            denoise, lambda x: self.whitening.encode(project(self.whitening.decode(x, shape)), shape)
-        )
+        Args:
+            sampling: Start, solver, times, seed and callback.
+            noise: As for `Stages`.
+            wrap: Wraps the denoiser.
+            momentum: Of the projections; with 0 their gradients stay bounded.
+        """
+        bind = functools.partial(self.bind, wrap=wrap, momentum=momentum)
+        return Stages(bind, sampling, self.denoiser.schedule, self.hop_length, noise)
 
-    def to_waveform(self, mel: Tensor, x: Tensor) -> Tensor:
-        """Map what sampling ends with to a waveform, [B, 1, F hop], and project it onto the mel."""
-        return MelProjection(self.mel, mel, self.final_iters)(self.whitening.decode(x, self.whitening.gains(mel)))
+    def bind(self, mel: Tensor, wrap: Callable[[Denoise], Denoise] | None = None, momentum: float = MOMENTUM) -> Bound:
+        """Bind a mel: whitening by its gains, a denoiser that is conditioned on it and projected onto it."""
+        gains = self.whitening.gains(mel)
+
+        def encode(waveform: Tensor) -> Tensor:
+            return self.whitening.encode(waveform, gains)
+
+        def projected(x: Tensor, n_iter: int) -> Tensor:
+            return MelProjection(self.mel, mel, n_iter, momentum)(self.whitening.decode(x, gains))
+
+        def refined(x: Tensor) -> Tensor:
+            with devices.full_precision(x.device):
+                return encode(projected(x, self.projection_iters))
+
+        def make_denoiser() -> Denoise:
+            denoise = self.conditioned(self.denoiser.network.encode(mel))
+            denoise = ConstrainedDenoiser(denoise, refined) if self.projection_iters else denoise
+            return wrap(denoise) if wrap else denoise
+
+        return Bound(encode, lambda x: projected(x, self.final_iters), make_denoiser)
 
     def check_mel(self, mel: Tensor, convention: MelSpec | None = None, whole: bool = True) -> None:
         """Check the shape and the values of log-mels, [B, M, F], of this model's convention or of another.

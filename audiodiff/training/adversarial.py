@@ -7,25 +7,26 @@ hears. Here the sampler is unrolled and its output is judged as sound. The denoi
 the network stays a denoiser. Reference: PeriodWave-Turbo (Lee et al., 2024, arXiv:2408.08019).
 """
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from audiodiff.diffusion.denoiser import Conditioned, Denoise
+from audiodiff.diffusion.denoiser import Denoise
 from audiodiff.diffusion.predictions import Estimate
-from audiodiff.diffusion.sampling import sample
-from audiodiff.diffusion.solvers.base import NoiseSource, white_noise
-from audiodiff.griffin_lim.projection import MelProjection
+from audiodiff.diffusion.solvers.base import NoiseSource
 from audiodiff.losses import AuxiliaryLoss, DenoisingLoss
 from audiodiff.losses.adversarial import discriminator_loss, feature_distance, generator_loss
 from audiodiff.models.base import Model
+from audiodiff.models.sampling import SamplingConfig
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.nn.discriminators import Discriminators
 from audiodiff.training.lr_schedules import scheduled
 from audiodiff.training.module import LitModel, condition_of
 from audiodiff.training.param_groups import optimizer_of
+from audiodiff.utils import devices
 
 __all__ = ["LitAdversarial"]
 
@@ -43,7 +44,6 @@ class LitAdversarial(LitModel):
         discriminators: Who judge.
         auxiliary: Auxiliary losses on waveforms by name; their weights are relative to an adversarial 1.
         calls: Numbers of network calls that are unrolled, in turn.
-        projection_iters: Mel projections, without momentum, of the output before it is judged.
         feature_weight: Of the feature distance.
         denoising_weight: Of the denoising loss.
         warmup_steps: Steps before the model listens to the judges, who learn from the first.
@@ -66,7 +66,6 @@ class LitAdversarial(LitModel):
         discriminators: Discriminators,
         auxiliary: Mapping[str, AuxiliaryLoss] | None = None,
         calls: Sequence[int] = (1, 2, 4),
-        projection_iters: int = 2,
         feature_weight: float = 2.0,
         denoising_weight: float = 1.0,
         warmup_steps: int = 50,
@@ -92,7 +91,6 @@ class LitAdversarial(LitModel):
         self.discriminators = discriminators
         self.auxiliary = dict(auxiliary or {})
         self.calls = list(calls)
-        self.final_iters = projection_iters
         self.feature_weight = feature_weight
         self.denoising_weight = denoising_weight
         self.warmup_steps = warmup_steps
@@ -105,36 +103,25 @@ class LitAdversarial(LitModel):
         optimizers = [optimizer_of(self.optimizer, side, factors) for side, factors in sides]
         return optimizers, [scheduled(o, self.lr_factor) for o in optimizers]
 
-    def unrolled(self, mel: Tensor, calls: int, generator: NoiseSource) -> Tensor:
-        """Make waveforms, [B, 1, F hop], as `Vocoder.generate` does; gradients flow through the last call."""
-        vocoder = self.model
-        noise = white_noise(mel.new_empty(len(mel), 1, mel.shape[-1] * vocoder.hop_length), generator)
-        shape = vocoder.whitening.gains(mel)
-        condition = vocoder.denoiser.network.encode(mel)
-        denoise = LastCallLearns(Conditioned(vocoder.denoiser, condition), calls * vocoder.solver.calls_per_step)
-        start, times = vocoder.start_for(calls), vocoder.grid(calls, vocoder.start.time)
-        with exactly(mel):
-            x = start(mel, noise, lambda w: vocoder.whitening.encode(w, shape), vocoder.denoiser.schedule)
-        x = sample(denoise, vocoder.solver, x, times, generator=generator)
-        with exactly(mel):
-            return MelProjection(vocoder.mel, mel, self.final_iters, momentum=0)(vocoder.whitening.decode(x, shape))
+    def unrolled(self, mel: Tensor, calls: int, noise: NoiseSource) -> Tensor:
+        """Sample waveforms, [B, 1, F hop], as `Vocoder.generate` does; gradients flow through the last call."""
+        sampling = self.model.sampling(calls)
+        wrap = functools.partial(LastCallLearns, calls=calls * sampling.solver.calls_per_step)
+        return self.model.stages(sampling, noise=lambda *_: noise, wrap=wrap, momentum=0.0)(mel)
 
     def unrolled_generator(
-        self, shape: torch.Size, inputs: tuple[Tensor | None, ...], calls: int, generator: NoiseSource
+        self, shape: torch.Size, inputs: tuple[Tensor | None, ...], calls: int, noise: NoiseSource
     ) -> Tensor:
-        """Make waveforms, [B, 1, T], as `Generator.generate` does; gradients flow through the last call."""
+        """Sample waveforms, [B, 1, T], as `Generator.generate` does; gradients flow through the last call."""
         model = self.model
-        noise = white_noise(torch.empty(shape, device=model.device), generator)
-        condition = condition_of(model.denoiser.network, inputs)
-        denoise = LastCallLearns(Conditioned(model.denoiser, condition), calls * model.solver.calls_per_step)
-        gains = model.whitening.gains(noise)
-        x = model.start(noise, noise, lambda w: model.whitening.encode(w, gains), model.denoiser.schedule)
-        x = sample(denoise, model.solver, x, model.grid(calls, model.start.time), generator=generator)
-        return model.whitening.decode(x, gains)
+        sampling = SamplingConfig(model.start, model.solver, model.grid(calls, model.start.time))
+        denoise = model.conditioned(condition_of(model.denoiser.network, inputs))
+        denoise = LastCallLearns(denoise, calls * model.solver.calls_per_step)
+        return model.stages(sampling, denoise, lambda *_: noise)(torch.empty(shape, device=model.device))
 
     def distances(self, fake: Tensor, clips: Tensor) -> dict[str, Tensor]:
         """Measure every term, averaged over the clips."""
-        with exactly(clips):
+        with devices.full_precision(clips.device):
             return {name: term(fake, clips).mean() for name, term in self.auxiliary.items()}
 
     def training_step(self, batch: Tensor | Sequence[Tensor], batch_idx: int) -> None:
@@ -211,11 +198,6 @@ class LitAdversarial(LitModel):
     def _validation_distances(self, clips: Tensor, batch_idx: int, calls: int) -> dict[str, Tensor]:
         clips, mel = self.analysed(clips)
         return self.distances(self.unrolled(mel, calls, self.validation_generator(batch_idx)), clips)
-
-
-def exactly(like: Tensor) -> torch.autocast:
-    """Switch autocast off: products with mel filters need more than the eight bits of bfloat16."""
-    return torch.autocast(like.device.type, enabled=False)
 
 
 class LastCallLearns:

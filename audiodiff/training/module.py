@@ -17,6 +17,7 @@ from audiodiff.training.lr_schedules import scheduled
 from audiodiff.training.mel_augment import MelAugment
 from audiodiff.training.nan_guard import FiniteGuard
 from audiodiff.training.param_groups import freeze, optimizer_of
+from audiodiff.utils import devices
 
 __all__ = ["LitModel", "PreparedBatch", "condition_of"]
 
@@ -105,7 +106,7 @@ class LitModel(lightning.LightningModule):
         """Cut clips, [B, 1, T], to whole hops and compute a vocoder's mel of as many frames, [B, M, F]."""
         frames = clips.shape[-1] // self.model.hop_length
         clips = clips[..., : frames * self.model.hop_length]
-        with torch.no_grad(), torch.autocast(clips.device.type, enabled=False):
+        with torch.no_grad(), devices.full_precision(clips.device):
             return clips, self.model.spectrogram(clips)[..., :frames]  # a centred mel has one more
 
     def penalty(self) -> Tensor | float:
@@ -141,7 +142,7 @@ class LitModel(lightning.LightningModule):
             clips, announced = self.analysed(clips)
             announced = self.spoilt(announced, generator)
             inputs = (announced,)
-        with torch.no_grad(), torch.autocast(clips.device.type, enabled=False):
+        with torch.no_grad(), devices.full_precision(clips.device):
             shape = model.whitening.gains(announced)
             x = model.whitening.encode(clips, shape)
 

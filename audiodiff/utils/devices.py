@@ -130,6 +130,11 @@ def arithmetic(device: torch.device, precision: str) -> contextlib.AbstractConte
     return torch.autocast(device.type, torch.bfloat16)
 
 
+def full_precision(device: torch.device) -> torch.autocast:
+    """Switch autocast off inside a `with` block: mel filters need more than the eight bits of bfloat16."""
+    return torch.autocast(device.type, enabled=False)
+
+
 def peak_memory_mib(device: torch.device) -> float | None:
     """Return the most memory that was in use so far: the process's own, or the card's on CUDA; None if unknown."""
     if device.type == "cuda":

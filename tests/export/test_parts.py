@@ -188,7 +188,7 @@ def test_step_estimates_what_the_bound_denoiser_does(waveform):
     for parameter in vocoder.parameters():  # the noise level's part in it begins at zero
         torch.nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(0))
     x_t, t = noise(1, mel.shape[-1] * SPEC.hop_length), torch.tensor(0.2, dtype=torch.float64)
-    wanted = vocoder.make_denoiser(mel)(x_t, t)
+    wanted = vocoder.bind(mel).denoise(x_t, t)
     alpha, sigma = (scale.float()[None] for scale in vocoder.denoiser.schedule(t))
     with torch.no_grad():
         x, eps, sound = Step(vocoder)(x_t, alpha, sigma, mel)
