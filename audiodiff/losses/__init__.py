@@ -1,9 +1,9 @@
-"""What training minimises: draw a time and noise, denoise, compare. Terms come per clip, unreduced.
+"""Training losses: draw a time and noise, denoise, compare; one value per clip.
 
-    L = w(log_snr(t)) d(x̂, x) + sum_i weight_i term_i(decode(x̂), decode(x))
+    L = w(log_snr(t)) d(x̂, x) + sum_i weight_i auxiliary_i(decode(x̂), decode(x))
 
-Four choices that do not know of each other: the *times* t that are drawn, the *weighting* w, the *distance* d in the
-diffused space, and auxiliary *terms* on waveforms. Each is a config group.
+Four independent choices, each a config group: the *time sampling* of t, the *weighting* w, the *distance* d in the
+diffused space, and *auxiliary* losses on waveforms.
 """
 
 from audiodiff.losses.auxiliary import AuxiliaryLoss, LogSpectral, MelL1, MultiResolutionSTFT, MultiScaleMel, Phase

@@ -1,4 +1,4 @@
-"""What discriminators and a generator tell each other: scores apart, scores up, features alike. Means over all parts.
+"""Least-squares GAN losses and feature matching, averaged over the sub-discriminators.
 
     discriminators:  mean (1 - D(real))² + D(fake)²
     generator:       mean (1 - D(fake))²,    and mean |feature(real) - feature(fake)| / mean |feature(real)|
@@ -11,36 +11,36 @@ from typing import Protocol
 
 from torch import Tensor
 
-__all__ = ["Judgement", "discriminator_loss", "feature_distance", "generator_loss"]
+__all__ = ["DiscriminatorOutput", "discriminator_loss", "feature_distance", "generator_loss"]
 
 
-class Judgement(Protocol):
-    """Describe what one discriminator says: scores, high for what is real, and feature maps."""
+class DiscriminatorOutput(Protocol):
+    """Describe the output of one discriminator; `nn.discriminators.DiscriminatorOutput` satisfies it."""
 
     @property
     def score(self) -> Tensor:
-        """A map of scores."""
+        """Scores, high for real sound."""
         ...
 
     @property
     def features(self) -> Sequence[Tensor]:
-        """Map from within."""
+        """Feature maps of the layers."""
         ...
 
 
-def discriminator_loss(real: Sequence[Judgement], fake: Sequence[Judgement]) -> Tensor:
-    """Ask scores of 1 for what is real and of 0 for what is not."""
+def discriminator_loss(real: Sequence[DiscriminatorOutput], fake: Sequence[DiscriminatorOutput]) -> Tensor:
+    """Compute the loss of the discriminators: scores of 1 for real sound and of 0 for generated sound."""
     parts = [((1 - r.score) ** 2).mean() + (f.score**2).mean() for r, f in zip(real, fake, strict=True)]
     return sum(parts) / len(parts)
 
 
-def generator_loss(fake: Sequence[Judgement]) -> Tensor:
-    """Ask scores of 1 for what is not real."""
+def generator_loss(fake: Sequence[DiscriminatorOutput]) -> Tensor:
+    """Compute the adversarial loss of the generator: scores of 1 for generated sound."""
     return sum(((1 - f.score) ** 2).mean() for f in fake) / len(fake)
 
 
-def feature_distance(real: Sequence[Judgement], fake: Sequence[Judgement]) -> Tensor:
-    """Compare feature maps, relative to their size; those of real sound are constants."""
+def feature_distance(real: Sequence[DiscriminatorOutput], fake: Sequence[DiscriminatorOutput]) -> Tensor:
+    """Compute the mean relative L1 distance of feature maps; no gradient reaches those of real sound."""
     distances = [
         (a.detach() - b).abs().mean() / a.detach().abs().mean().clamp(min=1e-3)
         for r, f in zip(real, fake, strict=True)

@@ -1,4 +1,4 @@
-"""Auxiliary terms: what a squared error of the signal does not see, measured on decoded waveforms, per clip."""
+"""Auxiliary losses: distances of decoded waveforms, per clip, beside the squared error in the diffused space."""
 
 import abc
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ class AuxiliaryLoss(abc.ABC):
     """Compare waveforms.
 
     Args:
-        weight: By which the loss multiplies it.
+        weight: Factor of this loss in the total.
     """
 
     def __init__(self, weight: float) -> None:
         if not weight > 0:
-            raise ValueError(f"weight={weight} must be positive: leave a term out of the config to switch it off")
+            raise ValueError(f"weight={weight} must be positive: leave a loss out of the config to switch it off")
         self.weight = weight
 
     @abc.abstractmethod
@@ -30,10 +30,10 @@ class AuxiliaryLoss(abc.ABC):
 
 
 class LogSpectral(AuxiliaryLoss):
-    """Take the mean absolute difference of log STFT magnitudes in nepers; the hop is a quarter of a frame.
+    """Measure the mean absolute difference of log STFT magnitudes in nepers; the hop is a quarter of a frame.
 
     Args:
-        weight: By which the loss multiplies it.
+        weight: Factor of this loss in the total.
         n_fft: Samples per frame.
         floor: Magnitudes are compared as sqrt(|X|² + floor²), full scale = 1.
     """
@@ -53,7 +53,7 @@ class LogSpectral(AuxiliaryLoss):
 
 
 class MultiResolutionSTFT(AuxiliaryLoss):
-    """Take auraloss' multi-resolution STFT distance: spectral convergence plus log-magnitude L1, mean of three.
+    """Measure auraloss' multi-resolution STFT distance: spectral convergence plus log-magnitude L1, mean of three.
 
     Reference: Yamamoto et al., 2020, arXiv:1910.11480; Steinmetz & Reiss, 2020 (auraloss).
     """
@@ -65,16 +65,16 @@ class MultiResolutionSTFT(AuxiliaryLoss):
         self._distance = auraloss.freq.MultiResolutionSTFTLoss()
 
     def __call__(self, test: Tensor, reference: Tensor) -> Tensor:
-        """Return the distance of each clip; auraloss reduces over what it is given, so it is given one at a time."""
+        """Return the distance of each clip; auraloss averages over a batch, so it gets one clip at a time."""
         return torch.stack([self._distance(t[None], r[None]) for t, r in zip(test, reference, strict=True)])
 
 
 class MelL1(AuxiliaryLoss):
-    """Take the mean absolute difference of log-mel spectrograms in nepers of magnitude, whatever the mel's own unit.
+    """Measure the mean absolute difference of log-mel spectrograms in nepers of magnitude, in any mel's unit.
 
     Args:
-        weight: By which the loss multiplies it.
-        mel: The mel's contract.
+        weight: Factor of this loss in the total.
+        mel: Mel parameters.
     """
 
     def __init__(self, mel: MelSpec, weight: float = 0.05) -> None:
@@ -88,13 +88,13 @@ class MelL1(AuxiliaryLoss):
 
 
 class MultiScaleMel(AuxiliaryLoss):
-    """Take the mean of log-mel distances at several frame lengths, each with a hop of a quarter of a frame.
+    """Measure the mean of log-mel distances at several frame lengths, each with a hop of a quarter of a frame.
 
     Reference: Kumar et al., 2023, arXiv:2306.06546.
 
     Args:
         sample_rate: Hz.
-        weight: By which the loss multiplies it.
+        weight: Factor of this loss in the total.
         scales: Samples per frame and bands, of each.
         floor: Smallest band value before the logarithm, full scale = 1.
     """
@@ -125,7 +125,7 @@ class Phase(AuxiliaryLoss):
     the floor it counts as 1, as of unrelated phases. Reference for the three: Ai & Ling, 2023, arXiv:2211.15974.
 
     Args:
-        weight: By which the loss multiplies it.
+        weight: Factor of this loss in the total.
         n_fft: Samples per frame; the hop is a quarter of it.
         floor: Added under the root of magnitudes, full scale = 1.
     """
@@ -138,12 +138,12 @@ class Phase(AuxiliaryLoss):
     def __call__(self, test: Tensor, reference: Tensor) -> Tensor:
         """Return the energy-weighted mean of 1 - cos, in [0, 2]."""
         test, reference = _spectra(self.n_fft, test, reference)
-        loud = (reference.real**2 + reference.imag**2 + self.floor**2).sqrt()
+        weight = (reference.real**2 + reference.imag**2 + self.floor**2).sqrt()
         turn = _unit(test, self.floor) * _unit(reference, self.floor).conj()  # e^(i (phî - phi))
         steps = (
-            (turn, loud),
-            (turn[:, 1:] * turn[:, :-1].conj(), loud[:, 1:] * loud[:, :-1]),
-            (turn[:, :, 1:] * turn[:, :, :-1].conj(), loud[:, :, 1:] * loud[:, :, :-1]),
+            (turn, weight),
+            (turn[:, 1:] * turn[:, :-1].conj(), weight[:, 1:] * weight[:, :-1]),
+            (turn[:, :, 1:] * turn[:, :, :-1].conj(), weight[:, :, 1:] * weight[:, :, :-1]),
         )
         return sum(((1 - d.real) * w).sum((1, 2)) / w.sum((1, 2)) for d, w in steps) / 3
 

@@ -16,7 +16,7 @@ __all__ = ["DenoisingLoss", "LossTerms"]
 
 
 class LossTerms(NamedTuple):
-    """Hold what a loss found for each clip, [B] each; all but `total` are detached, the terms before their weights."""
+    """Hold the values of a loss per clip, [B] each; all but `total` are detached, auxiliary ones unweighted."""
 
     total: Tensor
     error: Tensor
@@ -29,7 +29,7 @@ class DenoisingLoss:
 
     Args:
         time_sampling: Draws the times.
-        weighting: Of the distance, by log-SNR.
+        weighting: Weights the distance by log-SNR.
         distance: Compares estimate and truth in the diffused space.
         auxiliary: Auxiliary losses on waveforms by name; each is multiplied by its own weight.
     """
@@ -57,15 +57,15 @@ class DenoisingLoss:
         world: int = 1,
         refine: Callable[[Tensor], Tensor] | None = None,
     ) -> LossTerms:
-        """Return the terms of a batch.
+        """Compute the loss of a batch.
 
         Args:
             x: Clean signals in the diffused space, [B, 1, T].
             condition: What the network's `encode` returned, or None.
             decode: Maps the diffused space to waveforms.
             generator: A CPU generator, from which times and noise are drawn.
-            rank, world: This process and the number of processes, which share out the times between them.
-            refine: What the estimate goes through before it is compared, such as a projection; gradients pass it.
+            rank, world: This process and the number of processes; together they stratify the times.
+            refine: Maps the estimate before it is compared, such as a mel projection; gradients pass through.
         """
         t = self.time_sampling(len(x), generator, denoiser.schedule, rank, world)
         eps = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
@@ -75,10 +75,23 @@ class DenoisingLoss:
         if refine is not None:
             estimate = refine(estimate)
         error = self.weighting(log_snr, denoiser.prediction.sigma_data).to(x) * self.distance(estimate, x, decode)
-        found = {}
+        return self.total(error, estimate, x, decode, log_snr)
+
+    def total(
+        self, error: Tensor, estimate: Tensor, x: Tensor, decode: Callable[[Tensor], Tensor], log_snr: Tensor
+    ) -> LossTerms:
+        """Add the weighted auxiliary losses of decoded signals to an error, [B].
+
+        Args:
+            error: Weighted distance per clip, [B].
+            estimate, x: Signals to compare in the diffused space, [B, 1, T].
+            decode: Maps the diffused space to waveforms.
+            log_snr: Log-SNR per clip, [B], which the result carries.
+        """
+        values = {}
         if self.auxiliary:
             test, reference = decode(estimate), decode(x)
-            found = {name: term(test, reference) for name, term in self.auxiliary.items()}
-        total = error + sum(term.weight * found[name] for name, term in self.auxiliary.items())
-        detached = {name: value.detach() for name, value in found.items()}
+            values = {name: loss(test, reference) for name, loss in self.auxiliary.items()}
+        total = error + sum(loss.weight * values[name] for name, loss in self.auxiliary.items())
+        detached = {name: value.detach() for name, value in values.items()}
         return LossTerms(total, error.detach(), detached, log_snr.to(error))

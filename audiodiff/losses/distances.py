@@ -1,4 +1,4 @@
-"""How far an estimate is from the truth, per clip."""
+"""Distances of an estimate from the clean signal in the diffused space, per clip."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -28,19 +28,19 @@ class SquaredError:
 
 
 class EnergyBalanced:
-    """Weigh errors of the waveform's spectrum by what is there: a weak bin's error counts, as the ear has it.
+    """Weight errors of the waveform's spectrum by its own energy, so that weak bins count too.
 
         d = mean(x²) sum w |STFT(ŷ - y)|² / sum w (|STFT(y)|² + floor²),      w = (E + floor²)^(-exponent)
 
     y is the decoded waveform and E the energy of its spectrum, averaged over 3 × 3 neighbours. The factor mean(x²)
     makes it comparable with `SquaredError`: well above the floor d does not depend on the waveform's gain, and grows
-    with the square of the diffused signal's. A mel-shaped whitening with exponent 0.5 has most of this in it already.
+    with the square of the diffused signal's. A mel-shaped whitening with exponent 0.5 already does most of this.
     References: RFWave, 2024, arXiv:2403.05010; Flow2GAN, 2025, arXiv:2512.23278, which scale by (S + eps)^(-1/2).
 
     Args:
         n_fft: Samples per frame.
         exponent: 0 is the plain relative error, 1 whitens.
-        floor: Magnitude below which nothing gains weight, full scale = 1.
+        floor: Magnitude below which weights grow no further, full scale = 1.
     """
 
     def __init__(self, n_fft: int = 512, exponent: float = 0.5, floor: float = 1e-2) -> None:

@@ -1,4 +1,4 @@
-"""How differently two sounds are heard: the loudness of critical bands, what masks a difference, what is added.
+"""Difference of loudness in critical bands, with masking, and a penalty for added components.
 
     waveform ─ STFT, 32 ms ─► power ─ bands of a third of a Bark ─► excitation E ─ threshold in quiet ─► loudness N'
     heard = max(|N̂' - N'| - masked min(N̂', N'), 0)
@@ -18,19 +18,19 @@ from audiodiff.losses.auxiliary import AuxiliaryLoss
 __all__ = ["Loudness"]
 
 EXPONENT = 0.23  # of Zwicker's power law
-LEVEL = 88.0  # dB SPL at which every reference is heard: loud, so that what is quiet in it counts
+LEVEL = 88.0  # dB SPL of every reference: loud, so that its quiet parts count
 
 
 class Loudness(AuxiliaryLoss):
-    """Take the mean difference of loudness that is not masked, in sone per Bark.
+    """Measure the mean unmasked difference of loudness, in sone per Bark.
 
-    It is near to what PESQ measures. A model that was trained with it is to be judged by other measures too.
+    It resembles PESQ, so judge a model that was trained with it by other measures too.
 
     Args:
         sample_rate: Hz.
-        weight: By which the loss multiplies it.
-        masked: Share of the smaller loudness below which a difference is not heard; P.862 takes 0.25.
-        added: How much more it counts where the test has three times the power.
+        weight: Factor of this loss in the total.
+        masked: Share of the smaller loudness below which a difference is masked; 0.25 in P.862.
+        added: Further weight where the test has three times the power.
         seconds: Length of a frame; the hop is a quarter of it.
 
     Raises:
@@ -55,14 +55,14 @@ class Loudness(AuxiliaryLoss):
 
     def __call__(self, test: Tensor, reference: Tensor) -> Tensor:
         """Return the mean over frames."""
-        power = reference.square().mean((1, 2)).clamp(min=1e-8)  # a pause is not made loud
-        at_ear = (10 ** (LEVEL / 10) / power)[:, None, None]
-        test, reference = (at_ear * self.excitation(w) for w in (test, reference))
+        power = reference.square().mean((1, 2)).clamp(min=1e-8)  # pauses stay quiet
+        gain = (10 ** (LEVEL / 10) / power)[:, None, None]
+        test, reference = (gain * self.excitation(w) for w in (test, reference))
         ours, theirs = self.loudness(test), self.loudness(reference)
-        heard = ((ours - theirs).abs() - self.masked * torch.minimum(ours, theirs)).clamp(min=0)
+        audible = ((ours - theirs).abs() - self.masked * torch.minimum(ours, theirs)).clamp(min=0)
         more = test > 3 * reference + 100
-        whole = (heard.square().mean(-1) + 1e-8).sqrt()  # the root has a gradient where nothing is heard
-        return (whole + self.added * (more * heard).mean(-1)).mean(-1)
+        rms = (audible.square().mean(-1) + 1e-8).sqrt()  # the offset keeps its gradient finite at zero
+        return (rms + self.added * (more * audible).mean(-1)).mean(-1)
 
     def excitation(self, waveform: Tensor) -> Tensor:
         """Sum power in critical bands, [B, 1, T] to [B, F, bands]; without its offset a sound's power is their sum."""
@@ -79,17 +79,17 @@ class Loudness(AuxiliaryLoss):
 
 
 def critical_bands(n_fft: int, sample_rate: int) -> tuple[Tensor, Tensor]:
-    """Share bins 1 to n_fft / 2 out among bands of a third of a Bark, or of one bin: [bands, bins], centres in Hz."""
+    """Group bins 1 to n_fft / 2 into bands of a third of a Bark or of one bin: [bands, bins], and centres in Hz."""
     frequency = torch.arange(n_fft // 2 + 1, dtype=torch.float64) * sample_rate / n_fft
     bark = 26.81 * frequency / (1960 + frequency) - 0.53
     band = ((bark - bark[1]) * 3).floor().long()
     band[0] = -1
-    _, band = torch.unique(band, return_inverse=True)  # 0 is the offset's; where bins are wider than bands, one each
+    _, band = torch.unique(band, return_inverse=True)  # 0 is the offset's; bins wider than a band stand alone
     bands = torch.nn.functional.one_hot(band).T.double()[1:]
     return bands, bands @ frequency / bands.sum(1)
 
 
 def threshold_in_quiet(frequency: Tensor) -> Tensor:
-    """Return the level that is just heard, in dB SPL, of frequencies in Hz."""
+    """Return the threshold of hearing in quiet, in dB SPL, at frequencies in Hz."""
     k = frequency.clamp(min=20) / 1000
     return 3.64 * k**-0.8 - 6.5 * torch.exp(-0.6 * (k - 3.3) ** 2) + 1e-3 * k**4

@@ -1,8 +1,8 @@
-"""At which times training looks: quantile functions, fed with evenly spread numbers.
+"""Distributions of training times, as quantile functions of stratified uniform numbers.
 
     t = quantile(u),    u from [0, 1], cut into B W equal parts: one draw from each, for B clips on each of W processes
 
-Spread evenly, a batch sees all noise levels, and the loss of a step varies less (Kingma et al., 2021,
+Stratified, a batch covers all noise levels, and the loss of a step varies less (Kingma et al., 2021,
 arXiv:2107.00630, appendix I.1).
 """
 

@@ -1,7 +1,7 @@
-"""How much an error counts at each noise level: weights of the squared error in x, as functions of SNR = exp(log_snr).
+"""Weights of the squared error in x by noise level, as functions of SNR = exp(log_snr).
 
-The name says in which quantity the weighted error is plain. At low noise an error in v or eps is an error in x many
-times magnified, so most weights have a limit; on speech no more is to be heard there.
+A weighting is named after the quantity whose plain squared error it gives. At low noise an error in v or eps is a many
+times magnified error in x, so most weights have a limit.
 """
 
 import abc
@@ -14,7 +14,7 @@ __all__ = ["DataWeight", "MinSNR", "NoiseWeight", "SigmoidWeight", "VelocityWeig
 
 
 class Weighting(abc.ABC):
-    """Weigh |x̂ - x|²."""
+    """Weight |x̂ - x|²."""
 
     @abc.abstractmethod
     def __call__(self, log_snr: Tensor, sigma_data: float) -> Tensor:
@@ -22,7 +22,7 @@ class Weighting(abc.ABC):
 
 
 class VelocityWeight(Weighting):
-    """Make the error that of v: w = min(limit, SNR + 1 / sd²). EDM's weight is the same, without a limit.
+    """Weight as the error of v: w = min(limit, SNR + 1 / sd²). EDM's weight is the same, without a limit.
 
     References: Salimans & Ho, 2022, arXiv:2202.00512, section 4 (SNR + 1); Karras et al., 2022, arXiv:2206.00364,
     table 1 (there as (sigma² + sd²) / (sigma sd)²).
@@ -37,7 +37,7 @@ class VelocityWeight(Weighting):
     def __init__(self, limit: float | None = 10.0) -> None:
         self.limit = math.inf if limit is None else limit
         if not self.limit > 0:
-            raise ValueError(f"limit={limit} must be positive, or None for none: nothing would be learnt")
+            raise ValueError(f"limit={limit} must be positive, or None for no limit")
 
     def __call__(self, log_snr: Tensor, sigma_data: float) -> Tensor:
         """Return min(limit, SNR + 1 / sd²)."""
@@ -45,7 +45,7 @@ class VelocityWeight(Weighting):
 
 
 class NoiseWeight(VelocityWeight):
-    """Make the error that of eps: w = min(limit, SNR). Counts nothing where noise is all there is."""
+    """Weight as the error of eps: w = min(limit, SNR), which is 0 for pure noise."""
 
     def __call__(self, log_snr: Tensor, sigma_data: float) -> Tensor:
         """Return min(limit, SNR)."""
@@ -53,7 +53,7 @@ class NoiseWeight(VelocityWeight):
 
 
 class DataWeight(Weighting):
-    """Make the error that of x in units of sd: w = 1 / sd²."""
+    """Weight as the error of x in units of sd: w = 1 / sd²."""
 
     def __call__(self, log_snr: Tensor, sigma_data: float) -> Tensor:
         """Return 1 / sd²."""

@@ -1,4 +1,4 @@
-"""Attention: in a sliding window along time, however long the signal is, or across the bands of one frame."""
+"""Attention in a sliding window along time, and across the bands of one frame."""
 
 import torch
 from torch import Tensor, nn
@@ -52,7 +52,7 @@ class WindowedAttention(nn.Module):
         return self.out(mixed.flatten(2, 3)[:, :, :frames].transpose(1, 2).reshape(batch, frames, width))
 
     def _bias(self, blocks: int, frames: int) -> Tensor:
-        """Return what is added to the scores, [heads, blocks, window, 3 window]."""
+        """Return the additive mask and bias of the scores, [heads, blocks, window, 3 window]."""
         window, distance = self.window, self.distance
         by_distance = self.bias[:, (distance + window).clamp(0, 2 * window)]
         key = torch.arange(-window, 2 * window, device=distance.device) + window * torch.arange(
@@ -64,7 +64,7 @@ class WindowedAttention(nn.Module):
 
 
 class BandAttention(nn.Module):
-    """Attend across the bands of one frame, from each to all.
+    """Attend across the bands of one frame, from each band to all.
 
     Args:
         width: Channels.
@@ -89,12 +89,12 @@ class BandAttention(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    """A transformer block: attention, then a perceptron, each modulated and gated by the log-SNR.
+    """Apply a transformer block: attention, then an MLP, each modulated and gated by the log-SNR.
 
     Args:
         attention: Maps [B, N, C] to [B, N, C].
         width: Channels.
-        expansion: Hidden width of the perceptron in units of width.
+        expansion: Hidden width of the MLP in units of width.
         embedding: Size of the log-SNR embedding.
     """
 

@@ -3,7 +3,7 @@
     waveform → lapped transform → bands of neighbouring bins → [convolutions along time → attention across bands]
              × stages → mask, residual → inverse transform → waveform
 
-One small network serves all bands, told apart by an embedding: few parameters, and much to learn from in each clip.
+All bands share one small network and differ by an embedding: few parameters, and many examples in each clip.
 Reference for the idea: Multi-band RWKV/RNN of source separation (BSRNN, Luo & Yu, 2022, arXiv:2209.15174).
 """
 
@@ -28,17 +28,17 @@ class SubBandNetwork(nn.Module):
     Args:
         hop_length: Samples per frame.
         n_fft: Samples under a frame's window.
-        n_bands: Bands into which the bins are cut; the last is filled up with zeros.
+        n_bands: Bands of neighbouring bins; the last is padded with zeros.
         width: Channels of a band.
         dilations: Dilations of the convolutions, for each stage the same.
         n_stages: Stages; each ends with one attention block across bands.
         kernel: Taps of the convolutions.
-        expansion: Hidden width of the perceptrons in units of width.
+        expansion: Hidden width of the MLPs in units of width.
         n_heads: Attention heads.
         embedding: Size of the log-SNR embedding.
         n_mels: Bands of the mel that conditions the network.
         mel_hop_length: Samples per mel frame; a multiple of hop_length.
-        encoder_width: Channels inside the mel's encoder.
+        encoder_width: Hidden channels of the mel encoder.
     """
 
     def __init__(
@@ -85,22 +85,22 @@ class SubBandNetwork(nn.Module):
     def forward(self, x: Tensor, log_snr: Tensor, condition: Tensor) -> Tensor:
         """Map a signal [B, 1, T] of unit variance, log-SNR [B] and a condition to a signal [B, 1, T]."""
         frames = self.transform.analyse(x)
-        parts = self.answer(torch.view_as_real(frames), log_snr, condition)
+        parts = self.predict_mask(torch.view_as_real(frames), log_snr, condition)
         mask, residual = (torch.view_as_complex(part) for part in parts)
         return self.transform.synthesise(torch.addcmul(frames + residual, mask, frames))
 
-    def answer(self, frames: Tensor, log_snr: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
-        """Map frames, [B, F, n_bins, 2], to their mask and residual, shaped like them: all that is learned."""
+    def predict_mask(self, frames: Tensor, log_snr: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+        """Predict mask and residual of frames, [B, F, n_bins, 2] each."""
         batch, n_frames, n_bins, _ = frames.shape
-        filled = nn.functional.pad(frames, (0, 0, 0, self.n_bands * self.bins - n_bins))
-        banded = filled.unflatten(2, (self.n_bands, -1)).flatten(-2)
+        padded = nn.functional.pad(frames, (0, 0, 0, self.n_bands * self.bins - n_bins))
+        banded = padded.unflatten(2, (self.n_bands, -1)).flatten(-2)
         h = self.inward(banded) + self.band + condition.unflatten(-1, (self.n_bands, -1))
         embedding = self.log_snr(log_snr)
-        of_bands = embedding.repeat_interleave(self.n_bands, 0)
+        band_embedding = embedding.repeat_interleave(self.n_bands, 0)
         for convolutions, attention in zip(self.along_time, self.across_bands, strict=True):
             h = h.transpose(1, 2).flatten(0, 1)  # [B bands, F, C]
             for block in convolutions:
-                h = block(h, of_bands)
+                h = block(h, band_embedding)
             h = h.unflatten(0, (batch, self.n_bands)).transpose(1, 2).flatten(1, 2)  # [B, F bands, C]
             h = attention(h, embedding).unflatten(1, (n_frames, self.n_bands))
         out = self.outward(self.norm(h)).to(frames.dtype).unflatten(-1, (2, self.bins, 2))
@@ -113,5 +113,5 @@ class SubBandNetwork(nn.Module):
         return context * self.hop_length + self.transform.n_fft - 1
 
     def context(self) -> Context:
-        """Return how far the output looks, in samples, at the signal and at the mel."""
+        """Return the context of the output in samples, of signal and mel together."""
         return Context(self.receptive_field(), self.receptive_field()) + self.mel_encoder.context

@@ -7,7 +7,7 @@ __all__ = ["ConvBlock", "DepthwiseConv", "Modulation", "mlp", "split_context"]
 
 
 class Modulation(nn.Module):
-    """Normalise frames, then scale and shift them by an embedding; also give the gate of the residual branch.
+    """Normalise frames, scale and shift them by an embedding, and compute the gate of the residual branch.
 
     Starts as the identity with a closed gate, so a fresh block passes its input through.
     Reference: adaLN-Zero (Peebles & Xie, 2022, arXiv:2212.09748).
@@ -38,7 +38,7 @@ def split_context(total: int, causal: bool) -> tuple[int, int]:
 class DepthwiseConv(nn.Module):
     """Convolve each channel of frames along time, as a sum of shifted products.
 
-    Equal to a grouped `nn.Conv1d`, with frames as rows: on a CPU it takes a third of the time, forward and backward.
+    Equal to a grouped `nn.Conv1d`, but with frames as rows, and faster on a CPU.
 
     Args:
         width: Channels.
@@ -70,16 +70,13 @@ class DepthwiseConv(nn.Module):
 
 
 def mlp(width: int, expansion: float) -> nn.Sequential:
-    """Make the two layers that follow each mixing along time: width to width x expansion and back.
-
-    The exact GELU: its tanh approximation takes three times as long on a CPU.
-    """
+    """Build an MLP from width to width x expansion and back, with the exact GELU (the tanh one is slower on a CPU)."""
     hidden = int(width * expansion)
     return nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
 
 
 class ConvBlock(nn.Module):
-    """Mixe along time by a dilated depthwise convolution, then across channels by a perceptron.
+    """Mix along time by a dilated depthwise convolution, then across channels by an MLP.
 
     The layout of ConvNeXt (Liu et al., 2022, arXiv:2201.03545) with adaLN-Zero in place of its norm and layer scale.
 
@@ -87,7 +84,7 @@ class ConvBlock(nn.Module):
         width: Channels.
         kernel: Taps of the convolution, odd.
         dilation: Frames between taps.
-        expansion: Hidden width of the perceptron in units of width.
+        expansion: Hidden width of the MLP in units of width.
         embedding: Size of the log-SNR embedding.
         causal: Whether no frame sees a later one.
     """

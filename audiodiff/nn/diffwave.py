@@ -1,4 +1,4 @@
-"""The reference at sample rate: gated dilated convolutions over samples, as DiffWave has them.
+"""The reference network at sample rate: gated dilated convolutions, as in DiffWave.
 
 Reference: DiffWave (Kong et al., 2020, arXiv:2009.09761). Tens of times more costly than networks at frame rate.
 """
@@ -21,9 +21,9 @@ class SampleNetwork(nn.Module):
         n_mels: Bands of the mel that conditions the network.
         width: Channels.
         n_layers: Gated convolutions.
-        cycle: Layers after which the dilation, which doubles from layer to layer, is 1 again.
+        cycle: Layers until the dilation, doubled from layer to layer, restarts at 1.
         embedding: Size of the log-SNR embedding.
-        encoder_width: Channels inside the mel's encoder.
+        encoder_width: Hidden channels of the mel encoder.
     """
 
     def __init__(
@@ -49,18 +49,18 @@ class SampleNetwork(nn.Module):
         nn.init.zeros_(self.outward[-1].weight)
 
     def encode(self, mel: Tensor) -> Tensor:
-        """Compute what each layer is told, once per utterance, from a log-mel: [B, M, F] to [B, F, layers 2 C]."""
+        """Compute the conditions of all layers, once per utterance, from a log-mel: [B, M, F] to [B, F, layers 2 C]."""
         return self.mel_encoder(mel)
 
     def forward(self, x: Tensor, log_snr: Tensor, condition: Tensor) -> Tensor:
         """Map a signal [B, 1, T] of unit variance, log-SNR [B] and a condition to a signal [B, 1, T]."""
         h, skip, embedding = self.inward(x), torch.zeros((), device=x.device), self.log_snr(log_snr)
-        told = condition.transpose(1, 2).chunk(len(self.dilations), dim=1)
-        for level, convolution, mix, frame in zip(self.levels, self.convolutions, self.mixes, told, strict=True):
+        conditions = condition.transpose(1, 2).chunk(len(self.dilations), dim=1)
+        for level, convolution, mix, frame in zip(self.levels, self.convolutions, self.mixes, conditions, strict=True):
             out = convolution(h + level(embedding)[..., None]) + frame.repeat_interleave(self.hop_length, -1)
             gate, signal = out.chunk(2, dim=1)
-            residual, kept = mix(gate.sigmoid() * signal.tanh()).chunk(2, dim=1)
-            h, skip = (h + residual) * 0.5**0.5, skip + kept
+            residual, skipped = mix(gate.sigmoid() * signal.tanh()).chunk(2, dim=1)
+            h, skip = (h + residual) * 0.5**0.5, skip + skipped
         return x + self.outward(skip * len(self.dilations) ** -0.5)
 
     def receptive_field(self) -> int:
@@ -68,5 +68,5 @@ class SampleNetwork(nn.Module):
         return sum(self.dilations)
 
     def context(self) -> Context:
-        """Return how far the output looks, in samples, at the signal and at the mel."""
+        """Return the context of the output in samples, of signal and mel together."""
         return Context(self.receptive_field(), self.receptive_field()) + self.mel_encoder.context

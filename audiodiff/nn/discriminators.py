@@ -1,6 +1,6 @@
-"""Discriminators: waveform in; for each part a map of scores, and the feature maps on the way.
+"""Discriminators: map a waveform to scores and feature maps.
 
-Two families look at what the ear and the eye notice first: `Period` folds the waveform into rows of a prime number of
+Two families look at what ear and eye notice first: `Period` folds the waveform into rows of a prime number of
 samples, where a wrong pitch period stands out; `Resolution` reads a log-magnitude spectrogram, where buzz and smear do.
 References: HiFi-GAN (Kong et al., 2020, arXiv:2010.05646), UnivNet (Jang et al., 2021, arXiv:2106.07889).
 """
@@ -19,7 +19,7 @@ SLOPE = 0.1  # of the leaky rectifiers
 
 
 class DiscriminatorOutput(NamedTuple):
-    """Hold what one discriminator says: scores (high: real), and feature maps, [B, C, H, W] each."""
+    """Hold the output of one discriminator: scores (high for real sound) and feature maps, [B, C, H, W] each."""
 
     score: Tensor
     features: list[Tensor]
@@ -87,17 +87,17 @@ class LabelScore(nn.Module):
 
     def __init__(self, n_labels: int, channels: int) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(n_labels + 1, channels)  # the last is that of no label
+        self.embedding = nn.Embedding(n_labels + 1, channels)  # the last row: no label
         nn.init.zeros_(self.embedding.weight)
 
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
-        """Map features, [B, C, H, W], and labels, [B], of which -1 is none, to scores, [B, 1, H, W]."""
+        """Map features, [B, C, H, W], and labels, [B] (-1 for none), to scores, [B, 1, H, W]."""
         rows = self.embedding(labels.remainder(self.embedding.num_embeddings))
         return (features * rows[:, :, None, None]).sum(1, keepdim=True)
 
 
 class Discriminators(nn.Module):
-    """Ask several discriminators.
+    """Apply several discriminators to the same waveform.
 
     Args:
         periods: Of the `Period` discriminators; prime numbers overlap least.
@@ -117,15 +117,14 @@ class Discriminators(nn.Module):
             [Period(period, period_channels) for period in periods]
             + [Resolution(n_fft, resolution_channels) for n_fft in resolutions]
         )
-
         self.label_scores: nn.ModuleList | None = None
 
     def add_labels(self, n_labels: int) -> None:
-        """Let every discriminator also score whether a sound is of its class; change nothing before it is trained."""
+        """Add a score of how well a sound fits its class to every discriminator; zero at first."""
         self.label_scores = nn.ModuleList(LabelScore(n_labels, part.layers[-1].out_channels) for part in self.parts)
 
     def forward(self, waveform: Tensor, labels: Tensor | None = None) -> list[DiscriminatorOutput]:
-        """Judge waveforms, [B, 1, T], of about unit variance, and of the classes of `labels`, [B], if these count."""
+        """Judge waveforms, [B, 1, T], of about unit variance, under labels, [B], if `add_labels` was called."""
         outputs = [part(waveform) for part in self.parts]
         if self.label_scores is None or labels is None:
             return outputs

@@ -7,7 +7,7 @@ __all__ = ["LogSNREmbedding", "VectorEmbedding"]
 
 
 class LogSNREmbedding(nn.Module):
-    """Embed the log-SNR by sines of geometric frequencies and a small perceptron.
+    """Embed the log-SNR by sines of geometric frequencies and a small MLP.
 
     Args:
         width: Size of the embedding.
@@ -26,10 +26,10 @@ class LogSNREmbedding(nn.Module):
 
 
 class VectorEmbedding(nn.Module):
-    """Embed a vector that describes a clip by a linear layer; a vector that is not there has an embedding of its own.
+    """Embed a vector that describes a clip by a linear layer, and a missing one by an embedding of its own.
 
     Args:
-        size: Numbers of the vector.
+        size: Size of the vector.
         width: Size of the embedding.
     """
 
@@ -39,6 +39,6 @@ class VectorEmbedding(nn.Module):
         self.absent = nn.Parameter(torch.zeros(width))
 
     def forward(self, vectors: Tensor) -> Tensor:
-        """Map [B, size] to [B, width]; a row with a NaN in it is no vector."""
+        """Map [B, size] to [B, width]; a row with a NaN counts as missing."""
         missing = vectors.isnan().any(1, keepdim=True)
         return torch.where(missing, self.absent, self.linear(vectors.masked_fill(missing, 0.0)))

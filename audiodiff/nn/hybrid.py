@@ -35,22 +35,21 @@ class HybridNetwork(nn.Module):
         dilations: Dilations of the convolutions, for each stage the same.
         n_stages: Stages; each ends with one attention block.
         kernel: Taps of the convolutions.
-        expansion: Hidden width of the perceptrons in units of width.
+        expansion: Hidden width of the MLPs in units of width.
         n_heads: Attention heads.
-        attention_window: Frames that attention sees to each side.
+        attention_window: Frames seen by attention on each side.
         embedding: Size of the log-SNR embedding.
         n_mels: Bands of the mel that conditions the network; 0 for none.
         mel_hop_length: Samples per mel frame; a multiple of hop_length.
-        magnitudes: Where the magnitudes that a mel announces enter: "none", "input", "residual" (their scale), "both".
-        mel: The mel's contract; only magnitudes need it.
+        magnitudes: Where the expected magnitudes of the mel enter: "none", "input", "residual" (as its scale), "both".
+        mel: Mel parameters; needed for magnitudes alone.
         n_labels: Classes that condition the network; 0 for none.
-        vector_size: Numbers of a vector that conditions the network, such as an embedding of a sound; 0 for none.
-        n_positions: Frames that are told where they are, counted from the beginning of the signal; 0 for none. A sound
-            with an onset needs it; a network that has it cannot work on pieces of a signal.
-        causal: Whether no frame sees a later one, for streams with little delay: what is left of the look-ahead is one
-            window of the transform.
-        encoder_causal: Whether the mel encoder sees no later frame either; as `causal` by default. Behind a start that
-            waits for some frames, what the encoder sees of them costs no delay.
+        vector_size: Size of a vector that conditions the network, such as an embedding of a sound; 0 for none.
+        n_positions: Learned positions, one a frame from the beginning of the signal; 0 for none. Sounds with an onset
+            need them; a network with positions cannot work on pieces of a signal.
+        causal: Whether no frame sees a later one; the look-ahead is then one window of the transform.
+        encoder_causal: Whether the mel encoder is causal; as `causal` by default. Behind a start that looks ahead, the
+            encoder may look as far ahead without further delay.
 
     Raises:
         ValueError: hop_length does not divide mel_hop_length, or magnitudes is none of the four, or there are both a
@@ -95,7 +94,7 @@ class HybridNetwork(nn.Module):
         self.residual_scale = PowerScale(self.widths[1]) if magnitudes in ("residual", "both") else None
         self.log_snr = LogSNREmbedding(embedding)
         self.n_labels = n_labels
-        self.labels = nn.Embedding(n_labels + 1, embedding) if n_labels else None  # the last is that of no label
+        self.labels = nn.Embedding(n_labels + 1, embedding) if n_labels else None  # the last row: no label
         self.vector_size = vector_size
         self.vectors = VectorEmbedding(vector_size, embedding) if vector_size else None
         self.positions = nn.Parameter(torch.empty(n_positions, width)) if n_positions else None
@@ -103,8 +102,10 @@ class HybridNetwork(nn.Module):
             nn.init.normal_(self.positions, std=0.02)
         self.mel_encoder = None
         if n_mels:
-            strict = causal if encoder_causal is None else encoder_causal
-            self.mel_encoder = MelEncoder(n_mels, mel_hop_length, hop_length, width, self.widths[0], kernel, strict)
+            encoder_causal = causal if encoder_causal is None else encoder_causal
+            self.mel_encoder = MelEncoder(
+                n_mels, mel_hop_length, hop_length, width, self.widths[0], kernel, encoder_causal
+            )
         self.inward = nn.Linear(2 * self.transform.n_bins, width)
         self.stages = nn.ModuleList(
             nn.ModuleList(
@@ -129,7 +130,7 @@ class HybridNetwork(nn.Module):
         return features if self.expected is None else torch.cat([features, self.expected(mel)], dim=-1)
 
     def encode_labels(self, labels: Tensor) -> Tensor:
-        """Look up the condition of classes by number, [B] to [B, embedding]; -1 is no label.
+        """Look up the condition of classes by number, [B] to [B, embedding]; -1 for no label.
 
         Raises:
             ValueError: The network knows no labels.
@@ -139,17 +140,17 @@ class HybridNetwork(nn.Module):
         return self.labels(labels.remainder(self.n_labels + 1))
 
     def encode_clip(self, labels: Tensor | None = None, vectors: Tensor | None = None) -> Tensor:
-        """Compute the condition of whole clips: the sum of what their labels and their vectors embed to.
+        """Compute the condition of whole clips: the sum of the embeddings of labels and vectors.
 
         Args:
-            labels: Numbers of the classes, [B]; -1 is no label. None if the network knows no labels.
+            labels: Class numbers, [B]; -1 for no label. None if the network knows no labels.
             vectors: [B, vector_size]; a row of NaN is no vector. None if the network knows no vectors.
 
         Returns:
             [B, embedding].
 
         Raises:
-            ValueError: The network knows other conditions.
+            ValueError: The network takes other conditions.
         """
         if (labels is None) != (self.labels is None) or (vectors is None) != (self.vectors is None):
             raise ValueError(f"this network knows {self.n_labels} labels and vectors of {self.vector_size} numbers")
@@ -162,10 +163,12 @@ class HybridNetwork(nn.Module):
         T is a multiple of hop_length.
         """
         frames = self.transform.analyse(x)
-        return self.transform.synthesise(masked(frames, *self.answer(torch.view_as_real(frames), log_snr, condition)))
+        return self.transform.synthesise(
+            masked(frames, *self.predict_mask(torch.view_as_real(frames), log_snr, condition))
+        )
 
-    def answer(self, frames: Tensor, log_snr: Tensor, condition: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Map frames, [B, F, n_bins, 2], to their mask and residual, shaped like them: all that is learned."""
+    def predict_mask(self, frames: Tensor, log_snr: Tensor, condition: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Predict mask and residual of frames, [B, F, n_bins, 2] each."""
         embedding = self.log_snr(log_snr)
         h = self.inward(frames.flatten(-2))
         if self.positions is not None:
@@ -193,7 +196,7 @@ class HybridNetwork(nn.Module):
         return mask, residual
 
     def samples_ready(self, signal: int, condition: int) -> int:
-        """Count the samples of the output that are known once so many of the signal, and of its condition, are."""
+        """Count the output samples that are final after `signal` samples of input and `condition` samples of mel."""
         transform = self.transform
         frames = (signal + transform.padding[0] - transform.n_fft) // transform.hop_length + 1
         ahead = sum(block.look_ahead for stage in self.stages for block in stage)
@@ -205,10 +208,10 @@ class HybridNetwork(nn.Module):
         return self.context(with_condition=False).past
 
     def context(self, with_condition: bool = True) -> Context:
-        """Return how far the output looks, in samples, at the signal, and at the mel if it is asked.
+        """Return the context of the output in samples: of the signal, and by default of the mel too.
 
         Raises:
-            ValueError: Frames are told where they are.
+            ValueError: The network has positions.
         """
         if self.positions is not None and with_condition:
             raise ValueError("this network knows positions from the beginning on, so it cannot work piece by piece")

@@ -1,4 +1,4 @@
-"""Low-rank adapters: a trained network learns something new by few numbers, which can be kept apart or merged.
+"""Low-rank adapters of a trained network, to be kept apart or merged.
 
     LoRA:  W' = W + alpha / rank B A,      A [rank, in], B [out, rank], B = 0 at first
     DoRA:  W' = m (W + alpha / rank B A) / |W + alpha / rank B A|,      a norm for each output, m = |W| at first
@@ -17,13 +17,13 @@ __all__ = ["LowRank", "adapt", "adapter_state", "merged", "with_adapter"]
 
 
 class LowRank(nn.Module):
-    """Change a weight, [out, ...], by a product of low rank; axes behind the first count as one.
+    """Change a weight, [out, ...], by a low-rank product; all axes but the first are flattened.
 
     Args:
-        weight: What is changed.
+        weight: The weight.
         rank: Of the change.
         alpha: Scale of the change, in units of 1 / rank.
-        dora: Whether sizes and directions are learned apart.
+        dora: Whether norms and directions are learned separately.
         generator: Draws A.
     """
 
@@ -59,12 +59,12 @@ def adapt(
     dora: bool = False,
     seed: int = 0,
 ) -> list[str]:
-    """Give adapters to the weights whose names match, and let nothing else learn; return their names.
+    """Add adapters to the weights whose names match, freeze everything else, and return the matching names.
 
     Args:
-        targets: Patterns of names with * and ?; of weights with two axes or more.
+        targets: Patterns of names with * and ?, among weights with at least two axes.
         rank, alpha, dora: As for `LowRank`.
-        seed: Of what is drawn.
+        seed: Of A.
 
     Raises:
         ValueError: A pattern matches nothing, or rank is not positive.
@@ -80,17 +80,17 @@ def adapt(
     generator = torch.Generator().manual_seed(seed)
     for name in chosen:
         owner, _, leaf = name.rpartition(".")
-        of = module.get_submodule(owner)
-        parametrize.register_parametrization(of, leaf, LowRank(getattr(of, leaf), rank, alpha, dora, generator))
+        layer = module.get_submodule(owner)
+        parametrize.register_parametrization(layer, leaf, LowRank(getattr(layer, leaf), rank, alpha, dora, generator))
     return chosen
 
 
 def merged(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Merge the adapters of a state into the weights: what is left is the state of the network without them."""
+    """Merge the adapters of a state into the weights: the state of a network without adapters."""
     plain = {}
     for name, tensor in state.items():
-        owner, found, rest = name.partition(".parametrizations.")
-        if not found:
+        owner, separator, rest = name.partition(".parametrizations.")
+        if not separator:
             plain[name] = tensor
         elif rest.endswith(".original"):
             leaf = rest.removesuffix(".original")
@@ -100,7 +100,7 @@ def merged(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def adapter_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Take the adapters alone out of a state, under names such as `layers.0.weight.a`."""
+    """Extract the adapters of a state, under names such as `layers.0.weight.a`."""
     parts = {name: tensor for name, tensor in state.items() if ".parametrizations." in name}
     return {_short(name): tensor for name, tensor in parts.items() if not name.endswith(".original")}
 
@@ -112,10 +112,10 @@ def _short(name: str) -> str:
 
 
 def with_adapter(state: Mapping[str, Tensor], adapter: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Merge adapters that were taken out by `adapter_state` into the state of a network without them.
+    """Merge adapters, as returned by `adapter_state`, into the state of a network without them.
 
     Raises:
-        ValueError: An adapter is of a weight that the network has not, or of another shape.
+        ValueError: An adapter belongs to no weight of the network, or has another shape.
     """
     result = dict(state)
     for weight in sorted({name.rpartition(".")[0] for name in adapter}):

@@ -1,4 +1,4 @@
-"""The magnitudes that a mel announces, at a network's own frames and bins: what a network need not learn to guess."""
+"""Expected magnitudes of a mel at a network's own frames and bins."""
 
 import torch
 from torch import Tensor, nn
@@ -13,18 +13,18 @@ class ExpectedMagnitudes(nn.Module):
     """Spread the bands of a mel over the bins of another transform.
 
     Args:
-        mel: The mel's contract.
+        mel: Mel parameters.
         n_fft: Samples per frame of the network's transform.
         hop_length: Samples between its frames; must divide the mel's hop.
 
     Raises:
-        ValueError: There is no mel.
+        ValueError: mel is None.
     """
 
     def __init__(self, mel: MelSpec | None, n_fft: int, hop_length: int) -> None:
         super().__init__()
         if mel is None:
-            raise ValueError("expected magnitudes need the mel's contract: give mel=")
+            raise ValueError("expected magnitudes need the mel's parameters: give mel=")
         self.mel = mel
         self.n_bins = n_fft // 2 + 1
         self.upsampling = mel.hop_length // hop_length

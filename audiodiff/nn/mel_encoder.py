@@ -8,20 +8,20 @@ from audiodiff.nn.conv import split_context
 
 __all__ = ["MelEncoder"]
 
-MEL_MEAN, MEL_STD = -5.0, 3.0  # roughly those of natural-log mels of speech (measured on debian_speech: -5.5 and 2.5)
+MEL_MEAN, MEL_STD = -5.0, 3.0  # roughly those of natural-log mels of speech
 
 
 class MelEncoder(nn.Module):
-    """Convolve mel frames along time; each gives as many frames as the network has in its hop.
+    """Convolve mel frames along time and upsample them to the network's frame rate.
 
     Args:
         n_mels: Bands.
         mel_hop_length: Samples per mel frame.
         hop_length: Samples per frame of the network; must divide mel_hop_length.
-        width: Channels inside.
-        n_features: Channels that come out.
+        width: Hidden channels.
+        n_features: Output channels.
         kernel: Taps of the first convolution.
-        causal: Whether no frame sees a later one.
+        causal: Whether no output frame depends on a later mel frame.
 
     Raises:
         ValueError: hop_length does not divide mel_hop_length.
@@ -52,7 +52,7 @@ class MelEncoder(nn.Module):
 
     @property
     def context(self) -> Context:
-        """How far, in samples, features look at the mel."""
+        """The context of a feature frame in samples of the mel."""
         past, future = (sum(sides) for sides in zip(*self.padding, strict=True))
         return Context(past * self.mel_hop_length, future * self.mel_hop_length)
 

@@ -1,4 +1,4 @@
-"""Parallel resolutions: several networks with frames of different length, whose answers are averaged.
+"""Parallel resolutions: the mean of several networks with frames of different length.
 
 Short frames place clicks and onsets, long ones separate harmonics. Reference for the idea: Flow2GAN, arXiv:2512.23278.
 """
@@ -54,6 +54,6 @@ class ParallelNetwork(nn.Module):
         return max(branch.receptive_field() for branch in self.branches)
 
     def context(self) -> Context:
-        """Return how far the output looks, in samples, at the signal and at the mel."""
+        """Return the context of the output in samples, of signal and mel together."""
         contexts = [branch.context() for branch in self.branches]
         return Context(max(r.past for r in contexts), max(r.future for r in contexts))

@@ -1,8 +1,8 @@
-"""Run the hybrid network on a signal that arrives piece by piece: each layer keeps what it needs of the past.
+"""Run the hybrid network on a signal that arrives piece by piece, with state in each layer.
 
-A layer that sees `left` frames before and `right` frames after its own keeps the last left + right frames of its input
-and answers `right` frames late, so nothing is computed twice. Beyond the ends every layer sees zeros, as it does on a
-whole signal, and the pieces together are the whole's output.
+A layer with a context of `left` and `right` frames keeps the last left + right frames of its input and outputs `right`
+frames late, so nothing is computed twice. Beyond the ends every layer sees zeros, as on a whole signal, and the pieces
+together equal the output for the whole.
 """
 
 import torch
@@ -20,58 +20,58 @@ __all__ = ["ConditionStream", "Fifo", "HybridStream", "can_stream"]
 
 
 def can_stream(network: nn.Module) -> bool:
-    """Tell whether a network can keep state per layer: a `HybridNetwork` that knows no positions and no labels."""
+    """Check whether a network can keep state per layer: a `HybridNetwork` without positions and labels."""
     return isinstance(network, HybridNetwork) and network.positions is None and not network.n_labels
 
 
 class Fifo:
-    """Hold what one layer has given and another cannot use yet.
+    """Queue frames between two layers.
 
     Args:
-        axis: That of time.
+        axis: The time axis.
     """
 
     def __init__(self, axis: int) -> None:
         self.axis = axis
-        self.held: Tensor | None = None
+        self.queue: Tensor | None = None
 
     def __len__(self) -> int:
-        """Count the frames that are held."""
-        return 0 if self.held is None else self.held.shape[self.axis]
+        """Count the queued frames."""
+        return 0 if self.queue is None else self.queue.shape[self.axis]
 
     def push(self, piece: Tensor | None) -> None:
         """Append a piece."""
         if piece is not None:
-            self.held = piece if self.held is None else torch.cat([self.held, piece], self.axis)
+            self.queue = piece if self.queue is None else torch.cat([self.queue, piece], self.axis)
 
     def take(self, count: int) -> Tensor:
-        """Remove and return so many frames from the front."""
-        first = self.held.narrow(self.axis, 0, count)
-        self.held = self.held.narrow(self.axis, count, len(self) - count)
+        """Remove `count` frames from the front and return them."""
+        first = self.queue.narrow(self.axis, 0, count)
+        self.queue = self.queue.narrow(self.axis, count, len(self) - count)
         return first
 
 
-class Context:
-    """Keep the frames around those that a layer works on; zeros lie beyond the ends.
+class ContextBuffer:
+    """Buffer the context of a layer; zeros lie beyond the ends.
 
     Args:
-        left, right: Frames that the layer sees before and after its own.
-        axis: That of time.
+        left, right: Frames of context before and after.
+        axis: The time axis.
     """
 
     def __init__(self, left: int, right: int, axis: int = 1) -> None:
         self.left, self.right, self.axis = left, right, axis
-        self.kept: Tensor | None = None
+        self.buffer: Tensor | None = None
 
     def push(self, piece: Tensor, last: bool) -> tuple[Tensor, int]:
-        """Return a window of frames in context, and for how many of them, after the first `left`, all is known."""
-        if self.kept is None:
-            self.kept = self._zeros(piece, self.left)
-        window = torch.cat([self.kept, piece], self.axis)
+        """Return a window, and the number of its frames, from `left` on, whose context is complete."""
+        if self.buffer is None:
+            self.buffer = self._zeros(piece, self.left)
+        window = torch.cat([self.buffer, piece], self.axis)
         if last:
             window = torch.cat([window, self._zeros(piece, self.right)], self.axis)
         ready = max(0, window.shape[self.axis] - self.left - self.right)
-        self.kept = window.narrow(self.axis, ready, window.shape[self.axis] - ready)
+        self.buffer = window.narrow(self.axis, ready, window.shape[self.axis] - ready)
         return window, ready
 
     def _zeros(self, like: Tensor, count: int) -> Tensor:
@@ -85,10 +85,10 @@ class ConvBlockStream:
 
     def __init__(self, block: ConvBlock) -> None:
         self.block = block
-        self.context = Context(block.conv.context, block.conv.look_ahead)
+        self.context = ContextBuffer(block.conv.context, block.conv.look_ahead)
 
     def push(self, h: Tensor, embedding: Tensor, last: bool) -> Tensor:
-        """Map the frames that arrive, [B, any, C], to those that are ready."""
+        """Map arriving frames, [B, any, C], to the output that is ready."""
         window, ready = self.context.push(h, last)
         if not ready:
             return h[:, :0]
@@ -101,14 +101,14 @@ class AttentionBlockStream:
 
     def __init__(self, block: AttentionBlock) -> None:
         self.block = block
-        self.context = Context(block.attention.context, block.attention.look_ahead)
+        self.context = ContextBuffer(block.attention.context, block.attention.look_ahead)
 
     def push(self, h: Tensor, embedding: Tensor, last: bool) -> Tensor:
-        """Map the frames that arrive, [B, any, C], to those that are ready."""
+        """Map arriving frames, [B, any, C], to the output that is ready."""
         block, attention, width = self.block, self.block.attention, h.shape[-1]
         mixed, gate = block.before_attention(h, embedding)
-        real = h.new_ones(*h.shape[:2], 1)  # the zeros beyond the ends are none
-        window, ready = self.context.push(torch.cat([attention.qkv(mixed), h, real], -1), last)
+        inside = h.new_ones(*h.shape[:2], 1)  # 0 in the padding beyond the ends
+        window, ready = self.context.push(torch.cat([attention.qkv(mixed), h, inside], -1), last)
         if not ready:
             return h[:, :0]
         own = window.narrow(1, self.context.left, ready)
@@ -132,11 +132,11 @@ class ConditionStream:
 
     def __init__(self, network: HybridNetwork) -> None:
         self.network = network
-        self.contexts = [Context(left, right, axis=2) for left, right in network.mel_encoder.padding]
+        self.contexts = [ContextBuffer(left, right, axis=2) for left, right in network.mel_encoder.padding]
         self.expected = Fifo(1)
 
     def push(self, mel: Tensor, last: bool = False) -> Tensor:
-        """Map the mel frames that arrive, [B, M, any], to the condition that is ready, [B, any, D]."""
+        """Map arriving mel frames, [B, M, any], to the condition that is ready, [B, any, D]."""
         encoder, h = self.network.mel_encoder, (mel - MEL_MEAN) / MEL_STD
         first, act, second, _ = encoder.layers
         for layer, context in zip((first, second), self.contexts, strict=True):
@@ -155,15 +155,15 @@ class AnalysisStream:
 
     def __init__(self, transform: LappedTransform) -> None:
         self.transform = transform
-        self.kept: Tensor | None = None
+        self.buffer: Tensor | None = None
 
     def push(self, x: Tensor, last: bool) -> Tensor:
-        """Map the samples that arrive, [B, 1, any], to the frames that are ready, [B, any, n_bins]."""
+        """Map arriving samples, [B, 1, any], to the frames that are ready, [B, any, n_bins]."""
         size, hop, (left, right) = self.transform.n_fft, self.transform.hop_length, self.transform.padding
-        signal = functional.pad(x[:, 0], (left, 0)) if self.kept is None else torch.cat([self.kept, x[:, 0]], -1)
+        signal = functional.pad(x[:, 0], (left, 0)) if self.buffer is None else torch.cat([self.buffer, x[:, 0]], -1)
         signal = functional.pad(signal, (0, right)) if last else signal
         ready = max(0, (signal.shape[-1] - size) // hop + 1)
-        self.kept = signal[:, ready * hop :]
+        self.buffer = signal[:, ready * hop :]
         if not ready:
             return torch.zeros(len(x), 0, self.transform.n_bins, dtype=x.dtype.to_complex(), device=x.device)
         window = self.transform.scale * hann(size, size, 0.5, x.dtype, x.device)
@@ -176,25 +176,25 @@ class SynthesisStream:
     def __init__(self, transform: LappedTransform) -> None:
         self.transform = transform
         self.overlap = -(-transform.n_fft // transform.hop_length) - 1  # further hops under a frame
-        self.kept: Tensor | None = None
-        self.before = 0  # frames that still overlap with the next
-        self.skip = transform.padding[0]  # samples that are padding
+        self.buffer: Tensor | None = None
+        self.overlapping = 0  # earlier frames that overlap with the next one
+        self.skip = transform.padding[0]  # samples of padding yet to be dropped
 
     def push(self, frames: Tensor, last: bool) -> Tensor:
-        """Map the frames that arrive, [B, any, n_bins], to the samples that are ready, [B, 1, any]."""
+        """Map arriving frames, [B, any, n_bins], to the samples that are ready, [B, 1, any]."""
         size, hop, count = self.transform.n_fft, self.transform.hop_length, frames.shape[1]
         real = frames.real
-        if self.kept is None:
-            self.kept = real.new_zeros(len(frames), self.overlap * hop)
-        total = functional.pad(self.kept, (0, count * hop))
+        if self.buffer is None:
+            self.buffer = real.new_zeros(len(frames), self.overlap * hop)
+        total = functional.pad(self.buffer, (0, count * hop))
         window = hann(size, size, 0.5, real.dtype, real.device)
         if count:
             total = total + overlap_add(torch.fft.irfft(frames, n=size) * window, hop)
-        # No later frame covers the samples that are ready; at the end neither does one cover the rest.
+        # Ready samples are covered by no later frame; at the end all are.
         ready = count * hop + (self.transform.padding[0] if last else 0)
-        weights = envelope(window, max(1, self.before + count), hop)[self.before * hop :]
+        weights = envelope(window, max(1, self.overlapping + count), hop)[self.overlapping * hop :]
         out = total[:, :ready] / weights[:ready] / self.transform.scale
-        self.kept, self.before = total[:, ready:], min(self.before + count, self.overlap)
+        self.buffer, self.overlapping = total[:, ready:], min(self.overlapping + count, self.overlap)
         skip = min(self.skip, out.shape[-1])
         self.skip -= skip
         return out[:, None, skip:]
@@ -204,7 +204,7 @@ class HybridStream:
     """Run a `HybridNetwork` at one log-SNR.
 
     Args:
-        network: The network; `can_stream` says which.
+        network: The network; see `can_stream`.
         log_snr: Log-SNR, [B].
     """
 
@@ -213,18 +213,18 @@ class HybridStream:
         self.embedding = network.log_snr(log_snr)
         self.analysis, self.synthesis = AnalysisStream(network.transform), SynthesisStream(network.transform)
         self.stages = [[_stream_of(block) for block in stage] for stage in network.stages]
-        self.arrived, self.waiting = Fifo(1), Fifo(1)  # frames without a condition yet; without an output yet
+        self.noisy, self.unmasked = Fifo(1), Fifo(1)  # frames that wait for a condition; for their mask
         self.condition, self.magnitudes = Fifo(1), Fifo(1)
         self.features = [Fifo(1) for _ in network.stages]
 
     def push(self, x: Tensor, condition: Tensor | None, last: bool = False) -> Tensor:
-        """Map what arrives of the signal, [B, 1, any], and of the condition, [B, any, D], to the samples ready."""
+        """Map arriving samples, [B, 1, any], and conditions, [B, any, D], to the samples that are ready."""
         network = self.network
-        self.arrived.push(self.analysis.push(x, last))
+        self.noisy.push(self.analysis.push(x, last))
         self.condition.push(condition)
-        count = len(self.arrived) if network.mel_encoder is None else min(len(self.arrived), len(self.condition))
-        frames = self.arrived.take(count)
-        self.waiting.push(frames)
+        count = len(self.noisy) if network.mel_encoder is None else min(len(self.noisy), len(self.condition))
+        frames = self.noisy.take(count)
+        self.unmasked.push(frames)
         h = network.inward(torch.view_as_real(frames).flatten(-2))
         if network.mel_encoder is not None:
             features, log_magnitudes = self.condition.take(count).split(network.widths, dim=-1)
@@ -239,7 +239,7 @@ class HybridStream:
             for block in stage:
                 h = block.push(h, self.embedding, last)
         log_magnitudes = None if network.mel_encoder is None else self.magnitudes.take(h.shape[1])
-        frames = self.waiting.take(h.shape[1])
+        frames = self.unmasked.take(h.shape[1])
         return self.synthesis.push(masked(frames, *network.read_out(h, log_magnitudes, x.dtype)), last)
 
 

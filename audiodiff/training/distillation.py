@@ -113,12 +113,7 @@ class LitDistillation(LitModel):
         log_snr = self.model.denoiser.schedule.log_snr(t)
         weight = self.loss.weighting(log_snr, self.model.denoiser.prediction.sigma_data).to(estimate)
         error = weight * self.loss.distance(estimate, wanted, decode)
-        values = {}
-        if self.loss.auxiliary:
-            test, reference = decode(estimate), decode(wanted)
-            values = {name: term(test, reference) for name, term in self.loss.auxiliary.items()}
-        total = error + sum(term.weight * values[name] for name, term in self.loss.auxiliary.items())
-        return LossTerms(total, error.detach(), {n: v.detach() for n, v in values.items()}, log_snr.to(error))
+        return self.loss.total(error, estimate, wanted, decode, log_snr)
 
     def _denoise(self, denoiser: Denoiser, prepared: PreparedBatch) -> Denoise:
         denoise = Conditioned(denoiser, condition_of(denoiser.network, prepared.inputs))
