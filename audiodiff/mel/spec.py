@@ -163,7 +163,7 @@ class MelSpec:
         fields = dataclasses.asdict(self)
         return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
 
-    def at_rate(self, sample_rate: int) -> "MelSpec":
+    def at_rate(self, sample_rate: int) -> MelSpec:
         """Describe the same mel of a sound at another sample rate, so that a vocoder may sound above the mel's rate.
 
         Windows and hops last as long and bands lie at the same frequencies, so mels of the two specs differ only by

@@ -99,12 +99,12 @@ def test_refusal_imports_nothing_heavy(told, line):
 @pytest.mark.parametrize(
     ("program", "argument", "words"),
     [
-        ("train", "optm=adam", "did you mean optim?"),
-        ("train", "optim=adm", "did you mean optim=adam?"),
+        ("train", "optm=adam", "did you mean optimizer?"),
+        ("train", "optimizer=adm", "did you mean optimizer=adam?"),
         ("train", "data.path=none", "none: no such folder"),
         ("train", "resume=auto", "nothing to learn from"),
         ("train", "data.path=. init_from=speach-16k", "speach-16k: no such model"),
-        ("tune", "optm=adam", "did you mean optim?"),
+        ("tune", "optm=adam", "did you mean optimizer?"),
         ("tune", "n_trails=3", "did you mean n_trials?"),
     ],
 )

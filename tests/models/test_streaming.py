@@ -126,7 +126,7 @@ def test_chunks_leave_no_seam(mel):
 
 def test_less_reach_would_be_heard(mel, monkeypatch):
     vocoder = vocoder_of(projection_iters=1)
-    monkeypatch.setattr(streaming, "stages", lambda *_: [streaming.Context(1, 1)] * 3)
+    monkeypatch.setattr(streaming, "stage_contexts", lambda *_: [streaming.Context(1, 1)] * 3)
     assert differs(vocoder, mel, 10) > 10 * TOLERANCE
 
 
