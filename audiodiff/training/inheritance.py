@@ -28,14 +28,15 @@ def differences(section: Mapping[str, Any], default: Mapping[str, Any]) -> dict[
 
 
 def inherit_model(first: Mapping[str, Any], section: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the configuration of a trained model with what the user set in its place.
+    """Return the configuration of a trained model with what the user set in its place; one mel serves all parts.
 
     Args:
         first: Configuration of the model that is begun with.
         section: The composed section `model`.
         default: The same section as it is composed without any setting of the user's.
     """
-    return _merged(first, differences(section, default))
+    merged = _merged(first, differences(section, default))
+    return _replaced(merged, first.get("mel"), merged.get("mel"))
 
 
 def inherit_facts(info: dict[str, Any], first: Model, source: str) -> dict[str, Any]:
@@ -54,3 +55,12 @@ def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
         nested = isinstance(value, Mapping) and isinstance(old.get(name), Mapping) and "_target_" not in value
         merged[name] = _merged(old[name], value) if nested else value
     return merged
+
+
+def _replaced(section: Any, old: Any, new: Any) -> Any:
+    """Put a value in the place of another wherever that is in a section."""
+    if old is not None and section == old:
+        return new
+    if isinstance(section, Mapping):
+        return {name: _replaced(value, old, new) for name, value in section.items()}
+    return section

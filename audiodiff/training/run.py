@@ -235,9 +235,12 @@ def _model(cfg: DictConfig, everything: dict[str, Any], training: list[Recording
 
 def _inherit(everything: dict[str, Any], first: Model, begins: bool) -> None:
     """Take the model's configuration from the one that is begun with, save for what the user set."""
-    section, default = everything["model"], plain(composed(_NO_DATA).model)
+    section, usual = everything["model"], composed(_NO_DATA)
     if section.get("_target_") != first.config.get("_target_"):
         return  # a model of another kind: its own configuration, and what fits of the weights
+    if section.get("mel") != plain(usual.model).get("mel"):
+        usual.mel = first.config["mel"]  # another mel is asked for, and what follows from it counts as set too
+    default = plain(usual.model)
     if everything["init_model"]:  # a stage that names what it replaces
         everything["model"] = first.config | everything["init_model"]
         return

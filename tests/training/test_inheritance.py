@@ -3,6 +3,7 @@
 import pytest
 from support.training import TINY, run, steps
 
+from audiodiff.mel import MelSpec
 from audiodiff.models.base import Model
 from audiodiff.training.hydra_config import composed
 from audiodiff.training.inheritance import differences, inherit_model
@@ -35,6 +36,16 @@ def test_init_from_brings_structure_sampler_and_licence(first, tmp_path):
 def test_what_the_user_sets_replaces_what_was_inherited(first, tmp_path):
     new = begun(tmp_path, first, "model.steps=5", "info.licence=MIT")
     assert (new.steps, new.final_iters, new.info["licence"]) == (5, 1, "MIT")
+
+
+def test_another_mel_brings_what_follows_from_it(tmp_path):
+    """Bands and hop of the network, the whitening and the start follow, also where they equal the default."""
+    start = ("start=griffin-lim", "start.n_iter=1", "data.n_samples=24576")
+    run(tmp_path / "first", *steps(1), "mel=vocos-24k-100", *start)
+    new = begun(tmp_path / "new", tmp_path / "first", "output_rate=24000", "init_strict=false", start[-1])
+    assert new.mel == new.whitening.mel == new.start.mel == MelSpec.preset("16k-hop256").at_rate(24000)
+    network = new.config["denoiser"]["network"]
+    assert (network["n_mels"], network["mel_hop_length"], network["width"]) == (80, 384, 16)
 
 
 def test_adapter_without_a_first_model_is_refused(tmp_path):
