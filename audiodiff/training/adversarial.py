@@ -1,10 +1,10 @@
-"""The few-step stage: the sampler itself, at the numbers of calls that will be used, learns to fool discriminators.
+"""The adversarial objective: train the unrolled few-step sampler against discriminators.
 
-    clips → mel → start → solver steps (the last call learns) → projection → waveform → discriminators, spectral terms
+    clips → mel → start → solver steps (gradients through the last call) → waveform → discriminators, auxiliary losses
 
-A denoiser that is trained at random times gives the mean of what is possible; after few calls that mean is what one
-hears. Here the sampler is unrolled and its output is judged as sound. The denoising loss goes on beside it, so that
-the network stays a denoiser. Reference: PeriodWave-Turbo (Lee et al., 2024, arXiv:2408.08019).
+A denoiser trained at random times estimates a mean, and after few calls that mean is audible. Here the sampler's output
+is judged as sound; the denoising loss continues beside it, so that the network stays a denoiser.
+Reference: PeriodWave-Turbo (Lee et al., 2024, arXiv:2408.08019).
 """
 
 import functools
@@ -22,7 +22,7 @@ from audiodiff.losses.adversarial import discriminator_loss, feature_distance, g
 from audiodiff.models.base import Model
 from audiodiff.models.sampling import SamplingConfig
 from audiodiff.models.vocoder import Vocoder
-from audiodiff.nn.discriminators import Discriminators
+from audiodiff.nn.discriminators import DiscriminatorOutput, Discriminators
 from audiodiff.training.lr_schedules import scheduled
 from audiodiff.training.module import LitModel, condition_of
 from audiodiff.training.param_groups import optimizer_of
@@ -37,24 +37,24 @@ class LitAdversarial(LitModel):
     A vocoder's sounds are also compared with the recording, by features and auxiliary losses; a generator's have none.
 
     Args:
-        model: What is trained; begin with a trained one.
-        loss: The denoising loss that goes on.
-        optimizer: Makes an optimiser of parameters, for both sides.
+        model: A trained model.
+        loss: The denoising loss that continues.
+        optimizer: Builds an optimiser of parameters, for model and discriminators.
         lr_factor: Maps the step to a factor of both learning rates.
-        discriminators: Who judge.
+        discriminators: The discriminators.
         auxiliary: Auxiliary losses on waveforms by name; their weights are relative to an adversarial 1.
         calls: Numbers of network calls that are unrolled, in turn.
-        feature_weight: Of the feature distance.
-        denoising_weight: Of the denoising loss.
-        warmup_steps: Steps before the model listens to the judges, who learn from the first.
-        clip_norm: Norm to which the gradient of each side is clipped.
-        discriminator_lr: Factor of the learning rate of the discriminators.
-        conditional: Whether discriminators also ask if a generator's sound is of its class.
-        given: The further arguments of `LitModel`.
+        feature_weight: Weight of the feature distance.
+        denoising_weight: Weight of the denoising loss.
+        warmup_steps: Steps in which the discriminators alone learn adversarially.
+        clip_norm: Norm to which the gradients of model and discriminators are clipped.
+        discriminator_lr: Factor of the discriminators' learning rate.
+        conditional: Whether discriminators also score how well a generator's sound fits its class.
+        kwargs: Further arguments of `LitModel`.
 
     Raises:
-        ValueError: A number of calls is below 1, a generator is to be compared with recordings, or a model without
-            labels judged by them.
+        ValueError: A number of calls is below 1, a generator is to be compared with recordings, or `conditional` is
+            set for a model without labels.
     """
 
     def __init__(
@@ -72,9 +72,9 @@ class LitAdversarial(LitModel):
         clip_norm: float = 1.0,
         discriminator_lr: float = 1.0,
         conditional: bool = False,
-        **given: Any,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(model, loss, optimizer, lr_factor, **given)
+        super().__init__(model, loss, optimizer, lr_factor, **kwargs)
         self.has_reference = isinstance(model, Vocoder)
         if not self.has_reference and (auxiliary or feature_weight):
             raise ValueError(
@@ -98,7 +98,7 @@ class LitAdversarial(LitModel):
         self.discriminator_lr = discriminator_lr
 
     def configure_optimizers(self) -> list[Any]:
-        """Return two optimisers and two schedules: of the model, and of the discriminators."""
+        """Return the optimisers of model and discriminators, and a schedule for each."""
         sides = ((self.model, self.lr_factors), (self.discriminators, {"*": self.discriminator_lr}))
         optimizers = [optimizer_of(self.optimizer, side, factors) for side, factors in sides]
         return optimizers, [scheduled(o, self.lr_factor) for o in optimizers]
@@ -120,57 +120,72 @@ class LitAdversarial(LitModel):
         return model.stages(sampling, denoise, lambda *_: noise)(torch.empty(shape, device=model.device))
 
     def distances(self, fake: Tensor, clips: Tensor) -> dict[str, Tensor]:
-        """Measure every term, averaged over the clips."""
+        """Compute every auxiliary loss, averaged over the clips."""
         with devices.full_precision(clips.device):
-            return {name: term(fake, clips).mean() for name, term in self.auxiliary.items()}
+            return {name: loss(fake, clips).mean() for name, loss in self.auxiliary.items()}
 
     def training_step(self, batch: Tensor | Sequence[Tensor], batch_idx: int) -> None:
-        """Let the model learn from a batch, then the judges; `global_step` counts the model's steps."""
+        """Step the model, then the discriminators; `global_step` counts the model's steps."""
         ours, theirs = self.optimizers()
         theirs = theirs.optimizer  # stepped behind Lightning's back, which would count it too
         generator = self.generator_of_step()
-        self.regulariser.seed(generator)
-        calls, labels = self.calls[self.global_step % len(self.calls)], None
-        if self.has_reference:
-            clips, mel = self.analysed(batch)
-            fake = self.unrolled(self.spoilt(mel, generator), calls, generator)
-            level = clips.square().mean((1, 2), keepdim=True).sqrt().clamp(min=1e-4)  # judges hear all at one level
-        else:
-            clips, given = (batch, ()) if isinstance(batch, Tensor) else (batch[0], batch[1:])
-            inputs = self.hidden(*given, generator=generator) if given else ()
-            labels = inputs[0] if self.conditional else None
-            clips = clips[..., : clips.shape[-1] // self.model.hop_length * self.model.hop_length]
-            fake = self.unrolled_generator(clips.shape, inputs, calls, generator)
-            level = clips.square().mean().sqrt().clamp(min=1e-4)  # one for all: how loud a sound is counts
-        judged_real = self.discriminators(clips / level, labels)
+        self.dropout.seed(generator)
+        clips, fake, level, labels = self.fake(batch, self.calls[self.global_step % len(self.calls)], generator)
+        real = self.discriminators(clips / level, labels)
 
-        found = self.distances(fake, clips) if self.auxiliary else {}
-        weights = {name: term.weight for name, term in self.auxiliary.items()}
+        losses, weights = self.losses(clips, fake, level, labels, real)
+        if self.denoising_weight:
+            losses["denoising"] = self.compute_loss(batch, generator).total.mean()
+            weights["denoising"] = self.denoising_weight
+        total = sum(weights[name] * value for name, value in losses.items()) + self.penalty()
+        norm = self._learn(self.model, ours, total)
+
+        discriminators = discriminator_loss(real, self.discriminators(fake.detach() / level, labels))
+        self._learn(self.discriminators, theirs, discriminators)
+        for schedule in self.lr_schedulers():
+            schedule.step()
+        self.log_dict({f"train/{name}": value.detach() for name, value in losses.items()})
+        metrics = {"train/loss": total.detach(), "train/discriminators": discriminators.detach(), "train/norm": norm}
+        self.log_dict(metrics)
+        self.log("lr", ours.param_groups[0]["lr"])
+
+    def fake(
+        self, batch: Tensor | Sequence[Tensor], calls: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Sample a counterpart of each clip of a batch.
+
+        Returns:
+            Real and generated clips, [B, 1, T]; the level by which both are divided before they are judged; and the
+            labels by which they are, or None.
+        """
+        if self.has_reference:
+            clips, mel = self.crop_and_mel(batch)
+            fake = self.unrolled(self.augmented(mel, generator), calls, generator)
+            return clips, fake, clips.square().mean((1, 2), keepdim=True).sqrt().clamp(min=1e-4), None
+        clips, conditions = (batch, ()) if isinstance(batch, Tensor) else (batch[0], batch[1:])
+        inputs = self.drop_conditions(*conditions, generator=generator) if conditions else ()
+        clips = clips[..., : clips.shape[-1] // self.model.hop_length * self.model.hop_length]
+        fake = self.unrolled_generator(clips.shape, inputs, calls, generator)
+        level = clips.square().mean().sqrt().clamp(min=1e-4)  # one for all: how loud a sound is counts
+        return clips, fake, level, inputs[0] if self.conditional else None
+
+    def losses(
+        self, clips: Tensor, fake: Tensor, level: Tensor, labels: Tensor | None, real: list[DiscriminatorOutput]
+    ) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """Compute the model's losses on generated clips, and their weights; adversarial ones only after the warm-up."""
+        losses = self.distances(fake, clips) if self.auxiliary else {}
+        weights = {name: loss.weight for name, loss in self.auxiliary.items()}
         if self.global_step >= self.warmup_steps:
             self.discriminators.requires_grad_(False)
             judged = self.discriminators(fake / level, labels)
             self.discriminators.requires_grad_(True)
-            found |= {"generator": generator_loss(judged)}
-            weights |= {"generator": 1.0}
+            losses["generator"], weights["generator"] = generator_loss(judged), 1.0
             if self.feature_weight:
-                found["features"] = feature_distance(judged_real, judged)
-                weights["features"] = self.feature_weight
-        if self.denoising_weight:
-            found["denoising"] = self.terms(batch, generator).total.mean()
-            weights["denoising"] = self.denoising_weight
-        total = sum(weights[name] * value for name, value in found.items()) + self.penalty()
-        norm = self._learn(self.model, ours, total)
-
-        verdict = discriminator_loss(judged_real, self.discriminators(fake.detach() / level, labels))
-        self._learn(self.discriminators, theirs, verdict)
-        for schedule in self.lr_schedulers():
-            schedule.step()
-        self.log_dict({f"train/{name}": value.detach() for name, value in found.items()})
-        self.log_dict({"train/loss": total.detach(), "train/discriminators": verdict.detach(), "train/norm": norm})
-        self.log("lr", ours.param_groups[0]["lr"])
+                losses["features"], weights["features"] = feature_distance(real, judged), self.feature_weight
+        return losses, weights
 
     def _learn(self, side: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor) -> Tensor:
-        """Take one step of one side and return the norm of its gradient."""
+        """Take one optimiser step and return the norm of the gradient before clipping."""
         optimizer.zero_grad()
         self.manual_backward(loss)
         self.guard.gradient(side.parameters())
@@ -179,33 +194,33 @@ class LitAdversarial(LitModel):
         return norm
 
     def validation_step(self, clips: Tensor | Sequence[Tensor], batch_idx: int) -> None:
-        """Log the denoising loss, and the terms of what each number of calls makes, always from the same noise."""
+        """Log the denoising loss, and the auxiliary losses after each number of calls, always from the same noise."""
         super().validation_step(clips, batch_idx)
         if not self.auxiliary:
             return
         for calls in self.calls:
-            found = self._validation_distances(clips, batch_idx, calls)
-            named = {f"valid/{name}-{calls}": value for name, value in found.items()}
-            self.log_dict(named, batch_size=len(clips), sync_dist=True)
+            distances = self._validation_distances(clips, batch_idx, calls)
+            metrics = {f"valid/{name}-{calls}": value for name, value in distances.items()}
+            self.log_dict(metrics, batch_size=len(clips), sync_dist=True)
 
     def validation_loss(self, clips: Tensor, batch_idx: int) -> Tensor:
-        """Measure the weighted terms of what is made, over the numbers of calls; without any, the denoising loss."""
+        """Compute the weighted auxiliary losses, averaged over `calls`; without any, the denoising loss."""
         if not self.auxiliary:
             return super().validation_loss(clips, batch_idx)
-        found = [self._validation_distances(clips, batch_idx, calls) for calls in self.calls]
-        return sum(self.auxiliary[name].weight * one[name] for one in found for name in one) / len(found)
+        distances = [self._validation_distances(clips, batch_idx, calls) for calls in self.calls]
+        return sum(self.auxiliary[name].weight * one[name] for one in distances for name in one) / len(distances)
 
     def _validation_distances(self, clips: Tensor, batch_idx: int, calls: int) -> dict[str, Tensor]:
-        clips, mel = self.analysed(clips)
+        clips, mel = self.crop_and_mel(clips)
         return self.distances(self.unrolled(mel, calls, self.validation_generator(batch_idx)), clips)
 
 
 class LastCallLearns:
-    """Call a denoiser and keep the graph of the last call alone, which costs the memory and time of one.
+    """Let gradients flow through the last call of a denoiser alone, which bounds memory and time.
 
     Args:
-        denoise: Who is called.
-        calls: How often it will be called.
+        denoise: The denoiser.
+        calls: Number of calls of a trajectory.
     """
 
     def __init__(self, denoise: Denoise, calls: int) -> None:

@@ -1,4 +1,4 @@
-"""What happens around the steps: checkpoints, previews, progress."""
+"""Callbacks of the trainer: checkpoints, previews, progress."""
 
 import json
 import logging
@@ -20,6 +20,7 @@ from audiodiff.models.base import Model
 from audiodiff.models.generator import Generator
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.pipelines.resynthesis import resynthesise
+from audiodiff.utils import devices
 
 __all__ = ["Checkpoints", "ClipsPerSecond", "Previews", "StepLogger", "Throughput"]
 
@@ -27,12 +28,12 @@ log = logging.getLogger(__name__)
 
 
 class Checkpoints(Callback):
-    """Keep one file from which a run can go on: written every few steps, at the end, and when the run is interrupted.
+    """Save one file to resume from: every few steps, at the end, and when the run is interrupted.
 
-    Must come after `EMA` in the list of callbacks, so that it saves what that has just averaged.
+    Must come after `EMA` in the list of callbacks, so that it saves the updated average.
 
     Args:
-        path: The file; it is replaced when the new one is complete.
+        path: The file; replaced when the new one is complete.
         every: Steps between saves.
     """
 
@@ -41,10 +42,10 @@ class Checkpoints(Callback):
         self.every = every
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Ask before the first step whether there is room for a checkpoint: the weights and an average, at least.
+        """Check before the first step that the disk has room for a checkpoint.
 
         Raises:
-            ValueError: There is not.
+            ValueError: It has not.
         """
         least, free = (2 * sum(p.nbytes for p in pl_module.parameters()), shutil.disk_usage(self.path.parent).free)
         if free < least:
@@ -56,7 +57,7 @@ class Checkpoints(Callback):
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save if it is time."""
+        """Save every `every` steps."""
         if trainer.global_step % self.every == 0:
             self._save(trainer)
 
@@ -70,25 +71,27 @@ class Checkpoints(Callback):
             trainer.save_checkpoint(temporary)
         except OSError as error:
             temporary.unlink(missing_ok=True)
-            told = f"{self.path}: step {trainer.global_step} could not be saved ({error.strerror}); free some space"
+            message = f"{self.path}: step {trainer.global_step} could not be saved ({error.strerror}); free some space"
             if last:
-                raise ValueError(f"{told}, and run the same command: it goes on from what was saved before") from None
-            log.warning("%s: what was saved before is still there, and the run goes on", told)
+                raise ValueError(
+                    f"{message}, and run the same command: it goes on from what was saved before"
+                ) from None
+            log.warning("%s: the last save is still there, and the run goes on", message)
             return
         if trainer.is_global_zero:
             os.replace(temporary, self.path)
 
 
 class Previews(Callback):
-    """Make sound with the averaged weights at every validation, by the same path as the command line.
+    """Generate sound with the averaged weights at every validation, as the command line does.
 
     Writes WAV files into the run's folder and logs audio and spectrograms to TensorBoard.
 
     Args:
-        folder: Where the files go.
-        recordings: Audio files that a vocoder resynthesises; a generator needs none.
-        seconds: Length of what a generator makes.
-        seed: Of the noise.
+        folder: Folder of the WAV files.
+        recordings: Audio files that a vocoder resynthesises; unused for a generator.
+        seconds: Length of a generator's sound.
+        seed: Seed of the noise.
     """
 
     def __init__(self, folder: str | Path, recordings: list[Path], seconds: float = 4.0, seed: int = 0) -> None:
@@ -105,12 +108,12 @@ class Previews(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Make the previews before the first batch, when the average is in place."""
+        """Write the previews before the first batch, when the average is in place."""
         if batch_idx or trainer.sanity_checking or not trainer.is_global_zero:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         model = pl_module.model
-        with torch.autocast(model.device.type, enabled=False):
+        with devices.full_precision(model.device):
             for name, waveform in self._sounds(model):
                 audio.write(self.folder / f"step{trainer.global_step:07d}-{name}.wav", waveform, model.sample_rate)
                 self._log(trainer, name, waveform, model)
@@ -120,11 +123,11 @@ class Previews(Callback):
             return [("sample", model.generate(int(self.seconds * model.sample_rate), seed=self.seed)[0].cpu())]
         if not isinstance(model, Vocoder):
             raise ValueError(f"a {type(model).__name__} makes no sound that could be previewed")
-        heard = []
+        previews = []
         for path in self.recordings:
             waveform, _ = audio.read(path, model.sample_rate)
-            heard.append((path.stem, resynthesise(model, waveform, seed=self.seed).waveform))
-        return heard
+            previews.append((path.stem, resynthesise(model, waveform, seed=self.seed).waveform))
+        return previews
 
     def _log(self, trainer: lightning.Trainer, name: str, waveform: Tensor, model: Model) -> None:
         from audiodiff.evaluation.plots import spectrogram_image
@@ -140,7 +143,7 @@ class Previews(Callback):
 
 
 class Throughput(Callback):
-    """Measure clips per second and appends the logged metrics to a small JSONL file.
+    """Measure clips per second and append the logged metrics to a JSONL file.
 
     Args:
         path: The file.
@@ -171,7 +174,7 @@ class Throughput(Callback):
         self._append(trainer, {"clips_per_second": round(rate, 2), **metrics})
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Write what a validation found, at the step of which it is."""
+        """Append the metrics of a validation."""
         if not trainer.sanity_checking:
             self._append(trainer, {n: v for n, v in trainer.callback_metrics.items() if n.startswith("valid/")})
 
@@ -183,7 +186,7 @@ class Throughput(Callback):
 
 
 class StepLogger(TensorBoardLogger):
-    """Log at the step that checkpoints, previews and metrics.jsonl count; Lightning itself is one behind.
+    """Log at the step of checkpoints, previews and metrics.jsonl; Lightning itself is one behind.
 
     Attributes:
         step: Returns the trainer's step; set once there is a trainer.
@@ -197,13 +200,13 @@ class StepLogger(TensorBoardLogger):
 
 
 class ClipsPerSecond(TQDMProgressBar):
-    """A progress bar over steps that shows the loss and clips per second; silent in a pipe."""
+    """Show a progress bar over steps, with loss and clips per second; silent in a pipe."""
 
     def __init__(self) -> None:
         super().__init__(refresh_rate=10)
 
     def get_metrics(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> dict[str, Any]:
-        """Leave out Lightning's version number and shows the loss."""
+        """Show the loss in place of Lightning's version number."""
         shown = super().get_metrics(trainer, pl_module)
         shown.pop("v_num", None)
         if "train/loss" in trainer.callback_metrics:

@@ -1,4 +1,4 @@
-"""The command `python -m audiodiff.train`: says what is misspelt or missing before torch is imported, then trains."""
+"""The command `python -m audiodiff.train`: check names and places before torch is imported, then train."""
 
 import io
 import json
@@ -22,22 +22,22 @@ from audiodiff.utils.signals import Stopped
 __all__ = ["checked_main", "main"]
 
 
-def _told(error: ValueError) -> str:
-    """Return what an error says; of one that a loader's process raised, the last line, without its traceback."""
+def _message(error: ValueError) -> str:
+    """Return an error's message; of one from a loader's process, the last line, without its traceback."""
     text = str(error).strip()
     return text.splitlines()[-1].removeprefix("ValueError: ") if "in DataLoader worker process" in text else text
 
 
-def _of_its_own(cfg: DictConfig, job: Any) -> str:
-    """Say where a job of a sweep has its run: in one folder each would go on with the one before it."""
-    given = [o for o in job.overrides.task if o.startswith("run_dir=")]
-    if given and "$" not in given[0]:
-        raise ValueError(f"{given[0]} is one folder for all jobs: say hydra.sweep.dir=FOLDER, each has its own in it")
-    return cfg.run_dir if given else job.runtime.output_dir
+def _job_folder(cfg: DictConfig, job: Any) -> str:
+    """Return the run's folder of a job of a sweep; in a common one, each would resume the one before it."""
+    overrides = [o for o in job.overrides.task if o.startswith("run_dir=")]
+    if overrides and "$" not in overrides[0]:
+        raise ValueError(f"{overrides[0]} is one folder for all jobs: say hydra.sweep.dir=FOLDER for one each in it")
+    return cfg.run_dir if overrides else job.runtime.output_dir
 
 
 def check_places(cfg: DictConfig) -> None:
-    """Check that the recordings and the model to begin with are there, as far as their names tell.
+    """Check that the recordings and the model of `init_from` exist, as far as names show.
 
     Raises:
         ValueError: One is missing.
@@ -53,7 +53,7 @@ def main(cfg: DictConfig) -> None:
     from lightning.pytorch.utilities import rank_zero_only
 
     from audiodiff.training.run import train
-    from audiodiff.training.sweep import tell
+    from audiodiff.training.sweep import write_result
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # advertisements and repeated advice
     # The sampler starts where the run stopped, which Lightning cannot know.
@@ -64,26 +64,26 @@ def main(cfg: DictConfig) -> None:
     sweeps = job.mode == RunMode.MULTIRUN
     try:
         if sweeps:
-            cfg.run_dir = _of_its_own(cfg, job)
+            cfg.run_dir = _job_folder(cfg, job)
         metrics = train(cfg)
     except Stopped as stopped:
         print(f"audiodiff.train: {stopped}", file=sys.stderr)
         sys.exit(stopped.status)
     except ValueError as error:
         if sweeps:
-            tell(job.runtime.output_dir, job.overrides.task, {}, _told(error))
+            write_result(job.runtime.output_dir, job.overrides.task, {}, _message(error))
         if sweeps or os.environ.get("HYDRA_FULL_ERROR"):
             raise  # Hydra goes on with the other jobs, and ends with this error
-        print(f"audiodiff.train: {_told(error)}", file=sys.stderr)
+        print(f"audiodiff.train: {_message(error)}", file=sys.stderr)
         sys.exit(2)
     if sweeps and rank_zero_only.rank == 0:
-        print(tell(job.runtime.output_dir, job.overrides.task, metrics), file=sys.stderr)
+        print(write_result(job.runtime.output_dir, job.overrides.task, metrics), file=sys.stderr)
     if rank_zero_only.rank == 0:
         print(json.dumps({name: round(value, 5) for name, value in sorted(metrics.items())}))
 
 
 def checked_main() -> None:
-    """Run `main` if the command line names settings that there are; several jobs are checked by Hydra, one by one."""
+    """Check the overrides of the command line, then run `main`; Hydra itself checks the jobs of a sweep."""
     arguments = sys.argv[1:]
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -1,4 +1,4 @@
-"""Fuse what a network does between its products, while it trains."""
+"""Compilation of a network's blocks in training, by `torch.compile`."""
 
 import logging
 import os
@@ -14,21 +14,20 @@ from audiodiff.training.dropout import blocks_of
 
 __all__ = ["Compiled", "compile_blocks"]
 
-MOST_KINDS = 64  # of blocks: their dilations, with and without gradients
+MOST_KINDS = 64  # recompilations of a block: one a dilation, with and without gradients
 log = logging.getLogger(__name__)
 
 
 def compile_blocks(network: nn.Module) -> None:
-    """Let `torch.compile` make one pass of the many over memory in a block; they are compiled when first called.
+    """Compile the blocks of a network in place, at their first call; weights keep their names.
 
-    A block is what repeats, so it is compiled once for each dilation, in half the time of the whole network and with
-    the same gain. Weights keep their names.
+    Blocks repeat, so each kind is compiled once, in less time than the whole network.
 
     Args:
-        network: Whose blocks are compiled, in place.
+        network: The network.
 
     Raises:
-        ValueError: It has no blocks, or there is no compiler.
+        ValueError: The network has no blocks, or the machine no compiler.
     """
     blocks = blocks_of(network)
     if not blocks:
@@ -48,7 +47,7 @@ def _finds_compiler() -> bool:
 class Compiled(Callback):
     """Compile a network's blocks for training steps.
 
-    Validation and previews run as they are: sounds of many lengths would each be compiled for.
+    Validation and previews run uncompiled: each length of sound would be compiled anew.
     """
 
     def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -57,15 +56,15 @@ class Compiled(Callback):
         log.info("the network is compiled in its first steps, which takes up to a minute")
 
     def on_validation_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Set aside what is compiled."""
+        """Switch to uncompiled code."""
         torch.compiler.set_stance("force_eager")
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Take it up again."""
+        """Switch back to compiled code."""
         torch.compiler.set_stance("default")
 
     def on_exception(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, error: BaseException
     ) -> None:
-        """Take it up again, for whoever trains next in this process."""
+        """Switch back to compiled code, for the next training of this process."""
         torch.compiler.set_stance("default")

@@ -1,9 +1,9 @@
-"""Learning something new without forgetting what was known: an anchor for the weights, and a report of what was lost.
+"""Continual learning: an anchor for the weights, and a report of what was forgotten.
 
     L2-SP:  loss + weight sum (theta - theta_0)²               EWC:  loss + weight sum F (theta - theta_0)²
 
-F is the diagonal of the Fisher information on old data, scaled to a mean of 1: weights that mattered are held, others
-go. References: Li et al., 2018, arXiv:1802.01483 (L2-SP); Kirkpatrick et al., 2017, arXiv:1612.00796 (EWC).
+F is the diagonal of the Fisher information on old data, scaled to a mean of 1.
+References: Li et al., 2018, arXiv:1802.01483 (L2-SP); Kirkpatrick et al., 2017, arXiv:1612.00796 (EWC).
 """
 
 import json
@@ -24,19 +24,19 @@ from audiodiff.models.vocoder import Vocoder
 from audiodiff.pipelines.resynthesis import resynthesise
 from audiodiff.utils import files
 
-__all__ = ["Anchor", "anchor_of", "fisher_of", "forgetting", "judged"]
+__all__ = ["Anchor", "anchor_of", "fisher_of", "forgetting_report", "score_recordings"]
 
-LONGEST = 10.0  # seconds of a recording that are resynthesised
-JUDGED = {"pesq_wb": 1, "stoi": 1, "log_mel_l1": -1, "mr_stft": -1, "lsd_db": -1}  # 1: more is better
+LONGEST = 10.0  # seconds of each recording
+MEASURES = {"pesq_wb": 1, "stoi": 1, "log_mel_l1": -1, "mr_stft": -1, "lsd_db": -1}  # 1: more is better
 
 
 class Anchor:
-    """Hold weights near where they began.
+    """Penalise the distance of weights from their initial values.
 
     Args:
-        model: As it begins.
-        weight: Of the penalty.
-        fisher: Importance of each weight, by name; None counts all alike.
+        model: The model with its initial weights.
+        weight: Weight of the penalty.
+        fisher: Importance of each weight by name; None for equal importance.
 
     Raises:
         ValueError: The weight is negative.
@@ -54,19 +54,19 @@ class Anchor:
         total = torch.zeros((), device=next(model.parameters()).device)
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
-                away = (parameter - self.origin[name].to(parameter)).square()
-                total = total + (away if self.fisher is None else self.fisher[name].to(away) * away).sum()
+                squares = (parameter - self.origin[name].to(parameter)).square()
+                total = total + (squares if self.fisher is None else self.fisher[name].to(squares) * squares).sum()
         return self.weight * total
 
     def save(self, path: str | Path) -> None:
-        """Write where the weights began and their importance, so that a run that goes on has the same anchor."""
+        """Write initial values and importance, so that a resumed run has the same anchor."""
         tensors = {f"origin.{name}": t.cpu().contiguous() for name, t in self.origin.items()}
         tensors |= {f"fisher.{name}": t.cpu().contiguous() for name, t in (self.fisher or {}).items()}
         with files.atomic_file(path) as file:
             file.write(safetensors.torch.save(tensors))
 
     def load(self, path: str | Path) -> None:
-        """Read what `save` wrote."""
+        """Read the file of `save`."""
         tensors = safetensors.torch.load_file(path)
         self.origin = {n.removeprefix("origin."): t for n, t in tensors.items() if n.startswith("origin.")}
         fisher = {n.removeprefix("fisher."): t for n, t in tensors.items() if n.startswith("fisher.")}
@@ -74,80 +74,81 @@ class Anchor:
 
 
 def fisher_of(model: nn.Module, losses: Iterable[Callable[[], Tensor]]) -> dict[str, Tensor]:
-    """Estimate the diagonal of the Fisher information: mean squares of the gradients of losses, of mean 1 in all.
+    """Estimate the diagonal of the Fisher information: squared gradients of losses, scaled to a mean of 1.
 
     Args:
-        losses: Each computes the loss of one clip, [].
+        model: The model.
+        losses: Functions that compute the loss of one clip each, [].
     """
     named = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    found = {name: torch.zeros_like(p) for name, p in named.items()}
+    squares = {name: torch.zeros_like(p) for name, p in named.items()}
     count = 0
     for loss in losses:
         gradients = torch.autograd.grad(loss(), list(named.values()), allow_unused=True)
         for name, gradient in zip(named, gradients, strict=True):
             if gradient is not None and bool(torch.isfinite(gradient).all()):
-                found[name] += gradient.square()
+                squares[name] += gradient.square()
         count += 1
-    mean = sum(float(f.sum()) for f in found.values()) / sum(f.numel() for f in found.values())
+    mean = sum(float(f.sum()) for f in squares.values()) / sum(f.numel() for f in squares.values())
     if not count or not mean > 0:
         raise ValueError("the old data gave no gradient: is continual.manifest what the model was trained on?")
-    return {name: f / mean for name, f in found.items()}
+    return {name: f / mean for name, f in squares.items()}
 
 
 def anchor_of(config: dict[str, Any], lit: Any, run_dir: Path, resumed: bool) -> Anchor:
-    """Make the anchor of a run that begins, or read that of a run that goes on.
+    """Build the anchor of a new run, or read that of a resumed one.
 
     Args:
-        config: Of the run, plain.
-        lit: Whose loss on old clips says which weights matter.
-        run_dir: Keeps `anchor.safetensors`.
-        resumed: Whether the run goes on.
+        config: Configuration of the run, as plain containers.
+        lit: Lightning module; its loss on old clips decides the importance.
+        run_dir: Folder of `anchor.safetensors`.
+        resumed: Whether the run is resumed.
 
     Raises:
-        ValueError: The run goes on, but began without.
+        ValueError: The run is resumed, but began without an anchor.
     """
-    given, path = config["continual"], run_dir / "anchor.safetensors"
-    anchor = Anchor(lit.model, given["weight"])
+    options, path = config["continual"], run_dir / "anchor.safetensors"
+    anchor = Anchor(lit.model, options["weight"])
     if resumed:
         if not path.is_file():
             raise ValueError(
-                f"{run_dir / 'last.ckpt'}: began without continual=, so where to hold it is not known; "
+                f"{run_dir / 'last.ckpt'}: began without continual=, so there is no anchor; "
                 "say resume=false, or another name=, to begin anew"
             )
         anchor.load(path)
         return anchor
-    if given["manifest"]:
+    if options["manifest"]:
         data, rate = config["data"], lit.model.sample_rate
-        clips = Crops(read_manifest(given["manifest"]), data["n_samples"], rate, seed=config["seed"])
+        clips = Crops(read_manifest(options["manifest"]), data["n_samples"], rate, seed=config["seed"])
         generator = torch.Generator().manual_seed(config["seed"])
-        losses = [lambda n=n: lit.terms(clips[n][None], generator).total.mean() for n in range(given["clips"])]
+        losses = [lambda n=n: lit.compute_loss(clips[n][None], generator).total.mean() for n in range(options["clips"])]
         anchor.fisher = fisher_of(lit.model, losses)
     anchor.save(path)
     return anchor
 
 
 @torch.no_grad()
-def judged(model: Model, recordings: Sequence[Recording], limit: int = 12, seed: int = 0) -> dict[str, float]:
-    """Measure how a vocoder resynthesises the first seconds of recordings: the means of what `score` prints."""
+def score_recordings(model: Model, recordings: Sequence[Recording], limit: int = 12, seed: int = 0) -> dict[str, float]:
+    """Score a vocoder's resynthesis of the first seconds of recordings: the mean of each measure."""
     if not isinstance(model, Vocoder):
         raise ValueError(f"forgetting: a {type(model).__name__} cannot be compared with recordings; leave it out")
     scores, training = [], model.training
     model.eval()
     for recording in recordings[:: max(1, len(recordings) // limit)][:limit]:
         waveform = audio.read(recording.path, model.sample_rate, seconds=LONGEST)[0].mean(0, keepdim=True)
-        made = resynthesise(model, waveform, seed=seed).waveform
-        scores.append(score(waveform[0], made[0], model.sample_rate, JUDGED))
+        result = resynthesise(model, waveform, seed=seed).waveform
+        scores.append(score(waveform[0], result[0], model.sample_rate, MEASURES))
     model.train(training)
-    return {m: sum(s[m] for s in scores) / len(scores) for m in JUDGED if all(m in s for s in scores)}
+    return {m: sum(s[m] for s in scores) / len(scores) for m in MEASURES if all(m in s for s in scores)}
 
 
-def forgetting(before: dict[str, float], after: dict[str, float], path: str | Path) -> str:
-    """Write what was known before and after as JSON, and return the table."""
+def forgetting_report(before: dict[str, float], after: dict[str, float], path: str | Path) -> str:
+    """Write the scores before and after as JSON, and return them as a table."""
     lines = ["| measure | before | after | |", "|---|---|---|---|"]
     for name in before:
-        change = (after[name] - before[name]) * JUDGED[name]
-        what = "better" if change > 0 else "worse" if change < 0 else "the same"
-        lines.append(f"| {name} | {before[name]:.4f} | {after[name]:.4f} | {what} |")
+        change = (after[name] - before[name]) * MEASURES[name]
+        verdict = "better" if change > 0 else "worse" if change < 0 else "the same"
+        lines.append(f"| {name} | {before[name]:.4f} | {after[name]:.4f} | {verdict} |")
     with files.atomic_file(path) as file:
         file.write((json.dumps({"before": before, "after": after}, indent=2) + "\n").encode())
     return "\n".join(lines)

@@ -1,14 +1,14 @@
-"""Consistency distillation: a student learns to jump where a trained teacher would walk.
+"""Consistency distillation: a student learns to jump over the steps of a trained teacher.
 
 Sampling takes `calls` intervals of time. Within an interval, from t down to its end u, the teacher takes one small step
 from t to s, and the student's own average the rest from s to u:
 
     x_s = teacher(x_t, t → s),    x_u = jump(x_s, average(x_s, s), s → u),    jump(x_t, student(x_t, t), t → u) ≈ x_u
 
-`jump` is a step of DDIM, so the student is an ordinary denoiser: DDIM on the grid of that many steps samples it, and
-streams, export and `generate` need not know of it. Each interval is cut into `substeps` that the teacher walks by the
-midpoint rule; the student is never asked nearer than one of them to the end of an interval, where what it should say
-changes at once. With one interval and many substeps it is the consistency model of the reference.
+`jump` is a step of DDIM, so the student is an ordinary denoiser, sampled by DDIM on the grid of that many steps. Each
+interval is divided into `substeps`, which the teacher takes by the midpoint rule; the student is never trained nearer
+than one of them to the end of an interval, where its target is discontinuous. With one interval and many substeps it is
+the consistency model of the reference.
 References: Song et al., 2023, arXiv:2303.01469 (one interval); Heek et al., 2024, arXiv:2403.06807 (several).
 """
 
@@ -37,12 +37,12 @@ class LitDistillation(LitModel):
     Args:
         model: Trained model; it is the teacher, and what the student begins as.
         loss: Its weighting, distance and auxiliary losses compare the student's estimate with the target.
-        calls: Calls that the student will take.
+        calls: Network calls of the student.
         substeps: Steps of the teacher in each interval.
-        guidance: Scale of the teacher's guidance, which the student learns to need no second call for; 1 for none.
+        guidance: Scale of the teacher's guidance, which the student learns to do without a second call; 1 for none.
         projected: Whether the teacher's guidance is `ProjectedGuidance`.
-        target_decay: Of the average of the student that completes a jump; 0 is the student itself.
-        kwargs: The further arguments of `LitModel`.
+        target_decay: Decay of the student's average that completes a jump; 0 takes the student itself.
+        kwargs: Further arguments of `LitModel`.
 
     Raises:
         ValueError: A number is out of range, the model's solver is not DDIM, or guidance is asked of a vocoder.
@@ -80,11 +80,11 @@ class LitDistillation(LitModel):
         start = model.start_for(calls).time if hasattr(model, "start_for") else model.start.time
         self.ends = model.grid(calls, start)
 
-    def terms(self, batch: Tensor | Sequence[Tensor], generator: torch.Generator) -> LossTerms:
-        """Measure how far the student's jumps are from the teacher's steps and the average's jumps."""
+    def compute_loss(self, batch: Tensor | Sequence[Tensor], generator: torch.Generator) -> LossTerms:
+        """Compute the loss of the student's jumps against teacher steps completed by the average."""
         prepared = self.prepare(batch, generator)
         x, schedule = prepared.x, self.model.denoiser.schedule
-        t, s, u, last = self.times(len(x), generator)
+        t, s, u, last = self.draw_times(len(x), generator)
         eps = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
         alpha, sigma = scales(schedule, t, x)
         x_t = alpha * x + sigma * eps
@@ -92,11 +92,11 @@ class LitDistillation(LitModel):
             x_s = midpoint_step(self._teacher(prepared), x_t, t, s)
             x_u = jump(x_s, self._denoise(self.target, prepared)(x_s, s).x, schedule, s, u)
             x_u = torch.where(last.to(x.device).reshape(-1, 1, 1), x_s, x_u)
-            wanted = estimate_of_jump(x_t, x_u, schedule, t, u)
-        return self._compared(self._denoise(self.model.denoiser, prepared)(x_t, t).x, wanted, t, prepared.decode)
+            target = estimate_of_jump(x_t, x_u, schedule, t, u)
+        return self._compared(self._denoise(self.model.denoiser, prepared)(x_t, t).x, target, t, prepared.decode)
 
-    def times(self, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Draw where jumps begin, where the teacher's step ends, where the interval does, and whether these agree."""
+    def draw_times(self, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Draw the beginning of each jump, the end of the teacher's step, that of the interval, and their equality."""
         interval = torch.randint(self.calls, (batch,), generator=generator)
         step = torch.randint(1, self.substeps + 1, (batch,), generator=generator)
         above, end = self.ends[interval], self.ends[interval + 1]
@@ -104,16 +104,16 @@ class LitDistillation(LitModel):
         return end + size * step, end + size * (step - 1), end, step == 1
 
     def on_train_batch_end(self, *args: Any) -> None:
-        """Take the student's weights into the average that completes its jumps."""
+        """Update the average that completes the jumps."""
         with torch.no_grad():
             for average, weight in zip(self.target.parameters(), self.model.denoiser.parameters(), strict=True):
                 average.lerp_(weight, 1 - self.target_decay)
 
-    def _compared(self, estimate: Tensor, wanted: Tensor, t: Tensor, decode: Callable[[Tensor], Tensor]) -> LossTerms:
+    def _compared(self, estimate: Tensor, target: Tensor, t: Tensor, decode: Callable[[Tensor], Tensor]) -> LossTerms:
         log_snr = self.model.denoiser.schedule.log_snr(t)
         weight = self.loss.weighting(log_snr, self.model.denoiser.prediction.sigma_data).to(estimate)
-        error = weight * self.loss.distance(estimate, wanted, decode)
-        return self.loss.total(error, estimate, wanted, decode, log_snr)
+        error = weight * self.loss.distance(estimate, target, decode)
+        return self.loss.total(error, estimate, target, decode, log_snr)
 
     def _denoise(self, denoiser: Denoiser, prepared: PreparedBatch) -> Denoise:
         denoise = Conditioned(denoiser, condition_of(denoiser.network, prepared.inputs))

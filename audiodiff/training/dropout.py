@@ -1,4 +1,4 @@
-"""Dropout and stochastic depth, hung onto the blocks of a network while it trains: it knows nothing of them."""
+"""Dropout and stochastic depth, by hooks on the blocks of a network."""
 
 import torch
 from torch import Tensor, nn
@@ -6,28 +6,28 @@ from torch import Tensor, nn
 from audiodiff.nn.attention import AttentionBlock
 from audiodiff.nn.conv import ConvBlock
 
-__all__ = ["Regulariser", "blocks_of"]
+__all__ = ["Dropout", "blocks_of"]
 
 
 def blocks_of(network: nn.Module) -> list[nn.Module]:
-    """List the blocks of a network in the order of their depth; empty for a network that is made of others."""
+    """List the convolution and attention blocks of a network in order of depth."""
     return [m for m in network.modules() if isinstance(m, ConvBlock | AttentionBlock)]
 
 
-class Regulariser:
-    """Leave out hidden values, and whole blocks, at random.
+class Dropout:
+    """Drop hidden values, and whole blocks, at random.
 
-        dropout:   hidden ← hidden mask / (1 - p), a mask for each value behind a perceptron's GELU
+        dropout:   hidden ← hidden mask / (1 - p), a mask for each value behind an MLP's GELU
         drop_path: block(h) ← h + mask / (1 - p) (block(h) - h), a mask for each clip, p rising from block to block
 
-    The expectation is that of the whole network, which is what runs outside of training. Masks of a step come from its
-    seed, so that a resumed run repeats them.
+    The expectation equals the network in evaluation mode. Masks depend on the step's seed alone, so that a resumed run
+    repeats them.
     References: Srivastava et al., 2014; Huang et al., 2016, arXiv:1603.09382 (linear rise).
 
     Args:
-        network: Whose blocks are hooked.
+        network: The network, whose blocks get hooks.
         dropout: Share of hidden values.
-        drop_path: Share of clips for which the last block is left out; the first is never.
+        drop_path: Share of clips for which the last block is skipped; the first block never is.
 
     Raises:
         ValueError: A share is not in [0, 1), or the network has none of the blocks.
@@ -53,7 +53,7 @@ class Regulariser:
                 block.register_forward_hook(self._path_hook(share))
 
     def seed(self, generator: torch.Generator) -> None:
-        """Take the seed of a step's masks from its generator; draw nothing if there are no masks."""
+        """Draw the seed of a step's masks; draw nothing if there are no masks."""
         if self.active:
             self._seed, self._generator = int(torch.randint(2**62, (), generator=generator)), None
 

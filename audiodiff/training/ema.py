@@ -1,4 +1,4 @@
-"""Average of the weights over the last steps: what is validated, previewed and shipped."""
+"""Exponential moving averages of the weights, which validation, previews and exports use."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -16,18 +16,18 @@ IN_PIECES = ("fsdp", "model_parallel", "deepspeed", "xla_fsdp")
 
 
 class EMA(Callback):
-    """Average the weights exponentially, over several lengths at once, with decays that grow from 0 to their limits.
+    """Average the weights exponentially, with one or several decays that grow from 0 to their limits.
 
         average ← d average + (1 - d) weights,    d = min(decay, (1 + n) / (10 + n)) at the n-th update
 
-    A checkpoint holds the trained weights, as `current_model_state`, and every average; the one that did best at the
-    last validation is its `state_dict`, and is what validation and previews use. Weights are put back when these end:
-    no model trains on its average. (Lightning's own callback, as of 2.6, swaps in an average that was never updated,
-    its issue 21724, and keeps one length.)
+    A checkpoint holds the trained weights, as `current_model_state`, and every average; its `state_dict` is the average
+    with the least loss at the last validation. Validation and previews use that one, and the trained weights are
+    swapped back afterwards. (Lightning's own callback, as of 2.6, swaps in an average that was never updated, its issue
+    21724, and keeps one average.)
     Reference of the warm-up: `tf.train.ExponentialMovingAverage`, num_updates.
 
     Args:
-        decay: Limit of the decay; several make several averages, of which validation chooses.
+        decay: Limit of the decay; validation chooses among several.
 
     Raises:
         ValueError: A decay is not in [0, 1).
@@ -41,13 +41,13 @@ class EMA(Callback):
         self.best = self.decays[-1]
         self.updates = 0
         self.averages: dict[float, Weights] = {}
-        self._seen = 0  # the step after which the last update was made
+        self._step = 0  # of the last update
         self._losses: dict[float, list[float]] = {}
-        self._held = False  # whether the module has the best average, for validation
+        self._swapped = False  # whether the module has the best average, for validation
 
     @torch.no_grad()
     def update(self, weights: Weights) -> None:
-        """Take the weights of one more step into the averages."""
+        """Update every average by the weights of one more step."""
         for decay in self.decays:
             average = self.averages.setdefault(decay, {name: w.detach().clone() for name, w in weights.items()})
             share = 1 - min(decay, (1 + self.updates) / (10 + self.updates)) if self.updates else 1.0
@@ -57,7 +57,7 @@ class EMA(Callback):
 
     @contextlib.contextmanager
     def swapped(self, module: torch.nn.Module, decay: float) -> Iterator[None]:
-        """Let a module have an average for as long as the context lasts."""
+        """Swap an average into a module inside a `with` block."""
         self._swap(module, decay)
         try:
             yield
@@ -65,7 +65,7 @@ class EMA(Callback):
             self._swap(module, decay)
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Take the averages of a checkpoint to where the weights are."""
+        """Move the averages of a checkpoint to the device of the weights."""
         weights = _weights(pl_module)
         for average in self.averages.values():
             average.update({n: tensor.to(weights[n].device) for n, tensor in average.items()})
@@ -73,14 +73,14 @@ class EMA(Callback):
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Update the averages if the optimiser has made a step."""
-        if trainer.global_step > self._seen:
+        """Update the averages after each optimiser step."""
+        if trainer.global_step > self._step:
             self.update(_weights(pl_module))
-            self._seen = trainer.global_step
+            self._step = trainer.global_step
 
     def on_validation_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Swap the best average in, if there is one."""
-        self._losses, self._held = {decay: [] for decay in self.decays}, True
+        """Swap in the best average."""
+        self._losses, self._swapped = {decay: [] for decay in self.decays}, True
         self._swap(pl_module, self.best)
 
     def on_validation_batch_end(
@@ -92,7 +92,7 @@ class EMA(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Measure the batch with each of several averages."""
+        """Compute the loss of the batch under each of several averages."""
         if len(self.averages) < 2:
             return
         self._swap(pl_module, self.best)
@@ -102,9 +102,9 @@ class EMA(Callback):
         self._swap(pl_module, self.best)
 
     def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Swap the trained weights back, and choose among several averages."""
+        """Swap the trained weights back, and choose the best of several averages."""
         self._swap(pl_module, self.best)
-        self._held = False
+        self._swapped = False
         if not any(self._losses.values()):
             return
         means = {d: torch.tensor(losses, device=pl_module.device).mean() for d, losses in self._losses.items()}
@@ -116,35 +116,35 @@ class EMA(Callback):
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
     ) -> None:
         """Swap the trained weights back if validation was interrupted."""
-        if self._held:
+        if self._swapped:
             self._swap(pl_module, self.best)
-            self._held = False
+            self._swapped = False
 
     def on_save_checkpoint(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Put the best average in the place of the trained weights, which are kept beside it, as are the others."""
+        """Store the best average as `state_dict`; trained weights and other averages beside it."""
         trained = checkpoint["state_dict"]
         checkpoint["current_model_state"] = trained
         checkpoint["state_dict"] = trained | self.averages.get(self.best, {})
         others = {str(decay): average for decay, average in self.averages.items() if decay != self.best}
-        checkpoint["averaging"] = {"decay": self.best, "updates": self.updates, "step": self._seen, "others": others}
+        checkpoint["averaging"] = {"decay": self.best, "updates": self.updates, "step": self._step, "others": others}
 
     def on_load_checkpoint(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Take the averages up again, and give the module its trained weights.
+        """Restore the averages, and load the trained weights into the module.
 
         Raises:
             ValueError: The checkpoint holds no averages.
         """
         if "averaging" not in checkpoint:
-            raise ValueError("the checkpoint holds no averages, an older version wrote it: begin with init_from=RUN")
+            raise ValueError("the checkpoint holds no averages: begin with init_from=RUN")
         state, names = checkpoint["averaging"], _weights(pl_module).keys()
         best = {name: tensor for name, tensor in checkpoint["state_dict"].items() if name in names}
         saved = {float(decay): average for decay, average in state["others"].items()} | {state["decay"]: best}
-        self.updates, self._seen = state["updates"], state["step"]
-        if self.updates:  # a decay that is new begins where the best one stands
+        self.updates, self._step = state["updates"], state["step"]
+        if self.updates:  # a new decay begins with the best average
             self.averages = {d: {n: t.clone() for n, t in saved.get(d, best).items()} for d in self.decays}
         self.best = state["decay"] if state["decay"] in self.decays else self.decays[-1]
         pl_module.load_state_dict(checkpoint["current_model_state"])
@@ -159,18 +159,16 @@ class EMA(Callback):
 
 
 def check_whole(strategy: Any) -> None:
-    """Refuse strategies of Lightning by which a process holds but a piece of each weight.
-
-    Their averages would be of pieces, and a checkpoint would hold those of one process in the place of the weights.
+    """Check that every process holds whole weights, which averages and checkpoints need.
 
     Raises:
-        ValueError: It is such a strategy.
+        ValueError: The strategy shards the weights.
 
     >>> check_whole("ddp")
     """
     if str(strategy).startswith(IN_PIECES):
         raise ValueError(
-            f"trainer.strategy={strategy}: shares the weights out, and last.ckpt would hold a piece of their average; "
+            f"trainer.strategy={strategy}: shards the weights, and last.ckpt would hold a part of their average; "
             "use trainer=ddp, these models fit on one device"
         )
 

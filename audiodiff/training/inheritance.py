@@ -1,4 +1,4 @@
-"""What a run that begins with a trained model takes over from it: everything that the user did not set."""
+"""Inheritance of configuration and facts from the model of `init_from`, where the user sets nothing else."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -28,19 +28,19 @@ def differences(section: Mapping[str, Any], default: Mapping[str, Any]) -> dict[
 
 
 def inherit_model(first: Mapping[str, Any], section: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the configuration of a trained model with what the user set in its place; one mel serves all parts.
+    """Override the configuration of a trained model by the user's settings; all its parts have one mel.
 
     Args:
-        first: Configuration of the model that is begun with.
+        first: Configuration of the trained model.
         section: The composed section `model`.
-        default: The same section as it is composed without any setting of the user's.
+        default: The same section, composed without the user's settings.
     """
     merged = _merged(first, differences(section, default))
     return _replaced(merged, first.get("mel"), merged.get("mel"))
 
 
 def inherit_facts(info: dict[str, Any], first: Model, source: str) -> dict[str, Any]:
-    """Fill in licence, attribution and data of the model that is begun with, where the run does not name its own."""
+    """Fill in licence, attribution and data of the trained model where the run names none."""
     inherited = {name: first.info[name] for name in ("licence", "attribution") if first.info.get(name)}
     if str(info.get("licence", "unspecified")) != "unspecified":
         inherited.pop("licence", None)
@@ -58,7 +58,7 @@ def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _replaced(section: Any, old: Any, new: Any) -> Any:
-    """Put a value in the place of another wherever that is in a section."""
+    """Replace a value by another wherever it occurs in a section."""
     if old is not None and section == old:
         return new
     if isinstance(section, Mapping):

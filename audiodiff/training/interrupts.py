@@ -1,4 +1,4 @@
-"""Stop a run at a step boundary when the process is asked to end, so that nothing since the last save is lost."""
+"""Stop a run at a step boundary on SIGTERM or Ctrl-C, with its state saved."""
 
 import contextlib
 import signal
@@ -18,11 +18,11 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stopped(signals.Stopped):
-    """Raised where a signal stopped a run, with its state saved.
+    """Report that a signal stopped a run, with its state saved.
 
     Args:
-        number: Of the signal.
-        step: Of the run.
+        number: The signal.
+        step: The step of the run.
     """
 
     def __init__(self, number: int, step: int) -> None:
@@ -31,7 +31,7 @@ class Stopped(signals.Stopped):
 
 
 class StopOnSignal(Callback):
-    """Ask the trainer to stop after the current step when SIGTERM or Ctrl-C arrives; a second one interrupts at once.
+    """Stop the trainer after the current step on SIGTERM or Ctrl-C; a second signal interrupts at once.
 
     Attributes:
         number: The signal that arrived, or None.
@@ -54,7 +54,7 @@ class StopOnSignal(Callback):
                 signal.signal(number, handler)
 
     def on_train_start(self, trainer: lightning.Trainer, *_: Any) -> None:
-        """Take the signals from Lightning, which would leave at once without saving."""
+        """Replace Lightning's handlers, which end the run without saving."""
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
                 signal.signal(number, self._handle)

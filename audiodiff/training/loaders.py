@@ -1,4 +1,4 @@
-"""Which clips a run sees: lists of recordings, and loaders that begin where the run stopped."""
+"""Recordings of a run, and loaders that resume where the run stopped."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 
 __all__ = ["ClipLoaders", "labels_for", "recordings_for", "shards_of", "vector_size_of"]
 
-ANY = "any"  # the one class of sounds that only vectors condition
+ANY = "any"  # the class of sounds without labels
 
 
 class ClipLoaders(lightning.LightningDataModule):
-    """The loaders, made when the trainer knows how far the run has come.
+    """Build the loaders of a run, from the step at which the trainer stands.
 
     Args:
         data: The section `data` of the configuration.
         training, validation: Recordings, or a packed corpus.
         sample_rate: Hz.
-        labels: Classes of a generator; none for crops, and for a generator that only vectors condition.
-        steps: Of the whole run.
-        seed: Of the clips.
-        replay: `manifest` and `share` of old recordings that come back, or nothing.
-        run_dir: Where a watched folder's lists are kept.
+        labels: Classes of a generator; empty for crops and for generators conditioned by vectors alone.
+        steps: Steps of the whole run.
+        seed: Seed of the clips.
+        replay: `manifest` and `share` of replayed old recordings, or None.
+        run_dir: Folder of the lists of a watched folder.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class ClipLoaders(lightning.LightningDataModule):
         self.training: Dataset[Any] | None = view(training) if isinstance(training, list) else None
 
     def sources(self, trainer: lightning.Trainer) -> list[str]:
-        """Name the files of the step that is being made."""
+        """List the files of the present step's clips."""
         if self.stream is not None:
             return [str(path) for path in self.stream.sources()]
         per_step = self._per_step(trainer)
@@ -92,7 +92,7 @@ class ClipLoaders(lightning.LightningDataModule):
         return [str(path) for number in range(first, first + per_step) for path in self.training.sources(number)]
 
     def train_dataloader(self) -> Any:
-        """Make the loader of the clips that are left."""
+        """Build the loader of the remaining clips."""
         trainer, per_step = self.trainer, self._per_step(self.trainer)
         steps = max(self.steps, trainer.global_step + 1)
         if self.corpus is not None:
@@ -104,7 +104,7 @@ class ClipLoaders(lightning.LightningDataModule):
         return clip_loader(self.training, sampler, self.data["batch_size"], self.data["n_workers"])
 
     def val_dataloader(self) -> DataLoader[torch.Tensor]:
-        """Make the loader of the held-out clips, which are shared out between the processes."""
+        """Build the loader of the held-out clips, divided among the processes."""
         trainer, clips = self.trainer, self.data["validation_clips"]
         sampler = ResumableSampler(0, clips, trainer.global_rank, trainer.world_size)
         batch = max(1, min(self.data["batch_size"], clips // trainer.world_size))
@@ -123,7 +123,7 @@ class ClipLoaders(lightning.LightningDataModule):
 
 
 def vector_size_of(data: dict[str, Any]) -> int:
-    """Read the size of the vectors that condition a generator; 0 if none do.
+    """Return the size of the vectors that condition a generator; 0 for none.
 
     Raises:
         ValueError: `condition` is unknown, or does not agree with `vector_size`.
@@ -142,7 +142,7 @@ def _unlabelled(recordings: list[Recording]) -> list[Recording]:
 
 
 def shards_of(data: dict[str, Any]) -> "Corpus | None":
-    """Open the packed corpus of a section `data`, if it is of one."""
+    """Open the packed corpus of a section `data`; None if it has none."""
     if not data.get("shards"):
         return None
     from audiodiff.data.shards.corpus import Corpus
@@ -151,10 +151,10 @@ def shards_of(data: dict[str, Any]) -> "Corpus | None":
 
 
 def labels_for(data: dict[str, Any], training: list[Recording], corpus: "Corpus | None") -> list[str]:
-    """Name the classes of a section `data` in their order: its own, or what the recordings have, sorted.
+    """List the classes of a section `data`: its own, or those of the recordings, sorted.
 
     Raises:
-        ValueError: The recordings have none, or only one.
+        ValueError: The recordings have fewer than two.
     """
     vector_size_of(data)
     if data.get("condition") == "vector":
@@ -171,13 +171,13 @@ def labels_for(data: dict[str, Any], training: list[Recording], corpus: "Corpus 
 def recordings_for(
     data: dict[str, Any], run_dir: Path, corpus: "Corpus | None"
 ) -> tuple[list[Recording], list[Recording]]:
-    """List the recordings that train and those that validate.
+    """List the recordings for training and for validation.
 
-    Of a folder the last 4 % by name validate; of a folder that is watched, what is there when the run begins is listed;
-    of a packed corpus, a sample that lasts as long as `corpus`.
+    The last 4 % of a folder by name validate; a watched folder is listed as it is at the beginning; a packed corpus
+    gives a sample, whose files last as long as `corpus`.
 
     Raises:
-        ValueError: There are none, or the configuration does not say where.
+        ValueError: There are none, or the configuration names none.
     """
     if data.get("watch"):
         watched = WatchedFolder(data["path"], run_dir / "watch", data["n_samples"], 1, **data["watch"])

@@ -1,4 +1,4 @@
-"""How the learning rate changes over a run, as a factor of its largest value."""
+"""Schedules of the learning rate, as a factor of its largest value."""
 
 import math
 from collections.abc import Callable
@@ -9,7 +9,7 @@ __all__ = ["Constant", "WarmupCosine", "WarmupStableDecay", "scheduled"]
 
 
 class Constant:
-    """Rise linearly and stays.
+    """Rise linearly, then stay constant.
 
     Args:
         warmup_steps: Steps of the rise.
@@ -31,7 +31,7 @@ class WarmupCosine(Constant):
 
     Args:
         warmup_steps: Steps of the rise.
-        total_steps: Steps in all.
+        total_steps: Steps of the whole run.
         final_factor: Factor at the end.
 
     >>> factor = WarmupCosine(10, 110, 0.1)
@@ -53,15 +53,15 @@ class WarmupCosine(Constant):
 
 
 class WarmupStableDecay(WarmupCosine):
-    """Rise, stays, and falls in the last part: a run can be prolonged from any checkpoint of its middle.
+    """Rise, stay constant, and fall in the last part; a run can be prolonged from any checkpoint of the constant part.
 
     The fall goes with the square root, 1 - sqrt(done). Reference: Hägele et al., 2024, arXiv:2405.18392.
 
     Args:
         warmup_steps: Steps of the rise.
-        total_steps: Steps in all.
+        total_steps: Steps of the whole run.
         final_factor: Factor at the end.
-        decay: Share of the steps in which it falls.
+        decay: Share of the steps in the falling part.
 
     >>> factor = WarmupStableDecay(10, 100, 0.1, decay=0.2)
     >>> factor(9), factor(80), factor(85), round(factor(100), 6)
@@ -83,9 +83,9 @@ class WarmupStableDecay(WarmupCosine):
 
 
 def scheduled(optimizer: torch.optim.Optimizer, factor: Callable[[int], float]) -> torch.optim.lr_scheduler.LambdaLR:
-    """Let the learning rate follow a factor of the step.
+    """Build the schedule of an optimiser from a factor of the step.
 
-    A function hides the factor's attributes, which torch would keep in checkpoints and bring back: a run that is
-    prolonged goes by the configuration, not by the end that it once had.
+    The lambda hides the factor's attributes from torch, which would store and restore them: a prolonged run follows the
+    present configuration.
     """
     return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factor(step))

@@ -1,4 +1,4 @@
-"""Spoil the mel that a vocoder sees, not the sound that it must make: TTS models' mels are not recorded ones."""
+"""Augment the mel that conditions a vocoder, and not its target, towards the mels of acoustic models."""
 
 from collections.abc import Sequence
 
@@ -9,21 +9,21 @@ __all__ = ["MelAugment"]
 
 
 class MelAugment:
-    """Smooth, masks and jitters log-mels.
+    """Blur, mask and jitter log-mels.
 
-    A text-to-speech model's mels are smoother than those of recordings, since it regresses to a mean; a vocoder that
-    has seen only sharp ones answers with buzz. Each clip draws its own strength, from none to the most that is said
-    here. Prior, start and projection see the spoilt mel too, as they will when the model is used.
+    Mels of text-to-speech models regress to a mean and are smoother than those of recordings; a vocoder that was
+    trained on sharp mels alone responds with buzz. Each clip draws its own strength, up to the maxima below. Whitening,
+    start and projection see the augmented mel too, as they do in use.
 
     Args:
         smooth: Largest standard deviations of a Gaussian blur, in bands and in frames.
         noise: Largest standard deviation of noise in each cell, in the mel's unit.
-        masks: Stretches of frames that are replaced by the clip's quietest values, at most.
-        mask_frames: Longest of these.
-        probability: Share of the clips that are spoilt at all.
+        masks: Largest number of stretches of frames that are replaced by the clip's minima.
+        mask_frames: Length of the longest stretch.
+        probability: Share of the clips that are augmented.
 
     Raises:
-        ValueError: A size is negative, or the probability no share.
+        ValueError: A size is negative, or the probability not in [0, 1].
     """
 
     def __init__(
@@ -44,18 +44,18 @@ class MelAugment:
 
     @property
     def active(self) -> bool:
-        """Whether anything would be changed."""
+        """Whether any mel is changed."""
         return bool(self.probability and (any(self.smooth) or self.noise or self.masks))
 
     def __call__(self, mel: Tensor, generator: torch.Generator) -> Tensor:
-        """Spoil log-mels, [B, M, F]; draw nothing if it changes nothing."""
+        """Augment log-mels, [B, M, F]; draw nothing if nothing would change."""
         if not self.active:
             return mel
         chosen = torch.rand(len(mel), generator=generator) < self.probability
-        spoilt = torch.stack([self._spoilt(one, generator) for one in mel.cpu()])
-        return torch.where(chosen[:, None, None], spoilt, mel.cpu()).to(mel)
+        augmented = torch.stack([self._augmented(one, generator) for one in mel.cpu()])
+        return torch.where(chosen[:, None, None], augmented, mel.cpu()).to(mel)
 
-    def _spoilt(self, mel: Tensor, generator: torch.Generator) -> Tensor:
+    def _augmented(self, mel: Tensor, generator: torch.Generator) -> Tensor:
         for axis, most in enumerate(self.smooth):
             if most:
                 mel = blurred(mel, most * float(torch.rand((), generator=generator)), axis)

@@ -1,4 +1,4 @@
-"""Muon: matrices move by orthogonal steps, whose directions all weigh the same; all else moves by AdamW.
+"""Muon: orthogonalised momentum for matrices, AdamW for all other weights.
 
 References: Jordan et al., 2024, "Muon: an optimizer for hidden layers"; the size of a step: Liu et al., 2025,
 arXiv:2502.16982, by which one learning rate serves both kinds of weights.
@@ -21,19 +21,19 @@ class Muon(torch.optim.Optimizer):
 
         M ← μ M + G,    W ← (1 - lr decay) W - lr 0.2 sqrt(max(rows, columns)) NS(G + μ M)
 
-    NS is five Newton-Schulz iterations, in single precision: in bfloat16, as elsewhere, they take 14 times as long on a
-    CPU. Groups of parameters say by `matrices` which of the two ways they go; `parameters.optimizer_of` sees to it.
+    NS is five Newton-Schulz iterations, in single precision, which a CPU computes faster than bfloat16. Parameter
+    groups with `matrices=True` are orthogonalised; `param_groups.optimizer_of` sets it.
 
     Args:
         params: Parameters, or groups of them.
-        lr: Learning rate, of the size that suits AdamW.
+        lr: Learning rate, as for AdamW.
         momentum: μ.
-        betas: Of AdamW.
-        weight_decay: Of both.
-        eps: Of AdamW.
+        betas: AdamW's.
+        weight_decay: Weight decay of all weights.
+        eps: AdamW's.
 
     Raises:
-        ValueError: A group of matrices holds something else.
+        ValueError: A group of matrices holds a weight that is none.
     """
 
     splits_matrices = True
@@ -55,7 +55,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Move every weight that has a gradient; return what the closure does."""
+        """Update every weight with a gradient; return the closure's loss."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -82,18 +82,18 @@ class Muon(torch.optim.Optimizer):
         return mean / (1 - first**step) / ((square / (1 - second**step)).sqrt() + group["eps"])
 
 
-def orthogonalised(matrix: Tensor, rounds: int = 5) -> Tensor:
-    """Bring the singular values of a matrix near 1 and leaves its singular vectors, by Newton-Schulz iterations.
+def orthogonalised(matrix: Tensor, n_iter: int = 5) -> Tensor:
+    """Bring the singular values of a matrix near 1, and keep its singular vectors, by Newton-Schulz iterations.
 
-    >>> found = torch.linalg.svdvals(orthogonalised(torch.tensor([[3.0, 0.0, 0.0], [0.0, 1.0, 0.0]])))
-    >>> bool(((found > 0.6) & (found < 1.2)).all())
+    >>> values = torch.linalg.svdvals(orthogonalised(torch.tensor([[3.0, 0.0, 0.0], [0.0, 1.0, 0.0]])))
+    >>> bool(((values > 0.6) & (values < 1.2)).all())
     True
     """
     a, b, c = COEFFICIENTS
     x = matrix.float()
     x = x.T if x.shape[0] > x.shape[1] else x
     x = x / x.norm().clamp(min=1e-7)
-    for _ in range(rounds):
+    for _ in range(n_iter):
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
     return (x.T if matrix.shape[0] > matrix.shape[1] else x).to(matrix)

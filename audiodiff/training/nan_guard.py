@@ -1,4 +1,4 @@
-"""Keep what is not finite out of the weights: a batch with such a loss or gradient is left out, counted and named."""
+"""Skip batches whose loss or gradient is not finite; count them and name their files."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -6,18 +6,18 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
-__all__ = ["FiniteGuard"]
+__all__ = ["NanGuard"]
 
 log = logging.getLogger(__name__)
-NAMED = 5  # batches whose files are named
+NAMED = 5  # skipped batches whose files are logged
 
 
-class FiniteGuard:
-    """Decide whether a step may be made, and count those that may not.
+class NanGuard:
+    """Check losses and gradients, and count the batches that are skipped.
 
     Args:
-        in_a_row: So many without a finite one between them end the run.
-        sources: Names the files of which the clips of the present step were cut.
+        in_a_row: Consecutive batches that end the run.
+        sources: Returns the files of the present step's clips.
 
     Raises:
         ValueError: in_a_row is not positive.
@@ -32,28 +32,29 @@ class FiniteGuard:
         self._run = 0
 
     def loss(self, loss: Tensor, everywhere: Callable[[Tensor], Tensor] = lambda flag: flag) -> bool:
-        """Say whether a loss, [], is finite.
+        """Check whether a loss, [], is finite.
 
         Args:
-            everywhere: Reduces a flag over the processes by its minimum: all of them leave a batch out, or none.
+            loss: The loss.
+            everywhere: Reduces a flag over the processes by its minimum: all of them skip a batch, or none.
 
         Raises:
-            ValueError: It was not for too many batches in a row.
+            ValueError: Too many batches in a row were not finite.
         """
         good = bool(everywhere(torch.isfinite(loss.detach()).to(torch.float32)) > 0)
         self._count("loss", good)
         return good
 
     def gradient(self, parameters: Iterable[nn.Parameter]) -> bool:
-        """Say whether the norm of gradients is finite; drops them if it is not, so that no step is made.
+        """Check whether the norm of the gradients is finite; drop them otherwise, so that no step is taken.
 
         Raises:
-            ValueError: They were not for too many batches in a row.
+            ValueError: Too many batches in a row were not finite.
         """
-        held = [p for p in parameters if p.grad is not None]
-        good = bool(torch.isfinite(nn.utils.get_total_norm([p.grad for p in held])))
+        trained = [p for p in parameters if p.grad is not None]
+        good = bool(torch.isfinite(nn.utils.get_total_norm([p.grad for p in trained])))
         if not good:
-            for parameter in held:
+            for parameter in trained:
                 parameter.grad = None
             self._count("gradient", good=False)
         return good

@@ -1,4 +1,4 @@
-"""Which weights learn, how fast, and which of them decay."""
+"""Parameter groups: frozen weights, learning rates by name, and weight decay."""
 
 import fnmatch
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,10 +13,11 @@ MakeOptimizer = Callable[[Iterable[Any]], torch.optim.Optimizer]
 
 
 def freeze(module: nn.Module, patterns: Sequence[str]) -> list[str]:
-    """Let the weights stay as they are whose names match a pattern; return the names.
+    """Freeze the weights whose names match a pattern; return the names.
 
     Args:
-        patterns: With * and ?, as in `denoiser.network.stages.0.*`.
+        module: The module.
+        patterns: Patterns with * and ?, as in `denoiser.network.stages.0.*`.
 
     Raises:
         ValueError: A pattern matches nothing, or nothing is left to learn.
@@ -32,13 +33,13 @@ def freeze(module: nn.Module, patterns: Sequence[str]) -> list[str]:
 
 
 def parameter_groups(module: nn.Module, lr_factors: Mapping[str, float] | None = None) -> list[dict[str, Any]]:
-    """Sort the weights that learn by whether they decay and by the factor of their learning rate.
+    """Group the trained weights by weight decay and by the factor of their learning rate.
 
-    Matrices and kernels decay; biases, norms, gains, embeddings and positions do not: there is nothing to be gained by
-    pulling them to zero.
+    Matrices and kernels decay; biases, norms, gains, embeddings and positions do not.
 
     Args:
-        lr_factors: By pattern of names; of several that match, the last.
+        module: The module.
+        lr_factors: Factors by pattern of names; the last match counts.
 
     Returns:
         Groups for an optimiser, with `params`, `names`, `factor`, and `weight_decay` = 0 where there is none.
@@ -66,9 +67,10 @@ def parameter_groups(module: nn.Module, lr_factors: Mapping[str, float] | None =
 def optimizer_of(
     make: MakeOptimizer, module: nn.Module, lr_factors: Mapping[str, float] | None = None
 ) -> torch.optim.Optimizer:
-    """Make the optimiser of a module's weights that learn.
+    """Build the optimiser of a module's trained weights.
 
-    To one that has a way of its own with matrices (`muon.Muon`) go, as `matrices`, those that decay and have two axes.
+    For one that treats matrices in its own way (`muon.Muon`), decaying weights of two axes go into groups with
+    `matrices=True`.
     """
     groups = parameter_groups(module, lr_factors)
     if getattr(getattr(make, "func", make), "splits_matrices", False):
@@ -102,9 +104,9 @@ def matching(pattern: str, names: Sequence[str], option: str) -> list[str]:
     """Return the names that match a pattern.
 
     Raises:
-        ValueError: There is none.
+        ValueError: None matches.
     """
-    found = [name for name in names if fnmatch.fnmatchcase(name, pattern)]
-    if not found:
+    matches = [name for name in names if fnmatch.fnmatchcase(name, pattern)]
+    if not matches:
         raise ValueError(f"{option}: {pattern!r} matches none of the weights, such as {names[0] if names else 'none'}")
-    return found
+    return matches

@@ -1,4 +1,4 @@
-"""What a run says at its beginning and at its end."""
+"""Messages at the beginning and at the end of a run."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -37,7 +37,7 @@ def opening(
 
 
 def closing(run_dir: Path, model: Model, metrics: Mapping[str, Any]) -> str:
-    """Tell where the weights are, what to do next, and the last metrics."""
+    """Describe a finished run: where its weights are, how to try them, and the last metrics."""
     use = "resynth speech.flac out.wav" if hasattr(model, "mel") else "generate out"
     lines = [f"weights     {run_dir / 'model.safetensors'}", f"try it      audiodiff {use} --model {run_dir}"]
     lines += [f"{name:<11} {metrics[name]:.4g}" for name in SHOWN if name in metrics]

@@ -1,6 +1,6 @@
 """Train a model: `python -m audiodiff.train experiment=speech`.
 
-`train(cfg)` does everything and can be called from a test or a search; `command.main` only lets Hydra make `cfg`.
+`train(cfg)` does everything and is called by tests and searches too; `command.main` only lets Hydra compose `cfg`.
 """
 
 import atexit
@@ -27,11 +27,12 @@ from audiodiff.models import checkpoint, lora_files
 from audiodiff.models.base import Model
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.nn.lora import adapt
-from audiodiff.training.continual import anchor_of, forgetting, judged
+from audiodiff.training.continual import anchor_of, forgetting_report, score_recordings
 from audiodiff.training.hydra_config import composed, plain, set_output_rate
 from audiodiff.training.inheritance import differences, inherit_facts, inherit_model
 from audiodiff.training.interrupts import StopOnSignal, Stopped
 from audiodiff.training.loaders import ClipLoaders, labels_for, recordings_for, shards_of, vector_size_of
+from audiodiff.training.module import LitModel
 from audiodiff.training.report import closing, opening
 from audiodiff.training.trainer import PREVIEW_SECONDS, make_trainer
 from audiodiff.training.transfer import transfer
@@ -43,7 +44,7 @@ __all__ = ["train"]
 
 log = logging.getLogger(__name__)
 ANEW = "say resume=false, or another name=, to begin anew"
-_NO_DATA = ["data.path=."]  # a composition that asks for nothing
+_NO_DATA = ["data.path=."]  # a composition without settings of the user
 
 
 def train(cfg: DictConfig, callbacks: Sequence[Callback] = ()) -> dict[str, float]:
@@ -54,7 +55,7 @@ def train(cfg: DictConfig, callbacks: Sequence[Callback] = ()) -> dict[str, floa
 
     Args:
         cfg: conf/train.yaml, composed.
-        callbacks: Further ones of Lightning's trainer.
+        callbacks: Additional callbacks of Lightning's trainer.
 
     Raises:
         ValueError: The configuration contradicts itself, or the data are missing.
@@ -66,104 +67,113 @@ def train(cfg: DictConfig, callbacks: Sequence[Callback] = ()) -> dict[str, floa
     lightning.seed_everything(cfg.seed, verbose=False)
     run_dir = Path(cfg.run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
-    everything = plain(cfg)
+    config = plain(cfg)
     with utils_files.atomic_file(run_dir / "config.yaml") as file:
         file.write(OmegaConf.to_yaml(cfg, resolve=True).encode())
 
     resumed = _resumed(cfg, run_dir)
-    corpus = shards_of(everything["data"])
-    training, validation = recordings_for(everything["data"], run_dir, corpus)
+    corpus = shards_of(config["data"])
+    training, validation = recordings_for(config["data"], run_dir, corpus)
     if cfg.data.get("one_shots"):
-        everything["data"]["labels"] = labels_for(everything["data"], training, corpus)
-    model = _model(cfg, everything, training, resumed)
+        config["data"]["labels"] = labels_for(config["data"], training, corpus)
+    model = _model(cfg, config, training, resumed)
     if corpus is not None:
         model.info |= {"clips": corpus.facts["recordings"], "hours": round(corpus.facts["hours"], 2)}
-    lit = instantiate(cfg.objective)(
-        model,
-        build(everything["loss"]),
-        _optimizer(cfg),
-        build(everything["lr_schedule"]),
-        seed=cfg.seed,
-        resume_config=everything,
-        mel_augment=build(everything["mel_augment"]),
-        dropout=cfg.dropout,
-        drop_path=cfg.drop_path,
-        frozen=everything["freeze"],
-        lr_factors=everything["lr_factors"],
-    )
-    if everything["continual"]:
-        lit.anchor = anchor_of(everything, lit, run_dir, resumed is not None)
-    before = None
-    if cfg.forgetting and resumed is not None and not (run_dir / "forgetting.json").is_file():
-        raise ValueError(f"{resumed}: began without forgetting=, so what it knew is not known; leave it out, or {ANEW}")
-    if cfg.forgetting and resumed is None:
-        before = judged(model, read_manifest(cfg.forgetting))
-        forgetting(before, before, run_dir / "forgetting.json")
+    lit = _module(cfg, config, model)
+    if config["continual"]:
+        lit.anchor = anchor_of(config, lit, run_dir, resumed is not None)
+    before = _scores_before(cfg, model, run_dir, resumed) if cfg.forgetting else None
     stop = StopOnSignal()
     trainer = make_trainer(cfg, run_dir, validation, [stop, *callbacks])
-    labels = getattr(model, "labels", [])
-    loaders = ClipLoaders(
-        everything["data"],
-        corpus or training,
-        validation,
-        model.sample_rate,
-        labels,
-        cfg.trainer.max_steps,
-        cfg.seed,
-        everything["replay"],
-        run_dir,
-    )
+    labels, steps = getattr(model, "labels", []), cfg.trainer.max_steps
+    recordings = (corpus or training, validation, model.sample_rate, labels)
+    loaders = ClipLoaders(config["data"], *recordings, steps, cfg.seed, config["replay"], run_dir)
     lit.guard.sources = lambda: loaders.sources(trainer)
     if trainer.is_global_zero:
         log.info("%s", opening(model, model.info["clips"], model.info["hours"], validation, trainer, run_dir))
-    with _fitting(resumed), stop.listening():
+    with _checkpoint_errors(resumed), stop.listening():
         trainer.fit(lit, weights_only=True, datamodule=loaders, ckpt_path=None if resumed is None else str(resumed))
     atexit.unregister(_leave_the_others)
     atexit.register(_leave_the_others)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     if trainer.is_global_zero:
-        checkpoint.export(run_dir / "last.ckpt", run_dir / "model.safetensors")
-        if lora_files.export(run_dir / "last.ckpt", run_dir / "adapter.safetensors"):
-            log.info("%s", lora_files.describe_change(run_dir / "last.ckpt"))
+        _export(run_dir)
     if stop.number is not None:
         raise Stopped(stop.number, trainer.global_step)
     if trainer.is_global_zero:
         if cfg.sanity_check:
-            metrics |= _verdict(run_dir, usable(validation, 1)[0])
+            metrics |= _sanity_check(run_dir, usable(validation, 1)[0])
         if cfg.forgetting:
-            _forgetting(run_dir, cfg.forgetting, before)
+            _report_forgetting(run_dir, cfg.forgetting, before)
         log.info("%s", closing(run_dir, model, metrics))
     return metrics
 
 
+def _module(cfg: DictConfig, config: dict[str, Any], model: Model) -> LitModel:
+    """Build the Lightning module of the objective."""
+    return instantiate(cfg.objective)(
+        model,
+        build(config["loss"]),
+        _optimizer(cfg),
+        build(config["lr_schedule"]),
+        seed=cfg.seed,
+        resume_config=config,
+        mel_augment=build(config["mel_augment"]),
+        dropout=cfg.dropout,
+        drop_path=cfg.drop_path,
+        frozen=config["freeze"],
+        lr_factors=config["lr_factors"],
+    )
+
+
+def _export(run_dir: Path) -> None:
+    """Write the model, and an adapter by itself, from the last checkpoint."""
+    checkpoint.export(run_dir / "last.ckpt", run_dir / "model.safetensors")
+    if lora_files.export(run_dir / "last.ckpt", run_dir / "adapter.safetensors"):
+        log.info("%s", lora_files.describe_change(run_dir / "last.ckpt"))
+
+
+def _scores_before(cfg: DictConfig, model: Model, run_dir: Path, resumed: Path | None) -> dict[str, float] | None:
+    """Score the old recordings before the first step, and write the scores; None for a resumed run, which has them."""
+    path = run_dir / "forgetting.json"
+    if resumed is not None:
+        if not path.is_file():
+            raise ValueError(f"{resumed}: began without forgetting=, so there are no scores; leave it out, or {ANEW}")
+        return None
+    scores = score_recordings(model, read_manifest(cfg.forgetting))
+    forgetting_report(scores, scores, path)
+    return scores
+
+
 def _leave_the_others() -> None:
-    """End this process's part in a group of processes; with gloo it is left to the interpreter, which may abort."""
+    """Leave the group of processes; at the interpreter's exit gloo may abort."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
 
 @contextlib.contextmanager
-def _fitting(resumed: Path | None) -> Iterator[None]:
-    """Say in a line that a checkpoint is of another model than the configuration makes."""
+def _checkpoint_errors(resumed: Path | None) -> Iterator[None]:
+    """Turn the error of a checkpoint of another model into one line."""
     try:
         yield
     except RuntimeError as error:
         if resumed is None or "loading state_dict" not in str(error):
             raise
-        told = " ".join(str(error).split())[:200]
-        raise ValueError(f"{resumed}: is of another model than this configuration makes ({told} …); {ANEW}") from None
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{resumed}: is of another model than this configuration makes ({reason} …); {ANEW}") from None
 
 
-def _forgetting(run_dir: Path, manifest: str, before: dict[str, float] | None) -> None:
-    """Print what became of the old recordings; a run that goes on remembers how it began."""
+def _report_forgetting(run_dir: Path, manifest: str, before: dict[str, float] | None) -> None:
+    """Print the scores of the old recordings before and after; a resumed run reads the former."""
     path = run_dir / "forgetting.json"
     if before is None:
         before = json.loads(path.read_text(encoding="utf-8"))["before"]
-    print(forgetting(before, judged(Model.load(run_dir), read_manifest(manifest)), path), file=sys.stderr)
+    after = score_recordings(Model.load(run_dir), read_manifest(manifest))
+    print(forgetting_report(before, after, path), file=sys.stderr)
 
 
-def _verdict(run_dir: Path, recording: Recording) -> dict[str, float]:
-    """Compare the saved model with trivial sounds, and write what it made as `run_dir/sample.wav`."""
+def _sanity_check(run_dir: Path, recording: Recording) -> dict[str, float]:
+    """Compare the saved model with trivial sounds, and write its own as `run_dir/sample.wav`."""
     model = Model.load(run_dir)
     reference = audio.read(recording.path, model.sample_rate, seconds=PREVIEW_SECONDS)[0].mean(0)
     audio.write(run_dir / "sample.wav", sound_of(model, reference)[None], model.sample_rate)
@@ -171,7 +181,7 @@ def _verdict(run_dir: Path, recording: Recording) -> dict[str, float]:
 
 
 def _resumed(cfg: DictConfig, run_dir: Path) -> Path | None:
-    """Say from which checkpoint the run goes on, if from any."""
+    """Return the checkpoint from which the run resumes, or None for a new run."""
     path = run_dir / "last.ckpt"
     if cfg.resume not in ("auto", True, False):
         raise ValueError(f"resume={cfg.resume}: choose auto, true or false")
@@ -194,24 +204,25 @@ def _optimizer(cfg: DictConfig) -> Any:
         raise ValueError(f"optimizer: {name} cannot be made ({str(error).splitlines()[0]}); {remedy}") from None
 
 
-def _model(cfg: DictConfig, everything: dict[str, Any], training: list[Recording], resumed: Path | None) -> Model:
-    source = resumed or cfg.init_from  # a run that goes on has what it began with
+def _model(cfg: DictConfig, config: dict[str, Any], training: list[Recording], resumed: Path | None) -> Model:
+    """Build the model, with the weights of `init_from` or of the checkpoint to resume, and its facts."""
+    source = resumed or cfg.init_from  # a resumed run has the model of its checkpoint
     first = Model.load(source) if source else None
     if cfg.init_model and first is None:
-        raise ValueError("this stage goes on with a trained model: name it, as in init_from=speech-16k")
-    if everything["adapter"] and first is None:
+        raise ValueError("this objective goes on with a trained model: name it, as in init_from=speech-16k")
+    if config["adapter"] and first is None:
         raise ValueError("an adapter changes a trained model: name it, as in init_from=speech-16k")
     if first is not None:
-        _inherit(everything, first, resumed is None)
+        _inherit(config, first, resumed is None)
     if cfg.data.get("one_shots"):
-        labels = everything["data"]["labels"]
-        everything["model"]["labels"] = labels
-        everything["model"]["denoiser"]["network"] |= {
+        labels = config["data"]["labels"]
+        config["model"]["labels"] = labels
+        config["model"]["denoiser"]["network"] |= {
             "n_labels": len(labels),
-            "vector_size": vector_size_of(everything["data"]),
+            "vector_size": vector_size_of(config["data"]),
         }
-    model = build(everything["model"])
-    model.config = everything["model"]
+    model = build(config["model"])
+    model.config = config["model"]
     model.info = {
         **plain(cfg.info),
         "level": measure_level(training),
@@ -219,37 +230,38 @@ def _model(cfg: DictConfig, everything: dict[str, Any], training: list[Recording
         "hours": round(sum(r.n_samples / r.sample_rate for r in training) / 3600, 2),
     }
     if isinstance(model, Vocoder):
-        some = readable(training[:: max(1, len(training) // 200)], model.mel.sample_rate, seconds=10.0)
-        model.info["mel_statistics"] = MelStatistics.measure(some, model.mel).to_dict()
+        sample = readable(training[:: max(1, len(training) // 200)], model.mel.sample_rate, seconds=10.0)
+        model.info["mel_statistics"] = MelStatistics.measure(sample, model.mel).to_dict()
     if first is not None:
         model.info = (
             inherit_facts(model.info, first, str(cfg.init_from)) if resumed is None else model.info | _origin(first)
         )
     if first is not None and resumed is None:
         log.info("weights initialised from %s: %s", cfg.init_from, transfer(model, first, cfg.init_strict))
-    if everything["adapter"]:
-        adapted = adapt(model, **everything["adapter"])
+    if config["adapter"]:
+        adapted = adapt(model, **config["adapter"])
         log.info("%d weights have adapters, nothing else learns: %s", len(adapted), ", ".join(adapted))
     return model
 
 
-def _inherit(everything: dict[str, Any], first: Model, begins: bool) -> None:
-    """Take the model's configuration from the one that is begun with, save for what the user set."""
-    section, usual = everything["model"], composed(_NO_DATA)
+def _inherit(config: dict[str, Any], first: Model, begins: bool) -> None:
+    """Take the model's configuration from a trained model, except for the user's settings."""
+    section, usual = config["model"], composed(_NO_DATA)
     if section.get("_target_") != first.config.get("_target_"):
-        return  # a model of another kind: its own configuration, and what fits of the weights
+        return  # another kind of model keeps its own configuration
     if section.get("mel") != plain(usual.model).get("mel"):
-        usual.mel = first.config["mel"]  # another mel is asked for, and what follows from it counts as set too
+        usual.mel = first.config["mel"]  # the user sets another mel, and with it all that is derived from the mel
     default = plain(usual.model)
-    if everything["init_model"]:  # a stage that names what it replaces
-        everything["model"] = first.config | everything["init_model"]
+    if config["init_model"]:  # the objective names the arguments that it replaces
+        config["model"] = first.config | config["init_model"]
         return
     own = differences(section, default)
-    everything["model"] = inherit_model(first.config, section, default)
+    config["model"] = inherit_model(first.config, section, default)
     if own and begins:
         log.info("set here, in place of what the first model has: %s", ", ".join(sorted(own)))
 
 
 def _origin(first: Model) -> dict[str, Any]:
+    """Return the facts that a run inherited when it began."""
     names = ("licence", "attribution", "data", "initialised_from")
     return {name: first.info[name] for name in names if name in first.info and "initialised_from" in first.info}

@@ -1,4 +1,4 @@
-"""Build Lightning's trainer from the section `trainer`, with this program's callbacks and logger."""
+"""Lightning's trainer, built from the section `trainer`, with this package's callbacks and logger."""
 
 import sys
 from collections.abc import Sequence
@@ -30,19 +30,19 @@ def make_trainer(
 
     Args:
         cfg: conf/train.yaml, composed.
-        run_dir: Where checkpoints, metrics and previews go.
+        run_dir: Folder of checkpoints, metrics and previews.
         validation: Held-out recordings; the first short ones are previewed.
-        further: Callbacks beside the program's own.
+        further: Additional callbacks.
 
     Raises:
-        ValueError: A setting is one that this program sets itself, or lies outside its range.
+        ValueError: A setting is reserved, or out of range.
     """
     settings = plain(cfg.trainer)
     every = settings.pop("checkpoint_every")
     _check_trainer(settings)
     settings["val_check_interval"] = min(
         settings["val_check_interval"], settings["max_steps"] * settings["accumulate_grad_batches"]
-    )  # a short run, too, ends validated
+    )  # so that a short run ends with a validation
     settings["strategy"] = build(settings.get("strategy", "auto"))
     check_whole(settings["strategy"])
     if settings["precision"] == "auto":
@@ -79,10 +79,10 @@ def make_trainer(
 
 
 def _check_trainer(settings: dict[str, Any]) -> None:
-    """Refuse settings of Lightning's trainer that this program sets itself, or that would not do what they say."""
-    taken = ("callbacks", "logger", "max_epochs", "overfit_batches", "check_val_every_n_epoch", "log_every_n_steps")
+    """Raise ValueError for reserved settings of Lightning's trainer and for values out of range."""
+    reserved = ("callbacks", "logger", "max_epochs", "overfit_batches", "check_val_every_n_epoch", "log_every_n_steps")
     for name in (
-        *taken,
+        *reserved,
         "enable_progress_bar",
         "enable_checkpointing",
         "use_distributed_sampler",

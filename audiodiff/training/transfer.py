@@ -1,8 +1,8 @@
-"""Begin with another model's weights: what fits is taken, what can be is carried over, the rest is named.
+"""Initialisation from another model's weights, with interpolation along frequency where the shapes differ.
 
-Carried over are the layers whose inputs or outputs lie along frequency, when rate, window or bands differ: a band or
-bin takes the weights of the old ones at its frequency. A network at twice the rate, with windows as long in seconds,
-does with what lies below the old limit exactly what the old one did.
+Layers whose inputs or outputs lie along frequency are interpolated when rate, window or bands differ: a band or bin
+takes the weights of the old ones at its frequency. A network at twice the rate, with windows of equal duration, does
+exactly the same below the old limit.
 """
 
 import dataclasses
@@ -22,13 +22,13 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass
 class Transfer:
-    """List tensors by what became of them.
+    """List tensors by how they were transferred.
 
     Args:
-        same: Taken as they are.
-        carried: Carried over to another shape.
-        fresh: Of the new model, with no counterpart that fits.
-        unused: Of the old model.
+        same: Copied.
+        carried: Interpolated to another shape.
+        fresh: Tensors of the new model without a counterpart.
+        unused: Tensors of the old model without a counterpart.
     """
 
     same: list[str] = dataclasses.field(default_factory=list)
@@ -37,7 +37,7 @@ class Transfer:
     unused: list[str] = dataclasses.field(default_factory=list)
 
     def __str__(self) -> str:
-        """Tell what is not as it was, a line a tensor."""
+        """Describe the transfer, with a line for each tensor that was not copied."""
         lines = [f"{len(self.same)} tensors are taken as they are"]
         for what in ("carried", "fresh", "unused"):
             lines += [f"  {what}: {line}" for line in getattr(self, what)]
@@ -45,31 +45,31 @@ class Transfer:
 
 
 def transfer(model: Model, first: Model, strict: bool = True) -> Transfer:
-    """Give a model the weights of another.
+    """Copy the weights of one model into another.
 
     Args:
-        model: Is changed in place.
-        first: Whose weights these are.
-        strict: Whether anything else than equal names and shapes is refused.
+        model: The model to change, in place.
+        first: The model whose weights are copied.
+        strict: Whether all names and shapes must be equal.
 
     Raises:
-        ValueError: It is strict and something does not fit, or nothing fits at all.
+        ValueError: Some tensor does not fit and `strict` is set, or none fits.
     """
     old, new = first.state_dict(), model.state_dict()
-    told, state = Transfer(), {}
+    result, state = Transfer(), {}
     for name, tensor in new.items():
         if name not in old:
-            told.fresh.append(f"{name} {list(tensor.shape)}")
+            result.fresh.append(f"{name} {list(tensor.shape)}")
         elif old[name].shape == tensor.shape and not _means_another(name, model, first):
             state[name] = old[name]
-            told.same.append(name)
+            result.same.append(name)
         elif (moved := _carried(name, old[name], tensor, model, first)) is not None:
             state[name] = moved
-            told.carried.append(f"{name} {list(old[name].shape)} → {list(tensor.shape)}")
+            result.carried.append(f"{name} {list(old[name].shape)} → {list(tensor.shape)}")
         else:
-            told.fresh.append(f"{name} {list(tensor.shape)}, and not {list(old[name].shape)}")
-    told.unused = [f"{name} {list(tensor.shape)}" for name, tensor in old.items() if name not in new]
-    misfits = told.carried + told.fresh + told.unused
+            result.fresh.append(f"{name} {list(tensor.shape)}, and not {list(old[name].shape)}")
+    result.unused = [f"{name} {list(tensor.shape)}" for name, tensor in old.items() if name not in new]
+    misfits = result.carried + result.fresh + result.unused
     if misfits and strict:
         more = f" and {len(misfits) - 3} more" if len(misfits) > 3 else ""
         raise ValueError(
@@ -79,20 +79,20 @@ def transfer(model: Model, first: Model, strict: bool = True) -> Transfer:
     if not state:
         raise ValueError("init_from: none of its tensors fits this model")
     model.load_state_dict(new | state)
-    return told
+    return result
 
 
 def _means_another(name: str, model: Model, first: Model) -> bool:
-    """Say whether a tensor of the same shape lies along another axis of frequency."""
+    """Check whether a tensor of the same shape lies along another frequency axis."""
     if name.endswith("mel_encoder.layers.0.weight") and isinstance(model, Vocoder) and isinstance(first, Vocoder):
         return not torch.equal(band_centres(model.mel), band_centres(first.mel))
     return name.endswith(("network.inward.weight", "network.outward.weight")) and _spacing(model) != _spacing(first)
 
 
 def _carried(name: str, old: Tensor, new: Tensor, model: Model, first: Model) -> Tensor | None:
-    """Carry a tensor over to another shape; None where that makes no sense.
+    """Interpolate a tensor to another shape; return None for layers that do not lie along frequency.
 
-    What goes in is read off the new places at the old ones, what comes out is read off the old places at the new ones.
+    Inputs are interpolated from the new frequencies to the old ones, outputs from the old to the new.
     """
     if name.endswith("mel_encoder.layers.0.weight") and isinstance(model, Vocoder) and isinstance(first, Vocoder):
         if not _alike_but(old, new, 1):
@@ -117,7 +117,7 @@ def _bins(model: Model) -> Tensor:
 
 
 def _louder(model: Model, first: Model) -> float:
-    """Return by how much a tone grows: the transform has unit variance for noise, whatever its window."""
+    """Return the factor by which a tone grows in a transform that has unit variance for noise."""
     return (model.denoiser.network.transform.n_fft / first.denoiser.network.transform.n_fft) ** 0.5
 
 
@@ -131,7 +131,7 @@ def _spacing(model: Model) -> float:
 
 
 def interpolation(known: Tensor, wanted: Tensor) -> Tensor:
-    """Return the matrix, [len(wanted), len(known)], of linear interpolation; no row reaches beyond the last place.
+    """Return the matrix of linear interpolation, [len(wanted), len(known)]; rows beyond the last known place are zero.
 
     Args:
         known, wanted: Places in rising order.

@@ -80,7 +80,7 @@ def step(lit: LitModel, batch: Tensor, optimizer: torch.optim.Optimizer, ema: EM
     seconds: Seconds = Seconds()
     generator = torch.Generator().manual_seed(0)
     with charged(seconds, "forward"), autocast():
-        loss = lit.terms(batch, generator).total.mean()
+        loss = lit.compute_loss(batch, generator).total.mean()
     with charged(seconds, "backward"):
         loss.backward()
     with charged(seconds, "gradients"):

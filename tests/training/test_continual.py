@@ -13,7 +13,7 @@ from torch import nn
 
 from audiodiff.data import Crops, scan_folder
 from audiodiff.data.replay import Replay, WatchedFolder
-from audiodiff.training.continual import Anchor, fisher_of, forgetting
+from audiodiff.training.continual import Anchor, fisher_of, forgetting_report
 from audiodiff.utils.config import shipped_path
 
 
@@ -109,7 +109,7 @@ def test_forgetting_is_told_and_written(tmp_path, capsys):
         assert told["before"].keys() == told["after"].keys() >= {"log_mel_l1", "mr_stft"}
         assert "| log_mel_l1 |" in capsys.readouterr().err
     assert told["before"] != told["after"]
-    lines = forgetting({"mr_stft": 1.0}, {"mr_stft": 2.0}, tmp_path / "f.json").splitlines()
+    lines = forgetting_report({"mr_stft": 1.0}, {"mr_stft": 2.0}, tmp_path / "f.json").splitlines()
     assert lines[-1] == "| mr_stft | 1.0000 | 2.0000 | worse |"
 
 

@@ -74,7 +74,7 @@ def test_student_of_an_exact_teacher_nears_its_flow(calls):
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 8e-3, total_steps=250)
     for _ in range(250):
         clips = teacher.mean + teacher.std * torch.randn(128, 1, 1, generator=generator)
-        loss = module.terms(clips, generator).total.mean()
+        loss = module.compute_loss(clips, generator).total.mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -92,7 +92,7 @@ def test_student_of_an_exact_teacher_nears_its_flow(calls):
 
 def test_times_stay_within_their_interval_and_meet_its_end():
     module = lit(4, substeps=8)
-    t, s, u, last = module.times(2000, torch.Generator().manual_seed(0))
+    t, s, u, last = module.draw_times(2000, torch.Generator().manual_seed(0))
     assert bool(((t > s) & (s >= u)).all())
     assert torch.equal(last, (s - u).abs() < 1e-12)
     ends = linear_timesteps(4)

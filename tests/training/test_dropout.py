@@ -6,7 +6,7 @@ from conftest import tiny_vocoder, voiced
 from support.training import equal, run, states, steps
 
 from audiodiff.losses import DenoisingLoss, PowerTimes
-from audiodiff.training.dropout import Regulariser
+from audiodiff.training.dropout import Dropout
 from audiodiff.training.mel_augment import MelAugment, blurred
 from audiodiff.training.module import LitModel
 
@@ -39,8 +39,8 @@ def through(block, h):
 def test_expectation_is_that_of_the_whole_block(dropout, drop_path):
     model = network()
     plain = through(last_block(model), signal(1))
-    regulariser = Regulariser(model, dropout, drop_path)
-    regulariser.seed(generator())
+    dropout_hooks = Dropout(model, dropout, drop_path)
+    dropout_hooks.seed(generator())
     outs = through(last_block(model), signal(4000))
     assert torch.allclose(outs.mean(0), plain[0], atol=6 * float(outs.std(0).max()) / 4000**0.5)
     assert float(outs.std(0).max()) > 0.01
@@ -49,7 +49,7 @@ def test_expectation_is_that_of_the_whole_block(dropout, drop_path):
 
 def test_stochastic_depth_leaves_out_whole_clips_the_last_block_most_often():
     model = network()
-    Regulariser(model, drop_path=0.5).seed(generator())
+    Dropout(model, drop_path=0.5).seed(generator())
     h = signal(400)
     left_out = (through(last_block(model), h) == h).all(-1).all(-1)
     assert 0.4 < float(left_out.float().mean()) < 0.6
@@ -61,7 +61,7 @@ def test_stochastic_depth_leaves_out_whole_clips_the_last_block_most_often():
 def test_what_is_switched_off_hooks_nothing_and_draws_nothing():
     model, source = network(), generator()
     before = source.get_state()
-    Regulariser(model).seed(source)
+    Dropout(model).seed(source)
     assert torch.equal(source.get_state(), before)
     assert not any(module._forward_hooks for module in model.modules())
     mel = torch.randn(2, 8, 10)
@@ -72,7 +72,7 @@ def test_what_is_switched_off_hooks_nothing_and_draws_nothing():
 @pytest.mark.parametrize("given", [(1.0, 0.0), (0.0, -0.1)])
 def test_share_out_of_range_is_refused(given):
     with pytest.raises(ValueError, match="shares in"):
-        Regulariser(network(), *given)
+        Dropout(network(), *given)
 
 
 SPOILT = ["dropout=0.2", "drop_path=0.3", "mel_augment=tts"]
@@ -127,13 +127,15 @@ def test_network_and_prior_see_the_same_spoilt_mel_while_training_and_the_measur
     encode, gains = model.denoiser.network.encode, model.whitening.gains
     monkeypatch.setattr(model.denoiser.network, "encode", lambda mel: seen.append(mel) or encode(mel))
     monkeypatch.setattr(model.whitening, "gains", lambda mel: seen.append(mel) or gains(mel))
-    measured = spoilt.analysed(clips)[1]
+    measured = spoilt.crop_and_mel(clips)[1]
     for training in (True, False):
-        spoilt.train(training).terms(clips, generator())
+        spoilt.train(training).compute_loss(clips, generator())
         by_network, by_prior = seen[-2:]
         assert torch.equal(by_network, by_prior)
         assert torch.equal(by_network, measured) != training
-    assert torch.equal(spoilt.terms(clips, generator()).total, lit(None).eval().terms(clips, generator()).total)
+    assert torch.equal(
+        spoilt.compute_loss(clips, generator()).total, lit(None).eval().compute_loss(clips, generator()).total
+    )
 
 
 @pytest.mark.parametrize("given", [{"noise": -1}, {"smooth": [1]}, {"probability": 2}])
@@ -144,16 +146,16 @@ def test_mel_augmentation_out_of_range_is_refused(given):
 
 def seeds_of(folder, monkeypatch, *given):
     """Seeds of the generators of a run's training batches, in order."""
-    seeds, terms = [], LitModel.terms
+    seeds, terms = [], LitModel.compute_loss
 
     def remembered(self, batch, generator):
         if self.training:
             seeds.append(generator.initial_seed())
         return terms(self, batch, generator)
 
-    monkeypatch.setattr(LitModel, "terms", remembered)
+    monkeypatch.setattr(LitModel, "compute_loss", remembered)
     run(folder, *given)
-    monkeypatch.setattr(LitModel, "terms", terms)
+    monkeypatch.setattr(LitModel, "compute_loss", terms)
     return seeds
 
 

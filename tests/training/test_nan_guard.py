@@ -9,7 +9,7 @@ from support.training import run, states, steps
 from torch import nn
 
 from audiodiff.data.crops import Crops
-from audiodiff.training.nan_guard import FiniteGuard
+from audiodiff.training.nan_guard import NanGuard
 from audiodiff.utils.config import shipped_path
 
 
@@ -22,27 +22,27 @@ def with_gradient(*values):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 3e38])
 def test_gradient_whose_norm_is_not_finite_is_dropped(value):
-    guard, parameters = FiniteGuard(), with_gradient(1.0, value, 3e38)
+    guard, parameters = NanGuard(), with_gradient(1.0, value, 3e38)
     assert not guard.gradient(parameters)
     assert all(parameter.grad is None for parameter in parameters)
     assert guard.left_out == 1
 
 
 def test_finite_gradient_is_left_as_it_is():
-    guard, parameters = FiniteGuard(), with_gradient(1.0, -2.0)
+    guard, parameters = NanGuard(), with_gradient(1.0, -2.0)
     assert guard.gradient(parameters)
     assert [float(parameter.grad) for parameter in parameters] == [1.0, -2.0]
     assert guard.left_out == 0
 
 
 def test_all_processes_leave_a_batch_out_or_none():
-    guard = FiniteGuard()
+    guard = NanGuard()
     assert not guard.loss(torch.tensor(1.0), everywhere=lambda flag: flag * 0)
     assert guard.left_out == 1
 
 
 def test_run_ends_when_nothing_is_finite_for_long_and_not_before():
-    guard, bad, good = FiniteGuard(in_a_row=3), torch.tensor(float("nan")), torch.tensor(1.0)
+    guard, bad, good = NanGuard(in_a_row=3), torch.tensor(float("nan")), torch.tensor(1.0)
     for loss in (bad, bad, good, bad, bad):
         guard.loss(loss)
     with pytest.raises(ValueError, match="3 batches in a row: lower"):

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from audiodiff.data.manifest import read_manifest
 from audiodiff.models.base import Model
-from audiodiff.training.continual import judged
+from audiodiff.training.continual import score_recordings
 from audiodiff.training.hydra_config import composed
 from audiodiff.training.run import train
 
@@ -105,7 +105,7 @@ def made(
         )
     vocoder, row = Model.load(model), {"variant": name, "seed": seed, "steps": 0 if given is None else steps}
     for whose in ("new", "old"):
-        found = judged(vocoder, read_manifest(lists[f"{whose}-test"]), limit=24)
+        found = score_recordings(vocoder, read_manifest(lists[f"{whose}-test"]), limit=24)
         row |= {f"{whose} {measure}": round(value, 4) for measure, value in found.items()}
     return row
 
