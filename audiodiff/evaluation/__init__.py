@@ -1,1 +1,1 @@
-"""Measures of sounds, of models and of machines."""
+"""Measures of sounds, of models and of machines; tables, baselines, benchmarks, diagnosis."""

@@ -1,4 +1,4 @@
-"""What a network must beat, and what it cannot: mel inversion without learning, and with the true phase.
+"""Baselines of mel inversion: without learning (floor), and with the true phase (ceiling).
 
 floor      magnitudes by non-negative least squares, phases by librosa's fast Griffin-Lim
 ceiling    magnitudes by the pseudo-inverse of the mel filters, phases of the recording itself
@@ -20,9 +20,9 @@ def griffin_lim_nnls(spec: MelSpec, mel: Tensor, n_iter: int = 32, momentum: flo
     """Invert a log-mel, [1, M, F], to [1, 1, F hop] by non-negative least squares and Griffin-Lim.
 
     The least squares are solved by 60 multiplicative updates, S ← S (Wᵀ m) / (Wᵀ W S), from the bands spread out; they
-    keep spectra smooth, where librosa's solver leaves single bins (PESQ-wb 2.0 on the same clips).
-    References: Lee & Seung, 2001; Griffin & Lim, 1984; Perraudin et al., 2013 (momentum). librosa frames around
-    centres, so the waveform is shifted by what this mel's framing differs from that, and lengthened by silence.
+    keep spectra smooth, where librosa's solver leaves single bins.
+    References: Lee & Seung, 2001; Griffin & Lim, 1984; Perraudin et al., 2013 (momentum). librosa's
+    frames are centred, so the waveform is shifted to this mel's framing and padded with silence.
     """
     filters = mel_filters(spec, torch.empty(0, dtype=torch.float64)).numpy()
     bands = spec.expand(mel[0].T.double().cpu()).T.numpy() ** spec.power
@@ -39,9 +39,9 @@ def griffin_lim_nnls(spec: MelSpec, mel: Tensor, n_iter: int = 32, momentum: flo
         momentum=momentum,
         random_state=0,
     )
-    late = spec.n_fft // 2 - spec.padding[0]  # a frame's centre lies this much later than librosa's, in samples
+    delay = spec.n_fft // 2 - spec.padding[0]  # of a frame's centre behind librosa's, in samples
     length = mel.shape[-1] * spec.hop_length
-    shifted = np.pad(waveform, (late, length))[:length]
+    shifted = np.pad(waveform, (delay, length))[:length]
     return torch.from_numpy(shifted).to(mel)[None, None]
 
 

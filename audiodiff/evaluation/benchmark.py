@@ -2,9 +2,9 @@
 
     for each repetition:  for each system, in turn:  for each clip:  mel → waveform, timed
 
-Systems take turns within a repetition, and another one begins each time, so that what slows the machine down slows all
-of them. A repetition's speed is the length of all clips over the time that they took; median and quartiles
-over repetitions are told. The first, untimed round warms up and is what the measures of quality hear.
+Systems take turns within a repetition, and another one begins each time, so that a slower machine slows all of them.
+The speed of a repetition is the length of all clips over their time; median and quartiles over repetitions are
+reported. The first repetition is an untimed warm-up, whose output is scored.
 """
 
 import statistics
@@ -41,8 +41,8 @@ __all__ = [
 ]
 
 QUALITY = ("pesq_wb", "stoi", "dnsmos_p808", "log_mel_l1", "mr_stft")
-HIGHER = ("pesq_wb", "stoi", "dnsmos_p808")  # of which more is better
-JUDGES = ("pesq_wb", "dnsmos_p808")  # nearness to the recording, and naturalness: they do not agree
+HIGHER = ("pesq_wb", "stoi", "dnsmos_p808")  # more is better
+JUDGES = ("pesq_wb", "dnsmos_p808")  # nearness to the recording, and naturalness, which do not agree
 
 
 class Clip(NamedTuple):
@@ -53,19 +53,18 @@ class Clip(NamedTuple):
 
 
 class System(NamedTuple):
-    """Name a way from mel, [1, M, F], to a waveform of F hops, of any shape.
+    """Describe a system that maps a mel, [1, M, F], to a waveform of F hops, of any shape.
 
     Args:
-        name: In the table.
-        mel: What it wants.
-        vocode: What is timed.
-        calls: Of its network.
-        network: Whose operations and weights are counted.
-        trained: False for random weights: its sound is not judged.
-        package: What it comes with, as name==version.
-        seconds: Of the first clip alone, for one that is too slow for all of them, and is then not judged; None for
-            all clips.
-        precision: In which its network multiplies.
+        name: Name in the table.
+        mel: Mel parameters of its input.
+        vocode: The timed function.
+        calls: Network calls of a sound.
+        network: Network whose operations and weights are counted.
+        trained: False for random weights, whose sound is not scored.
+        package: Its package, as name==version.
+        seconds: Seconds of the first clip by which a slow system is timed, without a score; None for all clips.
+        precision: Precision of the network's products.
     """
 
     name: str
@@ -91,14 +90,14 @@ def systems_of(
 
 
 def floors_of(vocoder: Vocoder) -> list[System]:
-    """List what needs no network, on a model's mel."""
+    """List the baselines without a network, on a model's mel."""
     return [_system(row.name, vocoder, row) for row in floors(vocoder)]
 
 
 def _system(name: str, vocoder: Vocoder, row: Row, precision: str = "float32") -> System:
-    asked = in_precision(vocoder, row, precision)
+    row = in_precision(vocoder, row, precision)
     network = vocoder.denoiser.network if row.calls else None
-    return System(name, vocoder.mel, lambda mel: asked.vocode(mel, mel), row.calls, network, precision=precision)
+    return System(name, vocoder.mel, lambda mel: row.vocode(mel, mel), row.calls, network, precision=precision)
 
 
 def measure(
@@ -108,11 +107,11 @@ def measure(
     names: Collection[str] = QUALITY,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[dict[str, Any]]:
-    """Score and times the systems.
+    """Score and time the systems.
 
     Returns:
-        A row for each: its name, calls, weights and sample rate, the mean of each measure that could be taken, median
-        and quartiles of × real time and of samples/s, and what its network does.
+        A row for each: name, calls, weights and sample rate, the mean of each installed measure, median and quartiles
+        of × real time and of samples/s, and the operations of its network.
     """
     with torch.inference_mode():
         prepared = [[_prepare(system.mel, clip) for clip in _share(system, clips)] for system in systems]
@@ -121,14 +120,14 @@ def measure(
         for repeat in tqdm(range(repeats), "repetitions", disable=None):
             for turn in range(len(systems)):
                 i = (turn + repeat) % len(systems)
-                taken = _timed(systems[i], [mel for mel, _ in prepared[i]], clock)
-                speeds[i].append(_seconds(systems[i], prepared[i]) / taken)
+                seconds = _timed(systems[i], [mel for mel, _ in prepared[i]], clock)
+                speeds[i].append(_seconds(systems[i], prepared[i]) / seconds)
         works = [_work(system, clip[0][0]) for system, clip in zip(systems, prepared, strict=True)]
     return [_row(*of_one) for of_one in zip(systems, [p[0][0] for p in prepared], quality, speeds, works, strict=True)]
 
 
 def front(points: Sequence[tuple[float, float] | None]) -> list[bool]:
-    """Say of each (speed, quality) whether no other is at least as fast and as good, and better in one.
+    """Mark each (speed, quality) on the Pareto front: no other is at least as fast and as good, and better in one.
 
     >>> front([(1.0, 4.0), (2.0, 3.0), (1.5, 2.0), None])
     [True, True, False, False]
@@ -148,18 +147,18 @@ def quality_of(row: dict[str, Any], measure: str) -> float | None:
 
 
 def fronts_of(rows: Sequence[dict[str, Any]]) -> dict[str, list[bool]]:
-    """Say for each judge of quality which rows nothing beats; where no judge is at hand, for the first measure."""
+    """Mark the rows on the Pareto front of each judge of quality; without any, of the first installed measure."""
     known = [name for name in QUALITY if any(name in row["quality"] for row in rows)]
-    found = {}
+    fronts = {}
     for judge in [name for name in known if name in JUDGES] or known[:1]:
         qualities = [quality_of(row, judge) for row in rows]
         points = [None if q is None else (row["x_real_time"][0], q) for row, q in zip(rows, qualities, strict=True)]
-        found[judge] = front(points)
-    return found
+        fronts[judge] = front(points)
+    return fronts
 
 
 def markdown(table: dict[str, Any]) -> str:
-    """Format what the command wrote: the systems, what is not there, and the machine."""
+    """Format the table as Markdown: systems, missing peers, and the machine."""
     rows = table["rows"]
     measures = [name for name in QUALITY if any(name in row["quality"] for row in rows)]
     head = ["system", "calls", "in", "weights", *measures, "× real time", "samples/s", "GFLOP/s", "of peak", "front"]
@@ -187,15 +186,15 @@ def _cells(row: dict[str, Any], measures: Sequence[str], peaks: dict[str, float]
 
 
 def _notes(table: dict[str, Any]) -> list[str]:
-    told, load, sound = table["machine"], table["load_average"], table["first_sound"]
+    machine, load, sound = table["machine"], table["load_average"], table["first_sound"]
     peaks = ", ".join(f"{name} {peak:.0f}" for name, peak in table["peak_gflops"].items())
     notes = [
         "weights, GFLOP/s and their share of the machine's peak are those of the network alone (products and "
         "convolutions); front: by this measure nothing here is at least as fast and as good",
         f"{table['clips']} clips, {table['seconds']:.1f} s in all, list {table['clips_sha256']}; {table['repeats']} "
         "repetitions, median (quartiles)",
-        f"{told['processor']}, {told['cores']} cores, {told['threads']} threads; Python {told['python']}, torch "
-        f"{told['torch']}; peak of a matrix product: {peaks} GFLOP/s",
+        f"{machine['processor']}, {machine['cores']} cores, {machine['threads']} threads; Python {machine['python']}, "
+        f"torch {machine['torch']}; peak of a matrix product: {peaks} GFLOP/s",
         f"load average before and after: {load['before']}, {load['after']}; seed {table['seed']}",
     ]
     if sound:
@@ -229,13 +228,13 @@ def _prepare(spec: MelSpec, clip: Clip) -> tuple[Tensor, Tensor]:
 
 
 def _judge(system: System, clips: Sequence[tuple[Tensor, Tensor]], names: Collection[str]) -> dict[str, float]:
-    found = []
+    scores = []
     for mel, waveform in clips:
         sound = system.vocode(mel).flatten().float()
         if system.trained and system.seconds is None:
-            found.append(score(waveform, sound, system.mel.sample_rate, names))
-    told = {name: [s[name] for s in found if s[name] == s[name]] for name in (found[0] if found else ())}
-    return {name: round(statistics.mean(values), 4) for name, values in told.items() if values}
+            scores.append(score(waveform, sound, system.mel.sample_rate, names))
+    values = {name: [s[name] for s in scores if s[name] == s[name]] for name in (scores[0] if scores else ())}
+    return {name: round(statistics.mean(own), 4) for name, own in values.items() if own}
 
 
 def _timed(system: System, mels: Sequence[Tensor], clock: Callable[[], float]) -> float:

@@ -1,4 +1,4 @@
-"""The classifier that judges generated sounds: trained on real training recordings, then frozen."""
+"""Classifier of generated sounds, trained on the recordings of the training set."""
 
 from collections.abc import Sequence
 
@@ -14,12 +14,12 @@ from audiodiff.mel import LogMel, MelSpec
 
 __all__ = ["EMBEDDING", "Classifier", "train_classifier"]
 
-EMBEDDING = 32  # numbers
+EMBEDDING = 32  # size
 STEPS, BATCH = 600, 32
 
 
 class Classifier(nn.Module):
-    """Tell classes apart by log-mels; small enough to be trained in a minute or two.
+    """Classify log-mels; small enough to train in a minute or two.
 
     Args:
         sample_rate: Hz.
@@ -41,7 +41,7 @@ class Classifier(nn.Module):
         self.outward = nn.Linear(EMBEDDING, n_labels)
 
     def mel(self, sounds: Tensor) -> Tensor:
-        """Map [B, 1, T] to log-mels, [B, 64, F], whatever the level: each sound is brought to a peak of 1."""
+        """Compute log-mels, [B, 1, T] to [B, 64, F], of sounds scaled to a peak of 1."""
         return self.log_mel(sounds / sounds.abs().amax((1, 2), keepdim=True).clamp(min=1e-5))
 
     def embed(self, mel: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ class Classifier(nn.Module):
 
 
 def train_classifier(recordings: Sequence[Recording], labels: Sequence[str], n_samples: int, rate: int) -> Classifier:
-    """Train the classifier on changes of speed, level, onset and spectral tilt, always from the same seed."""
+    """Train the classifier with augmented speed, level, onset and spectral tilt, from a fixed seed."""
     later = {"shift": Shift(0.5, 0.1 * n_samples / rate)}
     augment = Augment([0.8, 0.9, 1.0, 1.0, 1.1, 1.25], (-12.0, 0.0), then=later)
     data = OneShots(recordings, labels, n_samples, rate, seed=1, augment=augment)

@@ -1,10 +1,10 @@
-"""The table that says how good a conditional generator is: `audiodiff eval MODEL TEST --train TRAIN`.
+"""Quality table of a conditional generator: `audiodiff eval MODEL TEST --train TRAIN`.
 
 A small classifier is trained on the training recordings and frozen before any generator is scored; its last layer but
 one is the embedding of the Fréchet audio distance (Kilgour et al., 2019, arXiv:1812.08466: there VGGish) and of the
 manifold measures. All sounds are compared at one peak level. Measures:
 
-    accuracy                 share of sounds that the classifier hears as the class that was asked for
+    accuracy                 share of sounds that the classifier assigns to the requested class
     fad                      Fréchet distance to half of the training recordings; that of the other half is the floor
     precision, recall,       how the sounds and the held-out recordings cover each other (`manifold`); of the held-out
     density, coverage        recordings themselves, how one half covers the other
@@ -52,22 +52,22 @@ def evaluate_generator(
     seeds: int = 3,
     guidance: float | None = None,
 ) -> dict[str, Any]:
-    """Score held-out recordings, the model, noise shaped like each class, and recordings of the training set.
+    """Score the model beside held-out recordings, noise shaped like each class, and recordings of the training set.
 
     Args:
         generator: The model; its labels and length count.
-        training: On what it was trained.
+        training: Recordings of the training set.
         held_out: Recordings of other origin.
-        per_label: Sounds of each class.
-        seeds: Sets of sounds, each with its own noise.
+        per_label: Generated sounds of each class.
+        seeds: Number of sets of sounds, each with its own noise.
         guidance: Scale of classifier-free guidance; the model's own by default.
 
     Returns:
-        A row for each, with mean and standard deviation over the seeds of each measure.
+        The rows, with mean and half-width of the 95 % interval over the seeds for each measure.
     """
     labels, n, rate = generator.labels, generator.n_samples, generator.sample_rate
     if not labels:
-        raise ValueError("this model knows no labels, by which its sounds could be judged")
+        raise ValueError("this model knows no labels, by which its sounds could be scored")
     classifier = train_classifier(training, labels, n, rate)
     real = _read(training, labels, n, rate)
     reference = _Reference(classifier, real, _read(held_out, labels, n, rate))
@@ -79,17 +79,17 @@ def evaluate_generator(
             sounds.append(generator.generate(n, label=label, guidance=guidance, seed=first + i, batch=batch).cpu())
         return torch.cat(sounds)
 
-    ways: dict[str, Callable[[str, int], Tensor]] = {
+    systems: dict[str, Callable[[str, int], Tensor]] = {
         "the model": ours,
         "noise with the class' mean spectrum": lambda label, seed: shaped_noise(real[label], per_label, seed, False),
         "noise with its mean spectrogram": lambda label, seed: shaped_noise(real[label], per_label, seed),
         "recordings of the training set": lambda label, seed: _drawn(real[label], per_label, seed),
     }
     rows = [{"name": "held-out recordings"} | {m: [v, 0.0] for m, v in reference.score_held_out().items()}]
-    for name, way in ways.items():
+    for name, sounds_of in systems.items():
         scores = []
         for seed in tqdm(range(seeds), desc=name, unit="set", disable=None):
-            scores.append(reference.score({label: way(label, seed) for label in labels}))
+            scores.append(reference.score({label: sounds_of(label, seed) for label in labels}))
         rows.append({"name": name} | {key: _over_seeds([s[key] for s in scores]) for key in MEASURES})
     return {
         "model": generator.fingerprint(),
@@ -107,7 +107,7 @@ def evaluate_generator(
 
 
 class _Reference:
-    """Hold what sounds are compared with: the classifier, training recordings and held-out ones."""
+    """Hold the references of the measures: classifier, training recordings and held-out recordings."""
 
     def __init__(self, classifier: Classifier, real: dict[str, Tensor], held_out: dict[str, Tensor]) -> None:
         self.classifier, self.labels = classifier, list(real)
@@ -122,22 +122,22 @@ class _Reference:
         self.closest = float(nearest.quantile(0.01))
 
     def score(self, sounds: dict[str, Tensor]) -> dict[str, float]:
-        """Measure sets of sounds, [N, 1, T] by class."""
+        """Score sets of sounds, [N, 1, T] by class."""
         mels = {label: self.classifier.mel(s) for label, s in sounds.items() if len(s)}
         return self._of_mels(mels, self.real, self._embedded(mels))
 
     def score_held_out(self) -> dict[str, float]:
-        """Measure the held-out recordings, of which one half covers the other."""
+        """Score the held-out recordings, one half against the other."""
         halves = [self._embedded({label: mel[first::2] for label, mel in self.held_out.items()}) for first in (0, 1)]
         return self._of_mels(self.held_out, *halves)
 
     def _of_mels(self, mels: dict[str, Tensor], real: Tensor, generated: Tensor) -> dict[str, float]:
-        heard = [self.classifier(mel).argmax(1) == self.labels.index(label) for label, mel in mels.items()]
+        correct = [self.classifier(mel).argmax(1) == self.labels.index(label) for label, mel in mels.items()]
         nearest = torch.cat([self._nearest(label, mel) for label, mel in mels.items()])
         varied = [_pairs(mels[label]) / spread for label, spread in self.spread.items() if len(mels.get(label, ())) > 1]
         k = min(self.k, len(real) - 1, len(generated) - 1)
         values = {
-            "accuracy": float(torch.cat(heard).float().mean()),
+            "accuracy": float(torch.cat(correct).float().mean()),
             "fad": frechet_distance(self._embedded(mels), self.training),
             **compare_manifolds(real, generated, k)._asdict(),
             "diversity": sum(varied) / len(varied) if varied else math.nan,
@@ -154,7 +154,7 @@ class _Reference:
 
 
 def shaped_noise(sounds: Tensor, count: int, seed: int, in_time: bool = True) -> Tensor:
-    """Give white noise the mean magnitudes of sounds, [N, 1, T]: of each time and frequency, or of each frequency."""
+    """Shape white noise by the mean spectrogram of sounds, [N, 1, T], or by their mean spectrum."""
     window = hann(512, 512, 1.0, torch.float32, torch.device("cpu"))
     length = -(-sounds.shape[-1] // 128) * 128
     padding = (192, 192)
@@ -173,15 +173,15 @@ def markdown_of(table: dict[str, Any]) -> str:
     for row in table["rows"]:
         cells = [f"{row[m][0]:.3g}" + (f" ± {row[m][1]:.2g}" if row[m][1] else "") for m in MEASURES]
         lines.append(f"| {row['name']} | " + " | ".join(cells) + " |")
-    how = (
+    settings = (
         f"{table['sounds']} sounds for each of {table['seeds']} seeds, {table['steps']} steps, "
         f"guidance {table['guidance']:g}"
     )
-    against = (
+    reference = (
         f"Fréchet distance to {table['reference']} by {table['embedding']}, of which the other half is "
         f"{table['fad_floor']:.3g} away; {table['neighbours']} neighbours; {table['held_out']} held-out recordings"
     )
-    return "\n".join([*lines, "", f"{how}. {against}."])
+    return "\n".join([*lines, "", f"{settings}. {reference}."])
 
 
 def _read(recordings: Sequence[Recording], labels: Sequence[str], n_samples: int, rate: int) -> dict[str, Tensor]:

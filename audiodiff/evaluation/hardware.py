@@ -1,4 +1,4 @@
-"""What the machine can do, beside which a network's speed is read: its name, its peak, a network's operations.
+"""The machine, its peak speed, and the operations and time of a network.
 
 A matrix product of n x n matrices takes 2 n³ operations; the fastest of several is the peak that a network, which is
 mostly matrix products, may be compared with. Transforms and pointwise work count for nothing in a network's operations.
@@ -30,7 +30,7 @@ class Spread(NamedTuple):
 
 
 class Work(NamedTuple):
-    """Hold what a network did: operations, and the seconds that it took."""
+    """Hold the operations of a network, and the seconds that they took."""
 
     operations: int
     seconds: float
@@ -61,7 +61,7 @@ def describe() -> dict[str, Any]:
 
 
 def load_average() -> list[float] | None:
-    """Return how many processes wanted to run in the last 1, 5 and 15 minutes; None where the system does not tell."""
+    """Return the load averages over 1, 5 and 15 minutes; None on systems without them."""
     return [round(n, 2) for n in os.getloadavg()] if hasattr(os, "getloadavg") else None
 
 
@@ -71,7 +71,7 @@ def peak_gflops(precision: str = "float32", n: int = 2048, rounds: int = 8) -> f
     Args:
         precision: "float32" or "bfloat16".
         n: Rows and columns.
-        rounds: Products, after one that warms up.
+        rounds: Products, after a warm-up.
     """
     matrix = torch.ones(n, n, dtype=getattr(torch, precision))
     times = []
@@ -83,12 +83,15 @@ def peak_gflops(precision: str = "float32", n: int = 2048, rounds: int = 8) -> f
 
 
 def work_of(network: nn.Module, run: Callable[[], Any], repeats: int = 3) -> Work | None:
-    """Count the operations of a network while something runs, and measure its time by itself.
+    """Count a network's operations in a run, and measure the time that it takes within it.
 
     Args:
-        network: Whose calls count; None comes back if it was not called.
+        network: The network.
         run: Makes one sound.
-        repeats: Runs whose median time counts.
+        repeats: Runs, of which the median time is taken.
+
+    Returns:
+        Operations and time of a run; None if it does not call the network.
     """
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -114,7 +117,7 @@ def first_sound(model: str, waveform: Tensor, sample_rate: int, threads: int, re
     package = str(Path(__file__).resolve().parents[2])
     paths = os.pathsep.join(p for p in (package, os.environ.get("PYTHONPATH")) if p)
     environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": str(threads)}
-    taken = []
+    seconds = []
     with tempfile.TemporaryDirectory() as folder:
         source, out = Path(folder, "in.wav"), Path(folder, "out.wav")
         audio.write(source, waveform, sample_rate)
@@ -122,14 +125,14 @@ def first_sound(model: str, waveform: Tensor, sample_rate: int, threads: int, re
         for _ in range(repeats + 1):
             began = time.perf_counter()
             done = subprocess.run(call, env=environment, capture_output=True, text=True)
-            taken.append(time.perf_counter() - began)
+            seconds.append(time.perf_counter() - began)
             if done.returncode:
                 raise ValueError(f"audiodiff resynth: {done.stderr.strip().splitlines()[-1:]}")
-    return taken[1:]
+    return seconds[1:]
 
 
 class _Meter:
-    """Add up how much a reading grows during the calls of a network, inside a `with` block."""
+    """Add up the growth of a reading during the calls of a network, inside a `with` block."""
 
     def __init__(self, network: nn.Module, read: Callable[[], float]) -> None:
         self.network, self.read = network, read

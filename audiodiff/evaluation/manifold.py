@@ -1,12 +1,12 @@
-"""Distances between sets of embeddings: the Fréchet distance, and how two sets cover each other.
+"""Distances between sets of embeddings: the Fréchet distance, and precision, recall, density and coverage.
 
-    precision   share of the generated that lie within the reach of a real one
-    recall      share of the real that lie within the reach of a generated one
-    density     mean number of real ones within whose reach a generated one lies, over k
-    coverage    share of the real within whose reach a generated one lies
+    precision   share of generated points within the radius of a real one
+    recall      share of real points within the radius of a generated one
+    density     mean number of real points whose radius holds a generated one, over k
+    coverage    share of real points whose radius holds a generated one
 
-The reach of a point is its distance to the k-th nearest of its own set. Precision and recall see collapse as a low
-recall; density and coverage do so without being misled by outliers, whose reach is large.
+The radius of a point is the distance to its k-th nearest neighbour in its own set. Density and coverage are robust to
+outliers, whose radius is large.
 References: Kynkäänniemi et al., 2019, arXiv:1904.06991; Naeem et al., 2020, arXiv:2002.09797.
 """
 
@@ -19,7 +19,7 @@ __all__ = ["Manifold", "compare_manifolds", "frechet_distance"]
 
 
 class Manifold(NamedTuple):
-    """Hold how a generated set and a real one cover each other."""
+    """Hold the coverage measures of a generated and a real set."""
 
     precision: float
     recall: float
@@ -40,16 +40,16 @@ def compare_manifolds(real: Tensor, generated: Tensor, k: int = 5) -> Manifold:
     if k < 1 or min(len(real), len(generated)) <= k:
         raise ValueError(f"{len(real)} and {len(generated)} vectors: more than k={k} of each are wanted")
     between = torch.cdist(real.double(), generated.double())
-    within = between <= reach_of(real, k)[:, None]
+    within = between <= radii(real, k)[:, None]
     return Manifold(
         precision=float(within.any(0).double().mean()),
-        recall=float((between <= reach_of(generated, k)[None]).any(1).double().mean()),
+        recall=float((between <= radii(generated, k)[None]).any(1).double().mean()),
         density=float(within.double().sum(0).mean() / k),
         coverage=float(within.any(1).double().mean()),
     )
 
 
-def reach_of(vectors: Tensor, k: int) -> Tensor:
+def radii(vectors: Tensor, k: int) -> Tensor:
     """Measure the distance of each vector, [N, D], to its k-th nearest neighbour, [N]."""
     distances = torch.cdist(vectors.double(), vectors.double())
     distances.fill_diagonal_(0.0)

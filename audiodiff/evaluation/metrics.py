@@ -1,4 +1,4 @@
-"""Measure how far a test signal is from a reference; some measures need the `eval` extra.
+"""Measures of a test signal against a reference; some need the `eval` extra.
 
 Every measure takes two waveforms of equal length, [T], float32, and the sample rate.
 """
@@ -26,7 +26,7 @@ SILENCE_DB = -120.0
 
 
 def checked(measure: Measure) -> Measure:
-    """Let a measure raise ValueError unless its waveforms are both [T]."""
+    """Make a measure raise ValueError unless both waveforms are [T]."""
 
     @functools.wraps(measure)
     def wrapped(reference: Tensor, test: Tensor, sample_rate: int, *options: int) -> float:
@@ -92,10 +92,10 @@ def mel_cepstral_distortion_db(reference: Tensor, test: Tensor, sample_rate: int
 
 @checked
 def tonal_excess_db(reference: Tensor, test: Tensor, sample_rate: int, hop_length: int = 128) -> float:
-    """Return by how many dB lines at multiples of sample_rate / hop stand out more in the test than in the reference.
+    """Return the excess in dB of lines at multiples of sample_rate / hop in the test over those in the reference.
 
-    Networks that work in frames of a hop tend to buzz at these frequencies. A line's level is that of its bin over the
-    median of the 16 bins around it, in the mean spectrum over frames of 32 hops; the mean over all lines is compared.
+    Networks with frames of a hop tend to buzz at these frequencies. The level of a line is that of its bin over the
+    median of 16 bins around it, in the mean spectrum over frames of 32 hops; levels are averaged over all lines.
     """
     n_fft = 32 * hop_length
     return _line_level(test, n_fft, 32) - _line_level(reference, n_fft, 32)
@@ -145,8 +145,8 @@ def dnsmos_p808(reference: Tensor, test: Tensor, sample_rate: int) -> float:
     librosa()  # which speechmos imports
     from speechmos import dnsmos
 
-    heard = resample(test[None].clamp(-1, 1), sample_rate, 16000)[0].clamp(-1, 1)
-    return float(dnsmos.run(heard.numpy(), 16000)["p808_mos"])
+    resampled = resample(test[None].clamp(-1, 1), sample_rate, 16000)[0].clamp(-1, 1)
+    return float(dnsmos.run(resampled.numpy(), 16000)["p808_mos"])
 
 
 MEASURES: dict[str, tuple[Measure, str]] = {
@@ -163,7 +163,7 @@ MEASURES: dict[str, tuple[Measure, str]] = {
     "dnsmos_p808": (dnsmos_p808, "speechmos"),
     "wer": (checked(word_error_rate), "pocketsphinx"),
 }
-"""Names, measures, and the package that each needs."""
+"""Measures by name, with the package that each needs."""
 
 UNITS = {
     "log_mel_l1": "nepers; equal: 0",
@@ -179,17 +179,19 @@ UNITS = {
     "dnsmos_p808": "of 1 to 5, of the test alone; more is better",
     "wer": "share of words misheard; equal: 0",
 }
-"""What the numbers are, and those of equal sounds."""
+"""Units of the measures, and their values for equal sounds."""
 
 
 def score(reference: Tensor, test: Tensor, sample_rate: int, names: Collection[str] | None = None) -> dict[str, float]:
-    """Apply every measure whose package is installed to two waveforms, [T]; the shorter length counts.
+    """Apply every measure whose package is installed to two waveforms, [T], cut to the shorter length.
 
     Args:
-        names: Some of MEASURES; all by default, of which the recogniser of words takes longest.
+        reference, test: The waveforms.
+        sample_rate: Hz.
+        names: Some of MEASURES; all by default.
 
     Raises:
-        ValueError: They are no waveforms, [T], their lengths differ by more than 50 ms, or they are shorter than 50 ms.
+        ValueError: The lengths differ by more than 50 ms or are below 50 ms, or a waveform is not [T].
     """
     _check(reference, test)
     length = min(len(reference), len(test))

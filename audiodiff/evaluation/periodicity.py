@@ -1,6 +1,6 @@
-"""Measure whether the voice is where it was: periodicity and voicing, as the probabilistic YIN tracker hears them.
+"""Errors of periodicity and voicing, by the probabilistic YIN tracker.
 
-Vocoders fail here before spectra show it: a hoarse or buzzing voice has the right magnitudes. References: the two
+They show a hoarse or buzzing voice, whose magnitudes are right. References: the two
 measures, Morrison et al., 2022, arXiv:2110.10139 (there with CREPE); the tracker, Mauch & Dixon, 2014, by librosa.
 """
 
@@ -32,13 +32,13 @@ def voicing_f1(reference: Tensor, test: Tensor, sample_rate: int) -> float:
 
 
 def _track(waveform: Tensor, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
-    heard = resample(waveform[None], sample_rate, RATE)[0]
-    return _voiced(heard.to(torch.float32).numpy().tobytes())
+    resampled = resample(waveform[None], sample_rate, RATE)[0]
+    return _voiced(resampled.to(torch.float32).numpy().tobytes())
 
 
-@functools.lru_cache(maxsize=8)  # the same recording is asked for by two measures and every row of a table
+@functools.lru_cache(maxsize=8)  # two measures and every row of a table track the same recording
 def _voiced(samples: bytes) -> tuple[np.ndarray, np.ndarray]:
     waveform = np.frombuffer(samples, np.float32).astype(np.float64)
-    found = librosa().pyin(waveform, fmin=F_MIN, fmax=F_MAX, sr=RATE, frame_length=FRAME, hop_length=HOP)
-    _, voiced, probability = found
+    pyin = librosa().pyin
+    _, voiced, probability = pyin(waveform, fmin=F_MIN, fmax=F_MAX, sr=RATE, frame_length=FRAME, hop_length=HOP)
     return voiced, probability

@@ -1,7 +1,7 @@
-"""Make the table that says how good a vocoder is: `audiodiff eval MODEL MANIFEST`.
+"""Quality table of a vocoder: `audiodiff eval MODEL MANIFEST`.
 
-Every row goes from the same mels to waveforms by another way, and is compared with the same recordings: what needs no
-network (the floor, and a ceiling that knows the true phase), the model from its own start, and from pure noise.
+Every row turns the same mels into waveforms in another way and is compared with the same recordings: baselines without
+a network, a ceiling with the true phase, the model from its own start, and from pure noise.
 """
 
 import hashlib
@@ -40,9 +40,9 @@ __all__ = [
 
 
 class Row(NamedTuple):
-    """Name a way from mel, [1, M, F], to waveform, [1, 1, T], and its number of network calls.
+    """Hold a named map from mel, [1, M, F], to waveform, [1, 1, T], and its number of network calls.
 
-    The second argument is the recording, [1, 1, T]: only a ceiling may look at it.
+    The second argument of the map is the recording, [1, 1, T], which only the ceiling uses.
     """
 
     name: str
@@ -50,14 +50,14 @@ class Row(NamedTuple):
     vocode: Callable[[Tensor, Tensor], Tensor]
 
 
-LONGEST = 30.0  # seconds of a recording that are scored
+LONGEST = 30.0  # seconds of each recording
 RECORDINGS = Row("the recordings", 0, lambda mel, waveform: waveform)
 
 
 def rows_of(vocoder: Vocoder, calls: Sequence[int] = (1, 2, 4), precisions: Sequence[str] = ("float32",)) -> list[Row]:
-    """List the ways to be compared: no network at all, the model's own start at 0 and more calls, and pure noise.
+    """List the rows: baselines, the model's own start alone and after each number of calls, and pure noise.
 
-    The calls are listed in each precision, those from pure noise in the first.
+    Rows with calls are listed in each precision, those from pure noise in the first.
     """
     spec = vocoder.mel
     ceiling = Row(
@@ -72,7 +72,7 @@ def rows_of(vocoder: Vocoder, calls: Sequence[int] = (1, 2, 4), precisions: Sequ
 
 
 def in_precision(vocoder: Vocoder, row: Row, precision: str) -> Row:
-    """Let a row's network multiply in a precision, and say so where it is not float32."""
+    """Return a row whose network multiplies in a precision, which its name shows unless it is float32."""
 
     def vocode(mel: Tensor, waveform: Tensor) -> Tensor:
         before, vocoder.precision = vocoder.precision, precision
@@ -85,7 +85,7 @@ def in_precision(vocoder: Vocoder, row: Row, precision: str) -> Row:
 
 
 def floors(vocoder: Vocoder) -> list[Row]:
-    """List what needs no network."""
+    """List the baselines without a network."""
     spec = vocoder.mel
     plain = GriffinLim(spec)
     rows = [
@@ -96,7 +96,7 @@ def floors(vocoder: Vocoder) -> list[Row]:
 
 
 def own_rows(vocoder: Vocoder, calls: Sequence[int]) -> list[Row]:
-    """List the model's own start: alone, and at each number of calls."""
+    """List the model's own start, alone and after each number of calls."""
     if isinstance(vocoder.start, PureNoise):
         return noise_rows(vocoder, calls)
     starts = {name_start(vocoder.start_for(n)): vocoder.start_for(n) for n in calls}
@@ -110,26 +110,25 @@ def own_rows(vocoder: Vocoder, calls: Sequence[int]) -> list[Row]:
 
 
 def noise_rows(vocoder: Vocoder, calls: Sequence[int]) -> list[Row]:
-    """List pure noise at each number of calls."""
+    """List pure noise after each number of calls."""
     return [Row("pure noise", n, lambda mel, _, n=n: vocoder.generate(mel, steps=n, start=PureNoise())) for n in calls]
 
 
 def evaluate(vocoder: Vocoder, rows: Sequence[Row], recordings: Sequence[Recording]) -> dict[str, Any]:
-    """Score each way on each recording.
+    """Score each row on each recording.
 
     Returns:
-        The rows, with mean and 95 % bootstrap interval of each measure and of × real time; the recordings' names as a
-        SHA-256; threads and versions, those of the packages that measure among them.
+        The rows, with mean and 95 % bootstrap interval of each measure and of × real time; the SHA-256 of the
+        recordings' names; threads, and versions of the packages that measure.
     """
-    found: list[list[dict[str, float]]] = [[] for _ in rows]
+    scores: list[list[dict[str, float]]] = [[] for _ in rows]
     for recording in tqdm(recordings, unit="recording", disable=None):
         waveform = _whole_hops(vocoder, recording)
         mel = vocoder.spectrogram(waveform.to(vocoder.device)[None])
-        made = [_timed(row, mel, waveform[None]) for row in rows]
-        for scores, row, (out, taken) in zip(found, rows, made, strict=True):
-            measured = score(waveform[0], out, vocoder.sample_rate)
-            speed = float("nan") if row is RECORDINGS else len(out) / vocoder.sample_rate / taken
-            scores.append({**measured, "x_real_time": speed})
+        outputs = [_timed(row, mel, waveform[None]) for row in rows]
+        for own, row, (out, seconds) in zip(scores, rows, outputs, strict=True):
+            speed = float("nan") if row is RECORDINGS else len(out) / vocoder.sample_rate / seconds
+            own.append({**score(waveform[0], out, vocoder.sample_rate), "x_real_time": speed})
     return {
         "model": vocoder.fingerprint(),
         "clips": len(recordings),
@@ -138,16 +137,16 @@ def evaluate(vocoder: Vocoder, rows: Sequence[Row], recordings: Sequence[Recordi
         "torch": torch.__version__,
         "measured_by": {package: metadata.version(package) for package in _packages()},
         "rows": [
-            {"name": row.name, "calls": row.calls, **{key: interval([s[key] for s in scores]) for key in scores[0]}}
-            for row, scores in zip(rows, found, strict=True)
+            {"name": row.name, "calls": row.calls, **{key: interval([s[key] for s in own]) for key in own[0]}}
+            for row, own in zip(rows, scores, strict=True)
         ],
     }
 
 
 def _timed(row: Row, mel: Tensor, waveform: Tensor) -> tuple[Tensor, float]:
-    """Return what a row makes, [T], and in how many seconds; the measures' own threads must not be awake yet."""
+    """Return a row's waveform, [T], and the seconds it took; call it before the measures, whose threads stay awake."""
     with torch.inference_mode():
-        row.vocode(mel, waveform)  # what happens once for each length is no part of its speed
+        row.vocode(mel, waveform)  # warm-up of this length
         began = time.perf_counter()
         out = row.vocode(mel, waveform)[0, 0].cpu()
         return out, time.perf_counter() - began
@@ -159,7 +158,7 @@ def list_hash(recordings: Sequence[Recording]) -> str:
 
 
 def interval(values: Sequence[float], resamples: int = 1000) -> list[float] | None:
-    """Return mean, and lower and upper end of the 95 % bootstrap interval of the mean; None where nothing is finite.
+    """Return the mean and the ends of its 95 % bootstrap interval; None where nothing is finite.
 
     >>> interval([1.0, 1.0, 1.0])
     [1.0, 1.0, 1.0]

@@ -1,8 +1,7 @@
-"""Measure whether words survive: what an offline recogniser understands of a sound, against what it understood before.
+"""Word error rate of a sound against the transcript of its recording, by an offline recogniser.
 
-The recogniser is PocketSphinx with the American English model that its package carries; no text is needed, since the
-recording's own transcript is the reference. It makes many errors of its own, and on other languages it only says
-whether two sounds are heard alike: compare rows, not papers.
+The recogniser is PocketSphinx with the American English model of its package; no text is needed. It makes many errors
+of its own: compare rows of one table, not papers.
 """
 
 import functools
@@ -19,13 +18,13 @@ RATE = 16000
 
 
 def word_error_rate(reference: Tensor, test: Tensor, sample_rate: int) -> float:
-    """Return wrong, missing and additional words over the words of the recording; nan where it has none."""
-    wanted, heard = (_transcript(w, sample_rate) for w in (reference, test))
-    return edit_distance(wanted, heard) / len(wanted) if wanted else float("nan")
+    """Return substituted, missing and additional words over the words of the reference; nan where it has none."""
+    words, recognised = (_transcript(w, sample_rate) for w in (reference, test))
+    return edit_distance(words, recognised) / len(words) if words else float("nan")
 
 
 def edit_distance(a: list[str], b: list[str]) -> int:
-    """Count the words to change, add or take away to turn one into the other (Levenshtein, 1966).
+    """Count the words to substitute, insert or delete to turn one list into the other (Levenshtein, 1966).
 
     >>> edit_distance("the cat sat".split(), "the bat sat down".split())
     2
@@ -39,8 +38,8 @@ def edit_distance(a: list[str], b: list[str]) -> int:
 
 
 def _transcript(waveform: Tensor, sample_rate: int) -> list[str]:
-    heard = resample(waveform[None].float(), sample_rate, RATE)[0]
-    return _recognised((heard.clamp(-1, 1) * 32767).round().to(torch.int16).numpy().tobytes())
+    resampled = resample(waveform[None].float(), sample_rate, RATE)[0]
+    return _recognised((resampled.clamp(-1, 1) * 32767).round().to(torch.int16).numpy().tobytes())
 
 
 @functools.lru_cache(maxsize=64)
@@ -51,5 +50,5 @@ def _recognised(samples: bytes) -> list[str]:
     decoder.start_utt()
     decoder.process_raw(np.frombuffer(samples, np.int16).tobytes(), full_utt=True)
     decoder.end_utt()
-    found = decoder.hyp()
-    return found.hypstr.split() if found else []
+    hypothesis = decoder.hyp()
+    return hypothesis.hypstr.split() if hypothesis else []

@@ -21,7 +21,7 @@ from audiodiff.models.streaming import stage_contexts
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.utils.config import name_of
 
-__all__ = ["Target", "fewest_frames", "reach_of", "target_of"]
+__all__ = ["Target", "context_in_frames", "fewest_frames", "target_of"]
 
 EXAMPLE = 2, 61  # clips and frames: the latter unlike any other size in a graph, so that no other is taken for it
 
@@ -61,7 +61,7 @@ def _of_vocoder(vocoder: Vocoder, part: str, sampling: SamplingConfig) -> Target
     metadata = _described(vocoder, sampling, plan, part) | {
         "mel": dataclasses.asdict(vocoder.mel),
         "min_frames": fewest_frames(vocoder),
-        "reach_frames": reach_of(vocoder, sampling),
+        "reach_frames": context_in_frames(vocoder, sampling),
     }
     mel, noise = _example(vocoder)
     if part == "sampler":
@@ -119,7 +119,7 @@ def _texts(metadata: dict[str, Any]) -> dict[str, str]:
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in metadata.items()}
 
 
-def reach_of(vocoder: Vocoder, sampling: SamplingConfig) -> tuple[int, int] | None:
+def context_in_frames(vocoder: Vocoder, sampling: SamplingConfig) -> tuple[int, int] | None:
     """Return how far the whole way looks, in mel frames, back and ahead; None for all of the sound."""
     try:
         start, step, landing = stage_contexts(vocoder, sampling)
