@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from audiodiff.audio.stft import hann
 from audiodiff.export.transforms import RealTransform
 from audiodiff.nn.band_split import SubBandNetwork
+from audiodiff.nn.coefficients import CoefficientNetwork
 from audiodiff.nn.diffwave import SampleNetwork
 from audiodiff.nn.hybrid import HybridNetwork
 from audiodiff.nn.multi_resolution import ParallelNetwork
@@ -56,7 +57,7 @@ def real_network(network: nn.Module) -> nn.Module:
     Raises:
         ValueError: There is no such counterpart.
     """
-    if isinstance(network, SampleNetwork):
+    if isinstance(network, SampleNetwork | CoefficientNetwork):
         return network
     if isinstance(network, HybridNetwork | SubBandNetwork):
         return RealMasked(network)
@@ -65,8 +66,8 @@ def real_network(network: nn.Module) -> nn.Module:
         parallel._modules = {"branches": nn.ModuleList(real_network(branch) for branch in network.branches)}
         return parallel
     raise ValueError(
-        f"a network of the kind {type(network).__name__} cannot be exported: HybridNetwork, ParallelNetwork, "
-        "SubBandNetwork and SampleNetwork can"
+        f"a network of the kind {type(network).__name__} cannot be exported: CoefficientNetwork, HybridNetwork, "
+        "ParallelNetwork, SubBandNetwork and SampleNetwork can"
     )
 
 

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from audiodiff.models.generator import Generator
     from audiodiff.models.starts import CoarseToFine, GriffinLim, MelNoise, PureNoise, RealTimeGriffinLim, Variation
     from audiodiff.models.vocoder import Vocoder
-    from audiodiff.models.whitening import Identity, MelWhitening
+    from audiodiff.models.whitening import Identity, MelWhitening, PowerMDCT
 
 __all__ = [
     "CoarseToFine",
@@ -17,6 +17,7 @@ __all__ = [
     "Identity",
     "MelNoise",
     "MelWhitening",
+    "PowerMDCT",
     "PureNoise",
     "RealTimeGriffinLim",
     "Variation",
@@ -39,6 +40,7 @@ __getattr__, __dir__ = lazy_names(
         "whitening": (
             "Identity",
             "MelWhitening",
+            "PowerMDCT",
         ),
     },
     __all__,

@@ -169,8 +169,12 @@ class HybridNetwork(nn.Module):
 
     def predict_mask(self, frames: Tensor, log_snr: Tensor, condition: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Predict mask and residual of frames, [B, F, n_bins, 2] each."""
-        embedding = self.log_snr(log_snr)
-        h = self.inward(frames.flatten(-2))
+        h, log_magnitudes = self.trunk(self.inward(frames.flatten(-2)), log_snr, condition)
+        return self.read_out(h, log_magnitudes if self.residual_scale is not None else None, frames.dtype)
+
+    def trunk(self, h: Tensor, log_snr: Tensor, condition: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Map frames, [B, F, C], to the frames that are read out, and pass on the magnitudes in the condition."""
+        embedding, log_magnitudes = self.log_snr(log_snr), None
         if self.positions is not None:
             last = len(self.positions) - 1
             h = h + self.positions[torch.arange(h.shape[1], device=h.device).clamp(max=last)]
@@ -186,7 +190,7 @@ class HybridNetwork(nn.Module):
                 h = h + features[:, :, i]
             for block in stage:
                 h = block(h, embedding)
-        return self.read_out(h, log_magnitudes if self.residual_scale is not None else None, frames.dtype)
+        return h, log_magnitudes
 
     def read_out(self, h: Tensor, log_magnitudes: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Map the trunk's last frames, [B, F, C], to mask and residual, [B, F, n_bins, 2] each."""

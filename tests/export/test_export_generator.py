@@ -14,13 +14,19 @@ from support.tree import ROOT
 
 from audiodiff import export
 from audiodiff.cli import main
+from audiodiff.diffusion.denoiser import Denoiser
 from audiodiff.diffusion.noise import NoiseField
+from audiodiff.diffusion.predictions import VPrediction
+from audiodiff.diffusion.schedules import CosineVP
+from audiodiff.diffusion.solvers import DPMSolver2M
 from audiodiff.export.generators import ClassSampler, ClassStep
 from audiodiff.export.plans import plan_of
 from audiodiff.export.targets import target_of
 from audiodiff.models.generator import Generator
 from audiodiff.models.sampling import SamplingConfig
 from audiodiff.models.starts import Variation
+from audiodiff.models.whitening import PowerMDCT
+from audiodiff.nn.coefficients import CoefficientNetwork
 from audiodiff.utils.config import choose
 
 onnx = pytest.importorskip("onnx")
@@ -77,6 +83,37 @@ def test_sampler_of_classes_makes_what_generate_makes(solver, guidance):
     assert wanted.abs().max() > 0.01
     torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
     assert ("label" in target.inputs) == (guidance != 0)
+
+
+def coefficients():
+    """Build a generator that diffuses compressed coefficients, its last layer drawn at random."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = CoefficientNetwork(64, 16, n_stages=1, n_heads=2, attention_window=8, n_labels=2, n_positions=8)
+        for parameter in network.parameters():
+            torch.nn.init.normal_(parameter, std=0.1)
+    denoiser = Denoiser(network, VPrediction(), CosineVP(-8, 8))
+    return Generator(denoiser, 16000, 64, PowerMDCT(64, 0.4, 0.2), 3, DPMSolver2M(), None, ["low", "high"])
+
+
+def test_sampler_of_coefficients_makes_what_generate_makes():
+    generator = coefficients()
+    with torch.no_grad():
+        found = target_of(generator, "sampler").module(drawn(1280), torch.tensor([1]))
+    wanted = generator.generate(1280, label="high")
+    assert wanted.abs().max() > 0.01
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
+
+
+def test_coefficients_without_torch_make_the_sound_of_the_library(tmp_path):
+    generator = coefficients()
+    inputs = drawn(1280), torch.tensor([1])
+    path = tmp_path / "tiny.onnx"
+    assert export.export(generator, path) < 1e-4
+    session = onnxruntime.InferenceSession(path)
+    names = ("noise", "label")
+    made = session.run(None, dict(zip(names, (z.numpy() for z in inputs), strict=True)))[0]
+    np.testing.assert_allclose(made, generator.generate(1280, label="high").numpy(), atol=1e-4, rtol=0)
 
 
 def test_sampler_of_a_model_without_classes_makes_what_generate_makes():

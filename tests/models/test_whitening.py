@@ -7,7 +7,7 @@ import torch
 
 from audiodiff.mel import LogMel, MelSpec
 from audiodiff.mel.filterbank import mel_filters
-from audiodiff.models.whitening import Identity, MelWhitening
+from audiodiff.models.whitening import Identity, MelWhitening, PowerMDCT
 
 SPEC = MelSpec(16000, power=2.0)  # the mean of energies is exact for noise; the mean of magnitudes is 0.886 of the rms
 RAYLEIGH = math.sqrt(math.pi) / 2  # mean magnitude of complex Gaussian noise of unit power
@@ -152,3 +152,25 @@ def test_prior_shapes_each_clip_of_a_batch_alone():
 def test_prior_block_must_divide_the_hop():
     with pytest.raises(ValueError, match="block=100 must divide the mel's hop_length=256"):
         MelWhitening(SPEC, block=100)
+
+
+@pytest.mark.parametrize("exponent", [0.3, 0.5, 1.0])
+def test_compression_is_inverted_exactly(exponent):
+    whitening, waveform = PowerMDCT(64, exponent, scale=0.2), coloured(64 * 9)
+    gains = whitening.gains(waveform)
+    x = whitening.encode(waveform, gains)
+    assert x.shape == waveform.shape
+    assert torch.allclose(whitening.decode(x, gains), waveform, atol=1e-12)  # float64
+
+
+def test_compression_brings_quiet_and_loud_together():
+    quiet, loud = 1e-3 * white(64 * 100), 0.1 * white(64 * 100)
+    whitening = PowerMDCT(64, 0.5)
+    levels = [float(whitening.encode(w, whitening.gains(w)).std()) for w in (quiet, loud)]
+    assert levels[1] / levels[0] == pytest.approx(10)  # the root of 100
+
+
+def test_compression_refuses_what_it_cannot_invert():
+    for exponent in (0.0, -0.5, 1.5):
+        with pytest.raises(ValueError, match=rf"exponent={exponent} must lie in \(0, 1\]"):
+            PowerMDCT(64, exponent)
