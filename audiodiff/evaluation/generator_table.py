@@ -33,7 +33,7 @@ from audiodiff.evaluation.classifier import EMBEDDING, Classifier, train_classif
 from audiodiff.evaluation.manifold import compare_manifolds, frechet_distance
 from audiodiff.models.generator import Generator
 
-__all__ = ["evaluate_generator", "markdown_of", "shaped_noise"]
+__all__ = ["MEASURES", "Judge", "evaluate_generator", "markdown_of", "over_seeds", "shaped_noise", "sounds_of"]
 
 MEASURES = (
     *("accuracy", "fad", "precision", "recall", "density", "coverage"),
@@ -67,37 +67,29 @@ def evaluate_generator(
     """
     labels, n, rate = generator.labels, generator.n_samples, generator.sample_rate
     if not labels:
-        raise ValueError("this model knows no labels, by which its sounds could be scored")
-    classifier = train_classifier(training, labels, n, rate)
-    real = _read(training, labels, n, rate)
-    reference = _Reference(classifier, real, _read(held_out, labels, n, rate))
+        raise ValueError("this model knows no labels, by which its sounds could be judged")
+    judge = Judge.trained(training, held_out, labels, n, rate)
+    real = judge.recordings
 
-    def ours(label: str, seed: int) -> Tensor:
-        first, sounds = 1 + 10_000 * seed, []
-        for i in range(0, per_label, BATCH):
-            batch = min(BATCH, per_label - i)
-            sounds.append(generator.generate(n, label=label, guidance=guidance, seed=first + i, batch=batch).cpu())
-        return torch.cat(sounds)
-
-    systems: dict[str, Callable[[str, int], Tensor]] = {
-        "the model": ours,
+    ways: dict[str, Callable[[str, int], Tensor]] = {
+        "the model": lambda label, seed: sounds_of(generator, label, per_label, seed, guidance=guidance),
         "noise with the class' mean spectrum": lambda label, seed: shaped_noise(real[label], per_label, seed, False),
         "noise with its mean spectrogram": lambda label, seed: shaped_noise(real[label], per_label, seed),
         "recordings of the training set": lambda label, seed: _drawn(real[label], per_label, seed),
     }
-    rows = [{"name": "held-out recordings"} | {m: [v, 0.0] for m, v in reference.score_held_out().items()}]
-    for name, sounds_of in systems.items():
+    rows = [{"name": "held-out recordings"} | {m: [v, 0.0] for m, v in judge.score_held_out().items()}]
+    for name, way in ways.items():
         scores = []
         for seed in tqdm(range(seeds), desc=name, unit="set", disable=None):
-            scores.append(reference.score({label: sounds_of(label, seed) for label in labels}))
-        rows.append({"name": name} | {key: _over_seeds([s[key] for s in scores]) for key in MEASURES})
+            scores.append(judge.score({label: way(label, seed) for label in labels}))
+        rows.append({"name": name} | {key: over_seeds([s[key] for s in scores]) for key in MEASURES})
     return {
         "model": generator.fingerprint(),
         "embedding": f"{EMBEDDING} values of a classifier trained on the {len(training)} training recordings",
         "reference": f"half of {sum(len(v) for v in real.values())} training recordings",
-        "fad_floor": round(reference.floor, 4),
-        "neighbours": reference.k,
-        "held_out": sum(len(v) for v in reference.held_out.values()),
+        "fad_floor": round(judge.floor, 4),
+        "neighbours": judge.k,
+        "held_out": sum(len(v) for v in judge.held_out.values()),
         "sounds": per_label * len(labels),
         "seeds": seeds,
         "guidance": generator.guidance if guidance is None else guidance,
@@ -106,11 +98,29 @@ def evaluate_generator(
     }
 
 
-class _Reference:
-    """Hold the references of the measures: classifier, training recordings and held-out recordings."""
+def sounds_of(generator: Generator, label: str, count: int, seed: int, **options: Any) -> Tensor:
+    """Generate the sounds of one class and one seed that are judged, [count, 1, T]; options as for `generate`."""
+    first, n = 1 + 10_000 * seed, generator.n_samples
+    sizes = [min(BATCH, count - i) for i in range(0, count, BATCH)]
+    starts = [first + BATCH * i for i in range(len(sizes))]
+    batches = zip(starts, sizes, strict=True)
+    return torch.cat([generator.generate(n, label=label, seed=s, batch=b, **options).cpu() for s, b in batches])
+
+
+class Judge:
+    """Hold what sounds are compared with: the classifier, training recordings and held-out ones.
+
+    Args:
+        classifier: Frozen; it hears classes, and its embedding is where distances are taken.
+        real: Training recordings by class, [N, 1, T] each.
+        held_out: Recordings of other origin, likewise.
+
+    Attributes:
+        floor: Fréchet distance of one half of the training recordings from the other.
+    """
 
     def __init__(self, classifier: Classifier, real: dict[str, Tensor], held_out: dict[str, Tensor]) -> None:
-        self.classifier, self.labels = classifier, list(real)
+        self.classifier, self.labels, self.recordings = classifier, list(real), real
         self.mels = {label: classifier.mel(sounds) for label, sounds in real.items()}
         self.held_out = {label: classifier.mel(sounds) for label, sounds in held_out.items() if len(sounds)}
         halves = [self._embedded({label: mel[first::2] for label, mel in self.mels.items()}) for first in (0, 1)]
@@ -120,6 +130,32 @@ class _Reference:
         self.spread = {label: _pairs(mel) for label, mel in self.held_out.items() if len(mel) > 1}
         nearest = torch.cat([self._nearest(label, mel) for label, mel in self.held_out.items()])
         self.closest = float(nearest.quantile(0.01))
+
+    @classmethod
+    def trained(
+        cls,
+        training: Sequence[Recording],
+        held_out: Sequence[Recording],
+        labels: Sequence[str],
+        n_samples: int,
+        sample_rate: int,
+    ) -> "Judge":
+        """Read the recordings and train the classifier on those of the training set."""
+        classifier = train_classifier(training, labels, n_samples, sample_rate)
+        return cls.of(classifier, training, held_out, labels, n_samples, sample_rate)
+
+    @classmethod
+    def of(
+        cls,
+        classifier: Classifier,
+        training: Sequence[Recording],
+        held_out: Sequence[Recording],
+        labels: Sequence[str],
+        n_samples: int,
+        sample_rate: int,
+    ) -> "Judge":
+        """Read the recordings."""
+        return cls(classifier, *(_read(group, labels, n_samples, sample_rate) for group in (training, held_out)))
 
     def score(self, sounds: dict[str, Tensor]) -> dict[str, float]:
         """Score sets of sounds, [N, 1, T] by class."""
@@ -200,7 +236,8 @@ def _pairs(mels: Tensor) -> float:
     return float(np.mean([float((chosen[i] - chosen[j]).abs().mean()) for i, j in pairs]))
 
 
-def _over_seeds(values: Sequence[float]) -> list[float]:
+def over_seeds(values: Sequence[float]) -> list[float]:
+    """Return the mean of a measure, and the half-width of its 95 % interval by Student's t."""
     n = len(values)
     t = T_95.get(n, 2.0) if n > 1 else 0.0
     return [round(float(np.mean(values)), 4), round(t * float(np.std(values, ddof=min(1, n - 1))) / math.sqrt(n), 4)]
