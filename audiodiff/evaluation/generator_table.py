@@ -4,8 +4,8 @@ A small classifier is trained on the training recordings and frozen before any g
 one is the embedding of the Fréchet audio distance (Kilgour et al., 2019, arXiv:1812.08466: there VGGish) and of the
 manifold measures. All sounds are compared at one peak level. Measures:
 
-    accuracy                 share of sounds that the classifier assigns to the requested class
-    fad                      Fréchet distance to half of the training recordings; that of the other half is the floor
+    accuracy                 share of sounds that the classifier hears as the class that was asked for
+    fad                      Fréchet distance to half of the training recordings; as many of the other half are the floor
     precision, recall,       how the sounds and the held-out recordings cover each other (`manifold`); of the held-out
     density, coverage        recordings themselves, how one half covers the other
     diversity                mean log-mel distance between sounds of one class, the held-out recordings' own being 1
@@ -33,12 +33,29 @@ from audiodiff.evaluation.classifier import EMBEDDING, Classifier, train_classif
 from audiodiff.evaluation.manifold import compare_manifolds, frechet_distance
 from audiodiff.models.generator import Generator
 
-__all__ = ["MEASURES", "Judge", "evaluate_generator", "markdown_of", "over_seeds", "shaped_noise", "sounds_of"]
+__all__ = [
+    "HELD_OUT",
+    "MEASURES",
+    "REAL",
+    "SPECTROGRAM",
+    "Judge",
+    "Way",
+    "comparisons",
+    "evaluate_generator",
+    "markdown_of",
+    "over_seeds",
+    "shaped_noise",
+    "sounds_of",
+]
 
 MEASURES = (
     *("accuracy", "fad", "precision", "recall", "density", "coverage"),
     *("diversity", "nearest", "copies"),
 )
+HELD_OUT = "held-out recordings"
+SPECTRUM, SPECTROGRAM = "noise with the class' mean spectrum", "noise with its mean spectrogram"
+REAL = "training recordings of the other half"
+Way = Callable[[str, int], Tensor]  # maps a class and a seed to sounds, [N, 1, T]
 NEIGHBOURS = 5  # of the manifold measures; fewer where there are fewer recordings
 BATCH = 8  # sounds that are generated at once
 T_95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 8: 2.36, 10: 2.26}  # Student's t by number of seeds
@@ -52,7 +69,7 @@ def evaluate_generator(
     seeds: int = 3,
     guidance: float | None = None,
 ) -> dict[str, Any]:
-    """Score the model beside held-out recordings, noise shaped like each class, and recordings of the training set.
+    """Score held-out recordings, the model, noise shaped like each class, and training recordings.
 
     Args:
         generator: The model; its labels and length count.
@@ -63,31 +80,23 @@ def evaluate_generator(
         guidance: Scale of classifier-free guidance; the model's own by default.
 
     Returns:
-        The rows, with mean and half-width of the 95 % interval over the seeds for each measure.
+        A row for each, with the mean over the seeds of each measure, and the half-width of its interval.
     """
     labels, n, rate = generator.labels, generator.n_samples, generator.sample_rate
     if not labels:
         raise ValueError("this model knows no labels, by which its sounds could be judged")
     judge = Judge.trained(training, held_out, labels, n, rate)
-    real = judge.recordings
 
-    ways: dict[str, Callable[[str, int], Tensor]] = {
-        "the model": lambda label, seed: sounds_of(generator, label, per_label, seed, guidance=guidance),
-        "noise with the class' mean spectrum": lambda label, seed: shaped_noise(real[label], per_label, seed, False),
-        "noise with its mean spectrogram": lambda label, seed: shaped_noise(real[label], per_label, seed),
-        "recordings of the training set": lambda label, seed: _drawn(real[label], per_label, seed),
-    }
-    rows = [{"name": "held-out recordings"} | {m: [v, 0.0] for m, v in judge.score_held_out().items()}]
-    for name, way in ways.items():
-        scores = []
-        for seed in tqdm(range(seeds), desc=name, unit="set", disable=None):
-            scores.append(judge.score({label: way(label, seed) for label in labels}))
-        rows.append({"name": name} | {key: over_seeds([s[key] for s in scores]) for key in MEASURES})
+    def ours(label: str, seed: int) -> Tensor:
+        return sounds_of(generator, label, per_label, seed, guidance=guidance)
+
+    rows = [{"name": HELD_OUT} | {m: [v, 0.0] for m, v in judge.score_held_out().items()}]
+    for name, way in ({"the model": ours} | comparisons(judge, per_label)).items():
+        rows.append({"name": name} | judge.score_seeds(way, seeds, name))
     return {
         "model": generator.fingerprint(),
         "embedding": f"{EMBEDDING} values of a classifier trained on the {len(training)} training recordings",
-        "reference": f"half of {sum(len(v) for v in real.values())} training recordings",
-        "fad_floor": round(judge.floor, 4),
+        "reference": f"half of {sum(len(v) for v in judge.recordings.values())} training recordings",
         "neighbours": judge.k,
         "held_out": sum(len(v) for v in judge.held_out.values()),
         "sounds": per_label * len(labels),
@@ -95,6 +104,16 @@ def evaluate_generator(
         "guidance": generator.guidance if guidance is None else guidance,
         "steps": generator.steps,
         "rows": rows,
+    }
+
+
+def comparisons(judge: "Judge", per_label: int) -> dict[str, Way]:
+    """Return what a generator is compared with: shaped noise, and as many real sounds as it makes."""
+    real = judge.recordings
+    return {
+        SPECTRUM: lambda label, seed: shaped_noise(real[label], per_label, seed, False),
+        SPECTROGRAM: lambda label, seed: shaped_noise(real[label], per_label, seed),
+        REAL: lambda label, seed: _drawn(real[label][1::2], per_label, seed),
     }
 
 
@@ -114,17 +133,13 @@ class Judge:
         classifier: Frozen; it hears classes, and its embedding is where distances are taken.
         real: Training recordings by class, [N, 1, T] each.
         held_out: Recordings of other origin, likewise.
-
-    Attributes:
-        floor: Fréchet distance of one half of the training recordings from the other.
     """
 
     def __init__(self, classifier: Classifier, real: dict[str, Tensor], held_out: dict[str, Tensor]) -> None:
         self.classifier, self.labels, self.recordings = classifier, list(real), real
         self.mels = {label: classifier.mel(sounds) for label, sounds in real.items()}
         self.held_out = {label: classifier.mel(sounds) for label, sounds in held_out.items() if len(sounds)}
-        halves = [self._embedded({label: mel[first::2] for label, mel in self.mels.items()}) for first in (0, 1)]
-        self.training, self.floor = halves[0], frechet_distance(*halves)
+        self.training = self._embedded({label: mel[::2] for label, mel in self.mels.items()})
         self.real = self._embedded(self.held_out)
         self.k = min(NEIGHBOURS, (len(self.real) - 1) // 2)
         self.spread = {label: _pairs(mel) for label, mel in self.held_out.items() if len(mel) > 1}
@@ -161,6 +176,12 @@ class Judge:
         """Score sets of sounds, [N, 1, T] by class."""
         mels = {label: self.classifier.mel(s) for label, s in sounds.items() if len(s)}
         return self._of_mels(mels, self.real, self._embedded(mels))
+
+    def score_seeds(self, way: Way, seeds: int, name: str = "sounds") -> dict[str, list[float]]:
+        """Measure a way to make sounds, with several seeds: mean and half-width of the interval of each measure."""
+        bar = tqdm(range(seeds), desc=name, unit="set", disable=None)
+        scores = [self.score({label: way(label, seed) for label in self.labels}) for seed in bar]
+        return {measure: over_seeds([score[measure] for score in scores]) for measure in MEASURES}
 
     def score_held_out(self) -> dict[str, float]:
         """Score the held-out recordings, one half against the other."""
@@ -213,11 +234,8 @@ def markdown_of(table: dict[str, Any]) -> str:
         f"{table['sounds']} sounds for each of {table['seeds']} seeds, {table['steps']} steps, "
         f"guidance {table['guidance']:g}"
     )
-    reference = (
-        f"Fréchet distance to {table['reference']} by {table['embedding']}, of which the other half is "
-        f"{table['fad_floor']:.3g} away; {table['neighbours']} neighbours; {table['held_out']} held-out recordings"
-    )
-    return "\n".join([*lines, "", f"{settings}. {reference}."])
+    against = f"Fréchet distance to {table['reference']} by {table['embedding']}; {table['neighbours']} neighbours; {table['held_out']} held-out recordings"
+    return "\n".join([*lines, "", f"{settings}. {against}."])
 
 
 def _read(recordings: Sequence[Recording], labels: Sequence[str], n_samples: int, rate: int) -> dict[str, Tensor]:
@@ -226,6 +244,8 @@ def _read(recordings: Sequence[Recording], labels: Sequence[str], n_samples: int
 
 
 def _drawn(sounds: Tensor, count: int, seed: int) -> Tensor:
+    if not len(sounds):
+        raise ValueError("a class has a single training recording: two are wanted, of which one is the reference")
     return sounds[torch.randint(len(sounds), (count,), generator=torch.Generator().manual_seed(seed))]
 
 
