@@ -5,7 +5,7 @@ one is the embedding of the Fréchet audio distance (Kilgour et al., 2019, arXiv
 manifold measures. All sounds are compared at one peak level. Measures:
 
     accuracy                 share of sounds that the classifier hears as the class that was asked for
-    fad                      Fréchet distance to half of the training recordings; as many of the other half are the floor
+    fad                      Fréchet distance to half of the training recordings; sounds of the other half are the floor
     precision, recall,       how the sounds and the held-out recordings cover each other (`manifold`); of the held-out
     density, coverage        recordings themselves, how one half covers the other
     diversity                mean log-mel distance between sounds of one class, the held-out recordings' own being 1
@@ -234,7 +234,10 @@ def markdown_of(table: dict[str, Any]) -> str:
         f"{table['sounds']} sounds for each of {table['seeds']} seeds, {table['steps']} steps, "
         f"guidance {table['guidance']:g}"
     )
-    against = f"Fréchet distance to {table['reference']} by {table['embedding']}; {table['neighbours']} neighbours; {table['held_out']} held-out recordings"
+    against = (
+        f"Fréchet distance to {table['reference']} by {table['embedding']}; "
+        f"{table['neighbours']} neighbours; {table['held_out']} held-out recordings"
+    )
     return "\n".join([*lines, "", f"{settings}. {against}."])
 
 

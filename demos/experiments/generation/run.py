@@ -3,8 +3,8 @@
     python demos/experiments/generation/run.py data/drum_kits -o drums.csv NAME=MODEL[,calls=4][,guidance=2][,projected]
 
 FOLDER holds train.jsonl, on which the frozen classifier is trained, and test.jsonl, of other makers. Each row of the
-table is one way to make sounds; `excess` is its Fréchet distance above that of the training recordings' halves, as a
-share of that of noise with the class' mean spectrogram. `cpu_seconds` is what eight sounds of a second took, of one
+table is one way to make sounds; `excess` is its Fréchet distance above that of as many real sounds, as a share of how
+far noise with the class' mean spectrogram is above them. `cpu_seconds` is what eight sounds of a second took, of one
 thread. Rows that the table has are skipped, so it may grow with a training.
 """
 
@@ -12,7 +12,6 @@ import argparse
 import csv
 import functools
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +21,17 @@ from torch import Tensor
 
 from audiodiff.data.manifest import read_manifest
 from audiodiff.evaluation.classifier import Classifier
-from audiodiff.evaluation.generator_table import MEASURES, Judge, over_seeds, shaped_noise, sounds_of
+from audiodiff.evaluation.generator_table import (
+    HELD_OUT,
+    MEASURES,
+    REAL,
+    SPECTROGRAM,
+    Judge,
+    comparisons,
+    sounds_of,
+)
 from audiodiff.models.generator import Generator
 
-Way = Callable[[str, int], Tensor]
-SPECTRUM = "noise with the class' mean spectrum"
-SPECTROGRAM = "noise with its mean spectrogram"
 FIELDS = ("name", "steps", "calls", "guidance", "cpu_seconds", "excess", *MEASURES)
 COLUMNS = [*FIELDS[:5], *(column for measure in FIELDS[5:] for column in (measure, f"{measure}_95"))]
 
@@ -60,20 +64,19 @@ def way_of(text: str) -> tuple[str, Generator, dict[str, Any]]:
     return name, Generator.load(model), values
 
 
-def scored(judge: Judge, way: Way, seeds: int) -> dict[str, list[float]]:
-    """Score sets of sounds of several seeds: mean and half-width of each measure."""
-    scores = [judge.score({label: way(label, seed) for label in judge.labels}) for seed in range(seeds)]
-    return {measure: over_seeds([score[measure] for score in scores]) for measure in MEASURES}
+def row_of(facts: dict[str, Any], values: dict[str, list[float]]) -> dict[str, Any]:
+    """Make a line of the table: mean and half-width of each measure."""
+    means = {measure: f"{mean:.4f}" for measure, (mean, _) in values.items()}
+    return facts | means | {f"{measure}_95": f"{half:.4f}" for measure, (_, half) in values.items()}
 
 
-def row_of(judge: Judge, noise_fad: float, found: dict[str, list[float]], **facts: Any) -> dict[str, Any]:
-    """Make a line of the table."""
-    scale = noise_fad - judge.floor
-    mean, half_width = found["fad"]
-    excess = (mean - judge.floor) / scale, half_width / scale
-    values = {"excess": excess, **found}
-    numbers = {m: f"{v:.4f}" for m, (v, _) in values.items()} | {f"{m}_95": f"{h:.4f}" for m, (_, h) in values.items()}
-    return facts | numbers
+def with_excess(rows: list[dict[str, Any]]) -> None:
+    """Fill in by how much each row's Fréchet distance exceeds that of real sounds, in units of shaped noise's."""
+    fad = {row["name"]: float(row["fad"]) for row in rows}
+    scale = fad[SPECTROGRAM] - fad[REAL]
+    for row in rows:
+        row["excess"] = f"{(float(row['fad']) - fad[REAL]) / scale:.4f}"
+        row["excess_95"] = f"{float(row['fad_95']) / scale:.4f}"
 
 
 def seconds_of(generator: Generator, options: dict[str, Any]) -> float:
@@ -100,26 +103,15 @@ def main() -> None:
     ways = [way_of(text) for text in options.ways]
     judge = judge_of(options.folder, ways[0][1], options.classifier)
     rows = list(csv.DictReader(options.out.open(encoding="utf-8"))) if options.out.is_file() else []
-    count, real = options.per_label, judge.recordings
     if not rows:
-        noise = scored(judge, lambda label, seed: shaped_noise(real[label], count, seed), options.seeds)
-        spectrum = scored(judge, lambda label, seed: shaped_noise(real[label], count, seed, False), options.seeds)
-        training = scored(judge, lambda label, seed: drawn(real[label], count, seed), options.seeds)
-        held_out = {m: [v, 0.0] for m, v in judge.score_held_out().items()}
-        names = (
-            "held-out recordings",
-            "noise with the class' mean spectrum",
-            SPECTROGRAM,
-            "recordings of the training set",
-        )
-        for name, found in zip(names, (held_out, spectrum, noise, training), strict=True):
-            rows.append(row_of(judge, noise["fad"][0], found, name=name))
+        rows = [row_of({"name": HELD_OUT}, {m: [v, 0.0] for m, v in judge.score_held_out().items()})]
+        for name, way in comparisons(judge, options.per_label).items():
+            rows.append(row_of({"name": name}, judge.score_seeds(way, options.seeds, name)))
         write(options.out, rows)
-    noise_fad = next(float(row["fad"]) for row in rows if row["name"] == SPECTROGRAM)
     for name, generator, how in ways:
         if name in {row["name"] for row in rows}:
             continue
-        found = scored(judge, functools.partial(generated, generator, count, how), options.seeds)
+        way = functools.partial(generated, generator, options.per_label, how)
         facts = {
             "name": name,
             "steps": generator.info.get("steps", ""),
@@ -127,9 +119,9 @@ def main() -> None:
             "guidance": how.get("guidance", generator.guidance),
             "cpu_seconds": f"{seconds_of(generator, how):.3f}",
         }
-        rows.append(row_of(judge, noise_fad, found, **facts))
+        rows.append(row_of(facts, judge.score_seeds(way, options.seeds, name)))
         write(options.out, rows)
-        print(rows[-1], flush=True)
+        print({key: rows[-1][key] for key in FIELDS}, flush=True)
 
 
 def generated(generator: Generator, count: int, options: dict[str, Any], label: str, seed: int) -> Tensor:
@@ -137,13 +129,9 @@ def generated(generator: Generator, count: int, options: dict[str, Any], label: 
     return sounds_of(generator, label, count, seed, **options)
 
 
-def drawn(sounds: Tensor, count: int, seed: int) -> Tensor:
-    """Draw training recordings."""
-    return sounds[torch.randint(len(sounds), (count,), generator=torch.Generator().manual_seed(seed))]
-
-
 def write(path: Path, rows: list[dict[str, Any]]) -> None:
     """Write the table anew."""
+    with_excess(rows)
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
