@@ -8,7 +8,7 @@ diffused space, and *auxiliary* losses on waveforms.
 
 from audiodiff.losses.auxiliary import AuxiliaryLoss, LogSpectral, MelL1, MultiResolutionSTFT, MultiScaleMel, Phase
 from audiodiff.losses.denoising import DenoisingLoss, LossTerms
-from audiodiff.losses.distances import EnergyBalanced, SquaredError
+from audiodiff.losses.distances import EnergyBalanced, OctaveWeighted, SquaredError
 from audiodiff.losses.loudness import Loudness
 from audiodiff.losses.time_sampling import LogitNormalTimes, LogNormalTimes, PowerTimes, TimeSampler
 from audiodiff.losses.weightings import DataWeight, MinSNR, NoiseWeight, SigmoidWeight, VelocityWeight, Weighting
@@ -28,6 +28,7 @@ __all__ = [
     "MultiResolutionSTFT",
     "MultiScaleMel",
     "NoiseWeight",
+    "OctaveWeighted",
     "Phase",
     "PowerTimes",
     "SigmoidWeight",

@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from typing import Protocol
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
 from audiodiff.audio.stft import hann, stft
 
-__all__ = ["Distance", "EnergyBalanced", "SquaredError"]
+__all__ = ["Distance", "EnergyBalanced", "OctaveWeighted", "SquaredError"]
 
 
 class Distance(Protocol):
@@ -25,6 +26,34 @@ class SquaredError:
     def __call__(self, estimate: Tensor, x: Tensor, decode: Callable[[Tensor], Tensor]) -> Tensor:
         """Return the mean squared error, [B]."""
         return (estimate - x).square().mean((1, 2))
+
+
+class OctaveWeighted:
+    """Take a squared error of transform coefficients in which each octave above a corner counts the same.
+
+        d = mean over k of w_k (x̂_k - x_k)²,      w_k ∝ 1 / (k + corner), of mean 1
+
+    Half of all coefficients belong to the highest octave, where a sound is mostly noise. What has a pitch is in a few
+    of the lowest, and would hardly count.
+
+    Args:
+        block: Coefficients in a block, in order of their frequency, as `PowerMDCT` has them.
+        corner: Coefficient below which all count the same.
+
+    Raises:
+        ValueError: A number is not positive.
+    """
+
+    def __init__(self, block: int = 512, corner: float = 8.0) -> None:
+        if block < 1 or not corner > 0:
+            raise ValueError(f"block={block}, corner={corner}: both must be positive")
+        weights = 1 / (torch.arange(block, dtype=torch.float64) + corner)
+        self.weights = (weights / weights.mean()).float()
+
+    def __call__(self, estimate: Tensor, x: Tensor, decode: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return the weighted mean squared error, [B]."""
+        error = (estimate - x).square().unflatten(-1, (-1, len(self.weights)))
+        return (error * self.weights.to(error)).mean((1, 2, 3))
 
 
 class EnergyBalanced:

@@ -26,6 +26,7 @@ from audiodiff.losses import (
     MinSNR,
     MultiResolutionSTFT,
     NoiseWeight,
+    OctaveWeighted,
     Phase,
     PowerTimes,
     SigmoidWeight,
@@ -343,9 +344,28 @@ def test_loss_balanced_distance_has_a_gradient_at_silence():
         assert bool(silence.grad.isfinite().all())
 
 
-@pytest.mark.parametrize("distance", [SquaredError(), EnergyBalanced()])
+def test_loss_of_octaves_counts_an_error_by_the_octave_it_is_in():
+    distance, found = OctaveWeighted(64, corner=2.0), []
+    for k in (0, 2, 6, 14):
+        x = torch.zeros(1, 1, 128, dtype=torch.float64)
+        error = x.clone()
+        error[..., 64 + k] = 0.5  # in the second block
+        found.append(float(distance(x + error, x, same)))
+    assert [found[0] / f for f in found] == pytest.approx([1, 2, 4, 8], rel=1e-6)  # (k + 2) / 2
+    everywhere = torch.full((1, 1, 128), 0.5, dtype=torch.float64)
+    assert float(distance(everywhere, 0 * everywhere, same)) == pytest.approx(0.25)
+
+
+def test_loss_of_octaves_refuses_what_it_cannot_divide_by():
+    with pytest.raises(ValueError, match=r"block=0, corner=8\.0: both must be positive"):
+        OctaveWeighted(0)
+    with pytest.raises(ValueError, match="block=4, corner=0: both must be positive"):
+        OctaveWeighted(4, 0)
+
+
+@pytest.mark.parametrize("distance", [SquaredError(), EnergyBalanced(), OctaveWeighted(64)])
 def test_loss_distance_of_a_clip_does_not_depend_on_its_batch(distance):
-    x, estimate = draw(3, 1, 2000), draw(3, 1, 2000, seed=1)
+    x, estimate = draw(3, 1, 2048), draw(3, 1, 2048, seed=1)
     together = distance(estimate, x, same)
     assert together.shape == (3,)
     alone = [distance(estimate[i : i + 1], x[i : i + 1], same) for i in range(3)]
