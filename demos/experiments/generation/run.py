@@ -98,6 +98,7 @@ def main() -> None:
     parser.add_argument("--classifier", type=Path, required=True, help="where the classifier is, or will be, kept")
     parser.add_argument("--per-label", type=int, default=16)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--precision", default="float32", help="of the networks: float32 or bfloat16")
     options = parser.parse_args()
     torch.set_num_threads(1)
     ways = [way_of(text) for text in options.ways]
@@ -111,6 +112,7 @@ def main() -> None:
     for name, generator, how in ways:
         if name in {row["name"] for row in rows}:
             continue
+        generator.precision = options.precision
         way = functools.partial(generated, generator, options.per_label, how)
         facts = {
             "name": name,
