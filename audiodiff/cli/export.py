@@ -64,9 +64,6 @@ def run(options: argparse.Namespace) -> int:
     """Check, load the model, and write."""
     out = Path(options.out)
     check_new_file(out, options.force, ".onnx")
-    for companion in companions(options.host):
-        if out.with_name(companion).exists() and not options.force:
-            raise ValueError(f"{out.with_name(companion)}: exists; give -f to overwrite, or another folder")
     requires_extra("export", "onnx", "onnxscript", "onnxruntime", purpose="export")
     from audiodiff import export
     from audiodiff.models.base import Model
@@ -74,6 +71,9 @@ def run(options: argparse.Namespace) -> int:
     model = Model.load(options.model, weights=options.weights)
     opset = export.OPSET if options.opset is None else options.opset
     export.check(model, options.part, options.host, opset)
+    for companion in companions(options.host):
+        if out.with_name(companion).exists() and not options.force:
+            raise ValueError(f"{out.with_name(companion)}: exists; give -f to overwrite, or another folder")
     with common.stages() as stage:
         difference = export.export(
             model,

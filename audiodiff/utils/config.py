@@ -165,7 +165,8 @@ def _section(group: str, name: str) -> dict[str, Any]:
 def _read_yaml(path: Path) -> dict[str, Any]:
     import yaml
 
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where libyaml is there
+    return yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
 
 
 def _resolved(section: Any, references: Mapping[str, Any]) -> Any:

@@ -96,15 +96,30 @@ def test_refusal_imports_nothing_heavy(told, line):
     assert imported == []
 
 
+def test_first_sound_imports_neither_numba_nor_scipy(folder):
+    from audiodiff.griffin_lim.kernels import dispatch
+
+    dispatch.prepare()  # on a machine that has not compiled the loops, they are now
+    script = f"""
+import sys
+from audiodiff.cli import main
+status = main("vocode mel.npy first.wav".split())
+print(status, [name for name in {(*HEAVY[1:], "torch._dynamo")} if name in sys.modules])
+"""
+    run = [sys.executable, "-c", script]
+    call = subprocess.run(run, cwd=folder, env=environment(), capture_output=True, text=True, check=True)
+    assert call.stdout == "0 []\n"
+
+
 @pytest.mark.parametrize(
     ("program", "argument", "words"),
     [
-        ("train", "optm=adam", "did you mean optimizer?"),
+        ("train", "optimzer=adam", "did you mean optimizer?"),
         ("train", "optimizer=adm", "did you mean optimizer=adam?"),
         ("train", "data.path=none", "none: no such folder"),
         ("train", "resume=auto", "nothing to learn from"),
         ("train", "data.path=. init_from=speach-16k", "speach-16k: no such model"),
-        ("tune", "optm=adam", "did you mean optimizer?"),
+        ("tune", "optimzer=adam", "did you mean optimizer?"),
         ("tune", "n_trails=3", "did you mean n_trials?"),
     ],
 )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from audiodiff.griffin_lim.kernels import dispatch
+from audiodiff.griffin_lim.kernels import dispatch, objects
 from audiodiff.griffin_lim.projection import MelProjection
 from audiodiff.griffin_lim.subband import SubbandSTFT, lowest_octave
 from audiodiff.mel import LogMel, MelSpec
@@ -156,6 +156,7 @@ def test_compiled_iterations_are_done_without_where_numba_cannot_be_imported(mon
     project = MelProjection(spec, LogMel(spec)(sound(spec)), 2)
     wanted = project(sound(spec, 1))
     monkeypatch.setattr(builtins, "__import__", refuse)
+    monkeypatch.setattr(objects, "_folders", lambda: [])
     dispatch._kernels.cache_clear()
     try:
         assert not dispatch.can_project(project.octave, sound(spec, 1)[:, 0])
@@ -173,3 +174,36 @@ def test_passes_are_compiled_when_imported_for_one_kind_of_arguments():
         assert len(function.signatures) == 1
         with pytest.raises(TypeError):
             function()
+
+
+# --- machine code on disk ------------------------------------------------------------------------------------------
+
+
+def test_object_gives_the_bits_of_numbas_own_call(monkeypatch):
+    from audiodiff.griffin_lim.kernels import iterations, real_time
+
+    spec = SPECS["speech"]
+    project = MelProjection(spec, LogMel(spec)(sound(spec)), 3)
+    loaded = project(sound(spec, 1))
+    assert not hasattr(dispatch._kernels()[0], "signatures")  # it is no dispatcher of Numba's
+    monkeypatch.setattr(dispatch, "_kernels", lambda: (iterations.iterate, real_time.iterate_open))
+    assert torch.equal(project(sound(spec, 1)), loaded)
+
+
+def test_damaged_object_is_not_used(tmp_path):
+    dispatch.prepare()
+    name = f"iterations.iterate-{objects._key()}.o"
+    kept = next(folder / name for folder in objects._folders() if (folder / name).is_file())
+    content, place = kept.read_bytes(), tmp_path / "damaged.o"
+    flipped = content[:-100] + bytes([content[-100] ^ 1]) + content[-99:]
+    for damaged in (b"", content[:50], content[: len(content) // 2], flipped, b"[]\n" + content, b"{}\n"):
+        place.write_bytes(damaged)
+        assert objects._first([place]) is None
+    assert objects._first([tmp_path / "missing.o", place, kept]) is not None
+
+
+@pytest.mark.parametrize("wrong", [np.zeros(4), np.zeros((2, 2), np.float32), np.zeros(8, np.float32)[::2], [0.0]])
+def test_array_of_another_kind_is_refused(wrong):
+    assert objects._values(["float32", 1], np.ones(3, np.float32))[2:4] == [3, 4]
+    with pytest.raises(TypeError, match="contiguous array of 1 dimensions of float32"):
+        objects._values(["float32", 1], wrong)

@@ -10,20 +10,21 @@ centres. Every kernel runs on one thread: clips in other threads run beside it, 
 
 import functools
 import logging
-from types import ModuleType
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from audiodiff.griffin_lim.kernels import objects
 from audiodiff.griffin_lim.subband import SubbandSTFT, subband_filters
 from audiodiff.mel import MelSpec
-from audiodiff.utils.numba_cache import one_process_at_a_time
 
 __all__ = ["can_iterate_open_frames", "can_project", "iterate_open_frames", "prepare", "project"]
 
 log = logging.getLogger(__name__)
+TILE = 1 << 17  # samples at once: complex, twice, and their magnitudes lie in a second-level cache
 
 
 class Bank(NamedTuple):
@@ -89,16 +90,24 @@ def _project_clip(
     n_iter: int,
     extrapolation: float,
 ) -> np.ndarray:
-    left, iterations = octave.padding[0], _kernels()[0]
+    left = octave.padding[0]
     n_phases = octave.n_bins if n_iter > 1 and extrapolation else 0
     phases = np.zeros((2, n_phases, octave.n_frames), np.float32)
-    scratch = iterations.allocate_scratch(octave.n_frames, len(octave.window), len(wanted))
+    scratch = allocate_scratch(octave.n_frames, len(octave.window), len(wanted))
     ends = (left, left + length - 1, octave.spec.pad_mode == "reflect")
     space = np.empty_like(blocks)
-    iterations.iterate(
+    _kernels()[0](
         blocks, divisor, *phases, wanted, space, scratch, *_constants(octave), n_iter, *ends, np.float32(extrapolation)
     )
     return blocks
+
+
+def allocate_scratch(n_frames: int, size: int, n_bands: int) -> tuple[np.ndarray, ...]:
+    """Allocate the arrays in which `project` works on a tile of frames of `size` samples."""
+    tiles = -(-n_frames * size // TILE)
+    most = -(-n_frames // tiles)
+    lengths = [(size // 2 + 1) * most] * 5 + [(n_bands + 2) * most]
+    return tuple(np.empty(length, np.float32) for length in lengths)
 
 
 def iterate_open_frames(
@@ -126,11 +135,12 @@ def _iterate_clip(octave: SubbandSTFT, clip: tuple[Tensor, ...], how: tuple[Any,
     wanted, committed, divisor, frames, phases, newest, hint = clip
     width, wanted = len(frames), _columns(wanted)
     even, odd, cosines, sines = map(_columns, (frames[:, 0::2], frames[:, 1::2], phases.real, phases.imag))
-    blocks = (_columns(signal.view(-1, octave.hop_length)) for signal in (committed, divisor))
+    blocks = [_columns(signal.view(-1, octave.hop_length)) for signal in (committed, divisor)]
     first = (np.array(part.detach().numpy(), order="C") for part in (newest, hint.real, hint.imag))
     lengths = [octave.n_bins * width] * 5 + [(len(wanted) + 2) * width]
     scratch = tuple(np.empty(length, np.float32) for length in lengths)
-    _kernels()[1].iterate_open(*blocks, even, odd, cosines, sines, wanted, *first, scratch, *_constants(octave), *how)
+    space = (np.empty_like(blocks[0]), np.empty_like(blocks[0]))
+    _kernels()[1](*blocks, even, odd, cosines, sines, wanted, *first, *space, scratch, *_constants(octave), *how)
     samples = np.stack([even, odd], axis=1).reshape(-1, width).T.copy()
     return torch.from_numpy(samples), torch.complex(*(torch.from_numpy(z.T.copy()) for z in (cosines, sines)))
 
@@ -141,15 +151,13 @@ def prepare() -> None:
 
 
 @functools.cache
-def _kernels() -> tuple[ModuleType, ModuleType] | None:
-    """Import the compiled modules; None where Numba cannot be imported."""
+def _kernels() -> tuple[Callable[..., Any], Callable[..., Any]] | None:
+    """Load the compiled loops, of `project` and of `iterate_open_frames`; None where Numba cannot be imported."""
     try:
-        with one_process_at_a_time():
-            from audiodiff.griffin_lim.kernels import iterations, real_time
+        return objects.kernel("iterations", "iterate"), objects.kernel("real_time", "iterate_open")
     except ImportError as error:
         log.info("without Numba iterations take several times as long: %s", error)
         return None
-    return iterations, real_time
 
 
 def _constants(octave: SubbandSTFT) -> tuple[Any, ...]:

@@ -7,18 +7,9 @@ from numba.types import UniTuple
 from audiodiff.griffin_lim.kernels.fft import ONE, ROW, ROWS, ZERO, compiled, pack, transform, unpack
 from audiodiff.griffin_lim.kernels.frames import BANK, MEL, TABLES, add_up, cut, fit
 
-__all__ = ["SCRATCH", "allocate_scratch", "iterate", "pad"]
+__all__ = ["SCRATCH", "iterate", "pad"]
 
-TILE = 1 << 17  # samples at once: complex, twice, and their magnitudes lie in a second-level cache
 SCRATCH = UniTuple(ROW, 6)
-
-
-def allocate_scratch(n_frames: int, size: int, n_bands: int) -> tuple[np.ndarray, ...]:
-    """Allocate the arrays in which `iterate` works on frames of `size` samples."""
-    tiles = -(-n_frames * size // TILE)
-    most = -(-n_frames // tiles)
-    lengths = [(size // 2 + 1) * most] * 5 + [(n_bands + 2) * most]
-    return tuple(np.empty(length, np.float32) for length in lengths)
 
 
 @compiled(ROWS, int64, int64, boolean)
@@ -61,7 +52,7 @@ def iterate(
         divisor: 1 / sum of squared windows, in the same places.
         cosines, sines, wanted, bank, mel: As for `frames.fit`.
         out: Space like the signal.
-        scratch: Space for a tile, from `allocate_scratch`.
+        scratch: Space for a tile of frames, from `dispatch.allocate_scratch`.
         window: [N].
         tables: Cosine and sine of -2 pi k / (N / 2), [N / 2, 2], and of -2 pi k / N, [N / 2 + 1, 2].
         n_iter: Iterations.

@@ -38,7 +38,7 @@ def open_newest(
 
 
 @compiled(
-    *[ROWS] * 7, *[ROW] * 3, SCRATCH, BANK, MEL, ROW, TABLES, int64, float32, int64, boolean
+    *[ROWS] * 7, *[ROW] * 3, ROWS, ROWS, SCRATCH, BANK, MEL, ROW, TABLES, int64, float32, int64, boolean
 )  # fmt: skip
 def iterate_open(
     committed: np.ndarray,
@@ -51,6 +51,8 @@ def iterate_open(
     magnitudes: np.ndarray,
     hint_re: np.ndarray,
     hint_im: np.ndarray,
+    signal: np.ndarray,
+    total: np.ndarray,
     scratch: tuple[np.ndarray, ...],
     bank: tuple[np.ndarray, ...],
     mel: tuple[float, float],
@@ -71,6 +73,7 @@ def iterate_open(
         wanted: Their log-magnitudes in the bands, [M, frames].
         magnitudes: Those with which the last one begins, [K].
         hint_re, hint_im: What is added to its spectrum before its phases are taken, [K].
+        signal, total: Space like `committed`.
         scratch: Four arrays for spectra, then magnitudes, [K frames] each, and bands, [(M + 2) frames].
         bank, mel, window, tables: As in `iterations.iterate_open`.
         n_iter: Iterations.
@@ -79,10 +82,14 @@ def iterate_open(
         reflect: Whether the padding is the sound's reflection.
     """
     (size, width), (a, b, x, y, amounts, bands), (roots, turns) = even.shape, scratch, tables
-    used, signal, total = (size + 1) * width, np.empty_like(committed), np.empty_like(committed)
-    a[: size * width], b[: size * width] = even.reshape(-1), odd.reshape(-1)
+    used = (size + 1) * width
+    for i in range(size):
+        for j in range(width):
+            a[i * width + j], b[i * width + j] = even[i, j], odd[i, j]
     for n in range(n_iter):
-        total[:] = committed
+        for r in range(len(total)):
+            for j in range(total.shape[1]):
+                total[r, j] = committed[r, j]
         add_up(total, window, 0, width, a, b)
         divide(total, divisor, signal)
         pad(signal, begin, signal.size, reflect)
@@ -96,5 +103,6 @@ def iterate_open(
         pack(x, y, a, b, size, width, turns)
         if transform(a, b, x, y, size, width, roots, -ONE):
             a, b, x, y = x, y, a, b
-    even[:] = a[: size * width].reshape(size, width)
-    odd[:] = b[: size * width].reshape(size, width)
+    for i in range(size):
+        for j in range(width):
+            even[i, j], odd[i, j] = a[i * width + j], b[i * width + j]
