@@ -5,12 +5,9 @@ Without MODEL, lists the models that ship with audiodiff and shows the default o
 
 import argparse
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from audiodiff.cli import checks, common
-
-if TYPE_CHECKING:
-    from audiodiff.models.base import Model
 
 EXAMPLE = "audiodiff info speech-24k --json"
 
@@ -24,57 +21,65 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Load the model and print its facts."""
+    """Print what is known of a model: of one that ships by its files, of another by loading it."""
     from audiodiff.models import registry
-    from audiodiff.models.base import Model
+    from audiodiff.models.summary import purpose, summarise
 
     name = options.model or registry.DEFAULT_MODEL
-    shown = facts(Model.load(name), name)
+    told = summarise(name) if name in registry.shipped() else summary_of(name)
+    shown = {"name": name} | _facts(told)
     if not options.model:
         shown = {"shipped": registry.shipped(), "default": registry.DEFAULT_MODEL} | shown
-    print(json.dumps(shown, indent=2, default=str) if options.json else "\n".join(_lines(shown)))
+    sentence = purpose(told["kind"], told["sample_rate"], told["mel"], told["labels"])
+    if options.json:
+        print(json.dumps({"purpose": sentence} | shown, indent=2, default=str))
+    else:
+        print("\n".join([sentence, "", *_lines(shown)]))
     return 0
 
 
-def facts(model: "Model", name: str) -> dict[str, Any]:
-    """Collect what is known of a model: what its file tells, and what can be read off it."""
+def summary_of(name: str) -> dict[str, Any]:
+    """Load a model, which tells what is wrong with its files, and summarise it as `models.summary.summarise` does."""
     import dataclasses
 
     from audiodiff.models import registry
+    from audiodiff.models.base import Model
     from audiodiff.models.named_starts import describe_start
     from audiodiff.models.vocoder import Vocoder
     from audiodiff.utils.config import name_of
 
-    network = model.denoiser.network
-    field = getattr(network, "receptive_field", None)
-    told = {"licence": "unknown", "data": "unknown"} | model.info
-    told.pop("mel_statistics", None)  # hundreds of numbers
-    return (
-        {"name": name}
-        | told
-        | {
-            "kind": type(model).__name__,
-            "file": str(registry.locate(name)),
-            "hash": model.fingerprint(),
-            "parameters": sum(p.numel() for p in model.parameters()),
-            "receptive_field_samples": None if field is None else field(),
-            "sample_rate": model.sample_rate,
-            "mel": dataclasses.asdict(model.mel) if isinstance(model, Vocoder) else None,
-            "mel_fingerprint": model.mel.fingerprint if isinstance(model, Vocoder) else None,
-            "labels": getattr(model, "labels", []),
-            "sampling": {
-                "steps": model.steps,
-                "solver": name_of("solver", model.solver) or type(model.solver).__name__,
-                "start": describe_start(model.start),
-                "one_step_start": describe_start(quick) if (quick := getattr(model, "one_step_start", None)) else None,
-                "projection_iters": getattr(model, "projection_iters", 0),
-                "final_iters": getattr(model, "final_iters", 0),
-                "times": [[round(float(t), 4) for t in times] for times in model.times],
-            },
-            "schedule": _described(model.config["denoiser"]["schedule"]),
-            "prediction": _described(model.config["denoiser"]["prediction"]),
-        }
-    )
+    model = Model.load(name)
+    quick = getattr(model, "one_step_start", None)
+    return {
+        "kind": type(model).__name__,
+        "info": model.info,
+        "file": str(registry.locate(name)),
+        "hash": model.fingerprint(),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "sample_rate": model.sample_rate,
+        "mel": dataclasses.asdict(model.mel) if isinstance(model, Vocoder) else None,
+        "mel_fingerprint": model.mel.fingerprint if isinstance(model, Vocoder) else None,
+        "labels": getattr(model, "labels", []),
+        "sampling": {
+            "steps": model.steps,
+            "solver": name_of("solver", model.solver) or type(model.solver).__name__,
+            "start": describe_start(model.start),
+            "one_step_start": describe_start(quick) if quick else None,
+            "projection_iters": getattr(model, "projection_iters", 0),
+            "final_iters": getattr(model, "final_iters", 0),
+            "times": [[round(float(t), 4) for t in times] for times in model.times],
+        },
+        "config": model.config,
+    }
+
+
+def _facts(told: dict[str, Any]) -> dict[str, Any]:
+    """Order what is shown: what the model's file says of itself first."""
+    info = {"licence": "unknown", "data": "unknown"} | told["info"]
+    info.pop("mel_statistics", None)  # hundreds of numbers
+    read = {name: value for name, value in told.items() if name not in ("info", "config")}
+    parts = told["config"]["denoiser"]
+    return info | read | {part: _described(parts[part]) for part in ("schedule", "prediction")}
 
 
 def _described(section: dict[str, Any]) -> dict[str, Any]:

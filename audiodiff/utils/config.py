@@ -26,6 +26,7 @@ __all__ = [
     "describe",
     "kind_of",
     "name_of",
+    "name_of_section",
     "shipped_path",
 ]
 
@@ -118,6 +119,19 @@ def name_of(group: str, thing: Any, exact: bool = True) -> str | None:
     """
     for name in choices(group):
         if kind_of(group, name) is type(thing) and (not exact or describe(choose(group, name)) == describe(thing)):
+            return name
+    return None
+
+
+def name_of_section(group: str, section: Mapping[str, Any], exact: bool = True) -> str | None:
+    """Find the file of a config group that says the same as a section, or names the same class; None if none does.
+
+    >>> name_of_section("solver", {"_target_": "audiodiff.diffusion.solvers.DDIM"})
+    'ddim'
+    """
+    for name in choices(group):
+        known = _section(group, name)
+        if known == section or (not exact and known["_target_"] == section["_target_"]):
             return name
     return None
 

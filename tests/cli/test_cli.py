@@ -18,9 +18,11 @@ from conftest import tiny_vocoder, voiced
 import audiodiff
 from audiodiff import audio
 from audiodiff.cli import COMMANDS, main
+from audiodiff.cli.info import summary_of
 from audiodiff.evaluation import metrics
 from audiodiff.models import registry
 from audiodiff.models.starts import Start, Variation
+from audiodiff.models.summary import summarise
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.pipelines.resynthesis import resynthesise
 from audiodiff.utils import devices
@@ -229,9 +231,9 @@ def test_info_tells_licence_data_mel_and_size(cli, tiny_model_path):
     assert {name: told[name] for name in vocoder.info} == vocoder.info
     assert told["mel"]["n_mels"] == vocoder.mel.n_mels
     assert told["parameters"] == sum(p.numel() for p in vocoder.parameters())
-    assert told["receptive_field_samples"] == vocoder.denoiser.network.receptive_field()
     assert told["hash"] == vocoder.fingerprint()
     table = cli("info", tiny_model_path)[1]
+    assert table.startswith("A vocoder: makes sound at 16 kHz of log-mels of 80 bands of the convention 16k-hop256")
     assert re.search(r"^licence +CC0-1.0$", table, re.MULTILINE)
     assert re.search(r"^mel +sample_rate 16000, n_fft 1024, ", table, re.MULTILINE)
 
@@ -244,6 +246,13 @@ def test_shipped_weights_tell_their_licence_data_level_and_mel(name, capsys):
     assert {"licence", "data", "hours", "steps", "level", "mel"} <= told.keys()
     assert not {"unknown", "unspecified", "", None} & {told["licence"], told["data"]}
     assert told["level"].keys() == {"rms", "peak"}
+    assert told["purpose"].startswith("A vocoder: makes sound at" if told["mel"] else "A generator: makes new sounds")
+    read, loaded = summarise(name), summary_of(name)  # without torch, and with it
+    for start in ("start", "one_step_start"):  # of which the files say what is no default
+        said = read["sampling"][start] or {}
+        assert said.items() <= (loaded["sampling"].pop(start) or {}).items()
+        del read["sampling"][start]
+    assert read == loaded
 
 
 # --- vocode, mel, score ------------------------------------------------------------------------------------------

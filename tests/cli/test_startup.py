@@ -96,6 +96,20 @@ def test_refusal_imports_nothing_heavy(told, line):
     assert imported == []
 
 
+@pytest.mark.parametrize("line", ["info", "info speech-24k --json", "plot sound.wav there.wav out.png"])
+def test_command_works_without_torch(folder, line):
+    script = f"""
+import sys
+from audiodiff.cli import main
+status = main({line!r}.split())
+print()
+print(status, [name for name in ("torch", "numba", "scipy", "librosa", "lightning") if name in sys.modules])
+"""
+    run = [sys.executable, "-c", script]
+    call = subprocess.run(run, cwd=folder, env=environment(), capture_output=True, text=True, check=True)
+    assert call.stdout.splitlines()[-1] == "0 []"
+
+
 def test_first_sound_imports_neither_numba_nor_scipy(folder):
     from audiodiff.griffin_lim.kernels import dispatch
 
