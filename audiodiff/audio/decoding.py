@@ -53,6 +53,10 @@ class Reader:
         self.n_samples: int = file.frames
 
     def read(self, start: int = 0, frames: int = -1) -> Tensor:
+        """Read what `array` does, as a tensor."""
+        return torch.from_numpy(self.array(start, frames))
+
+    def array(self, start: int = 0, frames: int = -1) -> np.ndarray:
         """Read `frames` samples from sample `start` on, fewer where the file ends; -1 reads to the end.
 
         Returns:
@@ -69,14 +73,18 @@ class Reader:
             raise ValueError(f"{self._name}: holds no samples; the file is empty or cut short")
         if not np.isfinite(samples).all():
             raise ValueError(f"{self._name}: holds samples that are NaN or infinite; repair or re-export the recording")
-        return torch.from_numpy(np.ascontiguousarray(samples.T))
+        return np.ascontiguousarray(samples.T)
 
     def pieces(self, seconds: float = 10.0) -> Iterator[Tensor]:
-        """Read the whole file piece by piece, [C, T] each, in little memory; raise what `read` raises."""
+        """Read the whole file piece by piece, [C, T] each, in little memory; raise what `array` raises."""
+        return map(torch.from_numpy, self.arrays(seconds))
+
+    def arrays(self, seconds: float = 10.0) -> Iterator[np.ndarray]:
+        """Read what `pieces` does, as arrays."""
         frames = max(1, int(seconds * self.sample_rate))
-        yield self.read(0, frames)
+        yield self.array(0, frames)
         for start in range(frames, self.n_samples, frames):
-            yield self.read(start, frames)
+            yield self.array(start, frames)
 
 
 def check_is_there(path: str | Path) -> str | Path:

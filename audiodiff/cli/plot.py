@@ -1,10 +1,12 @@
-"""Draw sounds: waveform, spectrogram and mel of each, and what a second one has that the first has not.
+"""Draw sounds: waveform and spectrogram of each, and what a second one has that the first has not.
 
-All spectrograms share one scale, dB below a full-scale sine. With two inputs of one rate the last row is the second's
-spectrogram minus the first's. Mels are on the scale of 80 bands up to 8 kHz or half the rate.
+All spectrograms share one scale, dB below a full-scale sine; the second of each sound has frequencies in equal steps of
+mel, up to 8 kHz or half the rate. With two inputs of one rate the last row is the second's spectrogram minus the
+first's. Channels are mixed down; a long recording takes no more memory than a short one.
 """
 
 import argparse
+import contextlib
 from pathlib import Path
 
 from audiodiff.cli import checks, common
@@ -27,13 +29,16 @@ def run(options: argparse.Namespace) -> int:
     check_new_file(out, options.force, ".png")
     if len(options.inputs) > MOST:
         raise ValueError(f"{len(options.inputs)} files are given, and {MOST} fit into a picture")
-    from audiodiff import audio
-    from audiodiff.evaluation.plots import comparison
+    from audiodiff.audio import opened
+    from audiodiff.evaluation.sound_plot import draw_sounds, frames_in_a_column, reduce_sound
 
-    sounds = []
-    for path in options.inputs:
-        waveform, rate = audio.read(path)
-        sounds.append((Path(path).name, waveform.mean(0), rate))
-    comparison(sounds, out)
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(opened(path)) for path in options.inputs]
+        frames = frames_in_a_column(max(file.n_samples for file in files))
+        sounds = [
+            reduce_sound(Path(path).name, (piece.mean(0) for piece in file.arrays()), file.sample_rate, frames)
+            for path, file in zip(options.inputs, files, strict=True)
+        ]
+    draw_sounds(sounds, out)
     common.say(f"{out}: drawn")
     return 0

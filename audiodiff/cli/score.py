@@ -46,10 +46,14 @@ def run(options: argparse.Namespace) -> int:
     reference, test = audio.resample(reference, rate, lower), audio.resample(test, test_rate, lower)
     measures = _mean_over_channels(reference, test, lower)
     if options.plot:
-        from audiodiff.evaluation.plots import comparison
+        from audiodiff.evaluation.sound_plot import draw_sounds, frames_in_a_column, reduce_sound
 
-        names = (Path(options.reference).name, Path(options.test).name)
-        comparison([(names[0], reference.mean(0), lower), (names[1], test.mean(0), lower)], options.plot)
+        frames = frames_in_a_column(reference.shape[-1])
+        pair = ((options.reference, reference), (options.test, test))
+        draw_sounds(
+            [reduce_sound(Path(path).name, [sound.mean(0).numpy()], lower, frames) for path, sound in pair],
+            options.plot,
+        )
     if options.json:
         files = {"reference": options.reference, "test": options.test, "sample_rate": lower}
         print(json.dumps(files | measures, indent=2))

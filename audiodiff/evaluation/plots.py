@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from audiodiff.audio.stft import hann, stft
-from audiodiff.mel import LogMel, MelSpec
 from audiodiff.utils.files import atomic_file
 
-__all__ = ["comparison", "contact_sheet", "pareto", "spectrogram_db", "spectrogram_image"]
+__all__ = ["contact_sheet", "pareto", "spectrogram_db", "spectrogram_image"]
 
 SPECTROGRAM = {"origin": "lower", "aspect": "auto", "cmap": "magma", "vmin": -100, "vmax": 0}
 
@@ -80,44 +79,6 @@ def _log_frequency(axis: Any, sound: Tensor, sample_rate: int, lowest: float = 4
     mesh = axis.pcolormesh(seconds, frequencies[1:], levels[1:], shading="nearest", rasterized=True, **limits)
     axis.set(yscale="log", ylim=(lowest, sample_rate / 2))
     return mesh
-
-
-def comparison(sounds: Sequence[tuple[str, Tensor, int]], path: str | Path) -> None:
-    """Draw name, waveform [T] and rate of each sound in a column: waveform, spectrogram, mel; of two, the difference.
-
-    Raises:
-        ValueError: A sound is too short for a frame.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    pair = len(sounds) == 2 and sounds[0][2] == sounds[1][2]
-    figure = Figure(figsize=(4.5 * len(sounds) + 0.8, 7.5 + 2.2 * pair), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(3 + pair, len(sounds), squeeze=False, sharex="col", height_ratios=[1, 2, 2, *([2] * pair)])
-    for column, (name, sound, rate) in zip(axes.T, sounds, strict=True):
-        seconds = len(sound) / rate
-        column[0].plot(np.arange(len(sound)) / rate, sound.numpy(), linewidth=0.4)
-        column[0].set(title=name, ylim=(-1, 1), xlim=(0, seconds))
-        shown = column[1].imshow(spectrogram_db(sound), extent=(0, seconds, 0, rate / 2000), **SPECTROGRAM)
-        spec = MelSpec(rate, f_max=min(8000.0, rate / 2), center=True, pad_mode="constant")
-        mel = LogMel(spec)(sound[None, None].float())[0]
-        column[2].imshow(mel.numpy(), extent=(0, seconds, 0, spec.n_mels), origin="lower", aspect="auto", cmap="magma")
-        column[-1].set_xlabel("s")
-    for axis, label in zip(axes[1:3, 0], ("kHz", "mel band"), strict=True):
-        axis.set_ylabel(label)
-    figure.colorbar(shown, ax=axes[1], label="dB", pad=0.01)
-    if pair:
-        length = min(len(sound) for _, sound, _ in sounds)
-        first, second = (spectrogram_db(sound[:length]) for _, sound, _ in sounds)
-        extent = (0, length / sounds[0][2], 0, sounds[0][2] / 2000)
-        settings = {"origin": "lower", "aspect": "auto", "cmap": "coolwarm", "vmin": -30, "vmax": 30}
-        shown = axes[3][1].imshow((second - first).clip(-30, 30), extent=extent, **settings)
-        axes[3][0].set_axis_off()
-        axes[3][1].set(ylabel="kHz", title="second - first")
-        figure.colorbar(shown, ax=axes[3], label="dB", pad=0.01)
-    with atomic_file(path) as file:
-        figure.savefig(file, format="png", dpi=100)
 
 
 def pareto(

@@ -465,7 +465,7 @@ def test_plot_draws_what_sounds_have_and_what_differs(tmp_path, monkeypatch, wav
     for names in (["a.wav"], ["a.wav", "b.wav"], ["a.wav", "b.wav", "a.wav"]):
         assert main(["plot", *names, "p.png", "-f"]) == 0
         picture = image.imread("p.png")
-        assert picture.shape[1] == pytest.approx(450 * len(names) + 80, abs=2)
+        assert picture.shape[1] == pytest.approx(480 * len(names) + 90, abs=2)
         assert picture[..., :3].std() > 0.1
     assert main(["plot", "a.wav", "p.png"]) == 2
     assert main(["plot", "a.wav", "p.jpg"]) == 2
