@@ -33,6 +33,8 @@ __all__ = ["Reader", "check_is_there", "opened"]
 log = logging.getLogger(__name__)
 LARGEST = 0xFFFF0000  # a length field from here on, or near 2^31, stands for "unknown"
 HALF = range(0x7FFF0000, 0x80001000)
+OTHERS = {b"RIFF", b"RIFX", b"RF64", b"fLaC", b"OggS", b"FORM", b".snd", b"caff", b"riff"}  # first bytes of formats
+BLOCK = 2**26  # numbers that are decoded at once, 256 MB
 COMPLAINTS = (b"[src/libmpg123", b"Note:", b"Warning:", b"ERROR:", b"error:")
 _damaged: set[str] = set()  # files whose damage was logged
 _stderr = threading.RLock()  # held while the process's standard error is redirected
@@ -68,12 +70,20 @@ class Reader:
         # After a seek libmpg123 misses the frames before, and complains of whole files.
         with _decoding(self._name, self._file.format == "MP3", told=not start):
             self._file.seek(min(start, self.n_samples))
-            samples = self._file.read(frames, dtype="float32", always_2d=True)
+            samples = self._samples(self.n_samples if frames < 0 else frames)
         if not len(samples):
             raise ValueError(f"{self._name}: holds no samples; the file is empty or cut short")
         if not np.isfinite(samples).all():
             raise ValueError(f"{self._name}: holds samples that are NaN or infinite; repair or re-export the recording")
         return np.ascontiguousarray(samples.T)
+
+    def _samples(self, most: int) -> np.ndarray:
+        """Read [T, C] block by block: a damaged header may announce more than memory holds."""
+        blocks, block = [], max(1, BLOCK // self._file.channels)
+        while most > 0:
+            blocks.append(self._file.read(min(most, block), dtype="float32", always_2d=True))
+            most = most - block if len(blocks[-1]) == block else 0
+        return blocks[0] if len(blocks) == 1 else np.concatenate(blocks or [np.zeros((0, 1), np.float32)])
 
     def pieces(self, seconds: float = 10.0) -> Iterator[Tensor]:
         """Read the whole file piece by piece, [C, T] each, in little memory; raise what `array` raises."""
@@ -87,14 +97,14 @@ class Reader:
             yield self.array(start, frames)
 
 
-def check_is_there(path: str | Path) -> str | Path:
-    """Return an audio file's name if there is such a file.
+def check_is_there(path: str | Path, name: str | None = None) -> str | Path:
+    """Return an audio file's path if there is such a file; errors call it by its name, if it has another.
 
     Raises:
         ValueError: There is none.
     """
     if not Path(path).is_file():
-        raise ValueError(f"{path}: no such file; give an audio file")
+        raise ValueError(f"{name or path}: no such file; give an audio file")
     return path
 
 
@@ -113,9 +123,9 @@ def opened(source: str | Path | bytes, name: str = "") -> Iterator[Reader]:
 
     name = name or str(source)
     if not isinstance(source, bytes):
-        check_is_there(source)
+        check_is_there(source, name)
     with contextlib.ExitStack() as stack:
-        with _decoding(name, _is_mp3(source)):
+        with _decoding(name, _may_be_mp3(source)):
             file, cut_short = _readable(source)
             if isinstance(file, io.IOBase):
                 stack.enter_context(file)
@@ -199,12 +209,12 @@ def _decoding(name: str, noisy: bool, told: bool = True) -> Iterator[None]:
         raise ValueError(f"{name}: cannot be read as audio ({reason}); give a WAV, FLAC, Ogg or MP3 file") from None
 
 
-def _is_mp3(source: str | Path | bytes) -> bool:
-    """Tell an MP3 by its first bytes: a tag, or the eleven bits with which each frame begins."""
+def _may_be_mp3(source: str | Path | bytes) -> bool:
+    """Tell whether libsndfile may take a file for an MP3, as it does where the first bytes are of no other format."""
     if not isinstance(source, bytes):
         with open(source, "rb") as file:
-            source = file.read(3)
-    return source[:3] == b"ID3" or (source[:1] == b"\xff" and source[1:2] >= b"\xe0")
+            source = file.read(4)
+    return source[:4] not in OTHERS
 
 
 @contextlib.contextmanager

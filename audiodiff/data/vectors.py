@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from audiodiff.data.manifest import Recording
+from audiodiff.utils.arrays import read_npy
 
 __all__ = ["read_vector", "vector_of", "vectors_of"]
 
@@ -48,9 +49,9 @@ def read_vector(path: str | Path) -> Tensor:
     if not Path(path).is_file():
         raise ValueError(f"{path}: no such file; give a .npy file that holds a vector")
     try:
-        values = np.load(path, allow_pickle=False)
-        vector = torch.from_numpy(np.asarray(values, np.float32))
-    except (ValueError, OSError, EOFError, TypeError) as error:
+        with np.errstate(all="ignore"):  # what is too large becomes infinite, and is refused as such
+            vector = torch.from_numpy(np.asarray(read_npy(path), np.float32))
+    except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: holds no numbers that can be read ({str(error).splitlines()[0][:80]})") from None
     if vector.ndim != 1 or not len(vector):
         raise ValueError(f"{path}: is {list(vector.shape)}; a vector is wanted, as numpy.save writes it")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from audiodiff import __version__
 from audiodiff.mel.spec import MelSpec, preset_of
+from audiodiff.utils.arrays import read_npy
 from audiodiff.utils.files import atomic_file
 from audiodiff.utils.lazy import lazy_module
 
@@ -150,13 +151,11 @@ def read_spec(path: str | Path) -> MelSpec | None:
 
 
 def _read_npy(path: Path) -> Tensor:
+    array = read_npy(path)
     try:
-        with open(path, "rb") as file:
-            array = np.lib.format.read_array(file, allow_pickle=False)
-        return torch.from_numpy(np.ascontiguousarray(array))
-    except (ValueError, EOFError, OSError, MemoryError, TypeError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ValueError(f"cannot be read as .npy ({reason}); save floats with numpy.save") from None
+        return torch.from_numpy(np.ascontiguousarray(array, array.dtype.newbyteorder("=")))
+    except TypeError:
+        raise ValueError(f"holds {array.dtype} values, and floats are wanted") from None
 
 
 def _read_pt(path: Path) -> Any:

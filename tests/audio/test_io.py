@@ -28,6 +28,27 @@ def tone(frequency, sample_rate, seconds=1.0, dtype=torch.float64):
     )[None].to(dtype)
 
 
+def test_mp3_that_announces_more_than_memory_holds_is_read_to_its_end(tmp_path):
+    path = tmp_path / "a.mp3"
+    soundfile.write(path, tone(440, 16000).numpy()[0], 16000)
+    content = bytearray(path.read_bytes())
+    frames = content.index(b"Xing" if b"Xing" in content else b"Info") + 8
+    content[frames : frames + 4] = b"\x01\x00\x00\x0b"  # 36 GB of samples
+    path.write_bytes(content)
+    waveform, rate = audio.read(path)
+    assert rate == 16000
+    assert abs(waveform.shape[1] - 16000) < 3000
+
+
+def test_recording_is_the_same_whatever_blocks_it_is_decoded_in(tmp_path, monkeypatch):
+    audio.write(tmp_path / "a.wav", ramp().repeat(2, 1), 16000)
+    whole = audio.read(tmp_path / "a.wav")[0]
+    monkeypatch.setattr("audiodiff.audio.decoding.BLOCK", 700)
+    for start, frames in ((0, -1), (10, -1), (10, 1000), (1990, 50)):
+        part = audio.read(tmp_path / "a.wav", start=start, frames=frames)[0]
+        assert torch.equal(part, whole[:, start : None if frames < 0 else start + frames])
+
+
 def test_pcm_maps_full_scale_to_32767():
     samples, clipped = audio.to_pcm(torch.tensor([[1.0, -1.0, 0.0, 0.5, -0.25, 1 / 32767]]))
     assert samples.dtype == np.int16

@@ -222,6 +222,7 @@ BAD_MELS = {
     "integers": (GOOD_MEL.astype(np.int16), ["int16", "floats"]),
     "complex": (GOOD_MEL.astype(np.complex64), ["complex64", "floats"]),
     "NaN": (np.where(np.arange(20) == 3, np.nan, GOOD_MEL), ["NaN", "floor"]),
+    "numbers of no mel": (np.where(np.arange(20) == 3, 1e30, GOOD_MEL), ["louder than any sound", "log-mels"]),
     "infinite": (np.where(np.arange(20) == 3, -np.inf, GOOD_MEL), ["infinite", "floor"]),
 }
 
@@ -239,7 +240,10 @@ def test_mel_that_memory_cannot_hold_is_refused(refused, place, monkeypatch):
     refused("vocode long.npy new.wav", "lasts 0.2 h", "0.4 GiB of memory", "0.2 are free", "pieces")
 
 
-@pytest.mark.parametrize("damage", ["missing", "empty", "text", "truncated", "npz", "huge"])
+DAMAGES = ["missing", "empty", "text", "truncated", "npz", "huge", "literal", "null", "objects"]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_npy_is_refused(refused, place, damage):
     whole = Path("mel.npy").read_bytes()
     if damage == "npz":
@@ -247,7 +251,15 @@ def test_damaged_npy_is_refused(refused, place, damage):
         os.rename("bad.npz", "bad.npy")
     elif damage != "missing":
         huge = whole.replace(b"(80, 20), }      ", b"(80, 2000000000)}")
-        damaged = {"empty": b"", "text": b"not numpy" * 99, "truncated": whole[:-100], "huge": huge}[damage]
+        damaged = {
+            "empty": b"",
+            "text": b"not numpy" * 99,
+            "truncated": whole[:-100],
+            "huge": huge,
+            "literal": whole.replace(b"(80, 20), }", b"(80,       "),
+            "null": whole.replace(b"'shape'", b"'sha\0e'"),
+            "objects": whole.replace(b"'<f4'", b"'|O' "),
+        }[damage]
         assert damaged != whole
         Path("bad.npy").write_bytes(damaged)
     refused("vocode bad.npy new.wav", "bad.npy", ".npy", "no such file" if damage == "missing" else "cannot be read")
@@ -326,9 +338,9 @@ BAD_MODELS = {
     "foreign.safetensors": ["lacks a configuration", "give"],
     "list.safetensors": ["lacks a configuration", "give"],
     "nojson.safetensors": ["nojson.json", "no JSON", "give"],
-    "other.safetensors": ["disagree", "weight", "give"],
+    "other.safetensors": ["disagree", "3 numbers", "give"],
     "code.safetensors": ["os.system", "refused"],
-    "numbers.safetensors": ["builds no model"],
+    "numbers.safetensors": ["width='wide'", "a whole number is wanted"],
     "truncated.safetensors": ["no safetensors file"],
     "foreign.ckpt": ["no checkpoint of audiodiff", "give"],
     "tensor.ckpt": ["no checkpoint of audiodiff", "give"],

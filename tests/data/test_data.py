@@ -9,8 +9,9 @@ import pytest
 import soundfile
 import torch
 
+from audiodiff import audio
 from audiodiff.data import Augment, Crops, ResumableSampler, clip_loader
-from audiodiff.data.manifest import Recording, measure_level, read_manifest, scan_folder
+from audiodiff.data.manifest import Recording, measure_level, read_manifest, scan_folder, usable
 
 RATE = 8000
 
@@ -210,6 +211,14 @@ def test_manifest_that_is_no_text_is_told_in_a_line(tmp_path):
     (tmp_path / "m.jsonl").write_bytes(b'{"path": "caf\xe9.wav"}')
     with pytest.raises(ValueError, match=r"m\.jsonl: is not text \(.*at byte 13\); save it as UTF-8"):
         read_manifest(tmp_path / "m.jsonl")
+
+
+def test_recording_whose_name_is_impossible_is_left_out(tmp_path):
+    audio.write(tmp_path / "a.wav", torch.ones(1, 100), 8000)
+    good = {"path": "a.wav", "n_samples": 100, "sample_rate": 8000}
+    listed = read_manifest(manifest(tmp_path, good, good | {"path": "x" * 3000}, good | {"path": "a\0.wav"}))
+    assert len(listed) == 3
+    assert [recording.path.name for recording in usable(listed, 3)] == ["a.wav"]
 
 
 def test_manifest_must_be_there_and_hold_something(tmp_path):
