@@ -1,4 +1,4 @@
-"""Cut training clips out of sounds: crops at random places, short sounds joined end to end."""
+"""Training clips: random crops of sounds, short sounds joined end to end."""
 
 import random
 from collections.abc import Iterator
@@ -15,11 +15,11 @@ from audiodiff.data.views import View
 
 __all__ = ["Crops", "ResumableSampler", "clip_loader"]
 
-TRIES = 100  # sounds in a row that give nothing, after which there is no hope
+TRIES = 100  # unreadable sounds in a row that end the run
 
 
 class Crops(View[Tensor]):
-    """Crop of sounds, [1, n_samples]; arguments as for `View`."""
+    """Crop sounds at random places, [1, n_samples]; arguments as for `View`."""
 
     def __getitem__(self, number: int) -> Tensor:
         """Cut clip `number`: [1, n_samples]."""
@@ -31,7 +31,7 @@ class Crops(View[Tensor]):
         return self._finished(clip, rng, gain)
 
     def sources(self, number: int) -> list[Path]:
-        """Name the sounds of which clip `number` is cut."""
+        """List the sounds of clip `number`."""
         rng = self._rng(number)
         speed, _ = self.augment.draw(rng)
         paths = [path for path, _ in self._parts(rng, speed)]
@@ -43,7 +43,7 @@ class Crops(View[Tensor]):
         return torch.cat([part for _, part in self._parts(rng, speed, drawn)], dim=-1)
 
     def _parts(self, rng: random.Random, speed: float, drawn: int = 0) -> Iterator[tuple[Path, Tensor]]:
-        missing, in_vain = self.n_samples, 0
+        missing, failures = self.n_samples, 0
         while missing > 0:
             sound = self.source.draw(rng, drawn)
             drawn, path = drawn + 1, self.source.name(sound)
@@ -53,49 +53,49 @@ class Crops(View[Tensor]):
                     raise ValueError(f"{path}: shorter than a sample at {self.sample_rate} Hz")
             except ValueError as error:
                 self.bad.add(path, str(error))
-                in_vain += 1
-                if in_vain == TRIES:
+                failures += 1
+                if failures == TRIES:
                     raise ValueError(
                         f"{path}: none of the recordings can be read, {TRIES} tried; see `audiodiff scan`"
                     ) from None
                 continue
-            missing, in_vain = missing - part.shape[-1], 0
+            missing, failures = missing - part.shape[-1], 0
             yield path, part
 
     def _cut(self, sound: Any, wanted: int, speed: float, rng: random.Random) -> Tensor:
-        """Read at most `wanted` samples, counted after resampling, from a random place on: [1, T]."""
+        """Read at most `wanted` samples after resampling, from a random place: [1, T]."""
         with self.source.open(sound) as file:
-            rate = file.sample_rate * speed  # a sound that is read as if its rate were higher plays faster
+            rate = file.sample_rate * speed  # read at a higher nominal rate, a sound plays faster
             needed = min(file.n_samples, int(wanted * rate / self.sample_rate) + 2)
             waveform = file.read(rng.randint(0, file.n_samples - needed), needed)
         return audio.resample(audio_io.mono(waveform, self.source.name(sound)), rate, self.sample_rate)[:, :wanted]
 
 
 class ResumableSampler(Sampler[int]):
-    """Count through the clips of a run: from an offset, in steps of the number of processes.
+    """Number the clips of a run from an offset, in steps of the number of processes.
 
     Args:
-        start: Clips that the run has already seen, over all processes.
+        start: Clips of all processes before the resumption.
         stop: Clips of the whole run.
         rank: This process.
         world_size: Processes.
     """
 
     def __init__(self, start: int, stop: int, rank: int = 0, world_size: int = 1) -> None:
-        self.left = range(start + rank, stop, world_size)
+        self.remaining = range(start + rank, stop, world_size)
         self.whole = range(rank, stop, world_size)
 
     def __iter__(self) -> Iterator[int]:
-        """Yield the clip numbers that are left."""
-        return iter(self.left)
+        """Yield the remaining clip numbers."""
+        return iter(self.remaining)
 
     def __len__(self) -> int:
-        """Return how many the whole run has: a trainer that resumes goes on counting where it stopped."""
+        """Return the number of clips of the whole run, which a resumed trainer goes on counting."""
         return len(self.whole)
 
 
 def clip_loader(data: Dataset[Any], sampler: Sampler[int], batch_size: int, n_workers: int) -> DataLoader[Any]:
-    """Batches clips, [B, 1, T], or clips and labels, [B]."""
+    """Build a loader of batches of clips, [B, 1, T], alone or with labels, [B]."""
     return DataLoader(
         data,
         batch_size,

@@ -1,6 +1,6 @@
-"""List of audio files: a manifest (JSON lines) or a folder that is scanned.
+"""Lists of recordings, from a manifest (JSON lines) or a folder.
 
-A manifest's lines hold `path` (relative to the manifest), `n_samples`, `sample_rate`, and whatever else is known.
+A line of a manifest holds `path` (relative to the manifest), `n_samples`, `sample_rate`, and further fields.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ FIELDS = ("path", "n_samples", "sample_rate", "label")
 
 
 class Recording(NamedTuple):
-    """Name an audio file, its length in samples, its sample rate, its class and what else its manifest says."""
+    """Describe an audio file: path, length in samples, sample rate in Hz, class, and further fields of its manifest."""
 
     path: Path
     n_samples: int
@@ -49,11 +49,11 @@ class Recording(NamedTuple):
 
 
 class BadFiles:
-    """Count and names the files that cannot be used, up to a share of all.
+    """Count and log unusable files, up to a share of all.
 
     Args:
-        n_files: How many there are in all.
-        most: Share of them that may be bad; a single bad file is always borne.
+        n_files: Number of all files.
+        most: Largest share of bad files; a single one is always tolerated.
     """
 
     def __init__(self, n_files: int, most: float = 1.0) -> None:
@@ -61,10 +61,10 @@ class BadFiles:
         self.paths: set[Path] = set()
 
     def add(self, path: Path, reason: str) -> None:
-        """Name a file in the log, the first time that it is met.
+        """Log a file at its first occurrence.
 
         Raises:
-            ValueError: It is one too many.
+            ValueError: Too many files are bad.
         """
         if path in self.paths:
             return
@@ -80,14 +80,14 @@ class BadFiles:
 def readable(
     recordings: Iterable[Recording], sample_rate: int | None = None, seconds: float | None = None
 ) -> Iterator[Tensor]:
-    """Read recordings one after the other, [C, T] each, or their first seconds; leave out those that cannot be read."""
+    """Yield the waveforms of recordings, [C, T] each, or their first seconds; skip unreadable ones."""
     for recording in recordings:
-        with contextlib.suppress(ValueError):  # whoever trains on it says so
+        with contextlib.suppress(ValueError):  # the data set logs it
             yield audio.read(recording.path, sample_rate, seconds=seconds)[0]
 
 
 def held_out(recordings: Sequence[Recording]) -> tuple[list[Recording], list[Recording]]:
-    """Split off the last 4 % for validation, and more if none of these can be read; a single one serves both.
+    """Split off the last 4 % for validation, more if none of these can be read; a single recording serves both.
 
     Raises:
         ValueError: None can be read.
@@ -109,10 +109,10 @@ def usable(recordings: Iterable[Recording], count: int) -> list[Recording]:
 
 
 def check_source(data: Mapping[str, Any]) -> None:
-    """Check that what a configuration's section `data` learns from is there, without reading it.
+    """Check that the folder or manifests of a section `data` exist, without reading them.
 
     Raises:
-        ValueError: It names nothing, or something that is missing.
+        ValueError: None is named, or one is missing.
     """
     for name in ("manifest", "valid_manifest"):
         if data.get(name):
@@ -142,10 +142,10 @@ def _folder(path: str | Path) -> Path:
 
 
 def read_manifest(path: str | Path) -> list[Recording]:
-    """Read a JSONL manifest: UTF-8, UTF-16 or UTF-32, with or without a byte order mark; blank lines do not count.
+    """Read a JSONL manifest in UTF-8, UTF-16 or UTF-32, with or without a byte order mark; skip blank lines.
 
     Raises:
-        ValueError: It is missing, empty, or no text, or a line lacks a field.
+        ValueError: The file is missing, empty or no text, or a line lacks a field.
     """
     path = _manifest(path)
     content = path.read_bytes()
@@ -175,19 +175,20 @@ def _entry(path: Path, number: int, line: str) -> Recording:
 
 
 def scan_folder(path: str | Path, max_bad: float = 1.0) -> list[Recording]:
-    """Find the audio files below a folder, sorted by name; unreadable ones are named in the log and left out.
+    """List the audio files below a folder, sorted by name; log unreadable ones and skip them.
 
-    Whatever the layout: hidden files and folders are not looked at, linked folders once. The name of the sub-folder in
-    which a file lies, at whatever depth, is its class.
+    Hidden files and folders are skipped, linked folders are visited once. The class of a file is the name of the
+    top-level sub-folder that holds it.
 
     Args:
-        max_bad: Share of the files that may be unreadable.
+        path: The folder.
+        max_bad: Largest share of unreadable files.
 
     Raises:
         ValueError: The folder is missing or holds no readable audio, or too many files are unreadable.
     """
     path = _folder(path)
-    found, files = [], list(audio_files(path))
+    recordings, files = [], list(audio_files(path))
     bad = BadFiles(len(files), max_bad)
     for file in files:
         try:
@@ -200,16 +201,16 @@ def scan_folder(path: str | Path, max_bad: float = 1.0) -> list[Recording]:
             bad.add(file, f"{file} holds no samples")
             continue
         label = file.relative_to(path).parts[0] if file.parent != path else None
-        found.append(Recording(file, length, rate, label))
-    if not found:
+        recordings.append(Recording(file, length, rate, label))
+    if not recordings:
         raise ValueError(f"{path}: holds no readable audio ({', '.join(sorted(audio.AUDIO_SUFFIXES))})")
-    return found
+    return recordings
 
 
 def audio_files(folder: Path, suffixes: Collection[str] = audio.AUDIO_SUFFIXES) -> Iterator[Path]:
-    """Yield the files below a folder with one of some suffixes, sorted by name: no hidden ones, linked folders once."""
-    pending, seen, found = [folder], set[str](), list[Path]()
-    while pending:  # links wait, so that what lies in the folder itself is found there
+    """Yield the files below a folder with one of `suffixes`, sorted by name; no hidden ones, linked folders once."""
+    pending, seen, paths = [folder], set[str](), list[Path]()
+    while pending:  # links come last, so that files of the folder itself keep their own path
         for place, folders, files in os.walk(pending.pop(0)):
             folders[:] = [name for name in sorted(folders) if not name.startswith(".")]
             if (real := os.path.realpath(place)) in seen:
@@ -217,34 +218,34 @@ def audio_files(folder: Path, suffixes: Collection[str] = audio.AUDIO_SUFFIXES) 
             else:
                 seen.add(real)
                 pending += [Path(place, name) for name in folders if os.path.islink(os.path.join(place, name))]
-                found += [Path(place, name) for name in files if not name.startswith(".")]
-    yield from sorted(path for path in found if path.suffix.lower() in suffixes)
+                paths += [Path(place, name) for name in files if not name.startswith(".")]
+    yield from sorted(path for path in paths if path.suffix.lower() in suffixes)
 
 
 def recordings_of(source: str | Path, at_least: float = 0.0, count: int | None = None) -> list[Recording]:
-    """Take recordings evenly from a manifest or a folder.
+    """Take recordings at even distances from a manifest or a folder.
 
     Args:
         source: Manifest or folder.
-        at_least: Shortest that counts, in seconds.
-        count: How many at most; None for all.
+        at_least: Shortest length in seconds.
+        count: Largest number; None for all.
 
     Raises:
-        ValueError: There is no such source, or nothing long enough in it.
+        ValueError: The source is missing, or holds no recording of that length.
     """
     source = Path(check_recordings(source))
-    everything = scan_folder(source) if source.is_dir() else read_manifest(source)
-    chosen = [r for r in everything if r.n_samples >= at_least * r.sample_rate]
+    recordings = scan_folder(source) if source.is_dir() else read_manifest(source)
+    chosen = [r for r in recordings if r.n_samples >= at_least * r.sample_rate]
     if not chosen:
         raise ValueError(f"{source}: no recording is {at_least:g} s long; lower --seconds")
     return chosen if count is None else chosen[:: max(1, len(chosen) // count)][:count]
 
 
 def check_recordings(source: str | Path) -> str | Path:
-    """Return a manifest's or a folder's name if it is there.
+    """Return the name of a manifest or folder if it exists.
 
     Raises:
-        ValueError: It is not.
+        ValueError: It is missing.
     """
     if not Path(source).exists():
         raise ValueError(f"{source}: no such folder or manifest; give one that holds recordings")
@@ -252,7 +253,7 @@ def check_recordings(source: str | Path) -> str | Path:
 
 
 def measure_level(recordings: Sequence[Recording], limit: int = 100) -> dict[str, float]:
-    """Measure rms and peak of at most `limit` recordings, evenly taken from the list, piece by piece; full scale = 1.
+    """Measure rms and peak of at most `limit` recordings at even distances in the list; full scale = 1.
 
     Raises:
         ValueError: None of them can be read.

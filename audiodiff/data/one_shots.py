@@ -1,4 +1,4 @@
-"""Whole sounds from their onset on, with a class, a vector or both: training data of a conditional generator.
+"""Sounds from their onset, with a label, a vector or both: training data of a conditional generator.
 
 Every class is drawn equally often.
 """
@@ -21,14 +21,14 @@ from audiodiff.data.views import View
 
 __all__ = ["OneShots", "labels_of", "read_one_shot"]
 
-FADE = 0.02  # seconds, where a sound is longer than a clip
+FADE = 0.02  # seconds at the end of a cut sound
 
 
 def labels_of(recordings: Sequence[Recording]) -> list[str]:
     """Return the classes of recordings, sorted.
 
     Raises:
-        ValueError: A recording has none, or there is only one class.
+        ValueError: A recording has none, or there are fewer than two classes.
     """
     labels = sorted({str(r.label) for r in recordings if r.label is not None})
     bare = next((r.path for r in recordings if r.label is None), None)
@@ -41,17 +41,16 @@ def labels_of(recordings: Sequence[Recording]) -> list[str]:
 
 
 class OneShots(View[tuple[Any, ...]]):
-    """The beginnings of sounds, followed by silence or faded out, and their classes.
+    """Read the beginnings of sounds, padded with silence or faded out, with their classes.
 
     Args:
         source, n_samples, sample_rate, seed, max_bad: As for `View`.
-        labels: Classes, in the order by which they are numbered; sounds of others are left out.
-        augment: Changes of speed and level, effects; no mixtures, for a sound has one class.
+        labels: Classes in the order of their numbers; sounds of other classes are left out.
+        augment: Changes of speed and level, effects; no mixtures.
         all_classes: Whether every class must have a sound.
-        vector_size: Numbers of the vector that comes with each clip; 0 for none. It is the manifest's field `vector`,
-            or the .npy file beside the recording, and describes the recording before it is augmented.
-        peak_db: Level of the peak to which every sound is brought before it is augmented, dB of full scale; None keeps
-            the recordings' own levels.
+        vector_size: Size of the vector of each clip; 0 for none. The vector is the manifest's field `vector` or the
+            .npy file beside the recording, and describes the recording before augmentation.
+        peak_db: Peak level of every sound before augmentation, dB of full scale; None keeps the recordings' levels.
 
     Raises:
         ValueError: A class has no sound, or a sound has no vector of this size.
@@ -80,7 +79,7 @@ class OneShots(View[tuple[Any, ...]]):
         self.peak = None if peak_db is None else 10 ** (peak_db / 20)
 
     def __getitem__(self, number: int) -> tuple[Any, ...]:
-        """Read clip `number`: [1, n_samples], the number of its class and, if it has one, its vector."""
+        """Read clip `number`: [1, n_samples], the number of its class and, with vector_size, its vector."""
         label, path, clip, gain, rng = self._drawn(number)
         if self.peak is not None:
             clip = clip * (self.peak / clip.abs().max().clamp(min=1e-4))
@@ -88,17 +87,17 @@ class OneShots(View[tuple[Any, ...]]):
         return self._finished(clip, rng, gain), self.labels.index(label), *vector
 
     def sources(self, number: int) -> list[Path]:
-        """Name the sound of which clip `number` is made."""
+        """List the sound of clip `number`."""
         return [self._drawn(number)[1]]
 
     def _drawn(self, number: int) -> tuple[str, Path, Tensor, float, random.Random]:
-        """Read the sound of a clip; where it cannot be read, draw another of its class."""
+        """Read the sound of a clip, or, where it is unreadable, another of its class."""
         rng = self._rng(number)
         speed, gain = self.augment.draw(rng)
-        label = rng.choice(self.source.at_hand(self.present))
-        left = self.source.of_label(label)
-        while left:
-            sound = left.pop(self.source.choose(rng, left))
+        label = rng.choice(self.source.available(self.present))
+        candidates = self.source.of_label(label)
+        while candidates:
+            sound = candidates.pop(self.source.choose(rng, candidates))
             path = self.source.name(sound)
             try:
                 with self.source.open(sound) as file:
@@ -109,13 +108,13 @@ class OneShots(View[tuple[Any, ...]]):
 
 
 def read_one_shot(recording: Recording, n_samples: int, sample_rate: int, speed: float = 1.0) -> Tensor:
-    """Read the beginning of a recording, [1, n_samples]: then comes silence, or a fade where it is longer."""
+    """Read the beginning of a recording, [1, n_samples], padded with silence or faded out."""
     with audio.opened(recording.path) as file:
         return beginning(file, n_samples, sample_rate, speed)
 
 
 def beginning(file: audio.Reader, n_samples: int, sample_rate: int, speed: float = 1.0) -> Tensor:
-    """Make a clip, [1, n_samples], of the first samples of a file."""
+    """Read the first samples of a file as a clip, [1, n_samples]."""
     rate = file.sample_rate * speed
     needed = min(file.n_samples, int(n_samples * rate / sample_rate) + 2)
     clip = audio.resample(audio_io.mono(file.read(0, needed)), rate, sample_rate)[:, :n_samples]

@@ -1,4 +1,4 @@
-"""Data that change while a run goes on: a folder that fills, and old recordings that come back."""
+"""Data that change during a run: replayed old recordings, and a folder that fills."""
 
 import contextlib
 import json
@@ -21,12 +21,12 @@ __all__ = ["Replay", "WatchedFolder"]
 
 
 class Replay(Dataset[Tensor]):
-    """Let clips of old recordings return among those of new ones; which, is a function of seed and number.
+    """Mix clips of old recordings among new ones, as a function of seed and clip number.
 
     Args:
         new, old: Clips by number.
-        share: Of the clips that are old.
-        seed: Decides.
+        share: Share of old clips.
+        seed: Seed of the choice.
 
     Raises:
         ValueError: share is not in [0, 1].
@@ -42,7 +42,7 @@ class Replay(Dataset[Tensor]):
         return self._of(number)[number]
 
     def sources(self, number: int) -> list[Path]:
-        """Name the files of which clip `number` is cut."""
+        """List the files of clip `number`."""
         return self._of(number).sources(number)
 
     def _of(self, number: int) -> Any:
@@ -52,15 +52,15 @@ class Replay(Dataset[Tensor]):
 class WatchedFolder(Dataset[Tensor]):
     """Provide clips of a folder that fills while it is read.
 
-    Clips come in blocks of numbers. Which files a block draws from is decided by whoever needs its first clip, among
-    all loaders and processes, and written down beside the run: from then on, also for a run that goes on, it is a fact.
+    Clip numbers form blocks. The first loader or process that needs a clip of a block lists the folder and writes the
+    list beside the run, where all others, and a resumed run, read it.
 
     Args:
-        folder: Is looked through anew for each block.
-        journal: Folder of the run for what was found, a file a block.
+        folder: The folder, listed anew for each block.
+        journal: Folder of the run for the lists, one file a block.
         n_samples, sample_rate, seed, augment, max_bad: As for `Crops`.
-        block: Clips for which a list of files holds.
-        settled: Seconds for which a file must not have changed: half-written ones are not read.
+        block: Clips in a block.
+        settled: Seconds since a file's last change; younger ones may be half-written and are ignored.
         patience: Seconds to wait for the first file.
 
     Raises:
@@ -83,7 +83,7 @@ class WatchedFolder(Dataset[Tensor]):
         self.folder, self.journal = Path(folder), Path(journal)
         if not self.folder.is_dir():
             raise ValueError(f"{folder}: no such folder; give data.path=FOLDER, it may still be empty")
-        self.given = (n_samples, sample_rate, seed, augment, max_bad)
+        self.settings = (n_samples, sample_rate, seed, augment, max_bad)
         self.block, self.settled, self.patience = block, settled, patience
         self._clips: tuple[int, Crops] | None = None
 
@@ -92,48 +92,49 @@ class WatchedFolder(Dataset[Tensor]):
         return self._of(number)[number]
 
     def sources(self, number: int) -> list[Path]:
-        """Name the files of which clip `number` is cut."""
+        """List the files of clip `number`."""
         return self._of(number).sources(number)
 
     def files(self, block: int) -> list[Recording]:
-        """Return the files of a block; decides them if nobody has."""
+        """Return the files of a block; list them if no process has."""
         path = self.journal / f"block-{block:06d}.json"
         if not path.is_file():
-            self._decide(path)
+            self._write_list(path)
         return [Recording(Path(p), n, rate) for p, n, rate in json.loads(path.read_text(encoding="utf-8"))]
 
     def _of(self, number: int) -> Crops:
         block = number // self.block
         if self._clips is None or self._clips[0] != block:
-            self._clips = (block, Crops(self.files(block), *self.given))
+            self._clips = (block, Crops(self.files(block), *self.settings))
         return self._clips[1]
 
-    def _decide(self, path: Path) -> None:
-        """Write a block's list, unless another process is quicker."""
-        found, end = self._look(), time.monotonic() + self.patience
-        while not found:
+    def _write_list(self, path: Path) -> None:
+        """Write a block's list, unless another process is faster."""
+        recordings, end = self._settled(), time.monotonic() + self.patience
+        while not recordings:
             if time.monotonic() > end:
                 raise ValueError(f"{self.folder}: holds no readable audio after {self.patience:g} s of waiting")
             time.sleep(0.2)
-            found = self._look()
+            recordings = self._settled()
         self.journal.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=self.journal)
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump([(str(r.path), r.n_samples, r.sample_rate) for r in found], file)
+            json.dump([(str(r.path), r.n_samples, r.sample_rate) for r in recordings], file)
         try:
-            os.link(temporary, path)  # fails if it is there, unlike a rename
+            os.link(temporary, path)  # fails if it exists, unlike a rename
         except FileExistsError:
             pass
         finally:
             os.unlink(temporary)
 
-    def _look(self) -> list[Recording]:
-        found = []
+    def _settled(self) -> list[Recording]:
+        """List the readable files that have not changed for `settled` seconds."""
+        recordings = []
         for path in audio_files(self.folder):
-            with contextlib.suppress(ValueError, OSError):  # it is half-written, or has gone
+            with contextlib.suppress(ValueError, OSError):  # half-written, or removed
                 if time.time() - path.stat().st_mtime < self.settled:
                     continue
                 with audio.opened(path) as sound:
                     if sound.n_samples:
-                        found.append(Recording(path.absolute(), sound.n_samples, sound.sample_rate))
-        return found
+                        recordings.append(Recording(path.absolute(), sound.n_samples, sound.sample_rate))
+        return recordings

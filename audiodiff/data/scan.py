@@ -1,7 +1,6 @@
-"""What is wrong with recordings, before a model learns it: each file looked at, all of them compared.
+"""Examination of recordings: troubles of each file, and near-duplicates among all.
 
-Near-duplicates are found by coarse spectrograms: energies in dB of bands by segments of the file, without their mean,
-so that neither gain nor another encoding or rate hides that two files hold the same.
+Near-duplicates are found by coarse spectrograms in dB without their mean, which gain, encoding and rate hardly change.
 """
 
 import dataclasses
@@ -39,15 +38,15 @@ FLAT = 0.9999  # of the peak
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """Say from where on something is wrong.
+    """Hold the limits beyond which a file is in trouble.
 
     Args:
-        silent_db: A file whose rms lies below this, dB of full scale, is silent.
+        silent_db: Rms below which a file is silent, dB of full scale.
         clipped: Share of samples in flat tops.
         offset: Mean as a share of full scale.
-        seconds: Shorter files are too short.
-        alike: Correlation of two fingerprints from which on they are near-duplicates.
-        length: Difference of two near-duplicates' lengths, as a share.
+        seconds: Length below which a file is too short.
+        alike: Least correlation of the fingerprints of near-duplicates.
+        length: Largest relative difference of the lengths of near-duplicates.
     """
 
     silent_db: float = -60.0
@@ -60,7 +59,7 @@ class Limits:
 
 @dataclasses.dataclass
 class Examined:
-    """Hold what is known of a file; list what is wrong with it as `troubles`, and of what it is a copy as `of`."""
+    """Hold the facts of a file: its `troubles`, and the file `of` which it is a near-duplicate."""
 
     path: Path
     seconds: float = 0.0
@@ -76,31 +75,31 @@ class Examined:
 def scan(
     paths: Sequence[Path], limits: Limits | None = None, progress: Callable[[Iterable[Path]], Iterable[Path]] = iter
 ) -> list[Examined]:
-    """Examine files and compares them with each other.
+    """Examine files and compare them with each other.
 
     Args:
         paths: Audio files.
-        limits: From where on something is wrong.
+        limits: Limits of troubles.
         progress: Wraps the iteration, as `tqdm` does.
     """
     limits = limits or Limits()
-    found, prints = [], []
+    files, prints = [], []
     for path in progress(paths):
         one, waveform = examine(path, limits)
-        found.append(one)
+        files.append(one)
         usable = waveform is not None and not {"silent", "channels cancel"} & set(one.troubles)
         prints.append(fingerprint(waveform.mean(0), one.sample_rate) if usable else None)
-    rates = Counter(one.sample_rate for one in found if one.sample_rate)
+    rates = Counter(one.sample_rate for one in files if one.sample_rate)
     usual = max(rates, key=rates.__getitem__) if rates else 0
-    for one in found:
+    for one in files:
         if one.sample_rate and one.sample_rate != usual:
             one.troubles.append("odd rate")
-    _mark_copies(found, prints, limits)
-    return found
+    _mark_copies(files, prints, limits)
+    return files
 
 
 def examine(path: Path, limits: Limits) -> tuple[Examined, Tensor | None]:
-    """Look at one file; return its waveform too, [C, T], if it can be used."""
+    """Examine one file; return its waveform too, [C, T], if it can be used."""
     one = Examined(path)
     try:
         waveform, one.sample_rate = audio.read(path)
@@ -127,15 +126,15 @@ def examine(path: Path, limits: Limits) -> tuple[Examined, Tensor | None]:
 
 
 def flat_tops(waveform: Tensor) -> float:
-    """Measure the share of samples of [C, T] with both neighbours at the peak too, as no wave has of itself."""
+    """Measure the share of samples, [C, T], that lie at the peak together with both neighbours."""
     at_peak = waveform.abs() >= FLAT * waveform.abs().max()
     return float((at_peak[:, 2:] & at_peak[:, 1:-1] & at_peak[:, :-2]).float().mean())
 
 
 def fingerprint(waveform: Tensor, sample_rate: int) -> Tensor:
-    """Describe a sound, [T], by the shape of its coarse spectrogram, [512]; of unit length, without mean.
+    """Compute the coarse spectrogram of a sound, [T] to [512], in dB, without mean, of unit norm.
 
-    Gain moves all cells alike and drops out with the mean; cells far below the loudest one count as equally quiet.
+    Gain drops out with the mean; cells far below the loudest one are raised to one level.
     """
     window = max(64, round(WINDOW * sample_rate))
     hop = max(1, min(window // 2, len(waveform) // (2 * SEGMENTS)))
@@ -153,40 +152,40 @@ def fingerprint(waveform: Tensor, sample_rate: int) -> Tensor:
     return level / level.norm().clamp(min=1e-9)
 
 
-def _mark_copies(found: list[Examined], prints: list[Tensor | None], limits: Limits) -> None:
+def _mark_copies(files: list[Examined], prints: list[Tensor | None], limits: Limits) -> None:
     """Mark each file that sounds like an earlier one of about its length."""
-    order = sorted((i for i, p in enumerate(prints) if p is not None), key=lambda i: found[i].seconds)
-    lengths = torch.tensor([found[i].seconds for i in order], dtype=torch.float64)
+    order = sorted((i for i, p in enumerate(prints) if p is not None), key=lambda i: files[i].seconds)
+    lengths = torch.tensor([files[i].seconds for i in order], dtype=torch.float64)
     ends = torch.searchsorted(lengths, lengths * (1 + limits.length), right=True).tolist()
     all_prints = torch.stack([prints[i] for i in order]) if order else torch.empty(0, BANDS * SEGMENTS)
     for place, end in enumerate(ends):
         alike = all_prints[place + 1 : end] @ all_prints[place] > limits.alike
         for other in alike.nonzero().flatten().tolist():
             first, second = sorted((order[place], order[place + 1 + other]))
-            if found[second].of is None:
-                found[second].of = found[first].path
-                found[second].troubles.append("near-duplicate")
+            if files[second].of is None:
+                files[second].of = files[first].path
+                files[second].troubles.append("near-duplicate")
 
 
-def table(found: Sequence[Examined], named: int = 3) -> str:
-    """Tell in Markdown how many files have which trouble, and name the first."""
+def table(files: Sequence[Examined], named: int = 3) -> str:
+    """Count the files of each trouble in a Markdown table, and name the first ones."""
     lines = ["| trouble | files | such as |", "|---|---|---|"]
     for trouble in TROUBLES:
-        bad = [one for one in found if trouble in one.troubles]
+        bad = [one for one in files if trouble in one.troubles]
         if bad:
             names = ", ".join(shown(one.path) + (f" (of {shown(one.of)})" if one.of else "") for one in bad[:named])
             lines.append(f"| {trouble} | {len(bad)} | {names}{', …' if len(bad) > named else ''} |")
     return "\n".join(lines) if len(lines) > 2 else "nothing is wrong"
 
 
-def totals(found: Sequence[Examined]) -> str:
-    """Say in one line how much there is, at which rates, of how many channels and how loud.
+def totals(files: Sequence[Examined]) -> str:
+    """Summarise number, length, rates, channels and level of files in one line.
 
     >>> totals([Examined(Path("a.wav"), 3600.0, 8000, 1, -20.0, 0.5), Examined(Path("b.wav"))])
     '2 files, 1.00 h, 8000 Hz × 1, 1 channel × 1, -20 dBFS rms (median), peak 0.50'
     """
-    read = [one for one in found if one.sample_rate]
-    parts = [f"{len(found)} files, {sum(one.seconds for one in found) / 3600:.2f} h"]
+    read = [one for one in files if one.sample_rate]
+    parts = [f"{len(files)} files, {sum(one.seconds for one in files) / 3600:.2f} h"]
     parts += [f"{rate} Hz × {n}" for rate, n in sorted(Counter(one.sample_rate for one in read).items())]
     channels = sorted(Counter(one.channels for one in read).items())
     parts += [f"{count} channel{'s' if count > 1 else ''} × {n}" for count, n in channels]
@@ -197,7 +196,7 @@ def totals(found: Sequence[Examined]) -> str:
 
 
 def shown(path: Path) -> str:
-    r"""Write a name so that it breaks neither a table nor a terminal.
+    r"""Escape a name so that it breaks neither a table nor a terminal.
 
     >>> shown(Path("a|b\nc"))
     'a\\|b\\nc'

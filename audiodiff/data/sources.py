@@ -1,4 +1,4 @@
-"""Where clips come from: sounds that can be drawn, listed by class, and opened."""
+"""Sources of clips: sounds that can be drawn, listed by class, and opened."""
 
 import contextlib
 import logging
@@ -23,7 +23,7 @@ Sound = TypeVar("Sound")
 
 
 class Source(ABC, Generic[Sound]):
-    """Sounds of which `Crops` and `OneShots` make clips."""
+    """Provide the sounds of `Crops` and `OneShots`."""
 
     labels: Collection[str | None]
     """The classes of the sounds."""
@@ -34,22 +34,22 @@ class Source(ABC, Generic[Sound]):
 
     @abstractmethod
     def draw(self, rng: random.Random, drawn: int) -> Sound:
-        """Draw a sound for a clip for which `drawn` were drawn before."""
+        """Draw a sound for a clip, after `drawn` others for it."""
 
     @abstractmethod
     def of_label(self, label: str) -> list[Sound]:
         """List the sounds of a class."""
 
     def choose(self, rng: random.Random, sounds: Sequence[Sound]) -> int:
-        """Choose one of several sounds of a class, and return its place among them."""
+        """Choose one of several sounds of a class and return its index."""
         return rng.randrange(len(sounds))
 
-    def at_hand(self, labels: Sequence[str]) -> Sequence[str]:
-        """Return those classes of which a sound can be had now."""
+    def available(self, labels: Sequence[str]) -> Sequence[str]:
+        """Return the classes with sounds at the present place of the source."""
         return labels
 
     def vectors(self, size: int) -> dict[Path, Tensor]:
-        """Look up the vectors of all sounds by name, [size] each; raise ValueError if there are none."""
+        """Return the vectors of all sounds by name, [size] each; raise ValueError without any."""
         raise ValueError("a packed corpus holds no vectors: train on the recordings, or with data.condition=label")
 
     @abstractmethod
@@ -62,12 +62,12 @@ class Source(ABC, Generic[Sound]):
 
 
 class Files(Source[Recording]):
-    """Recordings, each a file, drawn in proportion to their length.
+    """Draw recordings in proportion to their length.
 
     Args:
-        recordings: From a manifest or a folder. Length and rate serve to draw them; what is read follows the file.
-        balance: Field of the manifest, such as "speaker": every value of it is drawn equally often, and its recordings
-            in proportion to their length, or equally often within a class. None draws by length, or number, alone.
+        recordings: Recordings of a manifest or a folder; their length and rate decide how often they are drawn.
+        balance: Field of the manifest, such as "speaker", whose values are drawn equally often, and their recordings in
+            proportion to their length, or equally often within a class. None draws by length, or number, alone.
         balance_power: As for `sampling_weights`.
 
     Raises:
@@ -88,7 +88,7 @@ class Files(Source[Recording]):
         for own in self._by_label.values() if balance is not None else ():
             weights = sampling_weights(own, [1.0] * len(own), balance, balance_power)
             self._choices |= dict(zip((r.path for r in own), weights, strict=True))
-        self._stale = False  # whether a recording was found that is not as it was listed
+        self._stale = False  # whether a file differs from its list
 
     def __len__(self) -> int:
         """Return the number of recordings."""
@@ -104,13 +104,13 @@ class Files(Source[Recording]):
         return list(self._by_label.get(label, []))
 
     def choose(self, rng: random.Random, sounds: Sequence[Recording]) -> int:
-        """Choose one of a class' recordings, by its weight."""
+        """Choose one of a class' recordings by weight."""
         if not self._choices:
             return super().choose(rng, sounds)
         return rng.choices(range(len(sounds)), [self._choices[sound.path] for sound in sounds])[0]
 
     def vectors(self, size: int) -> dict[Path, Tensor]:
-        """Look up the recordings' vectors."""
+        """Return the recordings' vectors."""
         return vectors_of(self.recordings, size)
 
     def name(self, sound: Recording) -> Path:
@@ -118,7 +118,7 @@ class Files(Source[Recording]):
         return sound.path
 
     def open(self, sound: Recording) -> contextlib.AbstractContextManager[audio.Reader]:
-        """Open a recording; warn, once, if its file is not what was listed: the file is believed."""
+        """Open a recording; warn once if a file differs from its list, and follow the file."""
         return self._compared(sound)
 
     @contextlib.contextmanager
@@ -128,7 +128,7 @@ class Files(Source[Recording]):
             if listed != real and not self._stale:
                 self._stale = True
                 log.warning(
-                    "%s: is listed with %d samples at %d Hz and holds %d at %d Hz; the files are believed, "
+                    "%s: is listed with %d samples at %d Hz and holds %d at %d Hz; the files count, "
                     "list them again to draw each by its true length",
                     *(sound.path, *listed, *real),
                 )

@@ -14,7 +14,7 @@ __all__ = ["read_vector", "vector_of", "vectors_of"]
 
 
 def vectors_of(recordings: Sequence[Recording], size: int) -> dict[Path, Tensor]:
-    """Look up the vectors of recordings, [size] each, by path.
+    """Return the vectors of recordings, [size] each, by path.
 
     Raises:
         ValueError: A recording has none, or one of another size or that is not finite.
@@ -23,7 +23,7 @@ def vectors_of(recordings: Sequence[Recording], size: int) -> dict[Path, Tensor]
 
 
 def vector_of(recording: Recording) -> Tensor:
-    """Look up the vector of a recording: its manifest's `vector`, numbers or a .npy file; else the .npy beside it.
+    """Return the vector of a recording: its manifest's `vector`, numbers or a .npy file; else the .npy beside it.
 
     Raises:
         ValueError: There is none, or it cannot be read.
@@ -41,7 +41,7 @@ def vector_of(recording: Recording) -> Tensor:
 
 
 def read_vector(path: str | Path) -> Tensor:
-    """Read a vector, [D], of a .npy file; nothing in it is unpickled.
+    """Read a vector, [D], from a .npy file, without pickle.
 
     Raises:
         ValueError: The file is missing, or holds no vector of numbers.

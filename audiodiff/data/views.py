@@ -1,7 +1,6 @@
-"""What clips have in common, whatever they show of which sounds. Clip n is a pure function of (seed, n).
+"""The common part of all clips: clip n is a pure function of (seed, n) and of the files.
 
-A sound that cannot be read is left out and another drawn, so that a clip depends on (seed, n) and on what the files
-hold; a run can be resumed at any clip.
+A sound that cannot be read is replaced by another. A run can be resumed at any clip.
 """
 
 import random
@@ -23,15 +22,15 @@ Clip = TypeVar("Clip")
 
 
 class View(Dataset[Clip], ABC, Generic[Clip]):
-    """Clips of equal length by number.
+    """Provide clips of equal length by number.
 
     Args:
-        source: The sounds, or a list of recordings.
+        source: Source of sounds, or a list of recordings.
         n_samples: Length of a clip.
         sample_rate: Rate of the clips, Hz.
-        seed: Determines, with the clip's number, everything about the clip.
+        seed: Seed, which together with the number determines a clip.
         augment: Changes of speed and level, mixtures, effects.
-        max_bad: Share of the sounds that may be unreadable.
+        max_bad: Largest share of unreadable sounds.
 
     Raises:
         ValueError: A length is not positive, or there are no sounds.
@@ -55,11 +54,11 @@ class View(Dataset[Clip], ABC, Generic[Clip]):
 
     @abstractmethod
     def __getitem__(self, number: int) -> Clip:
-        """Make clip `number`."""
+        """Return clip `number`."""
 
     @abstractmethod
     def sources(self, number: int) -> list[Path]:
-        """Name the sounds of which clip `number` is made."""
+        """List the sounds of clip `number`."""
 
     def _rng(self, number: int) -> random.Random:
         return random.Random(f"{self.seed}/{number}")

@@ -310,7 +310,7 @@ def test_shards_that_litdata_would_unpickle_are_refused(packed, tmp_path, change
         index = json.loads((place / part / "index.json").read_text())
         index["config"] |= change
         (place / part / "index.json").write_text(json.dumps(index))
-        with pytest.raises(ValueError, match="holds other things than bare bytes; give what `audiodiff shard` made"):
+        with pytest.raises(ValueError, match="holds other items than bytes; give what `audiodiff shard` made"):
             loader(place)
         copied(packed, place)
 

@@ -1,4 +1,4 @@
-"""Augmentation of waveforms."""
+"""Augmentation of waveforms: speed, level, mixtures, effects, codecs."""
 
 from audiodiff.data.augment.chain import Augment
 from audiodiff.data.augment.codecs import Codec

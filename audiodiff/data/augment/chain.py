@@ -1,4 +1,4 @@
-"""Make more voices and rooms out of few: changes of speed and level, mixtures, and effects."""
+"""Augmentation of clips by speed, level, mixtures, and a chain of effects."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -12,20 +12,19 @@ __all__ = ["Augment"]
 
 
 class Augment:
-    """Draw a speed and a gain for each clip, mixe some with another, and apply effects.
+    """Draw a speed and a gain for each clip, mix some with another clip, and apply effects.
 
-    Playing a recording faster or slower moves pitch and formants together, which makes another voice; the gain teaches
-    a model that recordings come at all levels.
+    A change of speed moves pitch and formants together, like another voice.
 
     Args:
-        speeds: Factors of which one is drawn; 1 leaves the clip as it is.
+        speeds: Speed factors to draw from.
         gain_db: Lowest and highest gain in dB, drawn uniformly.
-        mix: Share of the clips to which another one is added.
-        mix_db: Lowest and highest level of the clip over what is added to it.
+        mix: Share of clips that are mixed with another.
+        mix_db: Lowest and highest level of the clip over the other, dB.
         then: Effects by name, applied one after the other before the gain.
 
     Raises:
-        ValueError: A speed is not positive, mix no share, or limits are in the wrong order.
+        ValueError: A speed is not positive, mix is not in [0, 1], or limits are in the wrong order.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What formats that lose something do to a clip: telephones, downloads, calls over the network."""
+"""Lossy codecs as augmentation: telephones, downloads, calls over the network."""
 
 import io
 import random
@@ -22,20 +22,20 @@ CODING = {  # libsndfile's names of format and coding
 }
 COMPRESSED = ("mp3", "vorbis", "opus")
 RATES = {"opus": 6 * 8000, "ulaw": 8000, "gsm": 8000}  # Hz, at which a format works
-FULL = 0.99  # of full scale, to which louder peaks are lowered before they are coded
-DELAY = 4096  # samples by which a codec may be late; MP3's are at most 2257
+FULL = 0.99  # of full scale, the highest peak before coding
+DELAY = 4096  # samples, beyond the largest delay of a codec
 
 
 class Codec(Effect):
-    """Write and read the clip in another format; the delay of the codec is taken back.
+    """Encode and decode the clip in a lossy format, and undo the delay of the codec.
 
-    GSM and mu-law go by way of 8 kHz, as telephones do, and Opus by the 48 kHz that it works at. Compression is drawn
-    so that what it leaves falls geometrically: MP3 of speech at 16 kHz has 80 kb/s at 0, 53 at 0.5 and 28 at 0.99,
-    where nothing is left above 5 kHz; Opus 265, 138 and 13; Vorbis 100, 70 and 43.
+    GSM and mu-law work at 8 kHz, as telephones do, and Opus at 48 kHz. Compression is drawn so that 1 - compression is
+    log-uniform.
 
     Args:
-        formats: Of which one is drawn: mp3, vorbis, opus, ulaw, gsm; the last two know no compression.
-        compression: Least and most, as libsndfile counts it: from 0, hardly audible, to 0.99.
+        probability: Share of the clips that are changed.
+        formats: Formats to draw from: mp3, vorbis, opus, ulaw, gsm; the last two have no compression.
+        compression: Least and most compression of libsndfile, from 0 (hardly audible) to 0.99.
 
     Raises:
         ValueError: A format is unknown, or this libsndfile cannot write it; compression is out of range.
@@ -64,16 +64,16 @@ class Codec(Effect):
             raise ValueError(f"formats={list(formats)}: this libsndfile does not write {', '.join(lacking)}")
 
     def change(self, clip: Tensor, sample_rate: int, rng: random.Random) -> Tensor:
-        """Encode and decodes in memory; peaks above full scale are lowered for it, and raised again."""
+        """Encode and decode in memory; peaks above full scale are scaled down before and up after."""
         name, (least, most) = rng.choice(self.formats), self.compression
         level = 1 - (1 - least) * ((1 - most) / (1 - least)) ** rng.random()
         scale = max(1.0, float(clip.abs().max()) / FULL)
-        heard, rate = recoded(clip / scale, sample_rate, name, level)
-        return aligned(audio.resample(heard, rate, sample_rate) * scale, clip, DELAY)
+        decoded, rate = recoded(clip / scale, sample_rate, name, level)
+        return aligned(audio.resample(decoded, rate, sample_rate) * scale, clip, DELAY)
 
 
 def recoded(clip: Tensor, sample_rate: int, name: str, compression: float) -> tuple[Tensor, int]:
-    """Write a clip, [1, T], in a format of `CODING`, and read it: [1, T'] and its rate in Hz."""
+    """Encode and decode a clip, [1, T], in a format of `CODING`: [1, T'] and its rate in Hz."""
     import soundfile
 
     rate = RATES.get(name, sample_rate)
@@ -83,5 +83,5 @@ def recoded(clip: Tensor, sample_rate: int, name: str, compression: float) -> tu
     level = compression if name in COMPRESSED else None
     soundfile.write(file, samples, rate, format=kind, subtype=coding, compression_level=level)
     file.seek(0)
-    heard, heard_rate = soundfile.read(file, dtype="float32", always_2d=True)
-    return torch.from_numpy(heard.T.copy()), heard_rate
+    decoded, decoded_rate = soundfile.read(file, dtype="float32", always_2d=True)
+    return torch.from_numpy(decoded.T.copy()), decoded_rate

@@ -1,6 +1,7 @@
-"""What happens to a clip before a model sees it, an effect a class: switched on by its probability, drawn per clip.
+"""Effects on clips, one class each.
 
-An effect maps a clip, [1, T], to one of the same length; everything that it draws comes from the generator of the clip.
+An effect maps a clip, [1, T], to one of the same length, with its probability; all it draws comes from the generator of
+the clip.
 """
 
 import abc
@@ -17,7 +18,7 @@ from audiodiff.utils.numba_cache import librosa
 
 __all__ = ["AdditiveNoise", "BandLimit", "Effect", "Equaliser", "PitchShift", "Polarity", "Room", "Shift", "Tilt"]
 
-REFERENCE = 1000.0  # Hz, where a tilt changes nothing
+REFERENCE = 1000.0  # Hz, where the gain of a tilt is 0 dB
 
 
 class Effect(abc.ABC):
@@ -45,7 +46,7 @@ class Effect(abc.ABC):
 
 
 class Polarity(Effect):
-    """Turn the sign: microphones differ in it, and nobody hears it."""
+    """Flip the sign, in which microphones differ inaudibly."""
 
     def change(self, clip: Tensor, sample_rate: int, rng: random.Random) -> Tensor:
         """Return -clip."""
@@ -53,7 +54,7 @@ class Polarity(Effect):
 
 
 class Shift(Effect):
-    """Move a sound later, behind silence; what leaves the clip is lost.
+    """Delay a sound by silence; the samples beyond the end are lost.
 
     Args:
         seconds: Longest shift.
@@ -70,7 +71,7 @@ class Shift(Effect):
 
 
 class PitchShift(Effect):
-    """Move the pitch and keep the length, by a phase vocoder (librosa); formants move along.
+    """Shift pitch and formants and keep the length, by a phase vocoder (librosa).
 
     Args:
         semitones: Lowest and highest shift.
@@ -88,7 +89,7 @@ class PitchShift(Effect):
 
 
 class Tilt(Effect):
-    """Make a sound darker or brighter by a straight line in dB over octaves; the level stays.
+    """Tilt the spectrum by a straight line in dB over octaves; the level stays.
 
     Args:
         db_per_octave: Lowest and highest slope.
@@ -109,7 +110,7 @@ class Tilt(Effect):
 
 
 class Equaliser(Effect):
-    """Raise and lowers bands an octave wide, as microphones and rooms do; the level stays.
+    """Raise and lower bands an octave wide; the level stays.
 
     Args:
         gain_db: Lowest and highest gain of a band.
@@ -133,7 +134,7 @@ class Equaliser(Effect):
 
 
 class BandLimit(Effect):
-    """Take the treble away, as telephones and old recordings do.
+    """Remove the treble, as telephones and old recordings do.
 
     Args:
         cutoff: Lowest and highest cutoff in Hz; one at or above half the rate changes nothing.
@@ -144,7 +145,7 @@ class BandLimit(Effect):
         self.cutoff = ordered("cutoff", cutoff)
 
     def change(self, clip: Tensor, sample_rate: int, rng: random.Random) -> Tensor:
-        """Filter with zero phase: nothing is lost below 0.9 of the cutoff, nothing is left above it."""
+        """Filter with zero phase, falling from 1 at 0.9 of the cutoff to 0 at the cutoff."""
         cutoff = rng.uniform(*self.cutoff)
         if cutoff >= sample_rate / 2:
             return clip
@@ -181,9 +182,9 @@ class AdditiveNoise(Effect):
 
 
 class Room(Effect):
-    """Put a sound into a room: the direct sound, and noise that decays exponentially behind it.
+    """Add reverberation: exponentially decaying noise behind the direct sound.
 
-    The tail begins a few milliseconds later and loses 60 dB in `seconds`; the direct sound stays where it was.
+    The tail begins a few milliseconds later and loses 60 dB in `seconds`; the direct sound keeps its place.
     Reference of the model: Polack, 1988; Lebart et al., 2001, Acta Acustica 87.
 
     Args:
@@ -203,7 +204,7 @@ class Room(Effect):
             raise ValueError(f"seconds={list(seconds)}: a reverberation time is positive")
 
     def change(self, clip: Tensor, sample_rate: int, rng: random.Random) -> Tensor:
-        """Convolve with a response that is drawn."""
+        """Convolve with a random response."""
         return convolved(clip, self.response(sample_rate, rng))
 
     def response(self, sample_rate: int, rng: random.Random) -> Tensor:

@@ -1,4 +1,4 @@
-"""What effects are made of: filters without phase, convolution, levels, alignment."""
+"""Building blocks of effects: zero-phase filters, convolution, levels, alignment."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ def ordered(name: str, limits: Sequence[float]) -> tuple[float, float]:
 
 
 def filtered(clip: Tensor, sample_rate: int, gain: Callable[[Tensor], Tensor]) -> Tensor:
-    """Filter a clip, [1, T], with zero phase by a gain over frequency in Hz; padded, so that its ends do not meet."""
+    """Filter a clip, [1, T], with zero phase by a gain over frequency in Hz; padding keeps its ends apart."""
     length = clip.shape[-1]
     padded = 2 ** math.ceil(math.log2(length + sample_rate // 20))
     spectrum = torch.fft.rfft(clip, n=padded)
@@ -30,19 +30,19 @@ def filtered(clip: Tensor, sample_rate: int, gain: Callable[[Tensor], Tensor]) -
 
 
 def convolved(clip: Tensor, response: Tensor) -> Tensor:
-    """Convolve a clip, [1, T], with a causal response and cuts it to its length."""
+    """Convolve a clip, [1, T], with a causal response and cut the result to T."""
     size = 2 ** math.ceil(math.log2(clip.shape[-1] + len(response)))
     product = torch.fft.rfft(clip, n=size) * torch.fft.rfft(response, n=size)
     return torch.fft.irfft(product, n=size)[..., : clip.shape[-1]]
 
 
 def at_level_of(clip: Tensor, other: Tensor) -> Tensor:
-    """Give another signal the root mean square of a clip."""
+    """Scale another signal to the root mean square of a clip."""
     return other * (clip.square().mean().sqrt() / other.square().mean().sqrt().clamp(min=1e-9))
 
 
 def aligned(late: Tensor, clip: Tensor, most: int) -> Tensor:
-    """Cut a delayed copy, [1, T'], to where it agrees best with a clip, [1, T]; at most some samples late or early.
+    """Align a delayed copy, [1, T'], with a clip, [1, T], by their correlation, within `most` samples.
 
     >>> click = torch.eye(1, 8)
     >>> aligned(torch.nn.functional.pad(click, (3, 0)), click, 4).tolist() == click.tolist()
@@ -51,4 +51,4 @@ def aligned(late: Tensor, clip: Tensor, most: int) -> Tensor:
     size = 2 ** math.ceil(math.log2(late.shape[-1] + clip.shape[-1] + most))
     agreement = torch.fft.irfft(torch.fft.rfft(late, n=size) * torch.fft.rfft(clip, n=size).conj(), n=size)[0]
     delay = int(agreement.roll(most)[: 2 * most + 1].argmax()) - most
-    return torch.nn.functional.pad(late, (-delay, clip.shape[-1] - late.shape[-1] + delay))  # less than 0 cuts off
+    return torch.nn.functional.pad(late, (-delay, clip.shape[-1] - late.shape[-1] + delay))  # negative padding cuts

@@ -1,6 +1,6 @@
-"""Open a packed corpus: `train`, `valid` and `about`, each a data set of litdata's whose items are bare bytes.
+"""Packed corpora: `train`, `valid` and `about`, each a data set of litdata whose items are bytes.
 
-An index that announces anything else, as litdata's pickled objects, is refused before an item is read.
+An index with other items, such as litdata's pickled objects, is refused before an item is read.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from typing import Any
 
 from audiodiff.utils.extras import MissingExtra, install_command
 
-os.environ.setdefault("LITDATA_DISABLE_VERSION_CHECK", "1")  # else each data set asks a package index for news
+os.environ.setdefault("LITDATA_DISABLE_VERSION_CHECK", "1")  # which asks a package index
 try:
     from litdata import StreamingDataLoader, StreamingDataset
     from litdata.streaming.cache import Cache
@@ -36,31 +36,31 @@ __all__ = [
     "readable",
 ]
 
-SAMPLE = 200  # pieces that are measured
-BYTES = '[1, {"type": null, "context": null, "children_spec": []}]'  # litdata's word for items that are no containers
+SAMPLE = 200  # pieces for measurements
+BYTES = '[1, {"type": null, "context": null, "children_spec": []}]'  # litdata's spec of plain items
 
 
 class Corpus:
-    """What `audiodiff shard` packed: `train`, `valid` and `about`, each a data set of litdata's.
+    """Open a corpus that `audiodiff shard` packed.
 
     Args:
-        address: Folder, or where litdata fetches from (s3://…, gs://…, azure://…, hf://…, local:FOLDER).
-        cache: Folder for what is fetched.
-        cache_gb: How much of it is kept, 10⁹ bytes.
+        address: Folder, or an address of litdata (s3://…, gs://…, azure://…, hf://…, local:FOLDER).
+        cache: Folder of fetched chunks.
+        cache_gb: Largest size of the cache, 10⁹ bytes.
 
     Raises:
-        ValueError: It is not there, holds something else, or cannot be fetched.
+        ValueError: The corpus is missing, holds other items, or cannot be fetched.
     """
 
     def __init__(self, address: str, cache: str | Path = "data/cache", cache_gb: float = 25.0) -> None:
         self.address, self.cache, self.cache_gb = address.rstrip("/"), Path(cache), cache_gb
         about = self.open("about")
         self.facts: dict[str, Any] = json.loads(self.item(about, 0))
-        self.numbers: list[int] = json.loads(self.item(about, 1))  # of each piece's class, -1 for none
+        self.numbers: list[int] = json.loads(self.item(about, 1))  # class of each piece, -1 for none
         self._folder = tempfile.mkdtemp(prefix="audiodiff-corpus-")
 
     def __del__(self) -> None:
-        """Remove the files that were unpacked."""
+        """Remove the unpacked files."""
         shutil.rmtree(getattr(self, "_folder", ""), ignore_errors=True)
 
     def __len__(self) -> int:
@@ -68,7 +68,7 @@ class Corpus:
         return self.facts["pieces"]
 
     def place(self, part: str) -> dict[str, Any]:
-        """Return where a part of the corpus lies, as litdata's data sets take it."""
+        """Return the place of a part of the corpus, as arguments of litdata's data sets."""
         settings = {"cache_dir": str(self.cache / part), "max_cache_size": int(self.cache_gb * 1e9), "batch_decode": 0}
         return {"input_dir": f"{self.address}/{part}", **settings}
 
@@ -80,12 +80,12 @@ class Corpus:
             return data
 
     def item(self, data: StreamingDataset, number: int) -> bytes:
-        """Read one item, wherever it lies."""
+        """Read one item."""
         with readable(f"{self.address}, item {number}", "copy the corpus again"):
             return bytes(data[number])
 
     def check_onsets(self, n_samples: int, sample_rate: int) -> None:
-        """Raise ValueError if recordings were cut into pieces that are shorter than clips of their beginnings."""
+        """Raise ValueError if recordings were cut into pieces shorter than clips of n_samples."""
         longest = self.facts["seconds"]
         if self.facts["cut"] and longest * sample_rate < n_samples:
             raise ValueError(
@@ -94,12 +94,12 @@ class Corpus:
             )
 
     def validation(self) -> list[Recording]:
-        """Unpack the recordings that were held out, as files that last as long as this object."""
+        """Unpack the held-out recordings, as files that last as long as this object."""
         labels = self.facts["valid_labels"]
         return [r._replace(label=labels[n]) for n, r in enumerate(self._unpacked("valid", len(labels)))]
 
     def sample(self, most: int = SAMPLE) -> list[Recording]:
-        """Unpack pieces as files, to be measured: the first ones, which are a random sample."""
+        """Unpack the first pieces, a random sample, as files for measurements."""
         return self._unpacked("train", min(most, len(self)))
 
     def _unpacked(self, part: str, count: int) -> list[Recording]:
@@ -107,7 +107,7 @@ class Corpus:
         for number in range(count):
             path = Path(self._folder, f"{part}-{number:04d}.flac")
             path.write_bytes(self.item(data, number))
-            with contextlib.suppress(ValueError), audio.opened(path) as file:  # whoever trains on it says so
+            with contextlib.suppress(ValueError), audio.opened(path) as file:  # training logs it
                 recordings.append(Recording(path, file.n_samples, file.sample_rate))
         return recordings
 
@@ -118,16 +118,16 @@ def index_of(data: StreamingDataset) -> dict[str, Any]:
 
 
 def check_bytes(data: StreamingDataset) -> None:
-    """Raise ValueError if items are announced as anything but bare bytes: litdata would unpickle some kinds."""
+    """Raise ValueError unless all items are bytes: litdata would unpickle some other kinds."""
     config = index_of(data)["config"]
     if config["data_format"] != ["bytes"] or config["data_spec"] != BYTES or config["compression"]:
         place = data.input_dir.url or data.input_dir.path
-        raise ValueError(f"{place}: holds other things than bare bytes; give what `audiodiff shard` made")
+        raise ValueError(f"{place}: holds other items than bytes; give what `audiodiff shard` made")
 
 
 @contextlib.contextmanager
 def readable(place: str, remedy: str, damaged: Callable[[], str] = str) -> Iterator[None]:
-    """Say in one line what keeps a corpus from being read; litdata and the clouds' libraries have no common error."""
+    """Turn any error of litdata and of the clouds' libraries, which have no common base, into one line."""
     try:
         yield
     except Exception as error:

@@ -1,8 +1,8 @@
-"""Stream clips out of a packed corpus by litdata: from a folder or a bucket, in shuffled order, shared out, resumable.
+"""Stream clips from a packed corpus by litdata: shuffled, divided among processes, resumable.
 
-litdata shuffles chunks and the pieces within each, deals them out to processes and loader workers so that no piece is
-seen twice in a pass, fetches chunks ahead of their use, and keeps as many on the disk as it may. Its `state_dict` says
-how far a run has come. What becomes of piece i in pass p is a function of the seed and of p and i alone.
+litdata shuffles chunks and the pieces within each, divides them among processes and loader workers so that no piece is
+repeated in a pass, fetches chunks ahead of their use, and limits the cache. Its `state_dict` holds the position of a
+run. The clip of piece i in pass p is a function of seed, p and i alone.
 """
 
 import contextlib
@@ -35,14 +35,14 @@ __all__ = ["ClipStream", "StreamLoader"]
 
 
 class ChunkPieces(Source[int]):
-    """The pieces of the chunk that a stream has reached, by their number in it; the one in turn is drawn first."""
+    """Provide the pieces of the present chunk by their number in it; the one in turn is drawn first."""
 
     def __init__(self, corpus: Corpus) -> None:
         self.n_pieces, self.names = len(corpus), corpus.facts["labels"]
         self.labels = set(self.names)
         self.path, self.turn = Path(), 0
         self.read: Callable[[int], bytes] = lambda piece: b""
-        self.classes: list[int] = []  # of each piece, as an index of `names`, -1 for none
+        self.classes: list[int] = []  # class of each piece, as an index of `names`, -1 for none
 
     def __len__(self) -> int:
         """Return the number of pieces of the whole corpus."""
@@ -52,8 +52,8 @@ class ChunkPieces(Source[int]):
         """Return the piece in turn, then others of its chunk."""
         return rng.randrange(len(self.classes)) if drawn else self.turn
 
-    def at_hand(self, labels: Sequence[str]) -> list[str]:
-        """Return those classes of which the chunk holds a sound: all, unless some could not be read when it was made.
+    def available(self, labels: Sequence[str]) -> list[str]:
+        """Return the classes with a sound in the chunk: all, unless pieces were unreadable when it was packed.
 
         Raises:
             ValueError: There is none.
@@ -78,13 +78,13 @@ class ChunkPieces(Source[int]):
 
 
 class ClipStream(StreamingDataset):
-    """Clips of a packed corpus in litdata's order, each behind its number: pass times length of a pass, plus piece.
+    """Provide clips of a packed corpus in litdata's order, with their numbers: pass times length of a pass, plus piece.
 
     Args:
-        corpus: What was packed.
-        view: Makes clips of a source: `Crops` or `OneShots` with their arguments.
-        seed: Of the order.
-        at_least: Clips of a pass; a smaller corpus is repeated, so that every process has a batch.
+        corpus: The corpus.
+        view: Builds the clips of a source: `Crops` or `OneShots` with their arguments.
+        seed: Seed of the order.
+        at_least: Clips of a pass; a smaller corpus is repeated.
     """
 
     def __init__(self, corpus: Corpus, view: Callable[[Source[int]], Any], seed: int = 0, at_least: int = 1) -> None:
@@ -103,13 +103,13 @@ class ClipStream(StreamingDataset):
         """The number of clips of a pass, over all processes."""
 
     def __iter__(self) -> "ClipStream":
-        """Begin a pass, or go on with one."""
+        """Begin or resume a pass."""
         with readable(f"{self.corpus.address}/train", "copy the corpus again", self._damaged):
             super().__iter__()
         return self
 
     def __getitem__(self, index: ChunkedIndex) -> tuple[int, Any]:
-        """Make the clip whose turn it is."""
+        """Return the next clip."""
         chunk, pieces = int(index.chunk_index), self.pieces
         begin = self._ends[chunk - 1] if chunk else 0
         name, turn = self.subsampled_files[chunk], int(index.index) - begin
@@ -122,16 +122,16 @@ class ClipStream(StreamingDataset):
             with readable(str(pieces.path), "copy the corpus again", self._damaged):
                 return bytes(super(ClipStream, self).__getitem__(place))
 
-        in_turn = read(turn)  # always, for this is how litdata knows where the stream is
+        in_turn = read(turn)  # always: litdata counts its position by reads
         pieces.turn, pieces.read = turn, lambda piece: in_turn if piece == turn else read(piece)
         number = (self.current_epoch - 1) * self.length + int(index.index)
         clip = self.view[number]
         if index.is_last_index:
-            read(turn, last=True)  # the chunk may go
+            read(turn, last=True)  # the chunk may be removed
         return number, clip
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Return how far the run has come; litdata (0.2.76) would write it into the state that it resumes from."""
+        """Return the position of the run, without litdata's (0.2.76) change of the state that it resumes from."""
         resumed = copy.deepcopy(self._state_dict)
         try:
             return copy.deepcopy(super().state_dict(*args, **kwargs))
@@ -144,7 +144,7 @@ class ClipStream(StreamingDataset):
         return Path(f"{self.corpus.address}/train/{self.subsampled_files[chunk]}")
 
     def _damaged(self) -> str:
-        """Name the first chunk that lies here in another length than it should, if there is one."""
+        """Describe the first local chunk of a wrong length; return an empty string if all are right."""
         for name, size in self._bytes.items():
             path = Path(str(self.input_dir.path), name)
             if self.input_dir.url is None and (size != (there := path.stat().st_size if path.is_file() else 0)):
@@ -153,14 +153,14 @@ class ClipStream(StreamingDataset):
 
 
 class StreamLoader:
-    """Batches of a `ClipStream`, pass after pass without end; goes on where its `state_dict` says.
+    """Load batches of a `ClipStream`, pass after pass without end, from the position of its `state_dict`.
 
     Args:
         stream: The clips.
-        batch_size, n_workers: Of the loader.
-        length: Batches of the whole run, for whoever counts.
-        per_step: Batches of which a step is made.
-        steps: Tells how many steps the run has made. A state that is asked for within one is that from before it.
+        batch_size, n_workers: As for a DataLoader.
+        length: Batches of the whole run.
+        per_step: Batches of a step.
+        steps: Returns the number of finished steps. A state within a step is that from before it.
     """
 
     def __init__(
@@ -176,8 +176,8 @@ class StreamLoader:
         self.stream, self.length, self.per_step, self.steps = stream, length, per_step, steps
         self.loader = StreamingDataLoader(stream, batch_size=batch_size, num_workers=n_workers, pin_memory=pinned)
         self.numbers: deque[list[int]] = deque(maxlen=per_step)
-        self._before: dict[str, Any] = {}  # the state before the step that is being made
-        self._end = 0.0  # the number of steps when that is made
+        self._before: dict[str, Any] = {}  # the state before the present step
+        self._end = 0.0  # the number of steps after it
 
     def __len__(self) -> int:
         """Return the number of batches of the whole run."""
@@ -194,20 +194,20 @@ class StreamLoader:
             yield batch
 
     def state_dict(self) -> dict[str, Any]:
-        """Return how far the run has come: after its last step that is whole."""
+        """Return the position of the run after its last finished step."""
         return self._now() if self.steps() >= self._end else self._before
 
     def _now(self) -> dict[str, Any]:
-        """Return the loader's state; the data set's of litdata (0.2.76) forgets the pass after a resumption."""
+        """Return the loader's state, with the pass that litdata's data set (0.2.76) forgets after a resumption."""
         state = self.loader.state_dict()
         return state | {"dataset": state["dataset"] | {"current_epoch": state["current_epoch"]}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where another loader of the same corpus was, wherever the corpus and its cache lie now."""
+        """Resume the position of another loader of the same corpus, at the present place of corpus and cache."""
         here = {"input_dir_path": str(self.stream.input_dir.path), "input_dir_url": self.stream.input_dir.url}
         here["cache_dir_path"] = self.stream.cache_dir.path
         self.loader.load_state_dict(state | {"dataset": state["dataset"] | here})
 
     def sources(self) -> list[Path]:
-        """Name the chunks of the batches that were yielded last."""
+        """List the chunks of the last batches."""
         return [self.stream.chunk_of(number) for numbers in self.numbers for number in numbers]

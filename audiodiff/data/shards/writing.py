@@ -1,7 +1,7 @@
-"""Pack recordings into shards: cut into pieces, mixed to mono, shuffled; FLAC of 16 bits at the recording's rate.
+"""Pack recordings into shards: pieces in mono, shuffled, as 16-bit FLAC at the recording's rate.
 
-litdata's writer lays the pieces out (its `optimize`, which forks processes for it, leaves them running when it is
-interrupted, and ends with status 0). Threads decode and encode, which libsndfile does without Python's lock.
+Pieces are written by litdata's writer (its `optimize` leaves forked processes running when it is interrupted). Threads
+decode and encode, which libsndfile does without Python's lock.
 """
 
 import io
@@ -26,13 +26,13 @@ from audiodiff.data.shards.corpus import Cache
 
 __all__ = ["Piece", "pack", "pieces_of", "spread"]
 
-SHRINKS = 0.55  # FLAC to 16-bit PCM, of speech; sizes of chunks follow from it
-AT_ONCE = 64  # pieces that are decoded ahead
-HELD_OUT, HELD_OUT_SECONDS = 64, 10.0  # recordings for validation at most, and how much of each
+SHRINKS = 0.55  # size of FLAC over 16-bit PCM, for speech
+AT_ONCE = 64  # pieces decoded ahead
+HELD_OUT, HELD_OUT_SECONDS = 64, 10.0  # recordings for validation, and seconds of each, at most
 
 
 class Piece(NamedTuple):
-    """A part of a recording, in samples."""
+    """Describe a part of a recording, in samples."""
 
     recording: Recording
     start: int
@@ -40,7 +40,7 @@ class Piece(NamedTuple):
 
     @property
     def label(self) -> str | None:
-        """The class, of what a recording begins with: what follows has no onset."""
+        """The class of a recording's first piece; later pieces have no onset and none."""
         return None if self.start else self.recording.label
 
 
@@ -59,7 +59,7 @@ def pieces_of(recordings: Iterable[Recording], seconds: float) -> list[Piece]:
 
 
 def spread(pieces: Sequence[Piece], n_chunks: int, seed: int = 0) -> list[Piece]:
-    """Shuffle pieces, each class spread evenly; repeat those of rare classes, so that every chunk has some."""
+    """Shuffle pieces with each class spread evenly; repeat rare classes, so that every chunk has some."""
     rng, by_class, places = random.Random(seed), dict[str | None, list[Piece]](), []
     for piece in pieces:
         by_class.setdefault(piece.label, []).append(piece)
@@ -83,13 +83,13 @@ def pack(
     """Write a packed corpus, complete or not at all, and return the facts about it.
 
     Args:
-        training: What goes into chunks.
-        validation: Of which some are held out.
+        training: Recordings for training.
+        validation: Recordings for validation, of which some are packed.
         out: Folder, which must not exist.
         seconds: Longest piece.
-        chunk_mb: About how many 10⁶ bytes a chunk has.
-        max_bad: Share of the recordings that may be unreadable; they are named and left out.
-        progress: Wraps the iteration over pieces, whose number is given.
+        chunk_mb: Approximate size of a chunk, 10⁶ bytes.
+        max_bad: Largest share of unreadable recordings, which are logged and left out.
+        progress: Wraps the iteration over pieces and gets their number.
 
     Raises:
         ValueError: The folder exists or cannot be written, or too many recordings are unreadable.
@@ -120,7 +120,7 @@ def pack(
 
 
 def write_items(folder: Path, items: Iterable[bytes], chunk_size: int) -> None:
-    """Write a data set of litdata's whose items are bare bytes."""
+    """Write a data set of litdata whose items are bytes."""
     cache = Cache(str(folder), chunk_size=chunk_size)
     for number, item in enumerate(items):
         cache[number] = item
@@ -137,8 +137,8 @@ def _write_train(
     bad: BadFiles,
     progress: Callable[[Iterable[Any], int], Iterable[Any]],
 ) -> dict[str, Any]:
-    """Write the pieces, and return what is known of them."""
-    listed = [r for _, r in _good(_mapped(pool, _as_it_is, training), bad) if r.n_samples]
+    """Write the pieces, and return the facts about them."""
+    listed = [r for _, r in _good(_mapped(pool, _measured, training), bad) if r.n_samples]
     pieces = pieces_of(listed, seconds)
     raw = 2 * sum(piece.n_samples for piece in pieces)
     n_chunks = max(1, round(SHRINKS * raw / chunk_bytes))
@@ -164,34 +164,34 @@ def _write_train(
 
 
 def _write_valid(folder: Path, pool: ThreadPoolExecutor, validation: Sequence[Recording]) -> list[str | None]:
-    """Write the beginnings of some recordings, evenly taken, and return their classes."""
+    """Write the beginnings of some recordings, and return their classes."""
     chosen = validation[:: max(1, len(validation) // HELD_OUT)][:HELD_OUT]
     pieces = [Piece(r, 0, min(r.n_samples, int(HELD_OUT_SECONDS * r.sample_rate))) for r in chosen]
-    made = list(_good(_mapped(pool, _flac, pieces), BadFiles(len(pieces))))
-    if not made:
+    encoded = list(_good(_mapped(pool, _flac, pieces), BadFiles(len(pieces))))
+    if not encoded:
         raise ValueError("none of the recordings held out can be read: look at them with `audiodiff scan`")
-    write_items(folder / "valid", [data for _, data in made], len(made))
-    return [piece.label for piece, _ in made]
+    write_items(folder / "valid", [data for _, data in encoded], len(encoded))
+    return [piece.label for piece, _ in encoded]
 
 
 def _mapped(pool: ThreadPoolExecutor, work: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
-    """Yield each item with what became of it, in order, a few ahead."""
+    """Yield each item with its result, in order, a few computed ahead."""
     for start in range(0, len(items), AT_ONCE):
-        some = items[start : start + AT_ONCE]
-        yield from zip(some, pool.map(work, some), strict=True)
+        batch = items[start : start + AT_ONCE]
+        yield from zip(batch, pool.map(work, batch), strict=True)
 
 
 def _good(results: Iterable[tuple[Any, Any]], bad: BadFiles) -> Iterator[tuple[Any, Any]]:
-    """Leave out what could not be read, and count it."""
-    for item, made in results:
-        if isinstance(made, ValueError):
-            bad.add(item.recording.path if isinstance(item, Piece) else item.path, str(made))
+    """Skip unreadable items, and count them."""
+    for item, result in results:
+        if isinstance(result, ValueError):
+            bad.add(item.recording.path if isinstance(item, Piece) else item.path, str(result))
         else:
-            yield item, made
+            yield item, result
 
 
-def _as_it_is(recording: Recording) -> Recording | ValueError:
-    """Take length and rate from the file, for a manifest may be stale."""
+def _measured(recording: Recording) -> Recording | ValueError:
+    """Take length and rate from the file, since a manifest may be stale."""
     try:
         with audio.opened(recording.path) as file:
             return recording._replace(n_samples=file.n_samples, sample_rate=file.sample_rate)
@@ -200,7 +200,7 @@ def _as_it_is(recording: Recording) -> Recording | ValueError:
 
 
 def _flac(piece: Piece) -> bytes | ValueError:
-    """Encode a piece, mixed to mono; what was 16 bits comes back as it was."""
+    """Encode a piece, mixed to mono; 16-bit samples are kept exactly."""
     import soundfile
 
     try:
