@@ -103,7 +103,7 @@ def _filters():
 def test_magnitudes_ask_for_one_of_four_words_and_for_the_mel():
     with pytest.raises(ValueError, match="choose none, input, residual or both"):
         HybridNetwork(8, 32, **TRUNK, magnitudes="all", mel=MEL)
-    with pytest.raises(ValueError, match="need the mel's contract"):
+    with pytest.raises(ValueError, match="need the mel's parameters"):
         HybridNetwork(8, 32, **TRUNK, **HEARS, magnitudes="both")
 
 
