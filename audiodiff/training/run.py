@@ -249,7 +249,7 @@ def _inherit(config: dict[str, Any], first: Model, begins: bool) -> None:
     section, usual = config["model"], composed(_NO_DATA)
     if section.get("_target_") != first.config.get("_target_"):
         return  # another kind of model keeps its own configuration
-    if section.get("mel") != plain(usual.model).get("mel"):
+    if "mel" in section and section["mel"] != plain(usual.model).get("mel"):
         usual.mel = first.config["mel"]  # the user sets another mel, and with it all that is derived from the mel
     default = plain(usual.model)
     if config["init_model"]:  # the objective names the arguments that it replaces
