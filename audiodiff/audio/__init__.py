@@ -6,9 +6,9 @@ from audiodiff.utils.lazy import lazy_names
 
 if TYPE_CHECKING:
     from audiodiff.audio.decoding import Reader, opened
-    from audiodiff.audio.io import AUDIO_SUFFIXES, lowered, read, resample, to_pcm, write
+    from audiodiff.audio.io import AUDIO_SUFFIXES, WRITTEN, lowered, read, resample, to_pcm, write
 
-__all__ = ["AUDIO_SUFFIXES", "Reader", "lowered", "opened", "read", "resample", "to_pcm", "write"]
+__all__ = ["AUDIO_SUFFIXES", "WRITTEN", "Reader", "lowered", "opened", "read", "resample", "to_pcm", "write"]
 
 __getattr__, __dir__ = lazy_names(
     __name__,
@@ -19,6 +19,7 @@ __getattr__, __dir__ = lazy_names(
         ),
         "io": (
             "AUDIO_SUFFIXES",
+            "WRITTEN",
             "lowered",
             "read",
             "resample",

@@ -21,9 +21,10 @@ else:
     np = lazy_module("numpy")
     torch = lazy_module("torch")
 
-__all__ = ["AUDIO_SUFFIXES", "cancels", "lowered", "mono", "read", "resample", "to_pcm", "write"]
+__all__ = ["AUDIO_SUFFIXES", "WRITTEN", "cancels", "lowered", "mono", "read", "resample", "to_pcm", "write"]
 
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".w64", ".caf"})
+WRITTEN = {".wav": "PCM_16", ".flac": "PCM_16", ".mp3": "MPEG_LAYER_III"}  # and how
 MOST_CHANNELS = 1024  # of a WAV file, as libsndfile writes it
 FULL = 0.99  # of full scale, to which louder peaks are lowered
 log = logging.getLogger(__name__)
@@ -146,7 +147,7 @@ def lowered(waveform: Tensor) -> tuple[Tensor, float]:
 
 
 def write(path: str | Path, waveform: Tensor, sample_rate: int) -> int:
-    """Write a 16-bit WAV, complete or not at all.
+    """Write 16-bit samples as WAV or FLAC, or an MP3 file, as the name's suffix says; complete or not at all.
 
     Args:
         waveform: [C, T], full scale = 1.
@@ -155,20 +156,27 @@ def write(path: str | Path, waveform: Tensor, sample_rate: int) -> int:
         The number of samples that were clamped.
 
     Raises:
-        ValueError: A value is not finite, the waveform is not [C, T], the sample rate is no whole number, the name ends
-            otherwise than in .wav, or the file cannot be written.
+        ValueError: A value is not finite, the waveform is not [C, T], the sample rate is no whole number or not one of
+            the format, the name ends otherwise, or the file cannot be written.
     """
     import soundfile
 
-    if Path(path).suffix.lower() != ".wav":
-        raise ValueError(f"{path}: a WAV file is written; give a name that ends in .wav")
+    suffix = Path(path).suffix.lower()
+    if suffix not in WRITTEN:
+        raise ValueError(f"{path}: give a name that ends in {' or '.join(WRITTEN)}")
     if waveform.ndim != 2 or not 1 <= len(waveform) <= MOST_CHANNELS:
         raise ValueError(f"the waveform is {list(waveform.shape)}: give [channels, samples], of 1 to {MOST_CHANNELS}")
     if not isinstance(sample_rate, Integral) or not 1 <= sample_rate < 2**31:
         raise ValueError(f"sample_rate={sample_rate}: a whole number of Hz is wanted")
     samples, clipped = to_pcm(waveform)
     encoded = io.BytesIO()  # libsndfile hides the cause when a disk is full; Python's own write tells it
-    soundfile.write(encoded, samples, int(sample_rate), subtype="PCM_16", format="WAV")
+    kind = {"format": suffix[1:].upper(), "subtype": WRITTEN[suffix]}
+    try:
+        soundfile.write(encoded, samples, int(sample_rate), **kind)
+    except soundfile.SoundFileError:
+        raise ValueError(
+            f"{path}: {kind['format']} does not take {len(waveform)} channels at {sample_rate} Hz; write .wav"
+        ) from None
     with atomic_file(path) as file:
         file.write(encoded.getbuffer())
     if clipped:

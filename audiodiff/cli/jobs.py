@@ -44,12 +44,12 @@ class Kinds:
 
     Args:
         read: Suffixes of inputs in folders, in lower case.
-        written: Suffix of the output.
+        written: Suffixes of the output; in a folder it has the first.
         beside: Further suffixes, appended to the output's name, of files that are written along with it.
     """
 
     read: Collection[str]
-    written: str
+    written: tuple[str, ...]
     beside: tuple[str, ...] = ()
 
 
@@ -66,8 +66,8 @@ def plan_batch(inputs: Sequence[str], out: str, kinds: Kinds, force: bool) -> Ba
         raise ValueError(f"{places[0]}: no such file; give a file, several files or a folder")
     folder = target if many or out.endswith("/") or remote.is_folder(target) else None
     if folder is None:
-        if remote.name_of(target).suffix.lower() != kinds.written:
-            raise ValueError(f"{target}: a {kinds.written} file is written; give a name that ends in {kinds.written}")
+        if remote.name_of(target).suffix.lower() not in kinds.written:
+            raise ValueError(f"{target}: give a name that ends in {' or '.join(kinds.written)}")
         jobs = [Job(places[0], target)]
     else:
         _check_folder(folder, kinds.written)
@@ -80,12 +80,12 @@ def plan_batch(inputs: Sequence[str], out: str, kinds: Kinds, force: bool) -> Ba
 def _into_folder(place: Location, folder: Location, kinds: Kinds) -> Iterable[Job]:
     """Mirror a folder's tree, or put a single file at the top."""
     if not remote.is_folder(place):
-        return [Job(place, remote.join(folder, f"{remote.name_of(place).stem}{kinds.written}"))]
+        return [Job(place, remote.join(folder, f"{remote.name_of(place).stem}{kinds.written[0]}"))]
     names = _remote_files(place, folder) if isinstance(place, str) else _local_files(place, folder, kinds.read)
     names = [name for name in names if name.suffix.lower() in kinds.read]
     if not names:
         raise ValueError(f"{place}: the folder holds none of the files that are read ({', '.join(sorted(kinds.read))})")
-    return [Job(remote.join(place, name), remote.join(folder, name.with_suffix(kinds.written))) for name in names]
+    return [Job(remote.join(place, name), remote.join(folder, name.with_suffix(kinds.written[0]))) for name in names]
 
 
 def _local_files(root: Path, folder: Location, suffixes: Collection[str]) -> list[Path]:
@@ -104,12 +104,12 @@ def _remote_files(root: str, folder: Location) -> list[Path]:
     return [name for name in names if not f"{root}/{name}".startswith(f"{folder}/") or root == folder]
 
 
-def _check_folder(folder: Location, suffix: str) -> None:
+def _check_folder(folder: Location, suffixes: Collection[str]) -> None:
     if isinstance(folder, str):
         return
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder}: is a file; several inputs, or a folder, need a folder for the output")
-    if not folder.exists() and folder.suffix.lower() == suffix:
+    if not folder.exists() and folder.suffix.lower() in suffixes:
         raise ValueError(f"{folder}: looks like a file; several inputs, or a folder, need a folder for the output")
 
 

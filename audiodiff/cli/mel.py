@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
     from audiodiff.mel import io as mel_io
     from audiodiff.utils import devices, remote
 
-    kinds = Kinds(audio.AUDIO_SUFFIXES, ".npy", beside=(".json",))
+    kinds = Kinds(audio.AUDIO_SUFFIXES, (".npy",), beside=(".json",))
     jobs = plan_batch(options.inputs, options.out, kinds, options.force)
     spec, device = common.convention_of(options), devices.resolve("cpu")
     from audiodiff.mel.spectrogram import mel_of

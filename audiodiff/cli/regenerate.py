@@ -15,17 +15,19 @@ EXAMPLE = "audiodiff regenerate out.wav.json again.wav"
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add sidecar, output and options."""
     parser.add_argument("sidecar", metavar="SIDECAR", help="the OUT.wav.json beside a sound")
-    parser.add_argument("out", metavar="OUT.wav", help="the WAV file")
+    parser.add_argument("out", metavar="OUT.wav", help="the file, .wav, .flac or .mp3")
     common.add_output_options(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Read the sidecar, check that nothing has changed, and follow its recipe."""
-    plan_batch([options.sidecar], options.out, Kinds((), ".wav", beside=(".json",)), options.force)
+    from audiodiff.audio import WRITTEN
+
+    plan_batch([options.sidecar], options.out, Kinds((), tuple(WRITTEN), beside=(".json",)), options.force)
     from audiodiff.pipelines.sidecar import Sidecar
 
     note = Sidecar.read(options.sidecar)
     note.check_input()
     source = options.sidecar if note.input is None else note.input
-    batch = plan_batch([source], options.out, Kinds((), ".wav", beside=(".json",)), options.force)
+    batch = plan_batch([source], options.out, Kinds((), tuple(WRITTEN), beside=(".json",)), options.force)
     return make_sounds(note.recipe, batch, note.load(), options.json)

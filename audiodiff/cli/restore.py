@@ -17,7 +17,7 @@ EXAMPLE = "audiodiff restore loud.wav mended.wav --task declip"
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the recording, the output, and what is wrong."""
     parser.add_argument("input", metavar="IN", help="the recording")
-    parser.add_argument("out", metavar="OUT", help="the WAV file")
+    parser.add_argument("out", metavar="OUT", help="the file, .wav, .flac or .mp3")
     parser.add_argument("--task", required=True, choices=("gap", "declip", "bandwidth"), help="what is wrong")
     parser.add_argument("--from", dest="begin", type=float, metavar="S", help="of a gap: where it begins, seconds")
     parser.add_argument("--to", dest="end", type=float, metavar="S", help="of a gap: where it ends, seconds")
@@ -35,9 +35,8 @@ def run(options: argparse.Namespace) -> int:
 
     if (options.task == "gap") != (options.begin is not None and options.end is not None):
         raise ValueError("--task gap, --from and --to belong together: give all three, or another task")
-    jobs = plan_batch(
-        [options.input], options.out, Kinds(audio.AUDIO_SUFFIXES, ".wav", beside=(".json",)), options.force
-    )
+    kinds = Kinds(audio.AUDIO_SUFFIXES, tuple(audio.WRITTEN), beside=(".json",))
+    jobs = plan_batch([options.input], options.out, kinds, options.force)
     vocoder = common.load_vocoder(options)
     from audiodiff.pipelines.restoration import RestoreRecipe
 

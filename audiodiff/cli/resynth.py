@@ -26,7 +26,7 @@ EXAMPLE = "audiodiff resynth speech.flac out.wav --steps 4"
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add inputs, output and options."""
     parser.add_argument("inputs", nargs="+", metavar="IN", help="audio files, or folders of them")
-    parser.add_argument("out", metavar="OUT", help="the WAV file; a folder for several inputs")
+    parser.add_argument("out", metavar="OUT", help="the file, .wav, .flac or .mp3; a folder for several inputs")
     common.add_model_options(parser)
     common.add_sampling_options(parser)
     common.add_output_options(parser)
@@ -35,9 +35,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Plan, load the model, and works."""
-    from audiodiff.audio import AUDIO_SUFFIXES
+    from audiodiff.audio import AUDIO_SUFFIXES, WRITTEN
 
-    return make_sounds("resynth", options, Kinds(AUDIO_SUFFIXES, ".wav", beside=(".json",)))
+    return make_sounds("resynth", options, Kinds(AUDIO_SUFFIXES, tuple(WRITTEN), beside=(".json",)))
 
 
 def make_sounds(command: str, options: argparse.Namespace, kinds: Kinds) -> int:

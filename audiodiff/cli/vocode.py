@@ -28,7 +28,7 @@ EXAMPLE = """audiodiff vocode mel.npy out.wav --mel-preset hifigan
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add inputs, output and options."""
     parser.add_argument("inputs", nargs="+", metavar="MEL", help="mel spectrograms, or folders of them")
-    parser.add_argument("out", metavar="OUT", help="the WAV file; a folder for several inputs")
+    parser.add_argument("out", metavar="OUT", help="the file, .wav, .flac or .mp3; a folder for several inputs")
     common.add_model_options(parser)
     common.add_mel_options(parser)
     common.add_sampling_options(parser)
@@ -44,6 +44,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Plan, load the model, and works."""
+    from audiodiff.audio import WRITTEN
     from audiodiff.mel.io import MEL_SUFFIXES
 
     if options.raw or "-" in [*options.inputs, options.out]:
@@ -52,4 +53,4 @@ def run(options: argparse.Namespace) -> int:
         return stream.run(options)
     if options.live is not None:
         raise ValueError("--live belongs to streams: audiodiff vocode --raw - -")
-    return make_sounds("vocode", options, Kinds(MEL_SUFFIXES, ".wav", beside=(".json",)))
+    return make_sounds("vocode", options, Kinds(MEL_SUFFIXES, tuple(WRITTEN), beside=(".json",)))

@@ -21,7 +21,8 @@ __all__ = ["TEMPORARY", "Prepare", "Result", "Run", "do_job", "is_whole", "tempo
 
 Prepare = Callable[[argparse.Namespace], tuple[Callable[[Job], progress.JobResult], "VocodeRecipe"]]
 Result = dict[str, Any]
-TEMPORARY = re.compile(r"\.(?P<name>.+?\.wav)(\.json)?\.[a-z0-9_]{8}", re.DOTALL)  # as `atomic_file` names them
+# As `atomic_file` names them.
+TEMPORARY = re.compile(r"\.(?P<name>.+?\.(wav|flac|mp3))(\.json)?\.[a-z0-9_]{8}", re.DOTALL)
 
 
 @dataclasses.dataclass(frozen=True)

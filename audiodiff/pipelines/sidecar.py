@@ -136,10 +136,10 @@ def write(
     sample_rate: int,
     source_name: str | Path | None = None,
 ) -> int:
-    """Write a sound as a WAV file, and its sidecar beside it; both or none.
+    """Write a sound as its name says, and its sidecar beside it; both or none.
 
     Args:
-        path: Of the WAV file.
+        path: Of the sound.
         sound: What was made.
         recipe: How.
         source: The file that it was made of, if there is one.

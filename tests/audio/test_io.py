@@ -174,7 +174,7 @@ def test_read_takes_every_pcm_depth_to_the_same_values(tmp_path):
 @pytest.mark.parametrize(
     ("name", "shape", "rate", "message"),
     [
-        ("out.mp3", (1, 9), 16000, "ends in .wav"),
+        ("out.ogg", (1, 9), 16000, "ends in .wav"),
         ("out.wav", (9,), 16000, r"\[channels, samples\]"),
         ("out.wav", (2000, 9), 16000, "of 1 to 1024"),
         ("out.wav", (1, 9), 0, "whole number of Hz"),
@@ -365,3 +365,18 @@ def test_resample_rounds_the_length(n):
 def test_write_takes_the_integers_of_numpy(tmp_path):
     assert audio.write(tmp_path / "a.wav", ramp(), np.int64(16000)) == 0
     assert audio.read(tmp_path / "a.wav")[1] == 16000
+
+
+@pytest.mark.parametrize(("suffix", "kind", "error"), [(".flac", "FLAC", 1e-4), (".mp3", "MP3", 0.05)])
+def test_suffix_decides_the_format_that_is_written(tmp_path, suffix, kind, error):
+    sound, place = 0.5 * tone(440, 16000, dtype=torch.float32), tmp_path / f"sound{suffix}"
+    audio.write(place, sound, 16000)
+    assert soundfile.info(place).format == kind
+    assert (audio.read(place)[0][..., :16000] - sound).abs().max() < error
+    before = place.read_bytes()
+    many = 9 if kind == "FLAC" else 3
+    with pytest.raises(ValueError, match=f"does not take {many} channels at 16000 Hz; write .wav"):
+        audio.write(place, torch.zeros(many, 100), 16000)
+    assert place.read_bytes() == before
+    with pytest.raises(ValueError, match=r"\.wav or \.flac or \.mp3"):
+        audio.write(tmp_path / "sound.ogg", sound, 16000)

@@ -106,7 +106,7 @@ def test_device_that_is_absent_is_refused(refused, monkeypatch):
         ("resynth speech.wav nowhere/new.wav", ["nowhere", "does not exist", "create"]),
         ("resynth speech.wav mel.npy nowhere/deeper", ["nowhere", "does not exist", "create"]),
         (f"resynth speech.wav {'a' * 300}.wav", ["aaa.wav", "too long"]),
-        ("resynth speech.wav new.mp3", ["new.mp3", ".wav"]),
+        ("resynth speech.wav new.mp4", ["new.mp4", ".wav or .flac or .mp3"]),
         ("mel speech.wav new.wav", ["new.wav", ".npy"]),
         ("resynth speech.wav speech.wav -f", ["speech.wav", "input", "another"]),
         ("resynth speech.wav valued.wav valued.wav", ["valued.wav", "is a file", "folder"]),
