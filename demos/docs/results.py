@@ -32,6 +32,7 @@ HEADERS = {
     "mcd_db": "MCD, dB",
     "sdr_db": "SDR, dB",
     "mr_stft": "multi-resolution STFT",
+    "mr_stft_wide": "the same, wide",
     "dnsmos_p808": "DNSMOS p808",
     "distill_mos": "DistillMOS",
     "look_ahead_s": "look-ahead, s",

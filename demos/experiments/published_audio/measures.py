@@ -18,7 +18,8 @@ from torch import Tensor
 from audiodiff.audio import resample
 from audiodiff.evaluation.metrics import score
 
-MEASURES = ("pesq_wb", "stoi", "dnsmos_p808", "distill_mos", "mr_stft")
+OWN = ("distill_mos", "mr_stft_wide")  # which the package does not have
+MEASURES = ("pesq_wb", "stoi", "dnsmos_p808", "distill_mos", "mr_stft", "mr_stft_wide")
 RESAMPLES = 2000  # of the bootstrap
 
 
@@ -48,6 +49,20 @@ def distill_mos(waveform: Tensor, sample_rate: int) -> float:
     return float(distill_mos_model()(resample(waveform[None].float(), sample_rate, 16000)))
 
 
+def mr_stft_wide(reference: Tensor, test: Tensor) -> float:
+    """Compute the multi-resolution STFT distance of two waveforms, [T], with windows as long as their transforms.
+
+    Windows of 512, 1024 and 2048 samples every quarter of a window; auraloss' own, which `mr_stft` has, are of 240, 600
+    and 1200 samples every 50, 120 and 240.
+    """
+    import auraloss
+
+    sizes = [512, 1024, 2048]
+    distance = auraloss.freq.MultiResolutionSTFTLoss(sizes, [size // 4 for size in sizes], sizes)
+    length = min(len(reference), len(test))
+    return float(distance(test[None, None, :length], reference[None, None, :length]))
+
+
 def measure(reference: Tensor, test: Tensor, sample_rate: int, names: Sequence[str] = MEASURES) -> dict[str, float]:
     """Score a waveform against its recording, [T] each; the shorter length counts.
 
@@ -57,11 +72,13 @@ def measure(reference: Tensor, test: Tensor, sample_rate: int, names: Sequence[s
     Raises:
         ValueError: A package is missing, or the lengths differ by more than 50 ms.
     """
-    found = score(reference, test, sample_rate, [name for name in names if name != "distill_mos"])
-    if missing := set(names) - set(found) - {"distill_mos"}:
+    found = score(reference, test, sample_rate, [name for name in names if name not in OWN])
+    if missing := set(names) - set(found) - set(OWN):
         raise ValueError(f"{', '.join(sorted(missing))} cannot be measured: pip install 'audiodiff-torch[eval]'")
     if "distill_mos" in names:
         found["distill_mos"] = distill_mos(test, sample_rate)
+    if "mr_stft_wide" in names:
+        found["mr_stft_wide"] = mr_stft_wide(reference, test)
     return {name: found[name] for name in names}
 
 
