@@ -72,7 +72,7 @@ BEGUN = {
     "speech-22k": ["init_from=speech-16k", "init_strict=false"],
     "speech-24k": ["data.balance=null"],  # nothing tells the speakers of the clips that ship
     "speech-24k-few": ["init_from=speech-24k", "data.balance=null"],
-    "speech-24k-live": ["init_from=speech-24k"],
+    "speech-24k-live": ["init_from=speech-24k", "data.balance=null"],
     "drum_kits": ["data.balance=null"],  # nor the makers of these sounds
     "spoken_commands": ["data.balance=null"],
 }

@@ -23,7 +23,7 @@ from measures import MEASURES, intervals, measure
 from audiodiff import audio
 from audiodiff.data.manifest import read_manifest
 from audiodiff.models.base import Model
-from audiodiff.models.starts import CoarseToFine, Variation
+from audiodiff.models.starts import CoarseToFine, RealTimeGriffinLim, Variation
 from audiodiff.models.vocoder import Vocoder
 
 ROUNDS = (16, 64, 128, 256)
@@ -46,13 +46,15 @@ def clips_of(manifest: Path, each: int, vocoder: Vocoder) -> Iterator[tuple[str,
 
 
 def start_of(vocoder: Vocoder, mel: Tensor, folder: Path, name: str) -> Tensor:
-    """Compute the start's waveform, [1, 1, T], or read it."""
-    path = folder / f"{vocoder.mel.fingerprint}-{name}.pt"
+    """Compute the start's waveform, [1, 1, T], or read it: of a model for streams its own, else that of `ROUNDS`."""
+    live = isinstance(vocoder.start, RealTimeGriffinLim)
+    path = folder / f"{vocoder.mel.fingerprint}-{'live-' if live else ''}{name}.pt"
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         generator = torch.Generator().manual_seed(0)
         noise = torch.randn(1, 1, mel.shape[-1] * vocoder.hop_length, generator=generator)
-        torch.save(CoarseToFine(vocoder.mel, 0.1, *ROUNDS).waveform(mel, noise).half(), path)
+        start = vocoder.start if live else CoarseToFine(vocoder.mel, 0.1, *ROUNDS)
+        torch.save(start.waveform(mel, noise).half(), path)
     return torch.load(path, weights_only=True).float()
 
 

@@ -26,11 +26,12 @@ from audiodiff.data.manifest import read_manifest
 from audiodiff.evaluation.baselines import griffin_lim_nnls, pseudo_inverse_true_phase
 from audiodiff.mel import LogMel, MelSpec
 from audiodiff.models.base import Model
-from audiodiff.models.starts import CoarseToFine
+from audiodiff.models.starts import CoarseToFine, GriffinLim, PureNoise
 
 RATE = 24000
 RECORDINGS = "Ground_Truth"
 STARTS = {"quick": (4, 16, 48, 96), "full": (16, 64, 128, 256)}
+NOISE_CALLS = 8
 Clip = tuple[str, Tensor]
 """Name and waveform, [T], at `RATE`."""
 
@@ -94,6 +95,25 @@ def systems(options: argparse.Namespace) -> Iterator[tuple[str, object]]:
                 f"{model} {calls} calls",
                 lambda w, v=vocoder, n=calls: back(v.generate(analysed(v.mel, w)[1], steps=n), v.mel),
             )
+        for n_iter in options.noise:
+            yield from from_noise(model, NOISE_CALLS, n_iter)
+
+
+def from_noise(model: str, calls: int, n_iter: int) -> Iterator[tuple[str, object]]:
+    """Name sampling from pure noise with a projection onto the mel in each call, and as much projection alone."""
+    vocoder = Model.load(model)
+    vocoder.projection_iters = n_iter
+
+    def sampled(waveform: Tensor) -> Tensor:
+        return back(vocoder.generate(analysed(vocoder.mel, waveform)[1], steps=calls, start=PureNoise()), vocoder.mel)
+
+    def projected(waveform: Tensor) -> Tensor:
+        at_rate, mel = analysed(vocoder.mel, waveform)
+        noise = torch.randn(at_rate.shape, generator=torch.Generator().manual_seed(0))
+        return back(GriffinLim(vocoder.mel, n_iter=calls * n_iter).waveform(mel, noise), vocoder.mel)
+
+    yield f"{model} from noise {calls} calls, {n_iter} iterations of projection in each", sampled
+    yield f"no network, {calls * n_iter} iterations of projection from noise", projected
 
 
 def main() -> int:
@@ -106,6 +126,9 @@ def main() -> int:
     parser.add_argument("--model", nargs="*", default=[], help="shipped names, files or run folders")
     parser.add_argument("--calls", type=int, nargs="+", default=[1, 4])
     parser.add_argument("--starts", nargs="*", default=["vocos-24k-100"], help="mels whose start is scored alone")
+    parser.add_argument(
+        "--noise", type=int, nargs="*", default=[], metavar="N", help="also from noise, with N iterations in each call"
+    )
     parser.add_argument("--floors", help="mel whose floor (Griffin-Lim) and ceiling (true phase) are scored")
     parser.add_argument("--without", nargs="*", default=[], choices=MEASURES, help="measures to leave out")
     options = parser.parse_args()
