@@ -117,7 +117,7 @@ def test_first_sound_imports_neither_numba_nor_scipy(folder):
     script = f"""
 import sys
 from audiodiff.cli import main
-status = main("vocode mel.npy first.wav".split())
+status = main("vocode mel.npy first.wav --model speech-16k".split())
 print(status, [name for name in {(*HEAVY[1:], "torch._dynamo")} if name in sys.modules])
 """
     run = [sys.executable, "-c", script]
