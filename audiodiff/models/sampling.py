@@ -1,6 +1,7 @@
 """Sampling settings."""
 
 import dataclasses
+from typing import TypedDict
 
 from torch import Tensor
 
@@ -9,7 +10,7 @@ from audiodiff.diffusion.solvers import Solver
 from audiodiff.diffusion.solvers.base import Callback
 from audiodiff.models.starts import Start
 
-__all__ = ["SamplingConfig"]
+__all__ = ["SamplingConfig", "SamplingOptions"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,3 +34,23 @@ class SamplingConfig:
     def noise(self, batch: int, begin: int = 0) -> NoiseField:
         """Return the noise of a batch from a sample on."""
         return NoiseField(range(self.seed, self.seed + batch), begin)
+
+
+class SamplingOptions(TypedDict, total=False):
+    """Describe the sampling options of a call; what is left out is the model's own.
+
+    Attributes:
+        steps: Solver steps.
+        solver: Takes the steps.
+        times: Timesteps from the start's time to 0, [steps + 1]; by default the model's grid for so many steps.
+        start: Gives the state at the first time; by default the model's own for so many steps.
+        seed: Seed of the noise; clip i of a batch has seed + i. 0 by default.
+        callback: Called after each step with its index and the diffused signal; of a chunk, if there are chunks.
+    """
+
+    steps: int | None
+    solver: Solver | None
+    times: Tensor | None
+    start: Start | None
+    seed: int
+    callback: Callback | None

@@ -8,6 +8,7 @@ There is one way to sound, `generate`: the command line, the training preview an
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Unpack
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from audiodiff.diffusion.solvers.base import Callback, NoiseSource
 from audiodiff.griffin_lim.projection import MOMENTUM, MelProjection
 from audiodiff.mel import LogMel, MelSpec
 from audiodiff.models.base import Model
-from audiodiff.models.sampling import SamplingConfig
+from audiodiff.models.sampling import SamplingConfig, SamplingOptions
 from audiodiff.models.stages import Bound, Stages
 from audiodiff.models.starts import PureNoise, Start
 from audiodiff.models.stateful import delay_in_samples
@@ -87,36 +88,28 @@ class Vocoder(Model):
         self,
         mel: Tensor,
         *,
-        steps: int | None = None,
-        solver: Solver | None = None,
-        times: Tensor | None = None,
-        start: Start | None = None,
-        seed: int = 0,
         chunk_frames: int | None = None,
         known: Callable[[Denoise], Denoise] | None = None,
-        callback: Callback | None = None,
+        **options: Unpack[SamplingOptions],
     ) -> Tensor:
-        """Make waveforms, [B, 1, F hop], out of log-mel spectrograms, [B, M, F].
+        """Generate waveforms, [B, 1, F hop], from log-mel spectrograms, [B, M, F].
 
         Clip i of a batch takes its noise from seed + i, so it sounds the same alone, with that seed.
 
         Args:
-            steps: Solver steps; the model's own by default.
-            solver: How to step; the model's own by default.
-            times: Grid of times from the start's time to 0, [steps + 1]; that of `grid` by default.
-            start: Where to start; the model's own for so many steps by default.
-            chunk_frames: Mel frames that are worked on at once; bounds memory, changes nothing else. By default a mel
-                of more than 60 s is cut into such of 20 to 40 s, unless something is known of the whole sound.
-            known: Wraps the denoiser in what else is known of the sound, as `restoration` does.
-            callback: Called after each step with its index and the diffused signal; of a chunk, if there are chunks.
+            mel: Log-mel spectrograms.
+            chunk_frames: Mel frames of a chunk; bounds memory, changes nothing else. By default a mel of more than 60 s
+                is cut into chunks of 20 to 40 s, unless `known` is given.
+            known: Wraps the denoiser in constraints on the whole sound, as `restoration` does.
+            options: steps, solver, times, start, seed and callback: see `SamplingOptions`.
 
         Raises:
             TypeError: The mel, the solver or the start is something else.
-            ValueError: The mel has the wrong shape or is not finite, steps or times make no grid, or what is known
-                concerns the whole sound, and chunks are asked for.
+            ValueError: The mel has the wrong shape or is not finite, steps or times make no grid, or both
+                `chunk_frames` and `known` are given.
         """
         self.check_mel(mel)
-        sampling = self.sampling(steps, solver, times, start, seed, callback)
+        sampling = self.sampling(**options)
         if chunk_frames is None and known is None:
             chunk_frames = chunk_of(self, sampling, mel.shape[-1])
         if chunk_frames is not None:
@@ -132,48 +125,36 @@ class Vocoder(Model):
         self,
         pieces: Iterable[Tensor],
         *,
-        steps: int | None = None,
-        solver: Solver | None = None,
-        times: Tensor | None = None,
-        start: Start | None = None,
-        seed: int = 0,
         chunk_frames: int = 1,
-        callback: Callback | None = None,
         live: bool = False,
+        **options: Unpack[SamplingOptions],
     ) -> Iterator[Tensor]:
-        """Make waveforms, [B, 1, any hop], while mel frames arrive; together they are what `generate` makes of all.
+        """Generate waveforms, [B, 1, any hop], while mel frames arrive; together they equal the output of `generate`.
 
-        What is heard lags `look_ahead` frames behind what has arrived. The fewer frames come at once, the more often
-        their neighbours are worked on again.
+        The sound lags `look_ahead` frames behind the mel. The smaller the chunks, the more work is repeated.
 
         Args:
             pieces: Log-mel spectrograms, [B, M, any], one after the other.
-            chunk_frames: Frames that are gathered before they are worked on.
-            steps, solver, times, start, seed, callback: As for `generate`.
+            chunk_frames: Frames that are gathered into a chunk.
             live: Whether to sample with the least delay, `live_delay`: by the model itself if it is made for that, else
-                by the real-time start alone. The sampler is then decided.
+                by the real-time start alone. Then only `seed` may be given.
+            options: steps, solver, times, start, seed and callback: see `SamplingOptions`.
 
         Raises:
-            ValueError: As for `generate`, or a sampler is given with `live`; what was yielded before remains good.
+            ValueError: As for `generate`, or a sampler is given with `live`; earlier output remains valid.
         """
-        if live and any(value is not None for value in (steps, solver, times, start)):
+        if live and any(value is not None for name, value in options.items() if name not in ("seed", "callback")):
             raise ValueError("live decides how to sample: leave out steps, solver, times and start")
-        sampling = live_config(self, seed) if live else self.sampling(steps, solver, times, start, seed, callback)
+        sampling = live_config(self, options.get("seed", 0)) if live else self.sampling(**options)
         return streamed(self, pieces, sampling, chunk_frames)
 
     def live_delay(self) -> float:
-        """Return by how many seconds the sound of a live stream lags behind its mel: the algorithmic delay."""
+        """Return the algorithmic delay of a live stream behind its mel, in seconds."""
         return delay_in_samples(self, live_config(self)) / self.sample_rate
 
-    def look_ahead(
-        self,
-        steps: int | None = None,
-        solver: Solver | None = None,
-        start: Start | None = None,
-        times: Tensor | None = None,
-    ) -> int:
-        """Return after how many further mel frames `stream` knows what a frame sounds like."""
-        return look_ahead(self, self.sampling(steps, solver, times, start))
+    def look_ahead(self, **options: Unpack[SamplingOptions]) -> int:
+        """Return the number of further mel frames after which `stream` outputs the samples of a frame."""
+        return look_ahead(self, self.sampling(**options))
 
     def sampling(
         self,
@@ -184,7 +165,7 @@ class Vocoder(Model):
         seed: int = 0,
         callback: Callback | None = None,
     ) -> SamplingConfig:
-        """Fill in what is left open; raise what `resolve_timesteps` raises."""
+        """Complete sampling options by the model's own settings; raise what `resolve_timesteps` raises."""
         times = self.resolve_timesteps(steps, solver, times, self.start if start is None else start)
         start = self.start_for(len(times) - 1) if start is None else start
         return SamplingConfig(start, solver or self.solver, times, seed, callback)

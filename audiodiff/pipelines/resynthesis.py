@@ -1,23 +1,22 @@
-"""Audio → mel → audio: what is behind `audiodiff resynth`, `mel` and `vocode`, the training preview and the demo."""
+"""Audio → mel → audio, for `audiodiff resynth`, `mel` and `vocode`, the training preview and the page."""
 
 import contextlib
 import dataclasses
 import itertools
 import logging
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from audiodiff.diffusion.solvers import Solver
 from audiodiff.griffin_lim.mel_conversion import Conversion
 from audiodiff.mel import MelSpec
 from audiodiff.mel.detection import diagnose_mel
 from audiodiff.mel.spec import preset_of
 from audiodiff.mel.spectrogram import check_channels, mel_of
 from audiodiff.models import registry, streaming
-from audiodiff.models.starts import Start
+from audiodiff.models.sampling import SamplingOptions
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.utils import devices
 
@@ -25,15 +24,15 @@ __all__ = ["Resynthesis", "analyse", "resynthesise", "shipped_for", "vocode", "v
 
 log = logging.getLogger(__name__)
 DECIBELS = 8.686  # per neper
-MOST_LOSS_DB = 20.0  # by which a converted mel may differ from the given one; right ones differ by 1 to 4
-BYTES_PER_SAMPLE = 300  # of memory of what is worked on at once: 290 measured with speech-16k on 20 to 120 s
-BYTES_KEPT = 16  # of memory for each sample of a sound that is made in chunks: 12 measured on an hour
-FEWEST_FRAMES = 24  # on which a mel's convention is judged
+MOST_LOSS_DB = 20.0  # largest difference of a converted mel from its source; right ones differ by 1 to 4
+BYTES_PER_SAMPLE = 300  # of memory for each sample of a chunk
+BYTES_KEPT = 16  # of memory for each sample of a sound in chunks
+FEWEST_FRAMES = 24  # from which a mel's convention is judged
 
 
 @dataclasses.dataclass(frozen=True)
 class Resynthesis:
-    """Hold what came out: waveform, [C, T], and the number of network calls per channel."""
+    """Hold a sound, [C, T], and the number of network calls per channel."""
 
     waveform: Tensor
     network_calls: int
@@ -48,80 +47,61 @@ def vocode(
     vocoder: Vocoder,
     mel: Tensor,
     *,
-    steps: int | None = None,
-    solver: Solver | None = None,
-    times: Tensor | None = None,
-    start: Start | None = None,
-    seed: int = 0,
-    chunk_frames: int | None = None,
-    callback: Any = None,
     convention: MelSpec | None = None,
+    chunk_frames: int | None = None,
+    **options: Unpack[SamplingOptions],
 ) -> Resynthesis:
     """Turn the log-mel spectrogram of each channel into sound; every channel gets the same noise.
 
     Args:
         vocoder: The model; runs on its device.
         mel: [C, M, F] with C = 1 or 2.
-        steps, solver, times, start, seed, chunk_frames, callback: As for `Vocoder.generate`.
-        convention: In what the mel is; the vocoder's own by default. Another is converted first, and what that costs is
-            logged as a warning. So is a doubt that the mel is in the convention.
+        convention: Convention of the mel; the vocoder's own by default. A mel of another convention is converted first,
+            with a warning that states the loss. A mel that does not look like its convention is warned of too.
+        chunk_frames: As for `Vocoder.generate`.
+        options: steps, solver, times, start, seed and callback: see `SamplingOptions`.
 
     Returns:
         A waveform of F hops; as long as its mel in the vocoder's convention, if that is another.
 
     Raises:
-        ValueError: The mel has more than two channels, the wrong shape, or is not finite; its convention leaves out
-            what the vocoder needs; or no sound has such a mel in that convention.
+        ValueError: The mel has more than two channels, the wrong shape, or is not finite; its convention lacks
+            information that the vocoder needs; or no sound has such a mel in that convention.
     """
     check_channels(len(mel), "mel")
-    _check_memory(vocoder, mel, convention or vocoder.mel)
     spec = convention or vocoder.mel
+    _check_memory(vocoder, mel, spec)
     _warn_of_doubts(vocoder, mel, spec)
     if spec != vocoder.mel:
         vocoder.check_mel(mel, spec)
-        mel = _converted(mel, _conversion(spec, vocoder.mel), seed)
-    return _generate(
-        vocoder,
-        mel,
-        steps=steps,
-        solver=solver,
-        times=times,
-        start=start,
-        seed=seed,
-        chunk_frames=chunk_frames,
-        callback=callback,
-    )
+        mel = _converted(mel, _conversion(spec, vocoder.mel), options.get("seed", 0))
+    return _generate(vocoder, mel, chunk_frames, **options)
 
 
 def vocode_stream(
     vocoder: Vocoder,
     pieces: Iterable[Tensor],
     *,
-    steps: int | None = None,
-    solver: Solver | None = None,
-    times: Tensor | None = None,
-    start: Start | None = None,
-    seed: int = 0,
     chunk_frames: int = 1,
     live: bool = False,
+    **options: Unpack[SamplingOptions],
 ) -> Iterator[Tensor]:
-    """Turn log-mel frames into sound while they arrive; what is yielded, joined, is what `vocode` makes of them all.
+    """Turn log-mel frames into sound while they arrive; the pieces, joined, equal the output of `vocode`.
 
     The sound lags `vocoder.look_ahead(…)` frames behind the mel: many seconds for `speech-16k` as it is shipped, whose
     start looks far ahead, and `vocoder.live_delay()` seconds, less than a tenth, with `live=True`.
 
     Args:
         vocoder: The model; runs on its device.
-        pieces: One after the other, [C, M, any] with C = 1 or 2.
-        chunk_frames: Frames that are gathered before they are worked on; the fewer, the more is worked on again.
-        steps, solver, times, start, seed: As for `Vocoder.generate`.
-        live: Whether to sample with the least delay, as for `Vocoder.stream`.
+        pieces: Log-mel spectrograms, [C, M, any] with C = 1 or 2, one after the other.
+        chunk_frames, live: As for `Vocoder.stream`.
+        options: steps, solver, times, start, seed and callback: see `SamplingOptions`.
 
     Yields:
         [C, any], on the CPU.
 
     Raises:
-        ValueError: A piece has another shape than the first, or is not finite; what was yielded before remains good.
+        ValueError: A piece has another shape than the first, or is not finite; earlier output remains valid.
     """
     arriving = iter(pieces)
     first = next(arriving, None)
@@ -129,11 +109,12 @@ def vocode_stream(
         raise ValueError("the mel has no frames: give at least one")
     check_channels(len(first), "mel")
     copies = itertools.tee(itertools.chain([first], arriving), len(first))
-    how = {"steps": steps, "solver": solver, "times": times, "start": start, "seed": seed, "chunk_frames": chunk_frames}
-    how["live"] = live
-    streams = [vocoder.stream(_channel(copy, number), **how) for number, copy in enumerate(copies)]
-    for together in zip(*streams, strict=True):
-        yield torch.cat(together)[:, 0].cpu()
+    streams = [
+        vocoder.stream(_channel(copy, number), chunk_frames=chunk_frames, live=live, **options)
+        for number, copy in enumerate(copies)
+    ]
+    for channels in zip(*streams, strict=True):
+        yield torch.cat(channels)[:, 0].cpu()
 
 
 def watched(vocoder: Vocoder, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
@@ -151,23 +132,15 @@ def _channel(pieces: Iterable[Tensor], number: int) -> Iterator[Tensor]:
 
 
 def resynthesise(
-    vocoder: Vocoder,
-    waveform: Tensor,
-    *,
-    steps: int | None = None,
-    solver: Solver | None = None,
-    times: Tensor | None = None,
-    start: Start | None = None,
-    seed: int = 0,
-    chunk_frames: int | None = None,
-    callback: Any = None,
+    vocoder: Vocoder, waveform: Tensor, *, chunk_frames: int | None = None, **options: Unpack[SamplingOptions]
 ) -> Resynthesis:
     """Send each channel of a recording through its mel spectrogram and back.
 
     Args:
         vocoder: The model; runs on its device.
         waveform: [C, T] with C = 1 or 2, at the vocoder's sample rate.
-        steps, solver, times, start, seed, chunk_frames, callback: As for `Vocoder.generate`.
+        chunk_frames: As for `Vocoder.generate`.
+        options: steps, solver, times, start, seed and callback: see `SamplingOptions`.
 
     Returns:
         A waveform of exactly the input's length.
@@ -177,25 +150,16 @@ def resynthesise(
     """
     mel = analyse(vocoder, waveform)
     _check_memory(vocoder, mel, vocoder.mel)
-    sound = _generate(
-        vocoder,
-        mel,
-        steps=steps,
-        solver=solver,
-        times=times,
-        start=start,
-        seed=seed,
-        chunk_frames=chunk_frames,
-        callback=callback,
-    )
+    sound = _generate(vocoder, mel, chunk_frames, **options)
     return Resynthesis(sound.waveform[:, : waveform.shape[-1]], sound.network_calls)
 
 
-def _generate(vocoder: Vocoder, mel: Tensor, **settings: Any) -> Resynthesis:
-    """Generate the sound of each channel of a mel that is the vocoder's own, [C, M, F]."""
-    calls = CallCounter(vocoder.denoiser.network)
-    with calls:
-        channels = [vocoder.generate(channel[None], **settings)[0] for channel in mel]
+def _generate(
+    vocoder: Vocoder, mel: Tensor, chunk_frames: int | None, **options: Unpack[SamplingOptions]
+) -> Resynthesis:
+    """Generate the sound of each channel of a mel in the vocoder's own convention, [C, M, F]."""
+    with CallCounter(vocoder.denoiser.network) as calls:
+        channels = [vocoder.generate(channel[None], chunk_frames=chunk_frames, **options)[0] for channel in mel]
     waveform = torch.cat(channels) if len(channels) > 1 else channels[0]
     return Resynthesis(waveform.cpu(), calls.count // len(channels))
 
@@ -224,7 +188,7 @@ def _warn_of_doubts(vocoder: Vocoder, mel: Tensor, convention: MelSpec) -> None:
 
 
 def _conversion(source: MelSpec, target: MelSpec) -> Conversion:
-    """Make a conversion; where there is none, name the shipped vocoders that need none."""
+    """Build a conversion; raise ValueError that names the shipped vocoders that need none."""
     try:
         return Conversion(source, target)
     except ValueError as error:
@@ -233,7 +197,7 @@ def _conversion(source: MelSpec, target: MelSpec) -> Conversion:
 
 
 def shipped_for(source: MelSpec) -> list[str]:
-    """Name the shipped vocoders that take a mel of a convention as it is."""
+    """List the shipped vocoders that take a mel of a convention as it is."""
     names = []
     for name, spec in registry.shipped_mels().items():
         with contextlib.suppress(ValueError):  # another sound's width: no conversion at all
@@ -243,22 +207,22 @@ def shipped_for(source: MelSpec) -> list[str]:
 
 
 def _converted(mel: Tensor, conversion: Conversion, seed: int) -> Tensor:
-    """Convert each channel, and tell what was lost."""
+    """Convert each channel, and warn of the loss."""
     with torch.inference_mode():
-        found = [conversion(channel[None].float(), seed) for channel in mel]
-    told = conversion.notes()
+        results = [conversion(channel[None].float(), seed) for channel in mel]
+    notes = conversion.notes()
     if not conversion.exact:
-        loss = DECIBELS * sum(f.residual for f in found) / len(found)
+        loss = DECIBELS * sum(f.residual for f in results) / len(results)
         if not loss <= MOST_LOSS_DB:  # nan where values leave the range of floats
             raise ValueError(
                 f"no sound has this mel in the declared convention, the nearest is {loss:.0f} dB away on average: "
                 "say what it is by --mel-preset or --mel-spec"
             )
-        told.append(f"the sound behind the converted mel has the given one to {loss:.1f} dB on average")
-        told += [f"the shipped {name} takes such a mel as it is" for name in shipped_for(conversion.source)]
-    if told:
-        log.warning("the mel is converted to the model's: %s", "; ".join(told))
-    return torch.cat([f.mel for f in found])
+        notes.append(f"the sound behind the converted mel has the given one to {loss:.1f} dB on average")
+        notes += [f"the shipped {name} takes such a mel as it is" for name in shipped_for(conversion.source)]
+    if notes:
+        log.warning("the mel is converted to the model's: %s", "; ".join(notes))
+    return torch.cat([f.mel for f in results])
 
 
 class CallCounter:
