@@ -13,7 +13,7 @@ import os
 import struct
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,7 +109,7 @@ def check_is_there(path: str | Path, name: str | None = None) -> str | Path:
 
 
 @contextlib.contextmanager
-def opened(source: str | Path | bytes, name: str = "") -> Iterator[Reader]:
+def opened(source: str | Path | bytes, name: str = "") -> Generator[Reader]:
     """Open an audio file, or the bytes of one.
 
     Args:
@@ -197,7 +197,7 @@ class _Patched(io.FileIO):
 
 
 @contextlib.contextmanager
-def _decoding(name: str, noisy: bool, told: bool = True) -> Iterator[None]:
+def _decoding(name: str, noisy: bool, told: bool = True) -> Generator[None]:
     """Turn what libsndfile raises into one line, and what libmpg123 prints into another."""
     import soundfile
 
@@ -218,7 +218,7 @@ def _may_be_mp3(source: str | Path | bytes) -> bool:
 
 
 @contextlib.contextmanager
-def _quiet(name: str, told: bool) -> Iterator[None]:
+def _quiet(name: str, told: bool) -> Generator[None]:
     """Keep libmpg123's lines, which name no file, off the terminal; log once that the file is damaged, if it is told.
 
     They come from C, past `sys.stderr`: the process's standard error is redirected meanwhile, and what others wrote

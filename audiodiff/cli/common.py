@@ -9,7 +9,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from audiodiff.cli import checks
@@ -287,7 +287,7 @@ def lenient_output() -> None:
 
 
 @contextlib.contextmanager
-def stages() -> Iterator[Callable[[str], None]]:
+def stages() -> Generator[Callable[[str], None]]:
     """Show the name of a long command's present stage: one line, rewritten, on a terminal."""
     from tqdm import tqdm
 

@@ -149,9 +149,10 @@ def _converted(
     progress("simplify the graph")
     onnxscript.optimizer.fold_constants(program.model)
     onnxscript.optimizer.remove_unused_nodes(program.model)
-    ir.passes.common.DeduplicateInitializersPass(size_limit=2**31)(program.model)
+    passes = ir.passes.common  # ty: ignore[possibly-missing-submodule]
+    passes.DeduplicateInitializersPass(size_limit=2**31)(program.model)
     fold_loops(program.model)
-    ir.passes.common.ClearMetadataAndDocStringPass()(program.model)  # paths of this machine's files
+    passes.ClearMetadataAndDocStringPass()(program.model)  # paths of this machine's files
     program.model.metadata_props.update(target.metadata)
     program.model.producer_name, program.model.producer_version = "audiodiff", ""
     program.model.ir_version = IR_VERSION
@@ -183,7 +184,7 @@ def _traced(module: nn.Module, inputs: tuple[Tensor, ...], **options: Any) -> "t
         raise ValueError(f"torch cannot make a graph of this model ({cause[:200]})") from error
 
 
-@contextmanager
+@contextmanager  # ty: ignore[deprecated]  (`Generator` is a model here)
 def _quiet() -> Iterator[None]:
     """Keep what libraries remark on their own insides to themselves."""
     remarks = logging.getLogger("torch.onnx")

@@ -1,6 +1,7 @@
 """The starts by name, as recipes, the command line and exported files write them down."""
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 from audiodiff.mel import MelSpec
@@ -80,7 +81,7 @@ def build_start(described: dict[str, Any], mel: MelSpec) -> Start:
     return kind(mel, **given) if given else kind()
 
 
-def _start_kind(name: Any) -> type[Start]:
+def _start_kind(name: Any) -> Callable[..., Start]:
     if not isinstance(name, str):
         raise ValueError(f"unknown start {name!r}: choose one of {', '.join(choices('start'))}")
     return kind_of("start", name)

@@ -41,7 +41,7 @@ class ParallelNetwork(nn.Module):
     def forward(self, x: Tensor, log_snr: Tensor, condition: Tensor) -> Tensor:
         """Map a signal [B, 1, T], log-SNR [B] and a condition to a signal [B, 1, T]; T is a multiple of hop_length."""
         finer = [self.hop_length // branch.hop_length for branch in self.branches]
-        widths = [n * sum(branch.widths) for n, branch in zip(finer, self.branches, strict=True)]
+        widths = [n * sum(map(int, branch.widths)) for n, branch in zip(finer, self.branches, strict=True)]
         parts = condition.split(widths, dim=-1)
         out = [
             branch(x, log_snr, part.reshape(x.shape[0], part.shape[1] * n, -1))

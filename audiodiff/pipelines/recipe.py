@@ -3,7 +3,7 @@
 import abc
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -93,7 +93,7 @@ class RecipeBase(abc.ABC):
         return True
 
     @contextlib.contextmanager
-    def arithmetic(self, built: Model) -> Iterator[None]:
+    def arithmetic(self, built: Model) -> Generator[None]:
         """Let a model calculate as is written here inside a `with` block."""
         before, built.precision = built.precision, self.precision
         try:

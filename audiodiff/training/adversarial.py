@@ -167,7 +167,7 @@ class LitAdversarial(LitModel):
         clips = clips[..., : clips.shape[-1] // self.model.hop_length * self.model.hop_length]
         fake = self.unrolled_generator(clips.shape, inputs, calls, generator)
         level = clips.square().mean().sqrt().clamp(min=1e-4)  # one for all: how loud a sound is counts
-        return clips, fake, level, inputs[0] if self.conditional else None
+        return clips, fake, level, next(iter(inputs), None) if self.conditional else None
 
     def losses(
         self, clips: Tensor, fake: Tensor, level: Tensor, labels: Tensor | None, real: list[DiscriminatorOutput]

@@ -34,7 +34,8 @@ def compile_blocks(network: nn.Module) -> None:
         raise ValueError(f"compile=true knows no block of a {type(network).__name__}: leave it out")
     if next(network.parameters()).device.type == "cpu" and not _finds_compiler():
         raise ValueError("compile=true needs a C++ compiler, such as g++: install one, or leave it out")
-    torch._dynamo.config.recompile_limit = max(MOST_KINDS, torch._dynamo.config.recompile_limit)
+    config = torch._dynamo.config
+    config.recompile_limit = max(MOST_KINDS, int(config.recompile_limit))  # ty: ignore[invalid-assignment]
     for block in blocks:
         block.compile()
 

@@ -1,7 +1,7 @@
 """Exponential moving averages of the weights, which validation, previews and exports use."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import lightning
@@ -56,7 +56,7 @@ class EMA(Callback):
         self.updates += 1
 
     @contextlib.contextmanager
-    def swapped(self, module: torch.nn.Module, decay: float) -> Iterator[None]:
+    def swapped(self, module: torch.nn.Module, decay: float) -> Generator[None]:
         """Swap an average into a module inside a `with` block."""
         self._swap(module, decay)
         try:

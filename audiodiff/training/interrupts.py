@@ -3,7 +3,7 @@
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from types import FrameType
 from typing import Any
 
@@ -41,7 +41,7 @@ class StopOnSignal(Callback):
         self.number: int | None = None
 
     @contextlib.contextmanager
-    def listening(self) -> Iterator[None]:
+    def listening(self) -> Generator[None]:
         """Handle the signals inside a `with` block and restore their handlers after it; only the main thread can."""
         if threading.current_thread() is not threading.main_thread():
             yield

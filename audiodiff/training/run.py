@@ -8,7 +8,7 @@ import contextlib
 import json
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +152,7 @@ def _leave_the_others() -> None:
 
 
 @contextlib.contextmanager
-def _checkpoint_errors(resumed: Path | None) -> Iterator[None]:
+def _checkpoint_errors(resumed: Path | None) -> Generator[None]:
     """Turn the error of a checkpoint of another model into one line."""
     try:
         yield

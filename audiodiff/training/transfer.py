@@ -113,7 +113,7 @@ def _outward(model: Model, first: Model) -> Tensor:
 
 
 def _bins(model: Model) -> Tensor:
-    return torch.arange(model.denoiser.network.transform.n_bins, dtype=torch.float64) * _spacing(model)
+    return torch.arange(int(model.denoiser.network.transform.n_bins), dtype=torch.float64) * _spacing(model)
 
 
 def _louder(model: Model, first: Model) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 from audiodiff.utils.lazy import lazy_module
@@ -160,7 +160,7 @@ def free_memory(device: torch.device) -> int | None:
 
 
 @contextlib.contextmanager
-def cpu_threads(n: int) -> Iterator[None]:
+def cpu_threads(n: int) -> Generator[None]:
     """Share the arithmetic among n CPU threads inside a `with` block."""
     before = torch.get_num_threads()
     torch.set_num_threads(n)

@@ -12,7 +12,7 @@ import logging
 import os
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from types import ModuleType
 
@@ -27,7 +27,7 @@ COMPILED = ("util.utils", "core.audio", "core.pitch")  # parts of librosa that c
 
 
 @contextlib.contextmanager
-def one_process_at_a_time() -> Iterator[None]:
+def one_process_at_a_time() -> Generator[None]:
     """Hold off the user's other processes that ask for the same; where no file can be locked, hold off nobody.
 
     Say once that Numba compiles, if it does: what it finds in its cache loads in silence.

@@ -6,7 +6,7 @@ is uploaded when it is whole: an object in a bucket appears complete or not at a
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -91,7 +91,7 @@ def files_in(folder: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def local_copy(place: Location, beside: tuple[str, ...] = ()) -> Iterator[Path]:
+def local_copy(place: Location, beside: tuple[str, ...] = ()) -> Generator[Path]:
     """Yield a path at which a file can be read; one at a URL is fetched, and its errors name the URL.
 
     Args:
@@ -120,7 +120,7 @@ def local_copy(place: Location, beside: tuple[str, ...] = ()) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def local_output(place: Location, beside: tuple[str, ...] = ()) -> Iterator[Path]:
+def local_output(place: Location, beside: tuple[str, ...] = ()) -> Generator[Path]:
     """Yield a path at which a file is to be written, and upload it and the files beside it when the block ends well.
 
     Args:
@@ -149,7 +149,7 @@ def local_output(place: Location, beside: tuple[str, ...] = ()) -> Iterator[Path
 
 
 @contextlib.contextmanager
-def _errors(url: str) -> Iterator["AbstractFileSystem"]:
+def _errors(url: str) -> Generator["AbstractFileSystem"]:
     """Yield the file system of a URL; turn its errors, which are of any kind, into ValueError."""
     import fsspec
 

@@ -3,7 +3,7 @@
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from types import FrameType
 
 __all__ = ["Stopped", "as_stopped", "handlers_kept", "stoppable"]
@@ -27,7 +27,7 @@ class Stopped(KeyboardInterrupt):
 
 
 @contextlib.contextmanager
-def stoppable() -> Iterator[None]:
+def stoppable() -> Generator[None]:
     """Raise `Stopped` in the main thread on the first SIGINT or SIGTERM; ignore later SIGTERMs.
 
     A later SIGINT raises KeyboardInterrupt, so that a second Ctrl-C ends a stop that takes too long. Does nothing in
@@ -41,7 +41,7 @@ def stoppable() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def handlers_kept() -> Iterator[None]:
+def handlers_kept() -> Generator[None]:
     """Put the handlers of SIGINT and SIGTERM back at the end, whatever a library has set meanwhile."""
     previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -55,7 +55,8 @@ def make(
     with one_message(), tempfile.TemporaryDirectory(prefix="audiodiff-demo-") as folder:
         if not 1 <= n <= MOST:
             raise ValueError(f"{n:g} sounds: a whole number from 1 to {MOST} is wanted")
-        path, settings = None, {"seed": seed_of(seed), "label": None if label == NO_CLASS else label}
+        path: Path | None = None
+        settings: dict[str, Any] = {"seed": seed_of(seed), "label": None if label == NO_CLASS else label}
         if settings["label"] is not None:
             settings["guidance"] = float(guidance)
         if vary is not None:

@@ -30,4 +30,4 @@ def beside(write: Callable[..., Any]) -> Callable[..., Any]:
 
 
 if not hasattr(processing_utils.audio_to_file, "__wrapped__"):
-    processing_utils.audio_to_file = beside(processing_utils.audio_to_file)
+    processing_utils.audio_to_file = beside(processing_utils.audio_to_file)  # ty: ignore[invalid-assignment]

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +126,7 @@ def check_bytes(data: StreamingDataset) -> None:
 
 
 @contextlib.contextmanager
-def readable(place: str, remedy: str, damaged: Callable[[], str] = str) -> Iterator[None]:
+def readable(place: str, remedy: str, damaged: Callable[[], str] = str) -> Generator[None]:
     """Turn any error of litdata and of the clouds' libraries, which have no common base, into one line."""
     try:
         yield

@@ -6,7 +6,7 @@ torchaudio does not load, as beside a CPU build of torch, stand-ins take its pla
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from importlib import metadata
 from unittest.mock import MagicMock, patch
 
@@ -18,7 +18,7 @@ IMPORTED = ("torchaudio", "torchaudio.functional", "torchaudio.functional.functi
 
 
 @contextlib.contextmanager
-def torchaudio_or_stand_ins() -> Iterator[None]:
+def torchaudio_or_stand_ins() -> Generator[None]:
     """Let packages import torchaudio, whether it loads or not; nothing of a stand-in works."""
     try:
         import torchaudio  # noqa: F401

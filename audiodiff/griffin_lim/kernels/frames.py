@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 from numba import float32, int64
-from numba.types import Tuple, UniTuple
+from numba.types import Tuple, UniTuple  # ty: ignore[missing-module-member]  (made by numba at import)
 
 from audiodiff.griffin_lim.kernels.fft import HALF, ONE, ROW, ROWS, ZERO, compiled
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 from numba import boolean, float32, int64
-from numba.types import UniTuple
+from numba.types import UniTuple  # ty: ignore[missing-module-member]  (made by numba at import)
 
 from audiodiff.griffin_lim.kernels.fft import ONE, ROW, ROWS, ZERO, compiled, pack, transform, unpack
 from audiodiff.griffin_lim.kernels.frames import BANK, MEL, TABLES, add_up, cut, fit

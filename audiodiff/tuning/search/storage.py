@@ -3,7 +3,7 @@
 import contextlib
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +81,7 @@ def _open_database(url: str, shown: str, options: dict[str, Any]) -> "BaseStorag
 
 
 @contextlib.contextmanager
-def database_errors(in_database: bool) -> Iterator[None]:
+def database_errors(in_database: bool) -> Generator[None]:
     """Turn the errors of a study's database into ValueError; a journal raises none of them."""
     if not in_database:
         yield
