@@ -1,7 +1,8 @@
 """Compare a recording with what was made of it.
 
 Both are brought to the lower of the two sample rates, so that only what both can hold is compared; a line says so. The
-measures are the mean over the channels. PESQ and STOI need the extra `eval`.
+measures are the mean over the channels. PESQ, STOI and DNSMOS need the extra `eval`, and so does --words, which takes
+longer than all others together.
 """
 
 import argparse
@@ -23,6 +24,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the two files and --json."""
     parser.add_argument("reference", type=checks.audio_file, metavar="REF", help="the recording")
     parser.add_argument("test", type=checks.audio_file, metavar="TEST", help="what was made of it")
+    parser.add_argument("--words", action="store_true", help="also the share of words that a recogniser mishears")
     common.add_json_option(parser)
     parser.add_argument("--plot", metavar="OUT.png", help="also draw both, and what differs")
     parser.add_argument("-f", "--force", action="store_true", help="overwrite a picture that exists")
@@ -44,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
             "mix one down first"
         )
     reference, test = audio.resample(reference, rate, lower), audio.resample(test, test_rate, lower)
-    measures = _mean_over_channels(reference, test, lower)
+    measures = _mean_over_channels(reference, test, lower, options.words)
     if options.plot:
         from audiodiff.evaluation.sound_plot import draw_sounds, frames_in_a_column, reduce_sound
 
@@ -63,13 +65,14 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _mean_over_channels(reference: "Tensor", test: "Tensor", sample_rate: int) -> dict[str, float | None]:
+def _mean_over_channels(reference: "Tensor", test: "Tensor", sample_rate: int, words: bool) -> dict[str, float | None]:
     """Average each measure over the channels in which it is defined; None where it is in none."""
     from audiodiff.evaluation import metrics
 
-    scores = [metrics.score(r, t, sample_rate) for r, t in zip(reference, test, strict=True)]
+    names = [name for name in metrics.MEASURES if words or name != "wer"]
+    scores = [metrics.score(r, t, sample_rate, names) for r, t in zip(reference, test, strict=True)]
     means: dict[str, float | None] = {}
-    for name in metrics.MEASURES:
+    for name in names:
         values = [score[name] for score in scores if math.isfinite(score.get(name, math.nan))]
         means[name] = sum(values) / len(values) if values else None
     return means

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from audiodiff.audio import resample
 from audiodiff.audio.stft import hann, stft
+from audiodiff.evaluation.dnsmos import predict_opinion
 from audiodiff.evaluation.periodicity import periodicity_rmse, voicing_f1
 from audiodiff.evaluation.word_error_rate import word_error_rate
 from audiodiff.mel import LogMel, MelSpec
-from audiodiff.utils.numba_cache import librosa
 
 __all__ = ["MEASURES", "UNITS", "log_mel_l1", "log_spectral_distance_db", "multi_resolution_stft", "score"]
 
@@ -142,11 +142,7 @@ def stoi(reference: Tensor, test: Tensor, sample_rate: int) -> float:
 @checked
 def dnsmos_p808(reference: Tensor, test: Tensor, sample_rate: int) -> float:
     """Return the opinion score that DNSMOS (Reddy et al., 2021, P.808 model) predicts for the test alone, 1 to 5."""
-    librosa()  # which speechmos imports
-    from speechmos import dnsmos
-
-    resampled = resample(test[None].clamp(-1, 1), sample_rate, 16000)[0].clamp(-1, 1)
-    return float(dnsmos.run(resampled.numpy(), 16000)["p808_mos"])
+    return predict_opinion(test, sample_rate)
 
 
 MEASURES: dict[str, tuple[Measure, str]] = {

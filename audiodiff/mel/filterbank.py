@@ -29,7 +29,8 @@ def mel_filters(spec: MelSpec, like: Tensor) -> Tensor:
 @functools.lru_cache(maxsize=32)
 @torch.inference_mode(False)  # as in stft.hann
 def _filters(spec: MelSpec, dtype: torch.dtype, device: torch.device) -> Tensor:
-    frequencies = torch.linspace(0, spec.sample_rate / 2, spec.n_fft // 2 + 1, dtype=torch.float64)
+    highest = spec.sample_rate * (spec.n_fft // 2) / spec.n_fft  # below half the rate where n_fft is odd
+    frequencies = torch.linspace(0, highest, spec.n_fft // 2 + 1, dtype=torch.float64)
     edges, triangles = _triangles(spec, frequencies)
     if spec.norm == "slaney":
         triangles = triangles * (2 / (edges[2:] - edges[:-2]))

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from audiodiff.evaluation import metrics
+from audiodiff.evaluation import dnsmos, metrics
+from audiodiff.evaluation.dnsmos import predict_opinion
 from audiodiff.evaluation.metrics import (
     log_mel_l1,
     log_spectral_distance_db,
@@ -199,3 +200,12 @@ def test_word_error_rate_hears_no_difference_between_equals(waveform):
 
 def test_every_measure_says_what_its_number_is():
     assert metrics.UNITS.keys() == metrics.MEASURES.keys()
+
+
+@pytest.mark.parametrize("seconds", [0.5, 3.86, 9.5, 11.3])
+def test_opinion_is_that_of_the_package_that_brings_the_model(waveform, seconds):
+    speechmos = pytest.importorskip("speechmos.dnsmos")
+    sound = waveform[0].repeat(12)[: int(seconds * RATE)] + noise(int(seconds * RATE), level=0.01)
+    ours = predict_opinion(sound, RATE)
+    assert ours == pytest.approx(speechmos.run(sound.clamp(-1, 1).numpy(), RATE)["p808_mos"], abs=1e-4)
+    assert dnsmos._session() is dnsmos._session()

@@ -190,6 +190,11 @@ def test_object_gives_the_bits_of_numbas_own_call(monkeypatch):
     assert torch.equal(project(sound(spec, 1)), loaded)
 
 
+def test_numba_that_was_not_tried_is_called_its_own_way(monkeypatch):
+    monkeypatch.setattr(objects.importlib.metadata, "version", lambda name: "0.99.1")
+    assert objects.kernel("iterations", "iterate").signatures  # a dispatcher of Numba's
+
+
 def test_damaged_object_is_not_used(tmp_path):
     dispatch.prepare()
     name = f"iterations.iterate-{objects._key()}.o"

@@ -267,3 +267,9 @@ def test_mel_front_end_is_differentiable():
     LogMel(MelSpec(16000, power=2.0))(waveform).sum().backward()
     assert bool(waveform.grad.isfinite().all())
     assert bool((waveform.grad != 0).any())
+
+
+def test_filters_of_an_odd_transform_lie_at_its_own_frequencies():
+    spec = MelSpec(16000, n_fft=321, win_length=321, hop_length=160, n_mels=40)
+    wanted = librosa().filters.mel(sr=16000, n_fft=321, n_mels=40, fmax=8000)
+    assert np.abs(mel_filters(spec, torch.zeros(1)).T.numpy() - wanted).max() < 1e-6
