@@ -108,7 +108,7 @@ def test_real_network_is_the_complex_one(name):
 
 
 def test_network_without_a_counterpart_is_refused():
-    with pytest.raises(ValueError, match="kind Linear cannot be exported: .*HybridNetwork"):
+    with pytest.raises(ValueError, match=r"kind Linear cannot be exported: .*HybridNetwork"):
         real_network(torch.nn.Linear(1, 1))
 
 
