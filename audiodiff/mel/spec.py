@@ -15,11 +15,14 @@ import functools
 import hashlib
 import json
 import math
+import reprlib
+import typing
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from audiodiff.utils.config import choices, choose, conf_dir
 from audiodiff.utils.lazy import lazy_module
+from audiodiff.utils.validation import fits, wanted
 
 if TYPE_CHECKING:
     import torch
@@ -31,6 +34,8 @@ else:
     transforms = lazy_module("audiodiff.audio.stft")
 
 __all__ = ["MelSpec", "preset_of", "systems"]
+
+LARGEST_FFT, MOST_BANDS = 2**16, 1024  # beyond all conventions; the filters of both have 130 MB
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +110,10 @@ class MelSpec:
             f"f_max must be above f_min and at most {self.sample_rate / 2:g}": not (
                 0 <= self.f_min < self.f_max <= self.sample_rate / 2
             ),
-            "n_mels must be from 1 to n_fft // 2": not 1 <= self.n_mels <= self.n_fft // 2,
+            f"n_fft must be at most {LARGEST_FFT}": self.n_fft > LARGEST_FFT,
+            f"n_mels must be from 1 to n_fft // 2, and at most {MOST_BANDS}": not (
+                1 <= self.n_mels <= min(MOST_BANDS, self.n_fft // 2)
+            ),
             "scale must be slaney or htk": self.scale not in ("slaney", "htk"),
             "norm must be slaney or none": self.norm not in ("slaney", "none"),
             "pad_mode must be reflect or constant": self.pad_mode not in ("reflect", "constant"),
@@ -115,13 +123,15 @@ class MelSpec:
             "ceiling must be above floor": self.ceiling is not None and not self.ceiling > self.floor,
             "dynamic_range must be positive": self.dynamic_range is not None and not self.dynamic_range > 0,
             "mean and std must be numbers, one or n_mels of them": any(len(v) not in (1, self.n_mels) for v in affine),
-            "mean must be finite and std positive": not all(map(math.isfinite, affine[0])) or not min(affine[1]) > 0,
+            "mean must be finite and std positive": not all(map(math.isfinite, affine[0]))
+            or not min(affine[1], default=0) > 0,
             "guard must be clamp or add": self.guard not in ("clamp", "add"),
             "drop_last belongs to center": self.drop_last and not self.center,
         }
         for rule, broken in wrong.items():
             if broken:
-                raise ValueError(f"{rule}: got {self}")
+                fields = ", ".join(f"{name}={reprlib.repr(value)}" for name, value in self.to_dict().items())
+                raise ValueError(f"{rule}: got {fields}")
 
     @classmethod
     def preset(cls, name: str) -> MelSpec:
@@ -147,15 +157,15 @@ class MelSpec:
         """
         if not isinstance(fields, Mapping):
             raise ValueError('a mel spec is a JSON object, such as {"sample_rate": 22050, "n_mels": 80}')
-        known = {f.name: f.type.__name__ if isinstance(f.type, type) else str(f.type) for f in dataclasses.fields(cls)}
+        known = typing.get_type_hints(cls)
         given = {name: value for name, value in fields.items() if name != "_target_"}
         if strange := given.keys() - known.keys():
             raise ValueError(f"a mel spec has no {', '.join(sorted(strange))}; it has {', '.join(known)}")
         if "sample_rate" not in given:
             raise ValueError("a mel spec must give sample_rate")
         for name, value in given.items():
-            if not _fits(value, known[name]):
-                raise ValueError(f"a mel spec's {name} is {known[name]}, and {value!r} is given")
+            if not fits(value, known[name]):
+                raise ValueError(f"a mel spec's {name} is {wanted(known[name])}, and {reprlib.repr(value)} is given")
         return cls(**given)
 
     def to_dict(self) -> dict[str, Any]:
@@ -312,15 +322,3 @@ def systems() -> dict[str, str]:
     """
     with open(conf_dir() / "mel" / "systems.csv", encoding="utf-8", newline="") as file:
         return {row["name"]: row["preset"] for row in csv.DictReader(file)}
-
-
-def _fits(value: Any, kind: str) -> bool:
-    """Whether a value from JSON is of a field's type, which is given as it is written above."""
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if "tuple" in kind and isinstance(value, list | tuple):
-        return len(value) > 0 and all(_fits(item, "float") for item in value)
-    if value is None:
-        return "None" in kind
-    if kind in ("bool", "str"):
-        return isinstance(value, {"bool": bool, "str": str}[kind])
-    return number and (kind != "int" or isinstance(value, int))

@@ -1,11 +1,13 @@
 """What every model is: a denoiser, a whitening, where and how to sample, and how to be saved and loaded."""
 
+import abc
 import hashlib
 import json
+import logging
 import math
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,19 +19,20 @@ from audiodiff.diffusion.solvers import DDIM, Solver
 from audiodiff.diffusion.timesteps import TIMESTEP_GRIDS, check_timesteps, linear_timesteps
 from audiodiff.models import checkpoint, hub, registry
 from audiodiff.models.quantization import narrowest
+from audiodiff.models.rebuilding import fill, rebuild
 from audiodiff.models.starts import Start
 from audiodiff.models.whitening import Whitening
 from audiodiff.utils import devices
-from audiodiff.utils.config import build
 from audiodiff.utils.files import atomic_file
-from audiodiff.utils.validation import LARGEST_COUNT
+from audiodiff.utils.validation import LARGEST_COUNT, check_counts
 
 __all__ = ["Model"]
 
+log = logging.getLogger(__name__)
 ROUNDING = 1e-6  # of times that come in float32
 
 
-class Model(nn.Module):
+class Model(nn.Module, abc.ABC):
     """Hold what a vocoder and a generator share: a denoiser, where and how to sample, and how to be saved.
 
     Args:
@@ -42,6 +45,9 @@ class Model(nn.Module):
         solver: How to step unless told otherwise.
         times: Grids of times that were searched for this model (`audiodiff tune-times`); the one that has as many steps
             as are asked for, and begins where sampling starts, is used unless told otherwise.
+
+    Raises:
+        ValueError: A number lies outside its range, or times make no grid.
     """
 
     config: dict[str, Any]  # the section from which this object was built; `save` writes it
@@ -60,6 +66,9 @@ class Model(nn.Module):
         times: Sequence[Sequence[float]] | None = None,
     ) -> None:
         super().__init__()
+        check_counts(1, steps=steps)
+        if sample_rate < 1 or hop_length < 1:
+            raise ValueError(f"sample_rate={sample_rate}, hop_length={hop_length}: both must be at least 1")
         self.denoiser = denoiser
         self.whitening = whitening
         self.sample_rate = sample_rate
@@ -80,6 +89,18 @@ class Model(nn.Module):
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.parameters()).device
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move the weights, as `to` and `cuda` want, but keep them in float32, whatever `half` or `double` want."""
+        dtype = fn(torch.zeros((), dtype=torch.float32, device=self.device)).dtype
+        if dtype == torch.float32:
+            return super()._apply(fn, recurse)
+        log.warning(
+            "the weights stay in float32, not %s; to multiply in bfloat16 set model.precision, to store 16 bits give "
+            "save(dtype=torch.float16)",
+            str(dtype).removeprefix("torch."),
+        )
+        return super()._apply(lambda tensor: tensor.to(fn(tensor).device), recurse)
 
     def save(
         self, path: str | Path, raw: Mapping[str, Tensor] | None = None, dtype: torch.dtype = torch.float32
@@ -108,18 +129,18 @@ class Model(nn.Module):
         """
         path = registry.locate(model)
         header, state = checkpoint.read(path, weights)
-        rebuilt = _rebuild(path, header["config"])
+        rebuilt = rebuild(path, header["config"], sum(tensor.numel() for tensor in state.values()))
+        if not isinstance(rebuilt, Model):
+            raise ValueError(f"{path}: its configuration builds a {type(rebuilt).__name__}, and no model")
         if not isinstance(rebuilt, cls):
             raise ValueError(f"{model}: holds a {type(rebuilt).__name__}, and a {cls.__name__} is wanted")
-        try:
-            rebuilt.load_state_dict({name: tensor.float() for name, tensor in state.items()})
-        except (RuntimeError, AttributeError) as error:
-            raise ValueError(
-                f"{path}: tensors and configuration disagree ({str(error).splitlines()[-1].strip()}); "
-                "give the pair of files that was saved together"
-            ) from None
+        fill(path, rebuilt, state)
         rebuilt.config, rebuilt.info = header["config"], header["info"]
-        return rebuilt.eval().requires_grad_(False).to(devices.resolve(device))
+        return rebuilt.to(devices.resolve(device))
+
+    @abc.abstractmethod
+    def try_out(self) -> None:
+        """Ask all parts once, of a sound of few samples; raise whatever they raise if they do not fit each other."""
 
     @classmethod
     def from_pretrained(
@@ -172,7 +193,7 @@ class Model(nn.Module):
 
         Raises:
             TypeError: The solver or the start is something else, such as a name.
-            ValueError: Steps or times make no grid, or it begins elsewhere than the start.
+            ValueError: Steps or times make no grid, it begins elsewhere than the start, or weights are not in float32.
         """
         for kind, given, example in (
             (Solver, solver, "config.choose('solver', 'ddim')"),
@@ -180,6 +201,8 @@ class Model(nn.Module):
         ):
             if not isinstance(given, kind | None):
                 raise TypeError(f"{given!r} is no {kind.__name__}: give one, such as {example}")
+        if wrong := {p.dtype for p in self.parameters()} - {torch.float32}:
+            raise ValueError(f"the weights are in {wrong.pop()}, and float32 is wanted: call model.denoiser.float()")
         times = None if times is None else check_timesteps(times).clone()
         asked = steps if times is None else len(times) - 1
         if asked is not None and asked > LARGEST_COUNT:
@@ -200,17 +223,3 @@ class Model(nn.Module):
         if math.isinf(float(schedule.log_snr(torch.tensor(start, dtype=torch.float64)))):
             return linear_timesteps(steps, start)  # nothing is even in log-SNR from zero SNR on
         return TIMESTEP_GRIDS[(solver or self.solver).grid](schedule, steps, start)
-
-
-def _rebuild(path: Path, config: Any) -> Model:
-    """Build the model of a configuration that a stranger may have written: any error in it becomes one sentence."""
-    try:
-        rebuilt = build(config)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-    except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-        raise ValueError(f"{path}: its configuration builds no model ({reason})") from None
-    if not isinstance(rebuilt, Model):
-        raise ValueError(f"{path}: its configuration builds a {type(rebuilt).__name__}, and no model")
-    return rebuilt

@@ -20,6 +20,7 @@ from audiodiff.models.header import checked_header, read_header, with_suffix, wr
 from audiodiff.models.quantization import packed, unpacked
 from audiodiff.nn.lora import merged
 from audiodiff.utils.files import atomic_file
+from audiodiff.utils.validation import fits
 
 __all__ = ["export", "read", "save_timesteps", "write"]
 
@@ -140,6 +141,11 @@ def _read_ckpt(path: Path, weights: str) -> tuple[dict[str, Any], dict[str, Tens
         key = "current_model_state"
         if key not in checkpoint:
             raise ValueError(f"{path}: holds one set of weights; leave out --weights raw")
-    prefix = "model."
-    state = {name[len(prefix) :]: t for name, t in checkpoint[key].items() if name.startswith(prefix)}
-    return checkpoint["audiodiff"], merged(state)
+    prefix, stored = "model.", checkpoint[key]
+    if not fits(stored, dict[str, Tensor]):
+        raise ValueError(f"{path}: its {key} holds other things than tensors; give a last.ckpt of audiodiff's trainer")
+    try:
+        state = merged({name[len(prefix) :]: t for name, t in stored.items() if name.startswith(prefix)})
+    except (TypeError, RuntimeError):
+        raise ValueError(f"{path}: its adapters do not fit its weights; give the last.ckpt of a run") from None
+    return checkpoint["audiodiff"], state

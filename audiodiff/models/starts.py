@@ -18,6 +18,7 @@ from audiodiff.griffin_lim.estimate import coarse_to_fine, random_phase_spectrum
 from audiodiff.griffin_lim.projection import MelProjection, projection_context
 from audiodiff.griffin_lim.real_time import RealTimeInversion
 from audiodiff.mel import MelSpec
+from audiodiff.utils.validation import check_counts
 
 __all__ = ["CoarseToFine", "GriffinLim", "MelNoise", "PureNoise", "RealTimeGriffinLim", "Start", "Variation"]
 
@@ -107,8 +108,8 @@ class GriffinLim(MelNoise):
 
     def __init__(self, mel: MelSpec, time: float = 0.45, n_iter: int = 32, momentum: float = 0.99) -> None:
         super().__init__(mel, time)
-        if n_iter < 0 or not 0 <= momentum < 1:
-            raise ValueError(f"n_iter={n_iter}, momentum={momentum}: need n_iter >= 0 and momentum in [0, 1)")
+        check_counts(n_iter=n_iter)
+        _check_momentum(momentum)
         self.n_iter = n_iter
         self.momentum = momentum
         self.context = projection_context(mel, 1 + n_iter)
@@ -147,11 +148,8 @@ class CoarseToFine(MelNoise):
         momentum: float = 0.99,
     ) -> None:
         super().__init__(mel, time)
-        if min(full, half, quarter, eighth) < 0 or not 0 <= momentum < 1:
-            raise ValueError(
-                f"full={full}, half={half}, quarter={quarter}, eighth={eighth}, momentum={momentum}: "
-                "need counts of at least 0 and momentum in [0, 1)"
-            )
+        check_counts(full=full, half=half, quarter=quarter, eighth=eighth)
+        _check_momentum(momentum)
         self.full, self.half, self.quarter, self.eighth = full, half, quarter, eighth
         self.rounds = (full, half, quarter, eighth)
         self.momentum = momentum
@@ -185,6 +183,7 @@ class RealTimeGriffinLim(MelNoise):
         self, mel: MelSpec, time: float = 0.2, look_ahead: int = 3, n_iter: int = 16, momentum: float = 0.99
     ) -> None:
         super().__init__(mel, time)
+        check_counts(look_ahead=look_ahead, n_iter=n_iter)
         self.look_ahead, self.n_iter, self.momentum = look_ahead, n_iter, momentum
         self.inversion()  # checks the numbers
         self.context = Context(UNLIMITED, mel.padding[0] + look_ahead * mel.hop_length)
@@ -238,3 +237,8 @@ def _checked(time: float) -> float:
     if not 0 < time <= 1:
         raise ValueError(f"time={time}: sampling starts at a time in (0, 1]")
     return time
+
+
+def _check_momentum(momentum: float) -> None:
+    if not 0 <= momentum < 1:
+        raise ValueError(f"momentum={momentum}: a number in [0, 1) is wanted")

@@ -7,6 +7,7 @@ There is one way to sound, `generate`: the command line, the training preview an
 """
 
 import functools
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Unpack
 
@@ -26,8 +27,11 @@ from audiodiff.models.stateful import delay_in_samples
 from audiodiff.models.streaming import chunk_of, live_config, look_ahead, streamed
 from audiodiff.models.whitening import Whitening
 from audiodiff.utils import devices
+from audiodiff.utils.validation import check_counts
 
 __all__ = ["Model", "Vocoder"]
+
+LOUDEST = 40.0  # nepers above 1 that a magnitude may have: a full-scale sine has about 6, and squares must be finite
 
 
 class Vocoder(Model):
@@ -46,7 +50,8 @@ class Vocoder(Model):
         final_iters: Rounds by which what comes out of the last step is projected onto the mel.
 
     Raises:
-        ValueError: The two starts begin at different times.
+        ValueError: The two starts begin at different times, parts are of another mel, or a number of steps or
+            iterations is out of range.
     """
 
     def __init__(
@@ -69,6 +74,10 @@ class Vocoder(Model):
             raise ValueError(
                 f"the starts begin at t = {self.start.time:g} and {one_step_start.time:g}: make them equal"
             )
+        check_counts(projection_iters=projection_iters, final_iters=final_iters)
+        for part in (whitening, start, one_step_start):
+            if getattr(part, "mel", mel) != mel:
+                raise ValueError(f"the {type(part).__name__} is of another mel than the vocoder: give both the same")
         self.one_step_start = one_step_start
         self.mel = mel
         self.log_mel = LogMel(mel)
@@ -210,6 +219,15 @@ class Vocoder(Model):
 
         return Bound(encode, lambda x: projected(x, self.final_iters), make_denoiser)
 
+    @torch.no_grad()
+    def try_out(self) -> None:
+        """Ask whitening and denoiser for two frames of silence; raise whatever they raise if they do not fit."""
+        mel = self.mel.of_bands(torch.zeros(1, 2, self.mel.n_mels, dtype=torch.float32, device=self.device))
+        gains, x = self.whitening.gains(mel), mel.new_zeros(1, 1, 2 * self.hop_length)
+        denoise = self.conditioned(self.denoiser.network.encode(mel))
+        estimate = denoise(self.whitening.encode(x, gains), torch.tensor(self.start.time, dtype=torch.float64))
+        self.whitening.decode(estimate.x, gains).view_as(x)
+
     def check_mel(self, mel: Tensor, convention: MelSpec | None = None, whole: bool = True) -> None:
         """Check the shape and the values of log-mels, [B, M, F], of this model's convention or of another.
 
@@ -239,6 +257,12 @@ class Vocoder(Model):
             )
         if not bool(torch.isfinite(mel).all()):
             raise ValueError("the mel holds values that are NaN or infinite: apply the floor before the logarithm")
+        loudest = float(spec.log_magnitudes(mel.detach().amax((0, 2)).float()).max())
+        if loudest > LOUDEST:
+            raise ValueError(
+                f"the mel holds values of {20 * loudest / math.log(10):+.0f} dB, louder than any sound: give log-mels, "
+                "and say in which convention they are, by --mel-preset"
+            )
 
 
 def _gathered(pieces: Iterable[Tensor], length: int) -> Tensor:

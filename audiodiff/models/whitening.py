@@ -85,7 +85,7 @@ class MelWhitening(Whitening):
     def __init__(
         self, mel: MelSpec, exponent: float = 0.5, block: int = 128, floor: float = 1e-5, scale: float = 1.0
     ) -> None:
-        if mel.hop_length % block:
+        if block < 1 or mel.hop_length % block:
             raise ValueError(f"block={block} must divide the mel's hop_length={mel.hop_length}")
         self.mel = mel
         self.exponent = exponent
@@ -103,7 +103,7 @@ class MelWhitening(Whitening):
         envelope = mean_magnitudes(spec, mel) / loudness @ band_weights(spec, self.block, spacing, 0.5, mel)
         log_gain = self.exponent * envelope.clamp(min=self.floor).log()
         blocks = mel.shape[-1] * spec.hop_length // self.block
-        centres = (torch.arange(blocks, device=mel.device) + 0.5) * (self.block / spec.hop_length)
+        centres = (torch.arange(blocks, dtype=torch.float32, device=mel.device) + 0.5) * (self.block / spec.hop_length)
         position = (centres - (0.0 if spec.center else 0.5)).clamp(0, mel.shape[-1] - 1).to(mel)
         left = position.floor().long()
         right = (left + 1).clamp(max=mel.shape[-1] - 1)

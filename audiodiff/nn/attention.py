@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from audiodiff.nn.conv import Modulation, mlp
+from audiodiff.utils.validation import check_counts
 
 __all__ = ["AttentionBlock", "BandAttention", "WindowedAttention"]
 
@@ -27,6 +28,7 @@ class WindowedAttention(nn.Module):
 
     def __init__(self, width: int, n_heads: int, window: int, causal: bool = False) -> None:
         super().__init__()
+        check_counts(1, n_heads=n_heads, attention_window=window)
         if width % n_heads:
             raise ValueError(f"n_heads={n_heads} must divide width={width}")
         self.n_heads = n_heads

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from audiodiff.utils.validation import check_counts
+
 __all__ = ["ConvBlock", "DepthwiseConv", "Modulation", "mlp", "split_context"]
 
 
@@ -45,10 +47,16 @@ class DepthwiseConv(nn.Module):
         kernel: Taps, odd.
         dilation: Frames between taps.
         causal: Whether all taps lie at or before their frame.
+
+    Raises:
+        ValueError: The kernel is even, or a number below 1.
     """
 
     def __init__(self, width: int, kernel: int, dilation: int, causal: bool = False) -> None:
         super().__init__()
+        check_counts(1, kernel=kernel, dilation=dilation)
+        if kernel % 2 == 0:
+            raise ValueError(f"kernel={kernel}: an odd number is wanted")
         self.dilation = dilation
         self.context, self.look_ahead = split_context(dilation * (kernel - 1), causal)
         self.weight = nn.Parameter(torch.empty(width, 1, kernel))

@@ -3,8 +3,11 @@
 from torch import Tensor, nn
 
 from audiodiff.audio.stft import hann, istft, stft
+from audiodiff.utils.validation import check_counts
 
 __all__ = ["LappedTransform"]
+
+LARGEST = 2**16
 
 
 class LappedTransform(nn.Module):
@@ -16,10 +19,16 @@ class LappedTransform(nn.Module):
     Args:
         n_fft: Samples per frame.
         hop_length: Samples between frames.
+
+    Raises:
+        ValueError: n_fft is smaller than the hop, or a number out of range.
     """
 
     def __init__(self, n_fft: int, hop_length: int) -> None:
         super().__init__()
+        check_counts(1, hop_length=hop_length)
+        if not hop_length <= n_fft <= LARGEST:
+            raise ValueError(f"n_fft={n_fft}: a number from hop_length={hop_length} to {LARGEST} is wanted")
         self.n_fft = n_fft
         self.hop_length = hop_length
         self.n_bins = n_fft // 2 + 1

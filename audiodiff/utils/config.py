@@ -4,17 +4,21 @@ The same dictionary is a section of the YAML, the constructor's arguments and a 
 under `audiodiff.` are followed: a checkpoint that a stranger sends cannot call anything else.
 """
 
+import contextlib
 import functools
 import importlib
 import importlib.util
 import inspect
 import os
+import reprlib
 import sys
+import types
+import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from audiodiff.utils.validation import nearest
+from audiodiff.utils.validation import fits, nearest, wanted
 
 __all__ = [
     "allow_plugin",
@@ -150,7 +154,8 @@ def build(spec: Any) -> Any:
     """Turn nested dictionaries with a `_target_` into objects, innermost first.
 
     Raises:
-        ValueError: A target is outside audiodiff, does not exist, or is given arguments that it does not take.
+        ValueError: A target is outside audiodiff, does not exist, or is given arguments that it does not take, or
+            that are of other types than its constructor says.
 
     >>> build({"_target_": "audiodiff.diffusion.schedules.CosineVP", "log_snr_max": 20.0}).log_snr_max
     20.0
@@ -166,8 +171,28 @@ def build(spec: Any) -> Any:
     try:
         inspect.signature(target).bind(**arguments)
     except TypeError as error:
-        raise ValueError(f"{spec['_target_']}: {error}; it takes {inspect.signature(target)}") from None
+        takes = ", ".join(inspect.signature(target).parameters)
+        raise ValueError(f"{spec['_target_']}: {error}; it takes {takes}") from None
+    hints = _hints(target)
+    for name, value in arguments.items():
+        if not fits(value, hints.get(name, Any)):
+            raise ValueError(f"{spec['_target_']}: {name}={_shown(value)} is given, {wanted(hints[name])} is wanted")
     return target(**arguments)
+
+
+def _shown(value: Any) -> str:
+    return " ".join(reprlib.repr(value).split())
+
+
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    """Return the annotations of a constructor, without those that name what only a type checker imports."""
+    hints = {}
+    for name, annotation in getattr(kind.__init__, "__annotations__", {}).items():
+        one = types.SimpleNamespace(__annotations__={name: annotation})
+        with contextlib.suppress(NameError):
+            hints |= typing.get_type_hints(one, vars(sys.modules[kind.__module__]))
+    return hints
 
 
 def _section(group: str, name: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Models on disk: whole, exact, and without code that a file brings along."""
 
+import copy
 import io
 import json
 import pickle
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+from conftest import TINY
 
 import audiodiff
 from audiodiff.diffusion.denoiser import Denoiser
@@ -19,6 +21,7 @@ from audiodiff.models.base import Model
 from audiodiff.models.generator import Generator
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.nn import HybridNetwork
+from audiodiff.utils.config import build
 
 
 @pytest.fixture
@@ -219,7 +222,6 @@ def test_description_that_names_foreign_code_is_refused(tiny_model_path, tmp_pat
         (lambda header: {"config": 3}, "builds a int, and no model"),
         (lambda header: {"config": header["config"]["mel"]}, "builds a MelSpec, and no model"),
         (lambda header: header["config"].update(mell=header["config"].pop("mel")), "missing .*'mel'"),
-        (lambda header: header["config"]["denoiser"]["network"].update(width="wide"), "configuration builds no model"),
         (lambda header: header["config"]["denoiser"]["network"].update(n_heads=3), "n_heads=3 must divide width=16"),
         (lambda header: header["config"]["denoiser"]["network"].update(width=32), "tensors and configuration disagree"),
         (
@@ -232,6 +234,55 @@ def test_description_that_names_foreign_code_is_refused(tiny_model_path, tmp_pat
 def test_description_that_does_not_fit_is_refused(tiny_model_path, tmp_path, edit, message):
     with pytest.raises(ValueError, match=rf"model\.safetensors: .*{message}"):
         Model.load(edited(tiny_model_path, tmp_path, edit))
+
+
+NETWORK = "denoiser", "network"
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        ((*NETWORK, "width"), "wide", "width='wide' is given, a whole number is wanted"),
+        ((*NETWORK, "width"), [16], r"width=\[16\] is given, a whole number is wanted"),
+        ((*NETWORK, "width"), 10**6, r"the configuration wants more than the \d+ numbers of the file"),
+        ((*NETWORK, "n_stages"), 10**6, r"the configuration wants more than the \d+ numbers of the file"),
+        ((*NETWORK, "dilations"), [10**9], "dilation=1000000000: a whole number from 1 to 10000 is wanted"),
+        ((*NETWORK, "mel_hop_length"), 128, "tensors and configuration disagree"),
+        ((*NETWORK, "_target_"), None, "_target_ None is refused"),
+        (("denoiser", "prediction"), {}, "prediction={} is given, a Prediction is wanted"),
+        (("denoiser", "schedule"), None, "schedule=None is given, a Schedule is wanted"),
+        (("steps",), True, "steps=True is given, a whole number is wanted"),
+        (("steps",), 2**31, "steps=2147483648: a whole number from 1 to 10000 is wanted"),
+        (("final_iters",), -1, "final_iters=-1: a whole number from 0 to 10000 is wanted"),
+        (("times",), [0.5, 0], "is given, a list of lists of numbers, or none is wanted"),
+        (("mel", "floor"), float("inf"), "floor=inf is given, a number is wanted"),
+        (("mel", "n_fft"), 2**20, "n_fft must be at most 65536"),
+        (("whitening", "mel", "floor"), 1e-4, "the MelWhitening is of another mel than the vocoder"),
+        (("whitening", "block"), 0, "block=0 must divide"),
+        (("solver",), {"_target_": "audiodiff.diffusion.solvers.DDIM", "eta": "x"}, "eta='x' is given, a number"),
+    ],
+)
+def test_every_value_of_a_description_is_checked(tiny_model_path, tmp_path, place, value, message):
+    def edit(header):
+        section = header["config"]
+        for name in place[:-1]:
+            section = section[name]
+        section[place[-1]] = value
+
+    with pytest.raises(ValueError, match=rf"model\.safetensors: .*{message}") as refused:
+        Model.load(edited(tiny_model_path, tmp_path, edit))
+    assert "\n" not in str(refused.value)
+
+
+def test_network_that_does_not_fit_the_model_is_refused(tmp_path):
+    """Of parts that are in order alone; one that is tried out fails."""
+    config = copy.deepcopy(TINY)
+    config["denoiser"]["network"] |= {"n_mels": 40}
+    model = build(config)
+    model.config = config
+    model.save(tmp_path / "a")
+    with pytest.raises(ValueError, match=r"a\.safetensors: .* builds a model that fails \(.*40 channels"):
+        Model.load(tmp_path / "a.safetensors")
 
 
 def test_tensors_without_their_description_are_refused(tiny_model_path, tmp_path):
@@ -256,7 +307,9 @@ def test_damaged_tensors_are_refused(tiny_model_path, tmp_path, damage):
     [
         ({"audiodiff": {}}, "its description lacks a configuration"),
         ({"state_dict": {}}, "tensors and configuration disagree"),
-        ({"state_dict": {"model.x": 3}}, "tensors and configuration disagree"),
+        ({"state_dict": {"model.x": 3}}, "state_dict holds other things than tensors"),
+        ({"state_dict": [3]}, "state_dict holds other things than tensors"),
+        ({"state_dict": {"model.a.parametrizations.w.original": torch.zeros(2, 2)}}, "its adapters do not fit"),
     ],
 )
 def test_checkpoint_of_another_kind_is_refused(vocoder, tmp_path, change, message):
