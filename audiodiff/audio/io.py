@@ -106,8 +106,8 @@ def cancels(waveform: Tensor) -> bool:
     """
     if len(waveform) < 2:
         return False
-    energy = float(waveform.double().square().mean())
-    return float(waveform.double().mean(0).square().mean()) < 0.01 * energy
+    exact = waveform.detach().double()
+    return float(exact.mean(0).square().mean()) < 0.01 * float(exact.square().mean())
 
 
 def to_pcm(waveform: Tensor) -> tuple[np.ndarray, int]:
@@ -140,7 +140,7 @@ def lowered(waveform: Tensor) -> tuple[Tensor, float]:
     >>> lowered(torch.tensor([[0.5]]))[1], round(lowered(torch.tensor([[2.0]]))[1], 2)
     (0.0, 6.11)
     """
-    peak = float(waveform.abs().max())
+    peak = float(waveform.detach().abs().max())
     if not FULL < peak < math.inf:
         return waveform, 0.0
     return waveform * (FULL / peak), 20 * math.log10(peak / FULL)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from audiodiff import audio
 from audiodiff.audio import io as audio_io
+from audiodiff.utils import devices
 
 __all__ = ["TROUBLES", "Examined", "Limits", "examine", "fingerprint", "scan", "shown", "table", "totals"]
 
@@ -131,6 +132,7 @@ def flat_tops(waveform: Tensor) -> float:
     return float((at_peak[:, 2:] & at_peak[:, 1:-1] & at_peak[:, :-2]).float().mean())
 
 
+@devices.default_dtype(torch.float32)
 def fingerprint(waveform: Tensor, sample_rate: int) -> Tensor:
     """Compute the coarse spectrogram of a sound, [T] to [512], in dB, without mean, of unit norm.
 
@@ -138,7 +140,7 @@ def fingerprint(waveform: Tensor, sample_rate: int) -> Tensor:
     """
     window = max(64, round(WINDOW * sample_rate))
     hop = max(1, min(window // 2, len(waveform) // (2 * SEGMENTS)))
-    padded = torch.nn.functional.pad(waveform, (0, window))
+    padded = torch.nn.functional.pad(waveform.detach().float(), (0, window))
     power = torch.stft(padded, window, hop, window=torch.hann_window(window), center=False, return_complex=True)
     power = power.abs().square()
     edges = torch.logspace(math.log10(LOWEST), math.log10(HIGHEST), BANDS + 1) / sample_rate * window

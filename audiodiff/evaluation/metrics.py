@@ -17,6 +17,7 @@ from audiodiff.evaluation.dnsmos import predict_opinion
 from audiodiff.evaluation.periodicity import periodicity_rmse, voicing_f1
 from audiodiff.evaluation.word_error_rate import word_error_rate
 from audiodiff.mel import LogMel, MelSpec
+from audiodiff.utils import devices
 
 __all__ = ["MEASURES", "UNITS", "log_mel_l1", "log_spectral_distance_db", "multi_resolution_stft", "score"]
 
@@ -26,14 +27,15 @@ SILENCE_DB = -120.0
 
 
 def checked(measure: Measure) -> Measure:
-    """Make a measure raise ValueError unless both waveforms are [T]."""
+    """Make a measure raise ValueError unless both waveforms are [T], and work in float32 without gradients."""
 
     @functools.wraps(measure)
+    @devices.default_dtype(torch.float32)
     def wrapped(reference: Tensor, test: Tensor, sample_rate: int, *options: int) -> float:
         _check(reference, test)
         if len(reference) != len(test):
             raise ValueError(f"{len(reference)} against {len(test)} samples: cut the longer waveform")
-        return measure(reference, test, sample_rate, *options)
+        return measure(reference.detach().float(), test.detach().float(), sample_rate, *options)
 
     return wrapped
 

@@ -78,17 +78,19 @@ class Conversion:
     def __call__(self, mel: Tensor, seed: int = 0) -> Converted:
         """Convert [B, M, F]; frames keep their number if the analysis is the same, else the sound its length.
 
+        What has 16 bits is converted in float32.
+
         Args:
             mel: Of the source's convention.
             seed: Of the phases from which the waveform between is found.
         """
+        mel = mel.float() if mel.dtype.itemsize < 4 else mel
         if self.source == self.target:
             return Converted(mel, 0.0)
         if self.exact:
             return Converted(self._by_value(mel), 0.0)
-        noise = white_noise(
-            torch.empty(1, 1, mel.shape[-1] * self.source.hop_length), [torch.Generator().manual_seed(seed)]
-        )
+        like = torch.empty(1, 1, mel.shape[-1] * self.source.hop_length, dtype=torch.float32)
+        noise = white_noise(like, [torch.Generator().manual_seed(seed)])
         spectrum = random_phase_spectrum(self.source, mel, noise.to(mel).expand(len(mel), -1, -1), n_iter=0)
         waveform = coarse_to_fine(self.source, mel, spectrum, ITERATIONS, MOMENTUM)
         found = LogMel(self.source)(waveform)[..., : mel.shape[-1]]
@@ -98,7 +100,7 @@ class Conversion:
         needed = max(self.target.min_samples, sound.shape[-1])
         sound = torch.nn.functional.pad(sound, (0, -(-needed // hop) * hop - sound.shape[-1]))
         converted = LogMel(self.target)(sound[:, None].to(mel))
-        return Converted(converted[..., : sound.shape[-1] // hop], float(residual))
+        return Converted(converted[..., : sound.shape[-1] // hop], float(residual.detach()))
 
     def notes(self) -> list[str]:
         """Say in words what the conversion does beyond changing units."""

@@ -61,7 +61,8 @@ class RealTimeInversion:
         self.compiled = compiled
         self.overlap = -(-spec.n_fft // spec.hop_length) - 1  # further hops under a frame
         self.arrived = self.closed = self.emitted = 0  # frames, frames, samples
-        self.mel = self.committed = self.frames = self.phases = torch.empty(0)  # of the open frames
+        none = torch.empty(0, dtype=torch.float32)
+        self.mel = self.committed = self.frames = self.phases = none  # of the open frames
 
     def push(self, mel: Tensor, noise: Tensor) -> Tensor:
         """Take log-mel frames, [B, M, any], and return the samples that have become final, [B, 1, any].
@@ -84,7 +85,7 @@ class RealTimeInversion:
         """Close all frames and return the samples that remain: with those before, `hop_length` for each frame."""
         hop, n_open = self.spec.hop_length, self.arrived - self.closed
         if not self.arrived:
-            return torch.empty(1, 1, 0)
+            return torch.empty(1, 1, 0, dtype=torch.float32)
         window = self.spec.window(self.frames)
         divisor = _divisor(self.spec, min(self.closed, self.overlap), n_open, 0, window.dtype, window.device)
         total = self.committed

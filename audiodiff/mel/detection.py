@@ -122,6 +122,7 @@ def diagnose_mel(mel: Tensor, declared: MelSpec, own: MelSpec) -> str | None:
         declared: In what it is said to be; it has M bands.
         own: The model's convention, which needs no name.
     """
+    mel = mel.detach()
     if len(mel) < FEWEST_BANDS or mel.shape[1] < FEWEST or not float(mel.std()):  # silence is like nothing else
         return None
     ranked = rank_conventions(mel, declared, own)

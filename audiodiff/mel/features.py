@@ -21,11 +21,13 @@ from torch.nn import functional
 
 from audiodiff.mel import MelSpec
 from audiodiff.mel.filterbank import band_centres, mel_filters
+from audiodiff.utils import devices
 
 __all__ = ["LEVEL_AT", "features"]
 
 LEVEL_AT = 0  # where the level is in what `features` returns
-FREQUENCIES_HZ = tuple(700 * (10 ** (x / 2595) - 1) for x in torch.linspace(186.0, 2760.0, 32).tolist())  # 126 to 7402
+MELS = torch.linspace(186.0, 2760.0, 32, dtype=torch.float32).tolist()
+FREQUENCIES_HZ = tuple(700 * (10 ** (x / 2595) - 1) for x in MELS)  # 126 to 7402
 LAGS = 0.02, 0.04, 0.08, 0.16, 0.32  # seconds
 MOST_FRAMES = 768  # that are looked at: four stretches of a longer mel
 LOWEST = -14.0  # nepers below a full-scale sine, -122 dB: all floors lie below
@@ -35,6 +37,7 @@ GROUPS, FEWEST = 6, 50  # of bands in which noise is looked for; values that mus
 NEIGHBOURS = 6  # bins that a window correlates
 
 
+@devices.default_dtype(torch.float32)
 def features(mel: Tensor, spec: MelSpec) -> Tensor:
     """Describe a log-mel, [M, F] with M = spec.n_mels and at least 2 frames, read as a convention: [N]."""
     values = _excerpt(mel.float()).mT

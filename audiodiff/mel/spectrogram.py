@@ -25,7 +25,7 @@ class LogMel(nn.Module):
         self.spec = spec
 
     def forward(self, waveform: Tensor) -> Tensor:
-        """Map waveforms, [B, 1, T] of floats, to log-mels, [B, n_mels, F].
+        """Map waveforms, [B, 1, T] of floats, to log-mels, [B, n_mels, F], of 16 bits in float32.
 
         Raises:
             ValueError: The waveform has another shape or holds no floats, is too short for one frame, or to be padded
@@ -43,6 +43,7 @@ class LogMel(nn.Module):
                 f"the waveform has {waveform.shape[-1]} samples ({waveform.shape[-1] / spec.sample_rate:.3f} s at "
                 f"{spec.sample_rate} Hz); at least {spec.min_samples} are needed: give a longer recording"
             )
+        waveform = waveform.float() if waveform.dtype.itemsize < 4 else waveform
         padded = functional.pad(waveform, spec.padding, mode=spec.pad_mode)[:, 0]
         frames = (padded.shape[-1] - spec.n_fft) // spec.hop_length + 1
         frames = min(frames, waveform.shape[-1] // spec.hop_length) if spec.drop_last else frames

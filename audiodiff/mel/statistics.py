@@ -75,7 +75,7 @@ class MelStatistics:
         E[u | k] = m_u + C_uk (C_kk + 0.05 I)⁻¹ (k - m_k),    as of a Gaussian.
         """
         covariance, mean = self.covariance, self.frame_mean
-        inner = covariance[known][:, known] + RIDGE * torch.eye(int(known.sum()))
+        inner = covariance[known][:, known] + RIDGE * torch.eye(int(known.sum()), dtype=covariance.dtype)
         out = logs.clone()
         out[:, ~known] = mean[~known] + (logs[:, known] - mean[known]) @ torch.linalg.solve(
             inner, covariance[known][:, ~known]

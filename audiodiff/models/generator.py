@@ -120,7 +120,7 @@ class Generator(Model):
         sampling = SamplingConfig(start, solver or self.solver, times, seed, callback)
         denoise = self.denoise(batch, label, guidance, vector=vector, projected=projected, guide=guide)
         stages = self.stages(sampling, known(denoise) if known else denoise)
-        return stages(torch.empty(batch, 1, whole, device=self.device))[..., :n_samples]
+        return stages(torch.empty(batch, 1, whole, dtype=torch.float32, device=self.device))[..., :n_samples]
 
     def stages(
         self, sampling: SamplingConfig, denoise: Denoise, noise: Callable[[int, int], NoiseSource] | None = None
@@ -173,6 +173,12 @@ class Generator(Model):
             return self.conditioned(condition)
         return _guided(self.conditioned(condition), self.conditioned(self.condition(batch)), scale, projected)
 
+    @torch.no_grad()
+    def try_out(self) -> None:
+        """Ask the denoiser for two frames without a condition; raise whatever it raises if it does not fit."""
+        x = torch.zeros(1, 1, 2 * self.hop_length, dtype=torch.float32, device=self.device)
+        self.denoise(1, guidance=1.0)(x, torch.tensor(0.5, dtype=torch.float64)).x.view_as(x)
+
     def condition(self, batch: int, label: str | None = None, vector: Any = None) -> Tensor | None:
         """Compute the network's condition of a batch, [batch, embedding]; None for an unconditional model.
 
@@ -209,7 +215,7 @@ class Generator(Model):
     def _vectors(self, batch: int, vector: Any) -> Tensor:
         """Check a vector, or one for each clip, and repeat it: [batch, vector_size]; NaN if there is none."""
         if vector is None:
-            return torch.full((batch, self.vector_size), torch.nan, device=self.device)
+            return torch.full((batch, self.vector_size), torch.nan, dtype=torch.float32, device=self.device)
         if not self.vector_size:
             raise ValueError("this model knows no vectors: leave out the vector")
         vectors = torch.as_tensor(vector, dtype=torch.float32, device=self.device)

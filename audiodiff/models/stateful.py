@@ -122,14 +122,16 @@ class VocoderStream:
     def finish(self) -> Tensor:
         """Return the samples that remain; with those before they are `hop_length` for each frame."""
         device = self.vocoder.device
-        return self.push(torch.empty(self.batch, self.vocoder.mel.n_mels, 0, device=device), last=True)
+        return self.push(
+            torch.empty(self.batch, self.vocoder.mel.n_mels, 0, dtype=torch.float32, device=device), last=True
+        )
 
     def _condition(self, mel: Tensor, last: bool) -> Tensor:
         with devices.arithmetic(mel.device, self.vocoder.precision):
             return self.condition.push(mel, last)
 
     def _noise(self, begin: int, length: int) -> Tensor:
-        return self.sampling.noise(self.batch, begin).draw(torch.empty(self.batch, 1, length))
+        return self.sampling.noise(self.batch, begin).draw(torch.empty(self.batch, 1, length, dtype=torch.float32))
 
     def _initial_state(self, x: Tensor) -> Tensor:
         """Add the noise of the start's time to what the whitening has encoded."""

@@ -54,7 +54,7 @@ class SampleNetwork(nn.Module):
 
     def forward(self, x: Tensor, log_snr: Tensor, condition: Tensor) -> Tensor:
         """Map a signal [B, 1, T] of unit variance, log-SNR [B] and a condition to a signal [B, 1, T]."""
-        h, skip, embedding = self.inward(x), torch.zeros((), device=x.device), self.log_snr(log_snr)
+        h, skip, embedding = self.inward(x), torch.zeros((), dtype=x.dtype, device=x.device), self.log_snr(log_snr)
         conditions = condition.transpose(1, 2).chunk(len(self.dilations), dim=1)
         for level, convolution, mix, frame in zip(self.levels, self.convolutions, self.mixes, conditions, strict=True):
             out = convolution(h + level(embedding)[..., None]) + frame.repeat_interleave(self.hop_length, -1)

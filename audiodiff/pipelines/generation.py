@@ -260,7 +260,7 @@ def guide_of(generator: Generator, recipe: GenerateRecipe) -> Generator | None:
 def faded(sound: Tensor, sample_rate: int) -> Tensor:
     """Fade out the last hundredth of a second of a sound, [1, T], that is cut before it ends."""
     length = min(sound.shape[-1], max(1, round(FADE * sample_rate)))
-    ramp = torch.linspace(1, 0, length + 1)[1:]
+    ramp = torch.linspace(1, 0, length + 1, dtype=torch.float32)[1:]
     return torch.cat([sound[:, :-length], sound[:, -length:] * ramp], dim=-1)
 
 

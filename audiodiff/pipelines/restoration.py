@@ -138,7 +138,7 @@ def _mend_channel(vocoder: Vocoder, x: Tensor, how: RestoreRecipe, length: int) 
         known, mel = _beyond_cutoff(vocoder, x, how.cutoff or 0.0)
     shape, project = vocoder.whitening.gains(mel), MelProjection(spec, mel, 1, momentum=0)
     if rounds:
-        noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(how.seed)).to(x)
+        noise = torch.randn(x.shape, dtype=torch.float32, generator=torch.Generator().manual_seed(how.seed)).to(x)
         estimate = vocoder.start.waveform(mel, noise)
         first = known.project(first if estimate is None else estimate)
     for _ in range(rounds):
@@ -169,7 +169,7 @@ def _across_gap(vocoder: Vocoder, x: Tensor, gap: list[float], length: int) -> t
         reach, hop = spec.n_fft // 2, spec.hop_length
         left = max(int((begin - reach) / hop), 1) - 1
         right = min(-(-(end + reach) // hop), mel.shape[-1] - 1)
-        between = torch.linspace(0, 1, right - left + 1).to(mel)
+        between = torch.linspace(0, 1, right - left + 1, dtype=torch.float32).to(mel)
         bridge = mel[..., left, None] * (1 - between) + mel[..., right, None] * between - MARGIN
         mel[..., left + 1 : right] = mel[..., left + 1 : right].maximum(bridge[..., 1:-1])
     return first, InpaintingConstraint(x, mask), mel
@@ -200,7 +200,7 @@ def find_limit(waveform: Tensor) -> float:
     Raises:
         ValueError: Too few samples are as high as that.
     """
-    limit = 0.999 * float(waveform.abs().max())
+    limit = 0.999 * float(waveform.detach().abs().max())
     if limit <= 0 or int((waveform.abs() >= limit).sum()) < FEWEST_CLIPPED:
         raise ValueError("the recording does not look clipped; say from which amplitude on it is by --limit")
     return limit
@@ -213,7 +213,7 @@ def find_cutoff(waveform: Tensor, sample_rate: int, below_db: float = 70.0) -> f
         ValueError: Nothing is missing.
     """
     n_fft = min(2048, waveform.shape[-1])
-    window = torch.hann_window(n_fft)
+    window = torch.hann_window(n_fft, dtype=torch.float32)
     power = torch.stft(waveform.float(), n_fft, window=window, return_complex=True).abs().square().mean((0, 2))
     heard = torch.nonzero(power >= power.max() * 10 ** (-below_db / 10))[-1]
     cutoff = float(heard) * sample_rate / n_fft

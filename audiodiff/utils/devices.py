@@ -170,6 +170,17 @@ def cpu_threads(n: int) -> Generator[None]:
         torch.set_num_threads(before)
 
 
+@contextlib.contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """Let new tensors have a type unless told otherwise inside a `with` block, whatever the caller has set."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
 def release_memory() -> None:
     """Give what is freed, and kept for later by the C library, back to the system; do nothing but on glibc.
 
