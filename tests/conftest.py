@@ -88,6 +88,10 @@ def tiny_vocoder(seed=0):
     return model.eval()
 
 
+def pytest_addoption(parser):
+    parser.addoption("--fuzz", type=int, metavar="N", help="cases of each damaged file (default: the same 1000)")
+
+
 def pytest_xdist_auto_num_workers(config):
     """As many processes as cores, up to four, for the whole default tier; one for what is chosen by hand."""
     chosen = config.args_source != pytest.Config.ArgsSource.TESTPATHS
