@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from audiodiff.models import registry
-from audiodiff.models.header import checked_header, read_header, with_suffix, write_header
+from audiodiff.models.header import checked_header, paired, read_header, with_suffix, write_header
 from audiodiff.models.quantization import packed, unpacked
 from audiodiff.nn.lora import merged
 from audiodiff.utils.files import atomic_file
@@ -55,6 +55,8 @@ def write(
 ) -> None:
     """Write PATH.safetensors and PATH.json, each complete or not at all.
 
+    The first holds the description too: whoever is killed between the two leaves the pair of the new model.
+
     Args:
         path: With or without the suffix .safetensors; dots elsewhere in the name belong to it.
         header: "config" and "info".
@@ -66,9 +68,11 @@ def write(
     named = dict(state) | {RAW + name: t for name, t in (raw or {}).items()}
     tensors = {name: t.detach().cpu().contiguous() for name, t in named.items()}
     tensors = packed(tensors) if dtype == torch.int8 else {name: t.to(dtype) for name, t in tensors.items()}
+    description = {"format": "audiodiff", "info": header["info"], "config": header["config"]}
     with atomic_file(path) as file:
-        file.write(safetensors.torch.save(tensors))
-    write_header(path, {"format": "audiodiff", "info": header["info"], "config": header["config"]})
+        content, inside = paired(description, safetensors.torch.save(tensors))
+        file.write(safetensors.torch.save(tensors, inside))
+    write_header(path, content)
 
 
 def export(ckpt: str | Path, path: str | Path, dtype: torch.dtype = torch.float32, keep_raw: bool = True) -> None:

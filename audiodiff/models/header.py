@@ -1,8 +1,15 @@
-"""Read and write a model's description, the JSON beside its tensors: configuration and facts. Knows no tensors."""
+"""Read and write a model's description, the JSON beside its tensors: configuration and facts. Knows no tensors.
 
+The file of the tensors holds the description too, in its metadata: two files cannot be replaced at once, and whoever is
+killed between them leaves one that is of other tensors. `pair` tells it; otherwise the file beside counts, which may be
+edited.
+"""
+
+import hashlib
 import json
+import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +19,15 @@ from audiodiff.utils.validation import nearest
 __all__ = ["checked_header", "header_path", "number_of", "read_header", "with_suffix", "write_header"]
 
 NUMBERS = re.compile(r"\[[\s\d.,e+-]+\]")
+PAIR, INSIDE = "pair", "description"  # in a description, and in the metadata of the tensors
+LARGEST = 10**8  # bytes, as in the format's own reader
+log = logging.getLogger(__name__)
 
 
 def read_header(path: Path) -> dict[str, Any]:
     """Read the description of NAME.safetensors, from NAME.json or, as the hub calls it, config.json.
+
+    That within the tensors' file is taken if the other is missing, or was saved with other tensors.
 
     Returns:
         "config" and "info".
@@ -26,13 +38,42 @@ def read_header(path: Path) -> dict[str, Any]:
     sidecar = header_path(path)
     if not sidecar.is_file() and (path.parent / "config.json").is_file():
         sidecar = path.parent / "config.json"
+    own = _inside(path)
     if not sidecar.is_file():
-        raise ValueError(f"{sidecar}: is missing; keep it beside {path.name}, it says how the model is built")
+        if own is None:
+            raise ValueError(f"{sidecar}: is missing; keep it beside {path.name}, it says how the model is built")
+        return checked_header(path, own)
     try:
         header = json.loads(sidecar.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{sidecar}: is no JSON ({error}); give the one that audiodiff saved") from None
+    if own is not None and isinstance(header, dict) and header.get(PAIR) not in (None, own.get(PAIR)):
+        log.warning("%s: is of other weights than %s, whose own description is taken", sidecar, path.name)
+        header = own
     return checked_header(path, header)
+
+
+def paired(header: Mapping[str, Any], tensors: bytes) -> tuple[dict[str, Any], dict[str, str]]:
+    """Mark a description as that of tensors.
+
+    Returns:
+        What stands beside them, and the metadata of their file.
+    """
+    digest = hashlib.sha256(json.dumps(header).encode() + tensors).hexdigest()
+    marked = {PAIR: digest[:16], **header}
+    return marked, {INSIDE: json.dumps(marked)}
+
+
+def _inside(path: Path) -> dict[str, Any] | None:
+    """Read the description within NAME.safetensors; None if it has none, or is no such file, as its reader will say."""
+    try:
+        with open(path, "rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            metadata = json.loads(file.read(size) if size <= LARGEST else b"").get("__metadata__")
+        header = json.loads(metadata[INSIDE])
+    except (OSError, ValueError, RecursionError, TypeError, KeyError, AttributeError):
+        return None
+    return header if isinstance(header, dict) else None
 
 
 def checked_header(path: Path, header: Any) -> dict[str, Any]:

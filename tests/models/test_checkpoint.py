@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from conftest import TINY
+from conftest import TINY, tiny_vocoder
 
 import audiodiff
 from audiodiff.diffusion.denoiser import Denoiser
@@ -285,13 +285,41 @@ def test_network_that_does_not_fit_the_model_is_refused(tmp_path):
         Model.load(tmp_path / "a.safetensors")
 
 
-def test_tensors_without_their_description_are_refused(tiny_model_path, tmp_path):
-    (tmp_path / "a.safetensors").write_bytes(tiny_model_path.read_bytes())
+def test_tensors_without_any_description_are_refused(tiny_model_path, tmp_path):
+    safetensors.torch.save_file(safetensors.torch.load_file(tiny_model_path), tmp_path / "a.safetensors")
     with pytest.raises(ValueError, match=r"a\.json: is missing; keep it beside a\.safetensors"):
         Model.load(tmp_path / "a.safetensors")
     (tmp_path / "a.json").write_text("{")
     with pytest.raises(ValueError, match=r"a\.json: is no JSON"):
         Model.load(tmp_path / "a.safetensors")
+
+
+def test_model_that_was_killed_while_it_was_saved_is_the_new_one(vocoder, tmp_path, monkeypatch, caplog):
+    """Between its two files: the tensors are in place, and beside them lies no description, or that of another."""
+    other = tiny_vocoder(1)
+    other.config["steps"] = 7
+    wanted = other.state_dict()
+
+    def die(path, header):
+        raise KeyboardInterrupt
+
+    for name in ("new", "old"):
+        vocoder.save(tmp_path / "old")
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(models_checkpoint, "write_header", die)
+            other.save(tmp_path / name)
+        back = Model.load(tmp_path / f"{name}.safetensors")
+        assert same(back.state_dict(), wanted)
+        assert (back.steps, back.info) == (7, other.info)
+    assert len(caplog.messages) == 1
+    assert "old.json: is of other weights than old.safetensors, whose own description is taken" in caplog.messages[0]
+
+
+def test_description_may_be_changed_by_hand(vocoder, tmp_path):
+    vocoder.save(tmp_path / "a")
+    text = (tmp_path / "a.json").read_text()
+    (tmp_path / "a.json").write_text(text.replace('"steps": 2', '"steps": 5'))
+    assert Model.load(tmp_path / "a.safetensors").steps == 5
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[:-1000], lambda b: b[:4], lambda b: b"", lambda b: b"RIFF" + b[4:]])

@@ -54,7 +54,7 @@ def test_pushed_model_comes_back_equal(far, tiny_model_path):
 def test_shipped_weights_stay_in_sixteen_bits_and_keep_their_card(far):
     Model.load("speech-16k").push_to_hub("me/speech")
     size = (far / "me/speech/model.safetensors").stat().st_size
-    assert size == pytest.approx(registry.locate("speech-16k").stat().st_size, rel=0.01)
+    assert size == pytest.approx(registry.locate("speech-16k").stat().st_size, rel=0.02)  # and the description
     card = (far / "me/speech/README.md").read_text()
     assert card.startswith("---\nlicense: cc-by-sa-4.0\nlibrary_name: audiodiff\npipeline_tag: audio-to-audio\n")
     assert "# speech-16k" in card
