@@ -7,6 +7,8 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock
+
 from audiodiff.utils.extras import install_command
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ def open_storage(url: str | None, folder: Path, stale_seconds: float, on_stale_t
         from optuna.storages import JournalStorage
         from optuna.storages.journal import JournalFileBackend
 
-        return JournalStorage(JournalFileBackend(str(folder / "journal.log")))
+        return JournalStorage(JournalFileBackend(str(folder / "journal.log"), _JournalLock(folder / "journal.lock")))
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 
@@ -56,6 +58,22 @@ def open_storage(url: str | None, folder: Path, stale_seconds: float, on_stale_t
         "heartbeat_stale_trial_callback": on_stale_trial,
     }
     return _open_database(address.render_as_string(hide_password=False), shown, options)
+
+
+class _JournalLock:
+    """Lock a journal for as long as the process lives at most: Optuna's own lock outlives a killed one by 30 s."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = FileLock(path)
+
+    def acquire(self) -> bool:
+        """Wait for the lock."""
+        self._lock.acquire()
+        return True
+
+    def release(self) -> None:
+        """Give the lock back."""
+        self._lock.release()
 
 
 def _open_database(url: str, shown: str, options: dict[str, Any]) -> "BaseStorage":
