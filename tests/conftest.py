@@ -90,6 +90,7 @@ def tiny_vocoder(seed=0):
 
 def pytest_addoption(parser):
     parser.addoption("--fuzz", type=int, metavar="N", help="cases of each damaged file (default: the same 1000)")
+    parser.addoption("--kills", type=int, default=10, metavar="N", help="kills of each kind of work (default: 10)")
 
 
 def pytest_xdist_auto_num_workers(config):
