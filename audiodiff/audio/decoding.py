@@ -103,7 +103,7 @@ def check_is_there(path: str | Path, name: str | None = None) -> str | Path:
     Raises:
         ValueError: There is none.
     """
-    if not Path(path).is_file():
+    if not os.path.isfile(path):  # unlike Path's, also false of a name that is too long
         raise ValueError(f"{name or path}: no such file; give an audio file")
     return path
 
