@@ -86,12 +86,20 @@ def run(
     inputs: list[gr.components.Component],
     outputs: list[gr.components.Component],
     name: str,
-    shown_on: gr.components.Component,
+    told: gr.Markdown,
+    results: gr.Column,
 ) -> gr.events.Dependency:
-    """Ties a function to its button, and Stop to both; what failed leaves no old result on the page."""
-    event = button.click(function, inputs, outputs, api_name=name, show_progress_on=shown_on, **QUEUE)
+    """Ties a function to its button, and Stop to both.
+
+    From the click on `told` shows that work is done and how far it is; `results` are shown once there are some, and
+    what failed leaves none on the page.
+    """
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
+    button.click(lambda: "", None, told, **quiet)
+    event = button.click(function, inputs, outputs, api_name=name, show_progress_on=told, **QUEUE)
     blank = [None] * len(outputs)
-    event.failure(lambda: blank, None, outputs, show_progress="hidden", api_visibility="private", queue=False)
+    event.success(lambda: gr.update(visible=True), None, results, **quiet)
+    event.failure(lambda: [*blank, gr.update(visible=False)], None, [*outputs, results], **quiet)
     stop.click(stops.want, None, None, cancels=[event], queue=False, api_visibility="private")
     return event
 
@@ -167,25 +175,33 @@ def sound(waveform: Tensor, sample_rate: int) -> Sound:
     return sample_rate, audio.to_pcm(waveform)[0]
 
 
-def draw(waveform: Tensor, sample_rate: int, title: str) -> Picture:
-    """Draws the spectrogram of each channel of a waveform, [C, T], with time in s and frequency in kHz."""
-    figure = Figure(figsize=(6, 1 + 2.4 * len(waveform)), dpi=110, layout="constrained")
-    seconds = waveform.shape[-1] / sample_rate
-    panels = figure.subplots(len(waveform), sharex=True, squeeze=False)[:, 0]
-    for panel, channel in zip(panels, waveform, strict=True):
-        image = panel.imshow(
-            spectrogram_db(channel),
-            origin="lower",
-            aspect="auto",
-            extent=(0, seconds, 0, sample_rate / 2000),
-            vmin=FLOOR_DB,
-            vmax=0,
-            cmap="magma",
-        )
-        panel.set_ylabel("frequency (kHz)")
-    panels[0].set_title(title)
-    panels[-1].set_xlabel("time (s)")
-    figure.colorbar(image, ax=panels, label="level (dB)", pad=0.02)
+def draw(waveform: Tensor, sample_rate: int, title: str, marked: tuple[float, float] | None = None) -> Picture:
+    """Draws the spectrogram of a waveform, [C, T], with time in s and frequency in kHz; of stereo the mean power.
+
+    Args:
+        waveform, sample_rate, title: What is drawn.
+        marked: Beginning and end, in s, of what lies between two lines.
+    """
+    figure = Figure(figsize=(6, 3.4), dpi=110, layout="constrained")
+    seconds, panel = waveform.shape[-1] / sample_rate, figure.subplots()
+    power = np.mean([10 ** (spectrogram_db(channel) / 10) for channel in waveform], axis=0)
+    image = panel.imshow(
+        10 * np.log10(power),
+        origin="lower",
+        aspect="auto",
+        extent=(0, seconds, 0, sample_rate / 2000),
+        vmin=FLOOR_DB,
+        vmax=0,
+        cmap="magma",
+    )
+    for place in marked or ():
+        panel.axvline(place, color="cyan", linewidth=1.2, linestyle="--")
+    if marked is not None:
+        panel.annotate("gap", (sum(marked) / 2, 1.0), xycoords=("data", "axes fraction"), ha="center", va="bottom")
+    mixed = ", both channels" if len(waveform) > 1 else ""
+    panel.set_title(f"{title}{mixed}", loc="left" if marked else "center")
+    panel.set(xlabel="time (s)", ylabel="frequency (kHz)")
+    figure.colorbar(image, ax=panel, label="level (dB)", pad=0.02)
     return figure
 
 
@@ -210,15 +226,25 @@ def recording_input(label: str, elem_id: str) -> gr.Audio:
         for name, path in examples().items():
             button = gr.Button(f"Example: {name}", size="sm", min_width=80)
             button.click(partial(str, path), None, recording, api_visibility="private")
+    licences()
+    return recording
+
+
+def licences() -> None:
+    """Places the licences of the examples, folded."""
     with gr.Accordion("Licences of the examples", open=False, visible=bool(examples()), elem_classes="facts"):
         gr.Markdown("\n\n".join(path.read_text(encoding="utf-8") for path in shipped(LICENCES)))
-    return recording
 
 
 def player(label: str, elem_id: str) -> tuple[gr.Audio, gr.Plot]:
     """Places a player and, below it, a picture."""
     sounds = gr.Audio(label=label, interactive=False, buttons=["download"], elem_id=elem_id)
     return sounds, gr.Plot(label=label, show_label=False, format="png", elem_id=f"{elem_id}-picture")
+
+
+def told_line(elem_id: str) -> gr.Markdown:
+    """Places the line that tells how far the work is, and then what came of it."""
+    return gr.Markdown(elem_id=elem_id, elem_classes=["numbers", "told"])
 
 
 def buttons(label: str) -> tuple[gr.Button, gr.Button]:

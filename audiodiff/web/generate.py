@@ -1,6 +1,7 @@
 """The tab Generate: sounds of a class, each with its picture, and variations of one of them."""
 
 import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from audiodiff import audio
 from audiodiff.evaluation.plots import spectrogram_image
 from audiodiff.models.generator import Generator
 from audiodiff.pipelines import generation
-from audiodiff.web.common import Sound, Stops, buttons, one_message, run, seed_of, sound
+from audiodiff.web.common import Sound, Stops, buttons, one_message, run, seed_of, sound, told_line
 
 __all__ = ["lay_out", "make"]
 
@@ -43,7 +44,7 @@ def make(
         guidance: Scale of classifier-free guidance.
         n: How many, up to MOST.
         seed: Of the first.
-        progress: Called with (sounds done, sounds).
+        progress: Called with (sounds done, sounds) and their unit.
         stops, request: Whether this visitor wants to stop.
         vary: The sound that is varied, and how far: above 0 and up to 1.
 
@@ -52,6 +53,22 @@ def make(
     """
     stops = stops or Stops()
     stops.begin(request)
+    return list(_made(generator, model, label, guidance, n, seed, progress, stops, request, vary))
+
+
+def _made(
+    generator: Generator,
+    model: str,
+    label: str,
+    guidance: float,
+    n: int,
+    seed: int | None,
+    progress: Any,
+    stops: Stops,
+    request: gr.Request | None,
+    vary: tuple[Sound, float] | None,
+) -> Iterator[Sound]:
+    """Makes sounds as `make` does, and yields each as soon as it is there."""
     with one_message(), tempfile.TemporaryDirectory(prefix="audiodiff-demo-") as folder:
         if not 1 <= n <= MOST:
             raise ValueError(f"{n:g} sounds: a whole number from 1 to {MOST} is wanted")
@@ -64,13 +81,12 @@ def make(
             path = Path(folder) / "varied.wav"
             audio.write(path, torch.from_numpy(samples.reshape(len(samples), -1).T.copy()).float() / 32767, rate)
             settings |= {"strength": float(strength), "seconds": len(samples) / rate}
-        sounds = []
+        progress((0, int(n)), unit="sounds")
         for i in range(int(n)):
             recipe = generation.GenerateRecipe.from_options(generator, model, **settings | {"seed": seed_of(seed) + i})
             waveform = recipe.run(generator, path).waveform
-            sounds.append(sound(audio.lowered(waveform)[0], generator.sample_rate))
-            stops.watch(request, lambda done: progress((done, int(n))))(i, None)
-        return sounds
+            yield sound(audio.lowered(waveform)[0], generator.sample_rate)
+            stops.watch(request, lambda done: progress((done, int(n)), unit="sounds"))(i, None)
 
 
 def lay_out(generator: Generator, model: str, stops: Stops) -> None:
@@ -83,28 +99,30 @@ def lay_out(generator: Generator, model: str, stops: Stops) -> None:
         n = gr.Slider(1, MOST, 4, step=1, label="Sounds")
         seed = gr.Number(0, precision=0, label="Seed of the first")
     button, stop = buttons("Generate")
+    told = told_line("generated")
     made = gr.State([], time_to_live=600)
     cells: list[gr.components.Component] = []
     pictures: list[gr.components.Component] = []
+    place: dict[str, Any] = {"visible": False, "interactive": False}
     for row in range(0, MOST, 4):
         with gr.Row():
             for i in range(row, row + 4):
                 with gr.Column(min_width=220):
-                    cells.append(gr.Audio(visible=False, interactive=False, buttons=["download"], elem_id=f"made-{i}"))
-                    pictures.append(
-                        gr.Image(
-                            visible=False, interactive=False, show_label=False, height=120, buttons=[], container=False
-                        )
-                    )
-    with gr.Row():
+                    cells.append(gr.Audio(buttons=["download"], elem_id=f"made-{i}", **place))
+                    pictures.append(gr.Image(show_label=False, height=120, buttons=[], container=False, **place))
+    with gr.Column(visible=False) as results, gr.Row(equal_height=True):
         which = gr.Number(1, precision=0, minimum=1, maximum=MOST, label="Vary sound number")
         strength = gr.Slider(0.05, 1, 0.5, step=0.05, label="How far")
         again = gr.Button("Vary this one")
+    outputs = [told, made, *cells, *pictures]
 
     def answer(
         label: str, guidance: float, n: int, seed: int | None, request: gr.Request, progress: Any = PROGRESS
-    ) -> list[Any]:
-        return _shown(make(generator, model, label, guidance, n, seed, progress, stops, request))
+    ) -> Iterator[list[Any]]:
+        stops.begin(request)
+        yield from _shown(
+            _made(generator, model, label, guidance, n, seed, progress, stops, request, None), int(n or 0)
+        )
 
     def variations(
         made: list[Sound] | None,
@@ -116,25 +134,34 @@ def lay_out(generator: Generator, model: str, stops: Stops) -> None:
         seed: int | None,
         request: gr.Request,
         progress: Any = PROGRESS,
-    ) -> list[Any]:
+    ) -> Iterator[list[Any]]:
         with one_message():
             if not made or not which or not 1 <= which <= len(made):
                 raise ValueError(f"there is no sound number {which or '?'} to vary: generate some first")
-        chosen = (made[int(which) - 1], strength)
-        return _shown(make(generator, model, label, guidance, n, seed, progress, stops, request, vary=chosen))
+        stops.begin(request)
+        vary = (made[int(which) - 1], strength)
+        yield from _shown(
+            _made(generator, model, label, guidance, n, seed, progress, stops, request, vary), int(n or 0)
+        )
 
-    outputs = [made, *cells, *pictures]
-    run(button, stop, stops, answer, [label, guidance, n, seed], outputs, "generate", cells[0])
+    run(button, stop, stops, answer, [label, guidance, n, seed], outputs, "generate", told, results)
     inputs = [made, which, strength, label, guidance, n, seed]
-    run(again, stop, stops, variations, inputs, outputs, "vary", cells[0])
+    run(again, stop, stops, variations, inputs, outputs, "vary", told, results)
 
 
-def _shown(sounds: list[Sound]) -> list[Any]:
-    """Fills the grid: the players and pictures beyond the last sound disappear."""
-    players = [gr.update(value=s, label=f"{i + 1}", visible=True) for i, s in enumerate(sounds)]
-    images = [gr.update(value=_picture(s), visible=True) for s in sounds]
-    gone = [gr.update(value=None, visible=False)] * (MOST - len(sounds))
-    return [sounds, *players, *gone, *images, *gone]
+def _shown(sounds: Iterable[Sound], n: int) -> Iterator[list[Any]]:
+    """Fills the grid as sounds come: the first empties the players and pictures of earlier ones."""
+    made: list[Sound] = []
+    for i, one in enumerate(sounds):
+        made.append(one)
+        players = [gr.update(value=None, visible=False)] * MOST if i == 0 else [gr.skip()] * MOST
+        images = list(players)
+        players[i], images[i] = (
+            gr.update(value=one, label=f"{i + 1}", visible=True),
+            gr.update(value=_picture(one), visible=True),
+        )
+        told = f"{n} sound{'s' * (n != 1)}" if i + 1 == n else gr.skip()
+        yield [told, list(made), *players, *images]
 
 
 def _picture(made: Sound) -> np.ndarray:

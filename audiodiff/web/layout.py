@@ -26,6 +26,7 @@ from audiodiff.models.vocoder import Vocoder
 from audiodiff.utils import devices
 from audiodiff.web import common, generate, mels, models, restore, served, vocode  # noqa: F401 — served changes how Gradio writes
 from audiodiff.web.common import Stops
+from audiodiff.web.live import LiveSounds
 
 __all__ = ["build", "launch", "main"]
 
@@ -35,8 +36,27 @@ LARGEST_UPLOAD = "100mb"
 FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif"]
 MONO_FONTS = ["ui-monospace", "Consolas", "Liberation Mono", "monospace"]
 CSS = """
-.gradio-container { max-width: 1100px !important; margin: 0 auto !important; }
+.gradio-container { width: 100% !important; max-width: 1100px !important; margin: 0 auto !important; }
+.tabs, .tabitem { width: 100%; }
 .numbers { text-align: center; }
+.told { min-height: 60px; }
+#live audio { width: 100%; }
+.model-cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(420px, 100%), 1fr)); gap: 20px; }
+.model-card { display: flex; flex-direction: column; gap: 12px; padding: 20px; border-radius: 12px;
+  background: var(--block-background-fill); border: 1px solid var(--border-color-primary); }
+.model-card h3 { margin: 0; font-size: 1.25em; }
+.model-card p { margin: 0; }
+.model-card dl { margin: 0; display: grid; gap: 6px; }
+.model-card dl div { display: grid; grid-template-columns: 6.5em 1fr; gap: 8px; }
+.model-card dt { opacity: 0.7; }
+.model-card dd { margin: 0; overflow-wrap: break-word; overflow: hidden; display: -webkit-box;
+  -webkit-box-orient: vertical; -webkit-line-clamp: 3; }
+.model-card a { align-self: flex-start; margin: 0; }
+.model-card ul.three { list-style: none; margin: auto 0 0; padding: 12px 0 0; display: grid; gap: 10px;
+  grid-template-columns: repeat(3, 1fr); border-top: 1px solid var(--border-color-primary); }
+.model-card ul.three li { display: flex; flex-direction: column; gap: 2px; }
+.model-card ul.three b { font-size: 1.5em; line-height: 1.1; }
+.model-card ul.three span { font-size: 0.8em; opacity: 0.8; }
 .numbers table { margin: 0 auto; }
 .facts { font-size: 0.85em; opacity: 0.8; }
 """
@@ -58,11 +78,11 @@ def build(
     place = devices.resolve(device)
     vocoder = model if isinstance(model, Vocoder) else Vocoder.load(model, place)
     maker = generator if isinstance(generator, Generator) else Generator.load(generator, place)
-    stops = Stops()
+    stops, lives = Stops(), LiveSounds()
     with gr.Blocks(title="audiodiff", analytics_enabled=False, delete_cache=(600, 3600)) as page:
         gr.Markdown("# audiodiff\nDiffusion on audio waveforms, on the CPU: a few network calls make a sound.")
         with gr.Tab("Vocode"):
-            vocode.lay_out(vocoder, stops)
+            vocode.lay_out(vocoder, stops, lives)
         with gr.Tab("Generate"):
             generate.lay_out(maker, str(maker.info.get("name") or GENERATOR), stops)
         with gr.Tab("Restore"):
@@ -72,6 +92,7 @@ def build(
         with gr.Tab("Models"):
             models.lay_out()
         page.unload(stops.leave)
+    page.lives = lives
     return page.queue(max_size=MOST_WAITING, default_concurrency_limit=4)
 
 
@@ -85,7 +106,7 @@ def launch(
     """
     _bypass_proxy(host)
     try:
-        _, local, shared = page.launch(
+        server, local, shared = page.launch(
             server_name=host,
             server_port=port,
             inbrowser=open_browser,
@@ -98,12 +119,13 @@ def launch(
             enable_monitoring=False,
             footer_links=[],
             max_file_size=LARGEST_UPLOAD,
-            allowed_paths=[str(path) for path in common.examples().values()],
+            allowed_paths=[str(path) for path in (*common.examples().values(), *models.card_places())],
             theme=gr.themes.Soft(font=FONTS, font_mono=MONO_FONTS),
             css=CSS,
         )
     except OSError:
         raise ValueError(f"{host}:{port} cannot be served: the port is taken or the host unknown; try --port") from None
+    server.router.routes.insert(0, page.lives.route())
     if share and not shared:
         page.close(verbose=False)
         raise ValueError("no public link could be had: check the network, or leave out --share")

@@ -26,6 +26,7 @@ from audiodiff.web.common import (
     seed_of,
     sound,
     told_by,
+    told_line,
 )
 from audiodiff.web.vocode import draw_mel
 
@@ -119,8 +120,8 @@ def lay_out(vocoder: Vocoder, stops: Stops) -> None:
             convention = gr.Dropdown([OWN, DETECT, *presets()], value=OWN, label="Convention")
             seed = gr.Number(0, precision=0, label="Seed")
             button, stop = buttons("Vocode")
-    told = gr.Markdown(elem_id="looks-like", elem_classes="numbers")
-    with gr.Row():
+    told = told_line("looks-like")
+    with gr.Column(visible=False) as results, gr.Row():
         with gr.Column(min_width=320):
             heard, drawn = player("Sound", "spoken")
         with gr.Column(min_width=320):
@@ -129,4 +130,4 @@ def lay_out(vocoder: Vocoder, stops: Stops) -> None:
     def answer(upload: str | None, convention: str, seed: int | None, request: gr.Request) -> Any:
         return speak(vocoder, upload, convention, seed, stops, request)
 
-    run(button, stop, stops, answer, [upload, convention, seed], [told, heard, mel, drawn], "vocode", heard)
+    run(button, stop, stops, answer, [upload, convention, seed], [told, heard, mel, drawn], "vocode", told, results)

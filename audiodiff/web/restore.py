@@ -1,5 +1,6 @@
 """The tab Restore: mends a gap, clipping, or missing treble."""
 
+import functools
 from typing import Any
 
 import gradio as gr
@@ -14,19 +15,24 @@ from audiodiff.web.common import (
     Stops,
     buttons,
     draw,
+    examples,
+    licences,
     one_message,
     player,
     read,
-    recording_input,
     run,
     seed_of,
     sound,
+    told_line,
 )
 
 __all__ = ["lay_out", "mend"]
 
 MAX_SECONDS = 60
 TASKS = {"a gap": "gap", "clipping": "declip", "missing treble": "bandwidth"}
+
+GAP = (1.5, 1.58)  # seconds, of the example
+LIMIT, TREBLE = 0.2, 6000  # full scale and Hz, of the examples
 
 Answer = tuple[str, Sound, Sound, Picture, Picture]
 
@@ -61,17 +67,31 @@ def mend(
         how = restoration.RestoreRecipe.from_options(vocoder, model, damaged, task, seed=seed_of(seed), gap=gap)
         mended, down = audio.lowered(restoration.mend(vocoder, damaged, how))
         found = [
+            f"filled from {gap[0]:g} to {gap[1]:g} s" if gap else "",
             f"clipped from {how.limit:.3g} of full scale on" if how.limit else "",
             f"undamaged up to {how.cutoff:.0f} Hz" if how.cutoff else "",
             f"lowered by {down:.1f} dB, so that its peaks fit" if down else "",
         ]
         return (
-            " · ".join(filter(None, found)) or "mended",
+            " · ".join(filter(None, found))
+            or (f"the gap from {gap[0]:g} to {gap[1]:g} s is filled" if gap else "mended"),
             sound(damaged, rate),
             sound(mended, rate),
-            draw(damaged, rate, "Damaged"),
-            draw(mended, rate, "Mended"),
+            draw(damaged, rate, "Damaged", how.gap),
+            draw(mended, rate, "Mended", how.gap),
         )
+
+
+def damaged_example(rate: int, task: str) -> tuple[Sound, str, float, float]:
+    """Damages a recording that ships, at the model's rate; returns it, the task, and where the gap is."""
+    waveform, _ = audio.read(next(iter(examples().values())), rate)
+    if task == "gap":
+        waveform[:, int(GAP[0] * rate) : int(GAP[1] * rate)] = 0
+    elif task == "declip":
+        waveform = (waveform / waveform.abs().max()).clamp(-LIMIT, LIMIT)
+    else:
+        waveform = audio.resample(audio.resample(waveform, rate, TREBLE), TREBLE, rate)
+    return sound(waveform, rate), task, *GAP
 
 
 def lay_out(vocoder: Vocoder, stops: Stops) -> None:
@@ -79,7 +99,18 @@ def lay_out(vocoder: Vocoder, stops: Stops) -> None:
     model = str(vocoder.info.get("name") or registry.DEFAULT_MODEL)
     with gr.Row():
         with gr.Column(min_width=320):
-            recording = recording_input("Damaged recording", "damaged-recording")
+            recording = gr.Audio(
+                sources=["upload", "microphone"],
+                type="filepath",
+                label="Damaged recording",
+                buttons=[],
+                elem_id="damaged-recording",
+            )
+            with gr.Row():
+                chosen = [
+                    gr.Button(f"Example: {name}", size="sm", min_width=80, visible=bool(examples())) for name in TASKS
+                ]
+            licences()
         with gr.Column(min_width=320):
             task = gr.Radio(list(TASKS.items()), value="gap", label="What is wrong")
             with gr.Row():
@@ -87,12 +118,15 @@ def lay_out(vocoder: Vocoder, stops: Stops) -> None:
                 end = gr.Number(0.6, label="Gap to (s)")
                 seed = gr.Number(0, precision=0, label="Seed")
             button, stop = buttons("Mend")
-    told = gr.Markdown(elem_id="mended-facts", elem_classes="numbers")
-    with gr.Row():
+    told = told_line("mended-facts")
+    with gr.Column(visible=False) as results, gr.Row():
         with gr.Column(min_width=320):
             before, drawn_before = player("Damaged", "damaged")
         with gr.Column(min_width=320):
             after, drawn_after = player("Mended", "mended")
+    for example, name in zip(chosen, TASKS, strict=True):
+        take = functools.partial(damaged_example, vocoder.sample_rate, TASKS[name])
+        example.click(take, None, [recording, task, begin, end], api_visibility="private", queue=False)
     for field in (begin, end):
         task.change(lambda t: gr.update(interactive=t == "gap"), task, field, queue=False, api_visibility="private")
 
@@ -103,4 +137,4 @@ def lay_out(vocoder: Vocoder, stops: Stops) -> None:
         return mend(vocoder, model, recording, task, begin, end, seed)
 
     outputs = [told, before, after, drawn_before, drawn_after]
-    run(button, stop, stops, answer, [recording, task, begin, end, seed], outputs, "restore", after)
+    run(button, stop, stops, answer, [recording, task, begin, end, seed], outputs, "restore", told, results)

@@ -2,6 +2,7 @@
 
 import html
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import gradio as gr
@@ -10,12 +11,14 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from audiodiff import audio
 from audiodiff.diffusion.predictions import Estimate
+from audiodiff.evaluation import dnsmos
 from audiodiff.evaluation.metrics import log_mel_l1, multi_resolution_stft
 from audiodiff.models.named_starts import name_start
 from audiodiff.models.starts import GriffinLim, PureNoise, Start
 from audiodiff.models.vocoder import Vocoder
-from audiodiff.pipelines.resynthesis import analyse, resynthesise
+from audiodiff.pipelines.resynthesis import Resynthesis, analyse, resynthesise, vocode_stream
 from audiodiff.utils.config import choices, choose
 from audiodiff.web.common import (
     Picture,
@@ -30,11 +33,14 @@ from audiodiff.web.common import (
     run,
     seed_of,
     sound,
+    told_line,
 )
+from audiodiff.web.live import LiveSounds, LiveStream
 
 __all__ = ["Answer", "lay_out", "respond", "show_estimate"]
 
 MAX_STEPS = 16
+LIVE_FRAMES = 16  # mel frames that are handed to the stream at once
 LONGEST_KEPT = 30.0  # seconds of which the estimates are kept
 STARTS: dict[str, Start | None] = {"own": None, "noise": PureNoise()}
 NAMES = ("Original", "Result", "Griffin-Lim")
@@ -84,6 +90,7 @@ def respond(
     progress: Any = PROGRESS,
     stops: Stops | None = None,
     request: gr.Request | None = None,
+    live: LiveStream | None = None,
 ) -> Answer:
     """Does what the button does: resynthesises a file, measures it and draws it.
 
@@ -95,6 +102,7 @@ def respond(
         seed: Of the noise.
         progress: Called with (steps done, steps).
         stops, request: Whether this visitor wants to stop.
+        live: Where the sound goes while it is made with the least delay; solver, steps and start are then decided.
 
     Returns:
         The numbers; original, result and Griffin-Lim as Gradio's audio; the mel and the three spectrograms; and the
@@ -110,21 +118,25 @@ def respond(
         original = read(recording, rate)
         mel = analyse(vocoder, original)
         estimates = Estimates(vocoder)
+        progress((0, int(steps)))
         begun = time.perf_counter()
         with estimates:
-            result = resynthesise(
-                vocoder,
-                original,
-                steps=int(steps),
-                solver=choose("solver", solver),
-                start=STARTS[start],
-                seed=seed_of(seed),
-                callback=stops.watch(request, lambda done: progress((done, int(steps)))),
-            )
+            if live is not None:
+                result = _while_it_plays(vocoder, mel, original.shape[-1], seed_of(seed), live, stops, request)
+            else:
+                result = resynthesise(
+                    vocoder,
+                    original,
+                    steps=int(steps),
+                    solver=choose("solver", solver),
+                    start=STARTS[start],
+                    seed=seed_of(seed),
+                    callback=stops.watch(request, lambda done: progress((done, int(steps)))),
+                )
         taken = time.perf_counter() - begun
         plain = _griffin_lim(vocoder, mel, original.shape[-1])
         sounds = (original, result.waveform, plain)
-        short = original.shape[-1] <= LONGEST_KEPT * rate
+        short = original.shape[-1] <= LONGEST_KEPT * rate and live is None
         kept = estimates.waveforms(mel, original.shape[-1]) if short else []
         return (
             _numbers(sounds, rate, taken, result.network_calls),
@@ -133,6 +145,28 @@ def respond(
             *(draw(waveform, rate, name) for waveform, name in zip(sounds, NAMES, strict=True)),
             [sound(waveform, rate) for waveform in kept],
         )
+
+
+def _while_it_plays(
+    vocoder: Vocoder,
+    mel: Tensor,
+    length: int,
+    seed: int,
+    live: LiveStream,
+    stops: Stops,
+    request: gr.Request | None,
+) -> Resynthesis:
+    """Vocodes a mel, [C, M, F], with the least delay, handing each piece out; whatever happens, the stream ends."""
+    after, made = stops.watch(request), list[Tensor]()
+    try:
+        for number, piece in enumerate(vocode_stream(vocoder, mel.split(LIVE_FRAMES, -1), seed=seed, live=True)):
+            piece = piece[:, : length - sum(done.shape[-1] for done in made)]
+            made.append(piece)
+            live.put(audio.to_pcm(piece)[0])
+            after(number, None)
+    finally:
+        live.end()
+    return Resynthesis(torch.cat(made, -1), 0)
 
 
 def show_estimate(kept: list[Sound] | None, call: float) -> tuple[Sound | None, Picture | None]:
@@ -146,12 +180,12 @@ def show_estimate(kept: list[Sound] | None, call: float) -> tuple[Sound | None, 
 
 
 def draw_mel(mel: Tensor, frame_seconds: float) -> Figure:
-    """Draws the log-mel of each channel, [C, M, F], with time in s."""
-    figure = Figure(figsize=(12, 0.8 + 1.7 * len(mel)), dpi=110, layout="constrained")
-    for panel, channel in zip(figure.subplots(len(mel), squeeze=False)[:, 0], mel.cpu(), strict=True):
-        extent = (0, channel.shape[1] * frame_seconds, 0, len(channel))
-        panel.imshow(channel.numpy(), origin="lower", aspect="auto", extent=extent, cmap="magma")
-        panel.set(ylabel="mel band", xlabel="time (s)", title="All that the model is given")
+    """Draws the log-mel, [C, M, F], with time in s; of stereo the mean."""
+    figure, mean = Figure(figsize=(12, 2.6), dpi=110, layout="constrained"), mel.cpu().mean(0)
+    panel, extent = figure.subplots(), (0, mean.shape[1] * frame_seconds, 0, len(mean))
+    panel.imshow(mean.numpy(), origin="lower", aspect="auto", extent=extent, cmap="magma")
+    title = "All that the model is given" + ", mean of both channels" * (len(mel) > 1)
+    panel.set(ylabel="mel band", xlabel="time (s)", title=title)
     return figure
 
 
@@ -164,17 +198,20 @@ def _griffin_lim(vocoder: Vocoder, mel: Tensor, length: int) -> Tensor:
 
 
 def _numbers(sounds: tuple[Tensor, ...], rate: int, taken: float, network_calls: int) -> str:
-    original, *others = sounds
+    original = sounds[0]
     seconds = original.shape[-1] / rate
     calls = f"{network_calls} network call{'s' * (network_calls != 1)}" + " per channel" * (len(original) > 1)
-    rows = "".join(
-        f"\n| {name} | {_mean(log_mel_l1, original, other, rate):.3f} | "
-        f"{_mean(multi_resolution_stft, original, other, rate):.3f} |"
-        for name, other in zip(NAMES[1:], others, strict=True)
-    )
+    columns = {
+        "log-mel distance (less is better)": [f"{_mean(log_mel_l1, original, other, rate):.3f}" for other in sounds],
+        "STFT distance (less)": [f"{_mean(multi_resolution_stft, original, other, rate):.3f}" for other in sounds],
+    }
+    if dnsmos.is_available():
+        natural = [sum(dnsmos.predict_opinion(channel, rate) for channel in s) / len(s) for s in sounds]
+        columns = {"naturalness, 1 to 5 (more is better)": [f"{value:.2f}" for value in natural]} | columns
+    rows = "".join(f"\n| {' | '.join(row)} |" for row in zip(NAMES, *columns.values(), strict=True))
     return (
         f"**{seconds:.2f} s** of audio in **{taken:.2f} s** · **{seconds / taken:.1f} ×** real time · {calls}\n\n"
-        f"| against the original, less is better | log-mel L1 | multi-resolution STFT |\n|---|---|---|{rows}"
+        f"| | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}{rows}"
     )
 
 
@@ -182,7 +219,7 @@ def _mean(measure: Any, original: Tensor, other: Tensor, rate: int) -> float:
     return sum(measure(a, b, rate) for a, b in zip(original, other, strict=True)) / len(original)
 
 
-def lay_out(vocoder: Vocoder, stops: Stops) -> None:
+def lay_out(vocoder: Vocoder, stops: Stops, lives: LiveSounds) -> None:
     """Places the components of the tab."""
     gr.Markdown(_facts(vocoder), elem_classes="facts")
     with gr.Row():
@@ -190,21 +227,29 @@ def lay_out(vocoder: Vocoder, stops: Stops) -> None:
             recording = recording_input("Recording", "recording")
         with gr.Column(min_width=320):
             controls = _controls(vocoder)
+            live = gr.Checkbox(
+                False,
+                label="Play while it is made",
+                info=f"{1000 * vocoder.live_delay():.0f} ms behind the mel; steps, solver and start are then decided",
+                elem_id="play-live",
+            )
             button, stop = buttons("Resynthesise")
-    numbers = gr.Markdown(elem_id="numbers", elem_classes="numbers")
-    with gr.Row():
-        sounds, figures = [], []
-        for name in NAMES:
-            with gr.Column(min_width=300):
-                heard, picture = player(name, name.lower())
-                sounds.append(heard)
-                figures.append(picture)
-    mel = gr.Plot(label="Mel", show_label=False, format="png", elem_id="mel-picture")
+    numbers = told_line("numbers")
+    playing = gr.HTML(visible=False, elem_id="live")
+    with gr.Column(visible=False) as results:
+        with gr.Row():
+            sounds, figures = [], []
+            for name in NAMES:
+                with gr.Column(min_width=300):
+                    heard, picture = player(name, name.lower())
+                    sounds.append(heard)
+                    figures.append(picture)
+        mel = gr.Plot(label="Mel", show_label=False, format="png", elem_id="mel-picture")
+        with gr.Accordion("Step by step", open=False) as steps_shown:
+            gr.Markdown(f"What the model believed after each network call (recordings up to {LONGEST_KEPT:.0f} s).")
+            call = gr.Slider(1, MAX_STEPS, 1, step=1, label="After call")
+            estimate, estimated = player("Estimate", "estimate")
     kept = gr.State([], time_to_live=600)
-    with gr.Accordion("Step by step", open=False):
-        gr.Markdown(f"What the model believed after each network call (recordings up to {LONGEST_KEPT:.0f} s).")
-        call = gr.Slider(1, MAX_STEPS, 1, step=1, label="After call")
-        estimate, estimated = player("Estimate", "estimate")
 
     def answer(
         recording: str | None,
@@ -212,14 +257,24 @@ def lay_out(vocoder: Vocoder, stops: Stops) -> None:
         solver: str,
         start: str,
         seed: int | None,
+        live: bool,
         request: gr.Request,
         progress: Any = PROGRESS,
-    ) -> Answer:
-        return respond(vocoder, recording, steps, solver, start, seed, progress, stops, request)
+    ) -> Iterator[Any]:
+        hidden = gr.update(value="", visible=False)
+        if not live:
+            yield *respond(vocoder, recording, steps, solver, start, seed, progress, stops, request), hidden
+            return
+        with one_message(recording):
+            stream = lives.open(vocoder.sample_rate, len(read(recording, vocoder.sample_rate)))
+        yield *[gr.skip()] * 9, gr.update(value=stream.player(), visible=True)
+        answered = respond(vocoder, recording, steps, solver, start, seed, progress, stops, request, stream)
+        yield *answered, gr.skip()
 
-    outputs = [numbers, *sounds, mel, *figures, kept]
-    event = run(button, stop, stops, answer, [recording, *controls], outputs, "resynthesise", sounds[1])
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    outputs = [numbers, *sounds, mel, *figures, kept, playing]
+    event = run(button, stop, stops, answer, [recording, *controls, live], outputs, "resynthesise", numbers, results)
+    event.success(lambda kept: gr.update(visible=bool(kept)), kept, steps_shown, queue=False, **quiet)
     event.success(_calls, kept, call, **quiet).then(show_estimate, [kept, call], [estimate, estimated], **quiet)
     call.input(show_estimate, [kept, call], [estimate, estimated], trigger_mode="always_last", **quiet)
 

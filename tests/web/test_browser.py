@@ -12,11 +12,14 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from conftest import voiced
 from support.page import NUMBERS, free_port, resynth
 
 import audiodiff
 import audiodiff.utils.config
+from audiodiff import audio
 from audiodiff.cli import main
+from audiodiff.models import registry
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +104,20 @@ class Visit:
         """Plays the result, which is longer than a second, until its clock shows the first."""
         self.page.locator("#result").get_by_label("Play", exact=True).click()
         self.page.locator("#result").filter(has_text=re.compile(r"Result\s*0:01")).wait_for()
+
+    def works(self, place, milliseconds=1000):
+        """Waits for a progress bar, or the seconds that have passed."""
+        shown = ", ".join(f"{place} .{kind}" for kind in ("progress-text", "meta-text", "eta-bar"))
+        self.page.locator(shown).first.wait_for(timeout=milliseconds)
+
+    def open(self, name):
+        """Opens a tab, from the menu where the page is too narrow for all."""
+        tab = self.page.get_by_role("tab", name=name)
+        if not tab.is_visible():
+            self.page.locator(".overflow-menu button").first.click()
+            tab = self.page.locator(".overflow-dropdown button", has_text=name)
+        tab.click()
+        self.page.wait_for_timeout(300)
 
     def too_wide_by(self):
         return self.page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
@@ -197,6 +214,70 @@ def test_phone_shows_the_example_and_its_result_without_overflow(visit):
     here.numbers()
     here.shown()
     assert here.too_wide_by() <= 0
+    assert (here.troubles, here.outside) == ([], [])
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [1280, 390])
+def test_all_tabs_have_one_width_and_nothing_empty_is_shown(visit, width):
+    here, found = visit(width=width), set()
+    for name in ("Vocode", "Generate", "Restore", "Mel", "Models"):
+        here.open(name)
+        panel = here.page.locator("[role=tabpanel]:visible").bounding_box()
+        found.add((panel["x"], panel["width"]))
+        assert here.too_wide_by() <= 0
+        assert here.page.locator("[role=tabpanel]:visible audio, [id$=-picture]:visible").count() == 0
+    assert len(found) == 1
+    assert here.page.locator(".model-card:visible").count() == len(registry.shipped())
+    link = here.page.locator(".model-card a").first.get_attribute("href")
+    assert here.page.request.get(here.page.url.partition("?")[0] + link).ok
+    assert (here.troubles, here.outside) == ([], [])
+
+
+@pytest.mark.browser
+def test_sound_plays_while_it_is_made_and_is_the_result(visit, tmp_path):
+    long = tmp_path / "long.wav"
+    audio.write(long, voiced(12.0), 16000)
+    here = visit()
+    here.upload(long)
+    here.page.get_by_label("Play while it is made").check()
+    here.press()
+    here.page.wait_for_function("() => document.querySelector('#live audio')?.currentTime > 0.3", timeout=60000)
+    assert here.page.locator("#result a[download]").count() == 0  # it is heard before there is a result
+    here.numbers()
+    served = here.page.request.get(here.shown()).body()
+    assert len(served) == 44 + 2 * 12 * 16000
+    assert (here.troubles, here.outside) == ([], [])
+
+
+@pytest.mark.browser
+def test_generate_and_vary_show_work_within_the_first_second(visit):
+    here = visit()
+    here.open("Generate")
+    here.page.get_by_label("number input for Sounds").fill("8")
+    here.page.get_by_role("button", name="Generate", exact=True).click()
+    here.page.locator("#generated .progress-text, #generated .meta-text, #generated .eta-bar").first.wait_for(
+        timeout=1000
+    )
+    here.page.locator("#made-0 a[download]").wait_for(timeout=60000)  # the first is there before the last
+    assert here.page.locator("#made-7 a[download]").count() == 0
+    here.page.locator("#made-7 a[download]").wait_for(timeout=60000)
+    here.page.get_by_role("button", name="Vary this one").click()
+    here.page.locator("#generated .progress-text, #generated .meta-text, #generated .eta-bar").first.wait_for(
+        timeout=1000
+    )
+    assert (here.troubles, here.outside) == ([], [])
+
+
+@pytest.mark.browser
+def test_example_of_restore_is_damaged_and_gets_mended(visit):
+    here = visit()
+    here.open("Restore")
+    here.page.get_by_role("button", name="Example: clipping").click()
+    here.page.locator("#damaged-recording").get_by_label("Clear").wait_for()
+    here.page.get_by_role("button", name="Mend").click()
+    here.page.locator("#mended-facts").filter(has_text="clipped from 0.2").wait_for(timeout=60000)
+    here.page.locator("#mended-picture img").wait_for()
     assert (here.troubles, here.outside) == ([], [])
 
 

@@ -1,6 +1,7 @@
 """The demo page: what is behind its buttons, and what its command refuses."""
 
 import importlib.util
+import json
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +11,8 @@ import pytest
 import soundfile
 import torch
 from conftest import voiced
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
 from support.page import CHOICES, NUMBERS, free_port, resynth
 
 import audiodiff
@@ -23,6 +26,8 @@ from audiodiff.models.generator import Generator
 from audiodiff.models.starts import PureNoise
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.pipelines.resynthesis import resynthesise
+from audiodiff.web import live
+from audiodiff.web.live import LiveSounds, LiveStream
 
 
 @pytest.fixture(scope="module")
@@ -84,20 +89,83 @@ def test_own_start_is_the_models(app, tiny_model_path, speech):
 def test_progress_is_told_after_each_step(app, vocoder, speech):
     told = []
     app.vocode.respond(vocoder, str(speech), **CHOICES, progress=told.append)
-    assert told == [(1, 3), (2, 3), (3, 3)]
+    assert told == [(0, 3), (1, 3), (2, 3), (3, 3)]
 
 
-def test_spectrogram_has_seconds_kilohertz_and_a_panel_for_each_channel(app):
+def test_spectrogram_has_seconds_and_kilohertz_and_stereo_is_drawn_once(app):
     tone = 0.5 * torch.sin(2 * torch.pi * 2000 * torch.arange(32000) / 16000)
-    figure = app.common.draw(torch.stack([tone, 0 * tone]), 16000, "Original")
-    left, right = figure.axes[:2]
-    assert right.get_xlabel() == "time (s)"
-    assert left.get_ylabel() == right.get_ylabel() == "frequency (kHz)"
-    assert (*left.get_xlim(), *left.get_ylim()) == (0, 2, 0, 8)
-    picture = left.images[0].get_array()
+    panel, bar = app.common.draw(torch.stack([tone, 0 * tone]), 16000, "Original").axes
+    assert (panel.get_title(), panel.get_xlabel(), panel.get_ylabel()) == (
+        "Original, both channels",
+        "time (s)",
+        "frequency (kHz)",
+    )
+    assert bar.get_ylabel() == "level (dB)"
+    assert (*panel.get_xlim(), *panel.get_ylim()) == (0, 2, 0, 8)
+    picture = panel.images[0].get_array()
     assert picture.mean(1).argmax() == pytest.approx(len(picture) * 2 / 8, abs=1)
-    assert picture.max() == pytest.approx(20 * np.log10(0.5), abs=0.5)  # dB relative to a full-scale sine
-    assert right.images[0].get_array().max() < -100
+    assert picture.max() == pytest.approx(20 * np.log10(0.5) - 3, abs=0.5)  # dB relative to a full-scale sine; half
+
+
+def test_gap_is_marked_in_both_pictures(app, vocoder, tiny_model_path, speech):
+    *_, before, after = app.restore.mend(vocoder, str(tiny_model_path), str(speech), "gap", 0.2, 0.25, 0)
+    for figure in (before, after):
+        assert [line.get_xdata()[0] for line in figure.axes[0].lines] == [0.2, 0.25]
+
+
+def test_numbers_have_naturalness_beside_distances_of_all_three_sounds(app, vocoder, speech):
+    pytest.importorskip("speechmos")
+    table = app.vocode.respond(vocoder, str(speech), **CHOICES)[0].splitlines()[2:]
+    head, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in table)
+    assert head[1].startswith("naturalness, 1 to 5")
+    assert [row[0] for row in rows] == ["Original", "Result", "Griffin-Lim"]
+    assert all(1 < float(row[1]) < 5 for row in rows)
+    assert rows[0][2:] == ["0.000", "0.000"]
+
+
+@pytest.mark.parametrize("task", ["gap", "declip", "bandwidth"])
+def test_examples_of_restore_have_the_damage_that_is_mended(app, task, tmp_path):
+    vocoder = Vocoder.load(registry.DEFAULT_MODEL)
+    (rate, samples), chosen, begin, end = app.restore.damaged_example(vocoder.sample_rate, task)
+    assert (rate, chosen) == (vocoder.sample_rate, task)
+    soundfile.write(tmp_path / "damaged.wav", samples, rate)
+    told, *_ = app.restore.mend(vocoder, registry.DEFAULT_MODEL, str(tmp_path / "damaged.wav"), task, begin, end, 0)
+    found = {"gap": "filled from 1.5 to 1.58 s", "declip": "clipped from 0.2", "bandwidth": "undamaged up to"}
+    assert found[task] in told
+
+
+# --- played while it is made -------------------------------------------------------------------------------------
+
+
+def test_live_stream_is_a_wav_of_the_samples_that_the_answer_has(app, vocoder, speech, tmp_path):
+    stream = LiveStream(vocoder.sample_rate, 1)
+    answer = app.vocode.respond(vocoder, str(speech), **CHOICES, live=stream)
+    (tmp_path / "live.wav").write_bytes(b"".join(stream.content()))
+    played, rate = audio.read(tmp_path / "live.wav")  # of unknown length, as from a pipe
+    assert (answer[2][0], rate) == (vocoder.sample_rate,) * 2
+    assert np.array_equal(audio.to_pcm(played)[0], answer[2][1])
+    assert answer[2][1].shape == answer[1][1].shape
+
+
+def test_live_stream_ends_when_the_visitor_stops(app, vocoder, speech):
+    stream, stops, visitor = LiveStream(vocoder.sample_rate, 1), app.Stops(), SimpleNamespace(session_hash="one")
+    put = stream.put
+    stream.put = lambda samples: (put(samples), stops.want(visitor))
+    with pytest.raises(app.gr.Error, match="stopped"):
+        app.vocode.respond(vocoder, str(speech), **CHOICES, stops=stops, request=visitor, live=stream)
+    assert len(list(stream.content())) == 2  # the header and the piece that was made
+
+
+def test_live_sounds_are_served_once_and_forgotten_when_there_are_many():
+    lives = LiveSounds()
+    first, *_, last = (lives.open(16000, 1) for _ in range(live.MOST + 1))
+    assert list(first.content())[1:] == []  # its listener never came
+    client = TestClient(Starlette(routes=[lives.route()]))
+    last.put(np.array([[1], [-1]], np.int16))
+    last.end()
+    assert client.get(f"/{live.PLACE}/{last.name}.wav").content[44:] == b"\x01\x00\xff\xff"
+    assert client.get(f"/{live.PLACE}/{last.name}.wav").status_code == 404
+    assert client.get(f"/{live.PLACE}/nobody.wav").status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -152,9 +220,9 @@ def test_stopped_work_ends_after_the_step_and_the_next_one_runs(app, vocoder, sp
 
     with pytest.raises(app.gr.Error, match="stopped"):
         app.vocode.respond(vocoder, str(speech), **CHOICES, progress=stop, stops=stops, request=visitor)
-    assert done == [(1, 3)]
+    assert done == [(0, 3)]
     app.vocode.respond(vocoder, str(speech), **CHOICES, progress=done.append, stops=stops, request=visitor)
-    assert len(done) == 4
+    assert done[1:] == [(0, 3), (1, 3), (2, 3), (3, 3)]
 
 
 @pytest.mark.parametrize("vary", [False, True])
@@ -253,10 +321,22 @@ def test_long_upload_is_refused_before_it_is_decoded(app, vocoder, bad, monkeypa
 
 
 def test_every_shipped_model_has_a_card_without_dead_links(app):
+    assert [place.stem for place in app.models.card_places()] == registry.shipped()
     for name in registry.shipped():
         card = app.models.card(name)
         assert card.startswith(f"# {name}")
         assert not re.search(r"\]\((?!http)", card)
+
+
+@pytest.mark.parametrize("name", registry.shipped())
+def test_short_card_has_six_facts_three_measured_numbers_and_a_link(app, name):
+    short, facts = app.models.short_card(name), registry.locate(name)
+    assert (short.count("<dt>"), short.count("<li>"), short.count("<a ")) == (6, 3, 1)
+    assert f'href="gradio_api/file={facts.with_suffix(".md")}"' in short
+    rows = json.loads(facts.with_suffix(".eval.json").read_text())["rows"]
+    measured = {f"{value[0]:.{digits}{kind}}" for row in rows for value in row.values() if isinstance(value, list)
+                for digits, kind in ((0, "%"), (0, "f"), (1, "f"), (2, "f"))}  # fmt: skip
+    assert set(re.findall(r"<li><b>([^<]+)</b>", short)) <= measured
 
 
 # --- the page ----------------------------------------------------------------------------------------------------
@@ -275,7 +355,7 @@ def test_each_example_that_is_shipped_has_a_button(app, vocoder, shipped, monkey
     monkeypatch.setattr(app.common, "EXAMPLES", places)
     page = app.build(vocoder)
     buttons = [block.value for block in page.blocks.values() if isinstance(block, app.gr.Button)]
-    assert buttons.count("Example: Klingon") == 2 * shipped
+    assert buttons.count("Example: Klingon") == shipped
     assert "Example: Elvish" not in buttons
     assert "Resynthesise" in buttons
 
@@ -323,7 +403,7 @@ def test_served_page_answers_with_the_bytes_that_resynth_writes(app, vocoder, ti
     [
         (["--model", "nowhere"], "nowhere: no such model"),
         (["--port", "0"], "--port 0: a number from 1 to 65535"),
-        (["--device", "abacus"], "unknown device 'abacus'"),
+        (["--device", "abacus"], "argument --device: unknown device 'abacus'"),
     ],
 )
 def test_demo_command_refuses_in_one_line(arguments, words, capsys):
