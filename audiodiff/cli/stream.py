@@ -27,10 +27,13 @@ def run(options: argparse.Namespace) -> int:
         ValueError: The stream ends within a frame, or holds what is no mel; what came before is written.
     """
     from audiodiff import audio
+    from audiodiff.models import registry
     from audiodiff.pipelines import resynthesis
 
     if options.json or common.convention_of(options) is not None:
         raise ValueError("--raw: a stream has no report, and its mel is the model's own: leave out --json and --mel-…")
+    if _is_live(options):
+        options.model = options.model or registry.LIVE_MODEL
     vocoder = common.load_vocoder(options)
     recipe = common.recipe_of("vocode", vocoder, options)
     sampler = _sampler(vocoder, recipe, options)
@@ -52,6 +55,17 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _chosen(options: argparse.Namespace) -> list[str]:
+    """Name the options given that say how to sample."""
+    names = ("steps", "solver", "times", "start", "chunk_seconds")
+    return [name for name in names if getattr(options, name) is not None]
+
+
+def _is_live(options: argparse.Namespace) -> bool:
+    """Tell whether the least delay is wanted: by --live, or because nothing else is."""
+    return options.live or (options.live is None and not _chosen(options))
+
+
 def _sampler(vocoder: "Vocoder", recipe: "VocodeRecipe", options: argparse.Namespace) -> dict[str, Any]:
     """Choose between the least delay and the recipe's sampler, and say what the delay is."""
     from audiodiff.diffusion.timesteps import check_timesteps
@@ -59,13 +73,10 @@ def _sampler(vocoder: "Vocoder", recipe: "VocodeRecipe", options: argparse.Names
     from audiodiff.pipelines import vocoding
     from audiodiff.utils.config import choose
 
-    chosen = [
-        name for name in ("steps", "solver", "times", "start", "chunk_seconds") if getattr(options, name) is not None
-    ]
-    if options.live and chosen:
+    if options.live and (chosen := _chosen(options)):
         raise ValueError(f"--live decides how to sample: leave out --{chosen[0].replace('_', '-')}")
     rate = vocoder.sample_rate / vocoder.hop_length
-    if options.live or (options.live is None and not chosen):
+    if _is_live(options):
         common.say(f"live: the sound comes {1000 * vocoder.live_delay():.0f} ms after the mel")
         return {"live": True}
     start = named_starts.build_start(recipe.start, vocoder.mel)

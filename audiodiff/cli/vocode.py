@@ -21,7 +21,7 @@ from audiodiff.cli import common, stream
 from audiodiff.cli.jobs import Kinds
 from audiodiff.cli.resynth import make_sounds
 
-EXAMPLE = """audiodiff vocode mel.npy out.wav --mel-preset hifigan
+EXAMPLE = """audiodiff vocode mel.npy out.wav --mel-preset hifigan --model speech-22k
   my-tts | audiodiff vocode --raw - - | aplay -f S16_LE -r 24000"""
 
 

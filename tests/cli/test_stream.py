@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from audiodiff.cli import main
+from audiodiff.cli import common, main
 from audiodiff.cli.stream import Frames
+from audiodiff.models import registry
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.pipelines.resynthesis import analyse, vocode, vocode_stream
 
@@ -119,6 +120,29 @@ def test_pipe_is_live_unless_told_how_to_sample(piped, vocoder, mel):
     assert abs(samples - np.rint(live[: len(samples)].clip(-1, 1) * 32767)).max() <= 1  # of 32767
     assert "live: the sound comes 72 ms after the mel" in said
     assert "look-ahead" in piped(raw(mel), "--no-live")[2]
+
+
+@pytest.mark.parametrize(
+    ("options", "model"),
+    [
+        ([], registry.LIVE_MODEL),
+        (["--live"], registry.LIVE_MODEL),
+        (["--no-live"], None),
+        (["--steps", "2"], None),
+        (["--live", "--model", "speech-22k"], "speech-22k"),
+    ],
+)
+def test_pipe_takes_the_model_for_streams_by_default(monkeypatch, options, model):
+    class Loaded(Exception):
+        pass
+
+    def load(options):
+        raise Loaded(options.model)
+
+    monkeypatch.setattr(common, "load_vocoder", load)
+    with pytest.raises(Loaded) as asked:
+        main(["vocode", "--raw", "-", "-", *options])
+    assert asked.value.args == (model,)
 
 
 def test_pipe_refuses_a_sampler_beside_live(piped, mel):
