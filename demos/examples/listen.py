@@ -1,6 +1,6 @@
 """Puts a recording beside what a model makes of its mel: WAV files, and one picture of their spectrograms.
 
-    python demos/examples/listen.py speech-16k demos/audio/speech.flac demos/audio/listen
+    python demos/examples/listen.py speech-24k demos/audio/speech.flac demos/audio/listen
 
 The recording must be one that the model never heard. Sounds: the start alone, one call, four calls.
 """
