@@ -463,7 +463,7 @@ def test_shipped_vocoder_keeps_its_promises(name, waveform):
     sound = resynthesise(model, clip + 0.01).waveform  # an offset that no output may have
     assert sound.shape == clip.shape
     assert abs(float(sound.mean())) < 2e-3  # its leakage into the lowest band sounds as rumble, whose mean this is
-    mels = [analyse(model, w).clamp(min=-8) for w in (clip, sound)]  # 100 dB below full scale nothing is heard
+    mels = [analyse(model, w).clamp(min=-5) for w in (clip, sound)]  # 90 dB below a full tone nothing is heard
     assert float((mels[0] - mels[1]).abs().mean()) < 0.15  # nepers; measured 0.02 to 0.1
     silence = resynthesise(model, torch.zeros(1, model.sample_rate)).waveform
     assert float(20 * silence.square().mean().sqrt().log10()) < -60  # dBFS; measured -109
