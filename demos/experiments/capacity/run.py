@@ -1,6 +1,6 @@
 """Measure what decoding, packing, loading and vocoding cost a core, and reckon large corpora from it.
 
-    OMP_NUM_THREADS=1 python demos/benchmarks/capacity.py demos/audio/speech.flac capacity.csv
+    OMP_NUM_THREADS=1 python demos/experiments/capacity/run.py demos/audio/speech.flac
 
 A cost is the processor time of this process (user and system, one thread) for the same speech in several formats, as
 the median of rounds that alternate between the measurements. The disk is read through a file from which the cache was
@@ -198,11 +198,11 @@ def _vocoding(points: Points) -> Iterator[str]:
     yield "| a million files of ten seconds, hours (reckoned) | time | cores that decode | bottleneck |"
     yield "|---|---|---|---|"
     work = hours * vocode / 3600 / CORES
-    yield f"| {CORES:,} cores | {max(work, transfer):.3g} | – | {'network' if work > transfer else 'storage'} |"
+    yield f"| {CORES:,} cores | {max(work, transfer):.3g} | – | {'cores' if work > transfer else 'storage'} |"
     for gpus in GPUS:
         work = hours / (gpus * GPU_HOURS)
         cores = hours * decode / 3600 / max(work, transfer)
-        name = "network" if work > transfer else "storage"
+        name = "GPUs" if work > transfer else "storage"
         yield f"| {gpus} GPUs | {max(work, transfer):.3g} | {cores:.2g} | {name} |"
 
 
@@ -210,12 +210,13 @@ def main() -> None:
     """Measure, write the medians, and print the tables."""
     import torch
 
+    from audiodiff.models.registry import DEFAULT_MODEL
     from audiodiff.utils.files import atomic_file
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("speech", type=Path)
-    parser.add_argument("table", type=Path, metavar="CSV")
-    parser.add_argument("--model", default="speech-16k")
+    parser.add_argument("--table", type=Path, default=Path(__file__).with_name("results.csv"), metavar="CSV")
+    parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
     torch.set_num_threads(1)
