@@ -121,6 +121,8 @@ def wall_hours(run: Path) -> float:
     batch, hours, last = batch_of(run), 0.0, 0
     for line in (run / "metrics.jsonl").read_text().splitlines():
         entry = json.loads(line)
+        if "clips_per_second" not in entry:  # of a validation
+            continue
         hours += max(0, entry["step"] - last) * batch / entry["clips_per_second"] / 3600
         last = entry["step"]
     return hours

@@ -3,7 +3,8 @@
     python demos/release/ship_generator.py runs/drums data/drums/test.jsonl data/drums/train.jsonl
 
 The averaged weights go to `audiodiff/weights/NAME.safetensors`, configuration and facts to NAME.json, the evaluation to
-NAME.eval.json; the card NAME.md and the README's table are written from these, the picture goes to demos/.
+NAME.eval.json; the card NAME.md is written from these, the pictures go to the documents. Then run
+demos/docs/results.py.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 import torch
-from ship import ROOT, batch_of, replace, wall_hours, with_table
+from ship import ROOT, batch_of, replace, wall_hours
 
 from audiodiff.cli import main as audiodiff
 from audiodiff.evaluation.generator_table import markdown_of
@@ -39,7 +40,7 @@ CARD = """# {name}
 
 ## Measured
 
-Held out is a kit by another maker. Reproduce with `{evaluate}`
+Held out are {held_out}. Reproduce with `{evaluate}`
 
 {table}
 
@@ -49,14 +50,16 @@ Held out is a kit by another maker. Reproduce with `{evaluate}`
 
 {limits}
 """
-MEASURES = """`accuracy`: the classifier hears the class that was asked for. `fad`: Fréchet distance to the training
-recordings. `diversity`: log-mel distance between sounds of a class, that of the training recordings being 1. `nearest`:
-log-mel distance to the nearest training recording of the class. `copies`: share nearer to one than 99 % of the held-out
+MEASURES = """`accuracy`: the classifier hears the class that was asked for. `fad`: Fréchet distance to half of the
+training recordings; as many sounds of the other half are its floor. `precision`, `recall`, `density`, `coverage`: how
+the sounds and the held-out recordings cover each other; of the held-out recordings, how one half covers the other.
+`diversity`: log-mel distance between sounds of a class, that of the held-out recordings being 1. `nearest`: log-mel
+distance to the nearest training recording of the class. `copies`: share nearer to one than 99 % of the held-out
 recordings are."""
 
 
 def main() -> int:
-    """Exports, evaluates, writes card and README, draws."""
+    """Exports, evaluates, writes the card, draws."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("test")
@@ -81,8 +84,6 @@ def main() -> int:
     replace(
         target.with_suffix(".md"), card(target, facts, table, batch_of(options.run), " ".join(["audiodiff", *call]))
     )
-    readme = ROOT / "README.md"
-    replace(readme, with_table(readme.read_text(encoding="utf-8"), name, markdown_of(table)))
     return picture(name, facts["pictured"])
 
 
