@@ -19,7 +19,7 @@ from audiodiff.models.header import number_of
 from audiodiff.models.sampling import SamplingConfig
 from audiodiff.models.stages import Bound, Stages
 from audiodiff.models.starts import PureNoise, Start
-from audiodiff.models.whitening import Identity, Whitening
+from audiodiff.models.whitening import Identity, PowerMDCT
 
 __all__ = ["Generator"]
 
@@ -51,7 +51,7 @@ class Generator(Model):
         denoiser: Denoiser,
         sample_rate: int,
         hop_length: int,
-        whitening: Whitening | None = None,
+        whitening: Identity | PowerMDCT | None = None,
         steps: int = 32,
         solver: Solver | None = None,
         times: Sequence[Sequence[float]] | None = None,

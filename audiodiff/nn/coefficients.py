@@ -56,10 +56,17 @@ class CoefficientNetwork(HybridNetwork):
             n_positions=n_positions,
             vector_size=vector_size,
         )
-        self.inward = nn.Linear(2 * hop_length, width)
-        self.outward = nn.Linear(width, 2 * hop_length)
-        nn.init.zeros_(self.outward.weight)
-        nn.init.zeros_(self.outward.bias)
+
+    def make_inward(self, width: int) -> nn.Linear:
+        """Make the layer from coefficients and their magnitudes to the trunk."""
+        return nn.Linear(2 * self.hop_length, width)
+
+    def make_outward(self, width: int) -> nn.Linear:
+        """Make the layer from the trunk to mask and residual, which begin at zero."""
+        outward = nn.Linear(width, 2 * self.hop_length)
+        nn.init.zeros_(outward.weight)
+        nn.init.zeros_(outward.bias)
+        return outward
 
     def forward(self, x: Tensor, log_snr: Tensor, condition: Tensor | None = None) -> Tensor:
         """Map a signal [B, 1, T] of unit variance, log-SNR [B] and a condition to a signal [B, 1, T].

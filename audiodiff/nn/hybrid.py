@@ -106,7 +106,7 @@ class HybridNetwork(nn.Module):
             self.mel_encoder = MelEncoder(
                 n_mels, mel_hop_length, hop_length, width, self.widths[0], kernel, encoder_causal
             )
-        self.inward = nn.Linear(2 * self.transform.n_bins, width)
+        self.inward = self.make_inward(width)
         self.stages = nn.ModuleList(
             nn.ModuleList(
                 [ConvBlock(width, kernel, dilation, expansion, embedding, causal) for dilation in dilations]
@@ -119,8 +119,17 @@ class HybridNetwork(nn.Module):
             for _ in range(n_stages)
         )
         self.norm = nn.LayerNorm(width)
-        self.outward = nn.Linear(width, 4 * self.transform.n_bins, bias=False)
-        nn.init.zeros_(self.outward.weight)
+        self.outward = self.make_outward(width)
+
+    def make_inward(self, width: int) -> nn.Linear:
+        """Make the layer from a frame, real and imaginary parts, to the trunk."""
+        return nn.Linear(2 * self.transform.n_bins, width)
+
+    def make_outward(self, width: int) -> nn.Linear:
+        """Make the layer from the trunk to mask and residual, which begin at zero."""
+        outward = nn.Linear(width, 4 * self.transform.n_bins, bias=False)
+        nn.init.zeros_(outward.weight)
+        return outward
 
     def encode(self, mel: Tensor) -> Tensor:
         """Compute the condition, once per utterance, from a log-mel: [B, M, F] to [B, F mel_hop / hop, D]."""
