@@ -71,8 +71,8 @@ class _TooLarge(Exception):
 
 @contextlib.contextmanager
 def _largest(size: int) -> Iterator[None]:
-    """Stop this thread from building modules of far more than so many numbers, before they fill the memory."""
-    thread, left = threading.get_ident(), 2 * size  # a module may register a parameter and replace it
+    """Stop this thread from building modules of more than so many numbers, before memory is filled with them."""
+    thread, left = threading.get_ident(), size
 
     def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
         nonlocal left
