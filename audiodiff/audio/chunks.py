@@ -1,11 +1,11 @@
-"""Work on a long sound piece by piece, with the result that it has as a whole.
+"""Process a long sound piece by piece, with the result of the whole.
 
-    pieces ─► held: past │ new │ future ─► work ─► the middle of what comes out ─► pieces
+    pieces ─► buffer: past │ new │ future ─► work ─► the middle of what comes out ─► pieces
 
-Every stage of sampling is local: what comes out at a sample depends on what goes in no further away than its `Context`.
-So a piece is worked on together with as much of its neighbours, and what the edges have spoilt is thrown away. Stages
-are chained as iterators, and hold no more than a piece and their context: memory does not grow with the sound, and what
-one stage knows early enough, the next may have before the sound has ended.
+Every stage of sampling is local: an output sample depends on no input further away than the stage's `Context`. So a
+piece is processed together with as much of its neighbours, and the spoilt edges are discarded. Stages are chained as
+iterators and buffer no more than a piece and its context: memory does not grow with the sound, and a stage may run
+ahead of the next.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ numbers and None among them, which hold for all times."""
 
 
 class Piece(NamedTuple):
-    """Hold so many frames of a stream, and whether it is known that no more will come."""
+    """Hold frames of a stream, and whether they are known to be the last."""
 
     frames: int
     tree: Aligned
@@ -32,7 +32,7 @@ class Piece(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Context:
-    """Say how far away, in samples, what comes out may depend on what goes in.
+    """Bound the distance, in samples, of the inputs on which an output depends.
 
     Args:
         past: Samples before.
@@ -46,11 +46,11 @@ class Context:
     future: int = 0
 
     def __add__(self, other: "Context") -> "Context":
-        """Return the context of one stage after another."""
+        """Return the context of two stages in sequence."""
         return Context(self.past + other.past, self.future + other.future)
 
     def __rmul__(self, times: int) -> "Context":
-        """Return the context of a stage that is gone through several times."""
+        """Return the context of a repeated stage."""
         return Context(times * self.past, times * self.future)
 
     def in_frames(self, hop_length: int) -> "Context":
@@ -59,67 +59,67 @@ class Context:
 
 
 def regrouped(pieces: Iterable[Tensor], frames: int, total: int | None = None) -> Iterator[Piece]:
-    """Gather tensors, [..., any], into pieces of so many frames; the last may be shorter.
+    """Regroup tensors, [..., any], into pieces of equal length; the last may be shorter.
 
     Args:
-        pieces: What arrives.
-        frames: Length of what comes out.
-        total: Frames that will have come, if that is known: then nothing is done twice at the end.
+        pieces: Tensors of any length.
+        frames: Frames of a piece.
+        total: Frames of all tensors together, if known, which saves work at the end.
 
     Raises:
         ValueError: The number is below 1.
     """
     if frames < 1:
         raise ValueError(f"chunk_frames={frames}: at least 1 is wanted")
-    held: Tensor | None = None
+    buffer: Tensor | None = None
     done = 0
     for piece in pieces:
-        held = piece if held is None else torch.cat([held, piece], -1)
-        while held.shape[-1] >= frames:
+        buffer = piece if buffer is None else torch.cat([buffer, piece], -1)
+        while buffer.shape[-1] >= frames:
             done += frames
-            yield Piece(frames, held[..., :frames], done == total)
-            held = held[..., frames:]
-    if held is not None and held.shape[-1]:
-        yield Piece(held.shape[-1], held, True)
+            yield Piece(frames, buffer[..., :frames], done == total)
+            buffer = buffer[..., frames:]
+    if buffer is not None and buffer.shape[-1]:
+        yield Piece(buffer.shape[-1], buffer, True)
 
 
 class OverlappingWindows:
-    """Work on a stream in overlapping windows, as pieces of it are pushed.
+    """Process a stream in overlapping windows, as pieces of it are pushed.
 
     Args:
-        context: Of the work, in frames.
-        work: Gets a window and the position of its first frame, and returns as many frames.
+        context: Context of the work, in frames.
+        work: Maps a window and the position of its first frame to as many frames.
     """
 
     def __init__(self, context: Context, work: Callable[[Aligned, int], Aligned]) -> None:
         self.context = context
         self.work = work
-        self.held: Aligned = None
-        self.begin = self.end = self.done = 0  # of what is held, and of what has been given away
+        self.buffer: Aligned = None
+        self.begin = self.end = self.done = 0  # positions of the buffer, and of the next output
 
     def push(self, piece: Piece) -> Piece | None:
-        """Take a piece; return what the work gives of all frames whose context is known, if there are any."""
-        self.held = piece.tree if self.held is None else joined(self.held, piece.tree)
+        """Take a piece; return the output of all frames whose context is complete, or None."""
+        self.buffer = piece.tree if self.buffer is None else joined(self.buffer, piece.tree)
         self.end += piece.frames
         return self._until(self.end if piece.last else self.end - self.context.future, piece.last)
 
     def finish(self) -> Piece | None:
-        """Return what the work gives of the frames that remain: there are no more."""
+        """Return the output of the remaining frames, or None: the stream has ended."""
         return self._until(self.end, True)
 
     def _until(self, ready: int, last: bool) -> Piece | None:
         if ready <= self.done:
             return None
         begin, end, done = self.begin, self.end, self.done
-        out = cut(self.work(self.held, begin), done - begin, ready - begin, end - begin)
+        out = cut(self.work(self.buffer, begin), done - begin, ready - begin, end - begin)
         keep = max(begin, ready - self.context.past)
-        self.held = cut(self.held, keep - begin, end - begin, end - begin)
+        self.buffer = cut(self.buffer, keep - begin, end - begin, end - begin)
         self.begin, self.done = keep, ready
         return Piece(ready - done, out, last)
 
 
 def overlapped(pieces: Iterable[Piece], context: Context, work: Callable[[Aligned, int], Aligned]) -> Iterator[Piece]:
-    """Work on a stream in overlapping windows; yield what the work would give of the whole stream, piece by piece."""
+    """Process a stream in overlapping windows; yield the output for the whole stream, piece by piece."""
     windows = OverlappingWindows(context, work)
     for piece in pieces:
         if (out := windows.push(piece)) is not None:
@@ -129,7 +129,7 @@ def overlapped(pieces: Iterable[Piece], context: Context, work: Callable[[Aligne
 
 
 def cut(tree: Aligned, begin: int, end: int, frames: int) -> Aligned:
-    """Cut frames [begin, end) out of tensors that last so many frames."""
+    """Cut frames [begin, end) out of tensors of `frames` frames."""
     if isinstance(tree, Tensor):
         each = tree.shape[-1] // frames
         return tree[..., begin * each : end * each]
@@ -156,5 +156,5 @@ def _mapped(tree: Aligned, work: Callable[[Aligned], Aligned]) -> Aligned:
 
 
 def _like(old: tuple[Any, ...] | list[Any], leaves: list[Any]) -> Aligned:
-    """Make a list, a tuple or a named tuple of the kind of another."""
+    """Build a list, tuple or named tuple of the kind of another."""
     return type(old)(*leaves) if hasattr(old, "_fields") else type(old)(leaves)

@@ -48,8 +48,8 @@ def declipped(x: Signal, limit: float) -> Signal:
         part = slice(begin, begin + FRAME)
         frame = padded[part]
         if lost[part].any():
-            found = _interpolated(frame, lost[part])
-            beyond = np.sign(frame) * np.clip(np.sign(frame) * found, limit, HIGHEST * limit)
+            estimate = _interpolated(frame, lost[part])
+            beyond = np.sign(frame) * np.clip(np.sign(frame) * estimate, limit, HIGHEST * limit)
             frame = np.where(lost[part], beyond, frame)
         total[part] += window * frame
         weights[part] += window
@@ -81,6 +81,6 @@ def _interpolated(frame: Signal, lost: NDArray[np.bool_]) -> Signal:
 
 
 def _correlation(x: Signal, order: int) -> Signal:
-    found = np.correlate(x, x, "full")[len(x) - 1 : len(x) + order]
-    found[0] = found[0] * (1 + RIDGE) + 1e-9
-    return found
+    correlation = np.correlate(x, x, "full")[len(x) - 1 : len(x) + order]
+    correlation[0] = correlation[0] * (1 + RIDGE) + 1e-9
+    return correlation

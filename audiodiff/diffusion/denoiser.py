@@ -1,7 +1,7 @@
 """Turn a network into a denoiser: (x_t, t) in, an estimate of the clean signal and of the noise out.
 
-A network can be asked for four things, and each is as good as the others in exact arithmetic, since x_t, t and any one
-of them determine the rest:
+A network predicts one of four quantities, equivalent in exact arithmetic, since x_t, t and any one of them determine
+the others:
 
     data      x                          flow      eps - x   (the velocity of rectified flow)
     noise     eps                        velocity  v = (alpha sd² eps - sigma x) / (r sd),  r² = alpha² sd² + sigma²
@@ -24,11 +24,11 @@ from audiodiff.utils import devices
 
 __all__ = ["Conditioned", "ConstrainedDenoiser", "Denoise", "Denoiser"]
 
-MOST_LOG_SNR = 20.0  # what networks are told; beyond it float32 sees signal alone or noise alone
+MOST_LOG_SNR = 20.0  # of a network's condition; beyond it float32 holds signal alone or noise alone
 
 
 class Denoise(Protocol):
-    """Describe all that a solver ever sees; an exact Gaussian satisfies it as well as a network."""
+    """Describe the only interface that solvers see; an exact Gaussian satisfies it as well as a network."""
 
     schedule: Schedule
 
@@ -38,15 +38,15 @@ class Denoise(Protocol):
 
 
 class Denoiser(nn.Module):
-    """Wrap a network: scales its input to unit variance, tell it the log-SNR, read its output as a prediction.
+    """Wrap a network: normalise its input, condition it on log-SNR, convert its output to an `Estimate`.
 
-    Since the input is scaled by its own norm and the network is told the log-SNR, the estimate of x does not depend on
-    the path: a trained network may be moved to another schedule.
+    With normalised input and log-SNR as condition, the estimate of x does not depend on the path: a trained network may
+    be moved to another schedule.
 
     Args:
         network: Maps (signal [B, 1, T], log-SNR [B], condition) to a tensor like the signal.
-        prediction: What its output means.
-        schedule: The path on which it was trained, or any other.
+        prediction: Meaning of its output.
+        schedule: The path; not necessarily that of training.
 
     Raises:
         ValueError: The network predicts eps, and the path ends in noise alone.
@@ -72,7 +72,7 @@ class Denoiser(nn.Module):
         Args:
             x_t: Noisy signal, [B, 1, T].
             t: Time on the CPU in float64, [] or [B].
-            condition: What the network's `encode` returned, or None.
+            condition: Output of the network's `encode`, or None.
         """
         alpha, sigma = scales(self.schedule, t, x_t)
         log_snr = self.schedule.log_snr(t).clamp(-MOST_LOG_SNR, MOST_LOG_SNR).to(x_t).expand(len(x_t))
@@ -81,18 +81,18 @@ class Denoiser(nn.Module):
 
 
 def scales(schedule: Schedule, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Evaluate alpha_t and sigma_t where t lives, then casts them to a signal's device and dtype, [B or 1, 1, 1]."""
+    """Evaluate alpha_t and sigma_t, and cast them to a signal's device and dtype, [B or 1, 1, 1]."""
     alpha, sigma = schedule(t)
     return alpha.to(like).reshape(-1, 1, 1), sigma.to(like).reshape(-1, 1, 1)
 
 
 class Conditioned:
-    """Bind a condition, so that a solver need not know of it.
+    """Bind a condition to a denoiser, for solvers.
 
     Args:
-        denoiser: Who is asked.
-        condition: What its network's `encode` returned, or None.
-        precision: Of the network's matrix products, as for `devices.arithmetic`.
+        denoiser: The denoiser.
+        condition: Output of its network's `encode`, or None.
+        precision: Precision of the network's matrix products, as for `devices.arithmetic`.
     """
 
     def __init__(self, denoiser: Denoiser, condition: Any, precision: str = "float32") -> None:
@@ -108,7 +108,7 @@ class Conditioned:
 
 
 class ConstrainedDenoiser:
-    """Correct every clean estimate by a known fact about it, such as its mel spectrogram; the noise follows.
+    """Correct every estimate of x by a constraint, such as a mel; the estimate of eps follows.
 
     Args:
         denoise: The denoiser to correct.
@@ -121,6 +121,6 @@ class ConstrainedDenoiser:
         self.schedule = denoise.schedule
 
     def __call__(self, x_t: Tensor, t: Tensor) -> Estimate:
-        """Estimate x, refines it, and return the noise that is consistent with it."""
+        """Estimate x, refine it, and return it with the consistent eps."""
         x = self.refine(self.denoise(x_t, t).x)
         return Estimate(x, noise_of(x_t, x, *scales(self.schedule, t, x_t)))

@@ -88,8 +88,8 @@ class ClassifierFreeGuidance:
         return free + self.scale * (x - free)
 
     def _rescaled(self, x: Tensor, like: Tensor) -> Tensor:
-        wanted, found = (v.std(dim=(1, 2), correction=0, keepdim=True) for v in (like, x))
-        return x * (1 - self.rescale + self.rescale * wanted / found.clamp(min=TINY))
+        target, actual = (v.std(dim=(1, 2), correction=0, keepdim=True) for v in (like, x))
+        return x * (1 - self.rescale + self.rescale * target / actual.clamp(min=TINY))
 
 
 class ProjectedGuidance(ClassifierFreeGuidance):

@@ -1,6 +1,6 @@
-"""White noise as a field: what lies at a sample is decided by the seed, the draw and the sample's position alone.
+"""White noise as a field: each value is a function of seed, draw and position.
 
-So a sound may be made in pieces of any size, in any order, on any device, and draws the noise that it would as a whole.
+A sound in pieces of any size, in any order, on any device, draws the same noise as the whole.
 """
 
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ from torch import Tensor
 
 __all__ = ["NoiseField"]
 
-BLOCK = 4096  # samples that are drawn together; part of what decides the noise
-DRAWS = 2**16  # of one step at most
+BLOCK = 4096  # samples drawn together; another value gives other noise
+DRAWS = 2**16  # largest number of draws in a step
 
 
 class NoiseField:
@@ -23,8 +23,8 @@ class NoiseField:
 
     Args:
         seeds: One for each clip.
-        begin: Position of the first sample that is wanted.
-        step: Tells the noise of a solver's steps apart; 0 is that of the start.
+        begin: Position of the first sample.
+        step: Number of the solver's step; 0 for the start.
 
     >>> whole = NoiseField([7]).draw(torch.empty(1, 1, 9000))
     >>> bool((NoiseField([7], begin=5000).draw(torch.empty(1, 1, 4000)) == whole[..., 5000:]).all())
@@ -42,7 +42,7 @@ class NoiseField:
         return NoiseField(self.seeds, self.begin, step)
 
     def draw(self, like: Tensor) -> Tensor:
-        """Draw what follows, shaped like a signal, [B, 1, T]: other noise at each call.
+        """Draw noise shaped like a signal, [B, 1, T], different at each call.
 
         Raises:
             ValueError: The signal has not as many clips as there are seeds.

@@ -1,4 +1,4 @@
-"""The projection onto a mel, and the starts that rest on it, in real numbers, their rounds a loop of the runtime.
+"""The mel projection and the starts that use it, in real numbers, with their iterations as loops of the runtime.
 
 Holds what `griffin_lim` and the classes of `starts` compute, for `torch.export`: complex numbers become pairs, and a
 hundred iterations one ONNX Loop. An iteration is `griffin_lim.projection.iterate` itself, with transforms by matrices.
@@ -151,7 +151,7 @@ def start_of(start: Start) -> RealMelNoise | None:
     if isinstance(start, PureNoise):
         return None
     if isinstance(start, CoarseToFine):
-        return RealMelNoise(start.mel, onward=RealCoarseToFine(start.mel, start.rounds, start.momentum))
+        return RealMelNoise(start.mel, onward=RealCoarseToFine(start.mel, start.iterations, start.momentum))
     if isinstance(start, GriffinLim):
         return RealMelNoise(start.mel, project=RealProjection(start.mel, start.n_iter, start.momentum))
     if type(start) is MelNoise:

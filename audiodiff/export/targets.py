@@ -1,4 +1,4 @@
-"""What is exported of a model: a module, an example of what it is given, and what the file says of itself."""
+"""Export targets of a model: a module, example inputs, and the metadata of the file."""
 
 import dataclasses
 import json
@@ -28,7 +28,7 @@ EXAMPLE = 2, 61  # clips and frames: the latter unlike any other size in a graph
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """Hold what is exported, an example of its inputs, names of its outputs, and the texts of its metadata."""
+    """Hold a module to export, example inputs, output names, and metadata."""
 
     module: nn.Module
     inputs: dict[str, Tensor]
@@ -39,7 +39,7 @@ class Target:
 def target_of(
     model: Vocoder | Generator, part: str, sampling: SamplingConfig | None = None, guidance: float | None = None
 ) -> Target:
-    """Build what is exported; arguments as for `writing.export`.
+    """Build the target of an export; arguments as for `writing.export`.
 
     Raises:
         ValueError: The network, the start or the solver cannot be exported, or guidance is asked of a model without
@@ -92,7 +92,7 @@ def _of_generator(generator: Generator, part: str, sampling: SamplingConfig, gui
 
 
 def _described(model: Model, sampling: SamplingConfig, plan: Plan, part: str) -> dict[str, Any]:
-    """Describe what the file is and does, whatever the kind of model."""
+    """Return the metadata that all kinds of models share."""
     return {
         "format": "audiodiff-onnx-1",
         "kind": type(model).__name__.lower(),
@@ -120,22 +120,22 @@ def _texts(metadata: dict[str, Any]) -> dict[str, str]:
 
 
 def context_in_frames(vocoder: Vocoder, sampling: SamplingConfig) -> tuple[int, int] | None:
-    """Return how far the whole way looks, in mel frames, back and ahead; None for all of the sound."""
+    """Return the context of the whole sampler in mel frames, past and future; None if it is the whole sound."""
     try:
         start, step, landing = stage_contexts(vocoder, sampling)
-    except ValueError:  # the network knows positions, or does not tell its context
+    except ValueError:  # the network has positions, or no context()
         return None
     total = [start, *[step] * (len(sampling.times) - 1), landing]
     return sum(r.past for r in total), sum(r.future for r in total)
 
 
 def fewest_frames(vocoder: Vocoder) -> int:
-    """Return the length of the shortest mel that an exported graph takes; a graph of open length wants two frames."""
+    """Return the fewest frames of a mel for an exported graph, at least two."""
     return max(2, math.ceil(vocoder.mel.min_samples / vocoder.hop_length))
 
 
 def _example(vocoder: Vocoder) -> tuple[Tensor, Tensor]:
-    """Make mels, of noise that swells and fades, and the noise of sampling."""
+    """Build example mels, of noise that swells and fades, and the noise of sampling."""
     noise, sound = (_noise(vocoder.hop_length, step) for step in (0, 1))
     swell = torch.linspace(0, math.pi, sound.shape[-1]).sin()
     return vocoder.spectrogram(0.1 * swell * sound)[..., : EXAMPLE[1]].contiguous(), noise

@@ -2,7 +2,7 @@
 
 Runtimes of exported networks have no complex numbers, and onnxruntime's DFT is slower than a matrix product at the
 frame lengths of vocoders. A signal is [B, F, hop_length], so that all sizes are counted in frames; a spectrum is
-[B, F, 2, K]: K real parts, then K imaginary ones. A test compares it with `audiodiff.audio.stft`.
+[B, F, 2, K]: K real parts, then K imaginary ones. Tests compare the transforms with `audiodiff.audio.stft`.
 """
 
 import torch

@@ -22,13 +22,13 @@ __all__ = [
 
 
 def band_magnitudes(spec: MelSpec, mel: Tensor, n_iter: int = 10) -> Tensor:
-    """Find STFT magnitudes, [B, F, n_fft // 2 + 1], whose mel is the given one, beginning with the bands spread out."""
+    """Fit STFT magnitudes, [B, F, n_fft // 2 + 1], to a mel, beginning with its bands spread over the bins."""
     spread = band_weights(spec, spec.n_fft // 2 + 1, spec.sample_rate / spec.n_fft, 0.0, mel)
     return fit_magnitudes(spec, mean_magnitudes(spec, mel) @ spread, mel, n_iter)
 
 
 def random_phase_spectrum(spec: MelSpec, mel: Tensor, noise: Tensor, n_iter: int = 10) -> Tensor:
-    """Give the magnitudes of a mel the phases of noise.
+    """Combine the magnitudes of a mel with the phases of noise.
 
     Griffin-Lim iterations that follow fit magnitudes themselves, so `n_iter` may be 0 before them.
 

@@ -61,7 +61,7 @@ class Conversion:
     """Turn log-mels of one spec into those of another.
 
     Args:
-        source: The convention of the mels that are given.
+        source: Convention of the input mels.
         target: The convention that is wanted.
 
     Raises:
@@ -82,7 +82,7 @@ class Conversion:
 
         Args:
             mel: Of the source's convention.
-            seed: Of the phases from which the waveform between is found.
+            seed: Seed of the phases of the intermediate waveform.
         """
         mel = mel.float() if mel.dtype.itemsize < 4 else mel
         if self.source == self.target:
@@ -93,8 +93,8 @@ class Conversion:
         noise = white_noise(like, [torch.Generator().manual_seed(seed)])
         spectrum = random_phase_spectrum(self.source, mel, noise.to(mel).expand(len(mel), -1, -1), n_iter=0)
         waveform = coarse_to_fine(self.source, mel, spectrum, ITERATIONS, MOMENTUM)
-        found = LogMel(self.source)(waveform)[..., : mel.shape[-1]]
-        residual = self.source.log_ratio(mel[..., : found.shape[-1]], found).abs().mean()
+        actual = LogMel(self.source)(waveform)[..., : mel.shape[-1]]
+        residual = self.source.log_ratio(mel[..., : actual.shape[-1]], actual).abs().mean()
         sound = resample(waveform[:, 0].cpu(), self.source.sample_rate, self.target.sample_rate)
         hop = self.target.hop_length
         needed = max(self.target.min_samples, sound.shape[-1])
@@ -104,21 +104,21 @@ class Conversion:
 
     def notes(self) -> list[str]:
         """Say in words what the conversion does beyond changing units."""
-        source, target, told = self.source, self.target, []
+        source, target, notes = self.source, self.target, []
         if not self.exact:
             changed = [name for name in ANALYSIS if getattr(source, name) != getattr(target, name)]
             differ = "differs" if len(changed) == 1 else "differ"
-            told.append(f"{', '.join(changed)} {differ}: converted by way of a waveform")
+            notes.append(f"{', '.join(changed)} {differ}: converted by way of a waveform")
             if source.f_max < target.f_max:
-                told.append(f"nothing is known from {source.f_max:g} to {target.f_max:g} Hz")
+                notes.append(f"nothing is known from {source.f_max:g} to {target.f_max:g} Hz")
             if source.f_max > target.f_max:
-                told.append(f"what lies above {target.f_max:g} Hz is dropped")
+                notes.append(f"what lies above {target.f_max:g} Hz is dropped")
         elif source.center != target.center:
             late = self._shift / target.sample_rate * 1000
-            told.append(f"frames lie elsewhere: the sound is {abs(late):.1f} ms {'late' if late > 0 else 'early'}")
+            notes.append(f"frames lie elsewhere: the sound is {abs(late):.1f} ms {'late' if late > 0 else 'early'}")
         if source.floor > target.floor:
-            told.append("what lies below the floor of the mel that was given stays there")
-        return told
+            notes.append("what lies below the floor of the mel that was given stays there")
+        return notes
 
     @property
     def _shift(self) -> int:
@@ -160,5 +160,5 @@ def _check(source: MelSpec, target: MelSpec) -> None:
         f"hop_length is {1000 * hops[0]:.1f} ms, and {1000 * hops[1]:.1f} ms are needed": hops[0]
         > LONGEST_HOP * hops[1],
     }
-    if found := [reason for reason, broken in wrong.items() if broken]:
-        raise ValueError(f"the mel cannot be converted: its {'; its '.join(found)}; use a model that fits it")
+    if reasons := [reason for reason, broken in wrong.items() if broken]:
+        raise ValueError(f"the mel cannot be converted: its {'; its '.join(reasons)}; use a model that fits it")

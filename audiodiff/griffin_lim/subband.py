@@ -1,7 +1,7 @@
-"""The lowest half, quarter or eighth of a mel's transform: fewer bins, on a signal at as much lower a rate.
+"""The lowest half, quarter or eighth of a mel's transform, on a signal at a proportionally lower rate.
 
 Frames of n_fft / r samples with a hop of hop / r on a signal at rate / r have, but for aliasing at the upper end, the
-lowest n_fft / (2 r) + 1 bins of the whole. What is iterated there costs an r-th.
+lowest n_fft / (2 r) + 1 bins of the whole. An iteration there costs an r-th.
 """
 
 import functools
@@ -21,11 +21,11 @@ LIMIT = 3.0  # nepers per iteration
 
 
 class SubbandSTFT:
-    """The transform of the lowest bins, and how far their magnitudes are from a mel.
+    """Transform the lowest bins, and compare their magnitudes with a mel.
 
     Args:
-        spec: The mel's contract.
-        mel: What a signal must have, [B, M, F].
+        spec: Mel parameters.
+        mel: The given log-mel, [B, M, F].
         octave: 0 for all bins, n for the lowest 1 / 2^n of them.
 
     Raises:

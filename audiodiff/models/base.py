@@ -1,4 +1,4 @@
-"""What every model is: a denoiser, a whitening, where and how to sample, and how to be saved and loaded."""
+"""The base of all models: denoiser, whitening, sampling defaults, saving and loading."""
 
 import abc
 import hashlib
@@ -33,18 +33,18 @@ ROUNDING = 1e-6  # of times that come in float32
 
 
 class Model(nn.Module, abc.ABC):
-    """Hold what a vocoder and a generator share: a denoiser, where and how to sample, and how to be saved.
+    """Combine a denoiser, a whitening, and sampling defaults.
 
     Args:
         denoiser: Network, prediction and schedule.
-        whitening: What is diffused.
+        whitening: Map between waveforms and the diffused space.
         sample_rate: Hz.
-        hop_length: Signals are a multiple of this long.
-        start: Where sampling starts unless told otherwise.
-        steps: Solver steps unless told otherwise.
-        solver: How to step unless told otherwise.
-        times: Grids of times that were searched for this model (`audiodiff tune-times`); the one that has as many steps
-            as are asked for, and begins where sampling starts, is used unless told otherwise.
+        hop_length: Divisor of the length of signals, in samples.
+        start: Default start.
+        steps: Default number of solver steps.
+        solver: Default solver; DDIM if None.
+        times: Timesteps that were searched for this model (`audiodiff tune-times`), for several numbers of steps; the
+            default for these numbers, if they begin at the start's time.
 
     Raises:
         ValueError: A number lies outside its range, or times make no grid.
@@ -82,7 +82,7 @@ class Model(nn.Module, abc.ABC):
         self.info = {}
 
     def conditioned(self, condition: Any) -> Conditioned:
-        """Bind what the network's `encode` returned, or None, to the denoiser."""
+        """Bind a condition, as the network's `encode` returns it, or None, to the denoiser."""
         return Conditioned(self.denoiser, condition, self.precision)
 
     @property
@@ -189,18 +189,19 @@ class Model(nn.Module, abc.ABC):
             return hub.upload(folder, name, private)
 
     def resolve_timesteps(self, steps: int | None, solver: Solver | None, times: Tensor | None, start: Start) -> Tensor:
-        """Return the times that are walked: those that are given, or `grid`'s.
+        """Resolve the timesteps: `times` if given, otherwise the model's grid.
 
         Raises:
             TypeError: The solver or the start is something else, such as a name.
-            ValueError: Steps or times make no grid, it begins elsewhere than the start, or weights are not in float32.
+            ValueError: Steps or times make no grid, the grid does not begin at the start's time, or weights are not in
+                float32.
         """
-        for kind, given, example in (
+        for kind, value, example in (
             (Solver, solver, "config.choose('solver', 'ddim')"),
             (Start, start, "PureNoise()"),
         ):
-            if not isinstance(given, kind | None):
-                raise TypeError(f"{given!r} is no {kind.__name__}: give one, such as {example}")
+            if not isinstance(value, kind | None):
+                raise TypeError(f"{value!r} is no {kind.__name__}: give one, such as {example}")
         if wrong := {p.dtype for p in self.parameters()} - {torch.float32}:
             raise ValueError(f"the weights are in {wrong.pop()}, and float32 is wanted: call model.denoiser.float()")
         times = None if times is None else check_timesteps(times).clone()
@@ -215,11 +216,11 @@ class Model(nn.Module, abc.ABC):
         return times
 
     def grid(self, steps: int | None = None, start: float = 1.0, solver: Solver | None = None) -> Tensor:
-        """Return the times that `generate` walks by default, [steps + 1]: searched ones, else the solver's."""
+        """Return the default timesteps, [steps + 1]: those searched for the model, or else the solver's grid."""
         steps, schedule = self.steps if steps is None else steps, self.denoiser.schedule
         for times in self.times:
             if len(times) == steps + 1 and float(times[0]) == start:
                 return times
         if math.isinf(float(schedule.log_snr(torch.tensor(start, dtype=torch.float64)))):
-            return linear_timesteps(steps, start)  # nothing is even in log-SNR from zero SNR on
+            return linear_timesteps(steps, start)  # no grid is even in log-SNR from zero SNR
         return TIMESTEP_GRIDS[(solver or self.solver).grid](schedule, steps, start)

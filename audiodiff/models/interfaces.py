@@ -26,7 +26,7 @@ class _Interface(nn.Module):
 
     Args:
         vocoder: The model.
-        mel: Convention of the mels that will be given, or its preset's name; the model's own by default. Another one is
+        mel: Convention of the input mels, or its preset's name; the model's own by default. Another one is
             converted first.
         steps: Solver steps; the model's own by default.
         seed: Of the noise.
@@ -65,11 +65,11 @@ class _Interface(nn.Module):
         self.vocoder.check_mel(mel, self.mel, whole=False)
         spec, frames = self.mel, mel.shape[-1]
         missing = -(-spec.min_samples // spec.hop_length) - frames
-        given = mel.to(self.device, torch.float32)
+        padded = mel.to(self.device, torch.float32)
         if missing > 0:
-            silence = spec.of_bands(given.new_zeros(len(mel), missing, spec.n_mels))
-            given = torch.cat([given, silence], dim=-1)
-        converted = self.conversion(given, self.seed).mel
+            silence = spec.of_bands(padded.new_zeros(len(mel), missing, spec.n_mels))
+            padded = torch.cat([padded, silence], dim=-1)
+        converted = self.conversion(padded, self.seed).mel
         sound = self.vocoder.generate(converted, steps=self.steps, seed=self.seed)[:, 0]
         return nn.functional.pad(sound, (0, max(0, length - sound.shape[-1])))[:, :length].to(mel.device)
 

@@ -39,8 +39,8 @@ def describe_change(ckpt: str | Path) -> str:
         weight = name.replace(".parametrizations", "").removesuffix(".original")
         changes[weight] = float((after[weight] - state[name]).norm() / state[name].norm().clamp(min=1e-12))
     idle = [name.removeprefix("model.") for name, change in changes.items() if change < NOTHING]
-    told = f"adapters change the weights by {100 * max(changes.values()):.2g} % at most"
-    return told + (f"; {len(idle)} changed nothing: {', '.join(idle[:3])} …" if idle else "")
+    message = f"adapters change the weights by {100 * max(changes.values()):.2g} % at most"
+    return message + (f"; {len(idle)} changed nothing: {', '.join(idle[:3])} …" if idle else "")
 
 
 def load(model: Model, path: str | Path) -> Model:

@@ -16,27 +16,27 @@ __all__ = ["build_start", "describe_start", "name_start", "named_start"]
 def named_start(name: str, vocoder: Vocoder) -> Start:
     """Return the start of a name: the model's own where it is of this kind, else with default parameters.
 
-    A name may go on with rounds, as in coarse-to-fine=1/2/4/8 or griffin-lim=32: those and the model's time are taken.
+    A name may go on with counts, as in coarse-to-fine=1/2/4/8 or griffin-lim=32: those and the model's time are taken.
 
     Raises:
         ValueError: No start is called so, or it does not take so many numbers.
     """
-    name, _, rounds = name.partition("=")
+    name, _, counts = name.partition("=")
     kind = _start_kind(name)
-    if rounds:
-        return _with_rounds(name, kind, rounds, vocoder)
+    if counts:
+        return _with_rounds(name, kind, counts, vocoder)
     if type(vocoder.start) is kind:
         return vocoder.start
     return build_start({"name": name, **_parameters(kind)}, vocoder.mel)
 
 
-def _with_rounds(name: str, kind: type[Start], rounds: str, vocoder: Vocoder) -> Start:
+def _with_rounds(name: str, kind: type[Start], counts: str, vocoder: Vocoder) -> Start:
     counted = [key for key, default in _parameters(kind).items() if isinstance(default, int)]
-    given = rounds.split("/")
-    if not counted or len(given) != len(counted) or not all(g.isdecimal() and is_int(int(g)) for g in given):
+    numbers = counts.split("/")
+    if not counted or len(numbers) != len(counted) or not all(g.isdecimal() and is_int(int(g)) for g in numbers):
         takes = f"{name}={'/'.join(counted)}, whole numbers up to {LARGEST_COUNT}" if counted else f"{name} alone"
-        raise ValueError(f"start {name}={rounds}: it takes {takes}")
-    described = {"name": name, **_parameters(kind), **dict(zip(counted, map(int, given), strict=True))}
+        raise ValueError(f"start {name}={counts}: it takes {takes}")
+    described = {"name": name, **_parameters(kind), **dict(zip(counted, map(int, numbers), strict=True))}
     return build_start(described | {"time": vocoder.start.time}, vocoder.mel)
 
 
@@ -54,14 +54,14 @@ def describe_start(start: Start) -> dict[str, Any]:
 
 
 def name_start(start: Start) -> str:
-    """Name a start, the rounds of one that goes from coarse to fine, and its time.
+    """Name a start, the counts of one that goes from coarse to fine, and its time.
 
     >>> from audiodiff.models.starts import PureNoise
     >>> name_start(PureNoise())
     'noise, t = 1'
     """
-    rounds = f" {'/'.join(map(str, start.rounds))}" if isinstance(start, CoarseToFine) else ""
-    return f"{describe_start(start)['name']}{rounds}, t = {start.time:g}"
+    counts = f" {'/'.join(map(str, start.iterations))}" if isinstance(start, CoarseToFine) else ""
+    return f"{describe_start(start)['name']}{counts}, t = {start.time:g}"
 
 
 def build_start(described: dict[str, Any], mel: MelSpec) -> Start:
@@ -71,14 +71,14 @@ def build_start(described: dict[str, Any], mel: MelSpec) -> Start:
         ValueError: The name is unknown, or a parameter is missing, unknown or out of range.
     """
     kind = _start_kind(described.get("name"))
-    defaults, given = _parameters(kind), {name: value for name, value in described.items() if name != "name"}
-    if given.keys() != defaults.keys():
-        raise ValueError(f"start {described['name']}: it has the parameters {[*defaults]}, and {[*given]} are given")
-    for name, value in given.items():
+    defaults, values = _parameters(kind), {name: value for name, value in described.items() if name != "name"}
+    if values.keys() != defaults.keys():
+        raise ValueError(f"start {described['name']}: it has the parameters {[*defaults]}, and {[*values]} are given")
+    for name, value in values.items():
         whole = isinstance(defaults[name], int)
         if not (is_int(value) if whole else is_number(value)):
             raise ValueError(f"start: {name}={value!r} is no {'count' if whole else 'number'} in range")
-    return kind(mel, **given) if given else kind()
+    return kind(mel, **values) if values else kind()
 
 
 def _start_kind(name: Any) -> Callable[..., Start]:

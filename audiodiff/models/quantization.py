@@ -25,30 +25,30 @@ def packed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     >>> {name: t.dtype for name, t in packed({"w": torch.ones(64, 64), "b": torch.ones(64)}).items()}
     {'w': torch.int8, 'w.step': torch.float32, 'b': torch.float16}
     """
-    found = {}
+    stored = {}
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
-            found[name] = tensor
+            stored[name] = tensor
         elif tensor.ndim < 2 or tensor.numel() < FEWEST:
-            found[name] = tensor.half()
+            stored[name] = tensor.half()
         else:
             rows = tensor.float().flatten(1)
             step = _rounded(rows.abs().amax(1) / LARGEST).clamp(min=torch.finfo(torch.float32).tiny)
-            found[name] = (rows / step[:, None]).round().to(torch.int8).view_as(tensor)
-            found[name + STEP] = step
-    return found
+            stored[name] = (rows / step[:, None]).round().to(torch.int8).view_as(tensor)
+            stored[name + STEP] = step
+    return stored
 
 
 def unpacked(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return what `packed` was given, to half a step; tensors that were not packed come back as they are."""
-    found = {}
+    restored = {}
     for name, tensor in tensors.items():
         step = tensors.get(name + STEP)
         if step is not None:
-            found[name] = tensor.float() * step.view(-1, *[1] * (tensor.ndim - 1))
+            restored[name] = tensor.float() * step.view(-1, *[1] * (tensor.ndim - 1))
         elif not (name.endswith(STEP) and name.removesuffix(STEP) in tensors):
-            found[name] = tensor
-    return found
+            restored[name] = tensor
+    return restored
 
 
 def narrowest(tensors: Mapping[str, Tensor]) -> torch.dtype:

@@ -1,7 +1,7 @@
-"""Where sampling starts: from pure noise at t = 1, or from a cheap estimate, noised to an earlier time.
+"""Initial states of sampling: pure noise at t = 1, or a cheap estimate, noised to an earlier time.
 
-Most of a vocoder's work is to find phases that agree with each other. An estimate whose phases agree already may be
-noised to t0 < 1: the noise drowns its artefacts, the denoiser removes the noise, and one or two calls suffice.
+Most of a vocoder's work is to find consistent phases. An estimate with consistent phases may be noised to t0 < 1: the
+noise masks its artefacts, the denoiser removes the noise, and one or two calls suffice.
 Reference for the idea: SDEdit (Meng et al., 2021, arXiv:2108.01073).
 """
 
@@ -22,27 +22,27 @@ from audiodiff.utils.validation import check_counts
 
 __all__ = ["CoarseToFine", "GriffinLim", "MelNoise", "PureNoise", "RealTimeGriffinLim", "Start", "Variation"]
 
-UNLIMITED = 2**31  # samples: what comes out depends on all that came before
+UNLIMITED = 2**31  # samples: the output depends on the whole past
 
 
 class Start(abc.ABC):
-    """Provide the signal from which sampling starts, and its time.
+    """Provide the state at which sampling starts, and its time.
 
     Attributes:
         time: t at which sampling starts, in (0, 1].
-        context: How far, in samples, the estimate looks.
+        context: Context of the estimate, in samples.
     """
 
     time: float = 1.0
     context: Context = Context()
 
     def part(self, begin: int, end: int) -> "Start":
-        """Return the start of the samples from `begin` to `end` alone; itself, unless it holds a recording."""
+        """Return the start of the samples from `begin` to `end`; itself, unless it holds a recording."""
         return self
 
     @abc.abstractmethod
     def waveform(self, mel: Tensor, noise: Tensor) -> Tensor | None:
-        """Estimate the waveform, [B, 1, F hop], from the mel alone; None where there is no such estimate."""
+        """Estimate the waveform, [B, 1, F hop], from the mel; return None for pure noise."""
 
     def __call__(self, mel: Tensor, noise: Tensor, encode: Callable[[Tensor], Tensor], schedule: Schedule) -> Tensor:
         """Return x at the start time: alpha encode(waveform) + sigma noise.
@@ -66,16 +66,16 @@ class PureNoise(Start):
     """Start from noise at t = 1."""
 
     def waveform(self, mel: Tensor, noise: Tensor) -> None:
-        """Return None: nothing is known."""
+        """Return None: there is no estimate."""
         return None
 
 
 class MelNoise(Start):
-    """Start from noise with the spectrum that the mel announces, noised to time `time`.
+    """Start at `time` from noise shaped to the spectral envelope of the mel.
 
     Args:
-        mel: The mel's contract.
-        time: Time to which it is noised.
+        mel: Mel parameters.
+        time: Time to which the estimate is noised.
 
     Raises:
         ValueError: time is not in (0, 1].
@@ -87,19 +87,17 @@ class MelNoise(Start):
         self.context = projection_context(mel, 1)
 
     def waveform(self, mel: Tensor, noise: Tensor) -> Tensor:
-        """Give the phases of the noise that is added later (so it draws nothing itself) the magnitudes of the mel."""
+        """Combine the magnitudes of the mel with the phases of the noise that is added later."""
         return self.mel.istft(random_phase_spectrum(self.mel, mel, noise))[:, None]
 
 
 class GriffinLim(MelNoise):
-    """Start from an estimate by Griffin-Lim's principle, noised to time `time`.
-
-    Lets `consistency.MelProjection` make the phases of `MelNoise` agree, all bins at once.
+    """Start at `time` from an estimate by Griffin-Lim on all bins, by `MelProjection`.
 
     Args:
-        mel: The mel's contract.
+        mel: Mel parameters.
         time: Time to which the estimate is noised.
-        n_iter: Rounds of the projection.
+        n_iter: Iterations of the projection.
         momentum: Of the projection.
 
     Raises:
@@ -115,23 +113,21 @@ class GriffinLim(MelNoise):
         self.context = projection_context(mel, 1 + n_iter)
 
     def waveform(self, mel: Tensor, noise: Tensor) -> Tensor:
-        """Estimate the waveform that has the mel."""
+        """Estimate a waveform with the mel."""
         first = self.mel.istft(random_phase_spectrum(self.mel, mel, noise, n_iter=0))[:, None]
         return MelProjection(self.mel, mel, self.n_iter, self.momentum)(first)
 
 
 class CoarseToFine(MelNoise):
-    """Start from Griffin-Lim's principle applied octave by octave, noised to time `time`.
+    """Start at `time` from an estimate by Griffin-Lim, octave by octave: `griffin_lim.estimate.coarse_to_fine`.
 
-    Many cheap rounds on the lowest eighth of the bins, few on all: `consistency.coarse_to_fine`. Counted in operations
-    it comes to 22 rounds on all bins; PESQ-wb 3.16, and plain Griffin-Lim 3.04 after 32 and 3.25 after 64 (the table of
-    `demos/experiments/starts/run.py`).
+    Many cheap iterations on the lowest eighth of the bins, few on all (compared in `demos/experiments/starts`).
 
     Args:
-        mel: The mel's contract.
+        mel: Mel parameters.
         time: Time to which the estimate is noised.
-        full, half, quarter, eighth: Rounds on so many of the bins.
-        momentum: Of the projection_iters.
+        full, half, quarter, eighth: Iterations on all bins, the lower half, quarter and eighth.
+        momentum: Momentum of the iterations.
 
     Raises:
         ValueError: time is not in (0, 1], a count is negative, or momentum not in [0, 1).
@@ -151,25 +147,25 @@ class CoarseToFine(MelNoise):
         check_counts(full=full, half=half, quarter=quarter, eighth=eighth)
         _check_momentum(momentum)
         self.full, self.half, self.quarter, self.eighth = full, half, quarter, eighth
-        self.rounds = (full, half, quarter, eighth)
+        self.iterations = (full, half, quarter, eighth)
         self.momentum = momentum
         self.context = projection_context(
-            mel, 1 + sum(n + 1 for n in self.rounds if n)
-        )  # one more on the way into each octave
+            mel, 1 + sum(n + 1 for n in self.iterations if n)
+        )  # one more for the transition to each octave
 
     def waveform(self, mel: Tensor, noise: Tensor) -> Tensor:
-        """Estimate the waveform that has the mel."""
+        """Estimate a waveform with the mel."""
         spectrum = random_phase_spectrum(self.mel, mel, noise, n_iter=0)
-        return coarse_to_fine(self.mel, mel, spectrum, self.rounds, self.momentum)
+        return coarse_to_fine(self.mel, mel, spectrum, self.iterations, self.momentum)
 
 
 class RealTimeGriffinLim(MelNoise):
-    """Start from an estimate that looks `look_ahead` frames and half a window ahead, noised to time `time`.
+    """Start at `time` from an estimate that looks `look_ahead` frames and half a window ahead.
 
-    Runs `griffin_lim.real_time.RealTimeInversion` on all frames; on a stream it runs frame by frame, to the same bits.
+    `griffin_lim.real_time.RealTimeInversion` computes the same bits from all frames at once and frame by frame.
 
     Args:
-        mel: The mel's contract.
+        mel: Mel parameters.
         time: Time to which the estimate is noised.
         look_ahead: Frames that must follow a frame before its samples are final.
         n_iter: Iterations for each frame that arrives.
@@ -189,23 +185,23 @@ class RealTimeGriffinLim(MelNoise):
         self.context = Context(UNLIMITED, mel.padding[0] + look_ahead * mel.hop_length)
 
     def inversion(self) -> RealTimeInversion:
-        """Make the state of one stream."""
+        """Build the state of one stream."""
         return RealTimeInversion(self.mel, self.look_ahead, self.n_iter, self.momentum)
 
     def waveform(self, mel: Tensor, noise: Tensor) -> Tensor:
-        """Estimate the waveform that has the mel."""
+        """Estimate a waveform with the mel."""
         inversion = self.inversion()
         return torch.cat([inversion.push(mel, noise), inversion.finish()], dim=-1)
 
 
 class Variation(Start):
-    """Start from a given recording, noised to time `time`: the later, the less of it remains.
+    """Start from a recording, noised to `time`: the later, the less of it remains.
 
     Reference: SDEdit (Meng et al., 2021, arXiv:2108.01073).
 
     Args:
         waveform: The recording, [B, 1, F hop]; B = 1 serves a batch of any size.
-        time: Time to which it is noised.
+        time: Time to which the estimate is noised.
 
     Raises:
         ValueError: time is not in (0, 1], or the recording no [B, 1, T].
@@ -227,9 +223,9 @@ class Variation(Start):
         Raises:
             ValueError: It is not as long as the noise, or not of as many clips.
         """
-        given, wanted = list(self.recording.shape), list(noise.shape)
-        if given[1:] != wanted[1:] or given[0] not in (1, wanted[0]):
-            raise ValueError(f"the recording is {given}, the sound to be made {wanted}: cut or pad it to that")
+        own, wanted = list(self.recording.shape), list(noise.shape)
+        if own[1:] != wanted[1:] or own[0] not in (1, wanted[0]):
+            raise ValueError(f"the recording is {own}, the sound to be made {wanted}: cut or pad it to that")
         return self.recording.to(noise).expand_as(noise)
 
 

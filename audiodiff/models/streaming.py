@@ -23,14 +23,14 @@ from audiodiff.nn.stateful import Fifo
 
 __all__ = ["chunk_of", "live_config", "look_ahead", "stage_contexts", "streamed"]
 
-CHUNK_SECONDS = 30.0  # that are worked on at once where nothing else is asked for
-BESIDE_A_WIDE_START = 20.0  # likewise, where the start looks further than that and its windows are long anyway
+CHUNK_SECONDS = 30.0  # default length of a chunk
+BESIDE_A_WIDE_START = 20.0  # the same with a start of wider context, whose windows are long anyway
 LIVE_SECONDS = 0.125  # delay up to which a model counts as live
-LONG_SECONDS = 60.0  # from which on a mel is worked on in chunks
+LONG_SECONDS = 60.0  # length above which a mel is processed in chunks
 
 
 def live_config(vocoder: Streamable, seed: int = 0) -> SamplingConfig:
-    """Return the sampling of least delay: the model's own, where that is live, else the real-time start alone.
+    """Return the sampling of least delay: the model's own if it is live, else the real-time start alone.
 
     A network that sees seconds of the future cannot serve a conversation; the start alone can.
     """
@@ -49,10 +49,10 @@ def streamed(
 
     Args:
         vocoder: The model.
-        pieces: What arrives.
-        sampling: How to sample.
-        chunk_frames: Frames that are worked on at once.
-        total: Frames that will have arrived, if that is known.
+        pieces: Mels, [B, M, any], one after the other.
+        sampling: Sampling settings.
+        chunk_frames: Frames of a chunk.
+        total: Frames of all pieces together, if known.
 
     Raises:
         ValueError: A piece has the wrong shape or is not finite, or all of them together are too short.
@@ -106,14 +106,14 @@ def _with_state(vocoder: Streamable, pieces: Iterable[Piece], sampling: Sampling
 
 
 def stage_contexts(vocoder: Streamable, sampling: SamplingConfig) -> tuple[Context, Context, Context]:
-    """Return how far the start, a step and the landing look, in mel frames.
+    """Return the contexts of start, step and landing, in mel frames.
 
     Raises:
         ValueError: The network cannot work on parts of a sound.
     """
     spec, whitening, network = vocoder.mel, vocoder.whitening.context, vocoder.denoiser.network
     if not hasattr(network, "context"):
-        raise ValueError(f"{type(network).__name__} does not tell its context: leave out chunks")
+        raise ValueError(f"{type(network).__name__} has no context(): leave out chunks")
     call = network.context()
     if vocoder.projection_iters:
         call = call + 2 * whitening + projection_context(spec, vocoder.projection_iters)
@@ -121,23 +121,23 @@ def stage_contexts(vocoder: Streamable, sampling: SamplingConfig) -> tuple[Conte
     start = sampling.start.context
     if isinstance(sampling.start, RealTimeGriffinLim):  # a stage of its own, which gives whole frames
         start = spec.hop_length * start.in_frames(spec.hop_length)
-    found = (start + whitening, steps, whitening + projection_context(spec, vocoder.final_iters))
-    return tuple(context.in_frames(spec.hop_length) for context in found)
+    landing = whitening + projection_context(spec, vocoder.final_iters)
+    return tuple(context.in_frames(spec.hop_length) for context in (start + whitening, steps, landing))
 
 
 def chunk_of(vocoder: Streamable, sampling: SamplingConfig, frames: int) -> int | None:
-    """Return into how many frames a mel is cut where nothing else is asked for; None leaves it whole."""
+    """Return the default length of a chunk in frames; None for a mel that is processed whole."""
     rate, network = vocoder.sample_rate / vocoder.hop_length, vocoder.denoiser.network
     cuttable = hasattr(network, "context") and getattr(network, "positions", None) is None
     if not cuttable or frames <= LONG_SECONDS * rate:
         return None
     wide = stage_contexts(vocoder, sampling)[0].future > CHUNK_SECONDS * rate
     seconds = BESIDE_A_WIDE_START if wide else CHUNK_SECONDS
-    return math.ceil(frames / round(frames / (seconds * rate)))  # equal ones: a short one looks as far as a long
+    return math.ceil(frames / round(frames / (seconds * rate)))  # equal: a short one has as much context
 
 
 def look_ahead(vocoder: Streamable, sampling: SamplingConfig) -> int:
-    """Return by how many mel frames the sound of a stream lags behind the mel at most."""
+    """Return the largest lag of a stream's sound behind the mel, in frames."""
     if can_keep_state(vocoder, sampling):
         return -(-delay_in_samples(vocoder, sampling) // vocoder.hop_length)
     start, step, landing = stage_contexts(vocoder, sampling)
@@ -145,16 +145,16 @@ def look_ahead(vocoder: Streamable, sampling: SamplingConfig) -> int:
 
 
 def _checked(vocoder: Streamable, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
-    """Check each piece, and hold the first ones back until they are long enough to be worked on."""
-    spec, held = vocoder.mel, []
+    """Check each piece, and buffer the first ones until they are long enough to process."""
+    spec, buffer = vocoder.mel, []
     long_enough = False
     for piece in pieces:
         vocoder.check_mel(piece, whole=False)
         piece = spec.raised(piece.to(vocoder.device, torch.float32))
-        held.append(piece)
-        long_enough = long_enough or sum(p.shape[-1] for p in held) * spec.hop_length >= spec.min_samples
+        buffer.append(piece)
+        long_enough = long_enough or sum(p.shape[-1] for p in buffer) * spec.hop_length >= spec.min_samples
         if long_enough:
-            yield torch.cat(held, -1)
-            held = []
-    if held:
-        vocoder.check_mel(torch.cat(held, -1))
+            yield torch.cat(buffer, -1)
+            buffer = []
+    if buffer:
+        vocoder.check_mel(torch.cat(buffer, -1))

@@ -1,7 +1,7 @@
 """Whitening: an invertible map between the waveform and the space that is diffused.
 
 Noise on the waveform itself drowns the quiet high frequencies of speech long before the loud low ones. Dividing signal
-and noise by a power of the spectrum that the mel announces balances them: at exponent 1 every component has the same
+and noise by a power of the mel's spectral envelope balances them: at exponent 1 every component has the same
 signal-to-noise ratio, at exponent 0 the waveform is diffused, and between lies a compromise.
 References: PriorGrad (Lee et al., 2021, arXiv:2106.06406), SpecGrad (Koizumi et al., 2022, arXiv:2203.16749).
 """

@@ -37,7 +37,7 @@ __all__ = ["TASKS", "RestoreRecipe", "find_cutoff", "find_limit", "mend"]
 TASKS = ("gap", "declip", "bandwidth")
 SHORT_GAP = 0.03  # seconds up to which linear prediction alone says what the mel is
 TIMES = {"gap": 0.15, "declip": 0.3, "bandwidth": 0.3}  # to which the first estimate is noised
-ROUNDS = 8  # of projection onto the mel and what is known, for missing bands
+ITERATIONS = 8  # of projection onto the mel and what is known, for missing bands
 MARGIN = 0.5  # nepers by which the interpolated mel of a gap is lowered, lest it be louder than its surroundings
 SLOPE = 0.9  # of the cutoff: below, the spectrum is taken to be undamaged
 FEWEST_CLIPPED = 8  # samples at one level that count as clipping
@@ -78,7 +78,7 @@ class RestoreRecipe(RecipeBase):
         }
 
     @classmethod
-    def from_options(cls, vocoder: Vocoder, model: str, waveform: Tensor, task: str, **given: Any) -> Self:
+    def from_options(cls, vocoder: Vocoder, model: str, waveform: Tensor, task: str, **options: Any) -> Self:
         """Build a recipe from user options; unset options come from the model, the machine and the recording.
 
         Args:
@@ -86,21 +86,21 @@ class RestoreRecipe(RecipeBase):
             model: From where it was loaded.
             waveform: The recording, [C, T].
             task: One of TASKS.
-            given: weights, seed, gap, limit, cutoff.
+            options: weights, seed, gap, limit, cutoff.
 
         Raises:
             ValueError: The recording does not show the damage, or a value lies outside its range.
         """
-        if task == "declip" and given.get("limit") is None:
-            given["limit"] = find_limit(waveform)
-        if task == "bandwidth" and given.get("cutoff") is None:
-            given["cutoff"] = find_cutoff(waveform, vocoder.sample_rate)
+        if task == "declip" and options.get("limit") is None:
+            options["limit"] = find_limit(waveform)
+        if task == "bandwidth" and options.get("cutoff") is None:
+            options["cutoff"] = find_cutoff(waveform, vocoder.sample_rate)
         return cls(
-            **recipe_fields("restore", vocoder, model, given.get("weights", "ema"), given.get("seed", 0)),
+            **recipe_fields("restore", vocoder, model, options.get("weights", "ema"), options.get("seed", 0)),
             task=task,
-            gap=given.get("gap"),
-            limit=given.get("limit"),
-            cutoff=given.get("cutoff"),
+            gap=options.get("gap"),
+            limit=options.get("limit"),
+            cutoff=options.get("cutoff"),
         )
 
     def run(self, model: Vocoder, path: str | Path | None = None) -> Resynthesis:
@@ -109,7 +109,7 @@ class RestoreRecipe(RecipeBase):
         return Resynthesis(mend(model, waveform, self), 1)
 
 
-def mend(vocoder: Vocoder, waveform: Tensor, how: RestoreRecipe) -> Tensor:
+def mend(vocoder: Vocoder, waveform: Tensor, recipe: RestoreRecipe) -> Tensor:
     """Mend each channel of a recording, [C, T] at the vocoder's sample rate, and return one of the same length.
 
     Raises:
@@ -118,30 +118,32 @@ def mend(vocoder: Vocoder, waveform: Tensor, how: RestoreRecipe) -> Tensor:
     hop, length = vocoder.hop_length, waveform.shape[-1]
     whole = -(-max(length, vocoder.mel.min_samples) // hop) * hop
     padded = torch.nn.functional.pad(waveform, (0, whole - length))
-    with how.arithmetic(vocoder):
-        channels = [_mend_channel(vocoder, channel[None, None].to(vocoder.device), how, length) for channel in padded]
+    with recipe.arithmetic(vocoder):
+        channels = [
+            _mend_channel(vocoder, channel[None, None].to(vocoder.device), recipe, length) for channel in padded
+        ]
     return torch.cat(channels)[:, :length].cpu()
 
 
-def _mend_channel(vocoder: Vocoder, x: Tensor, how: RestoreRecipe, length: int) -> Tensor:
+def _mend_channel(vocoder: Vocoder, x: Tensor, recipe: RestoreRecipe, length: int) -> Tensor:
     """Mend [1, 1, T]; return [1, T]."""
-    spec, rounds = vocoder.mel, 0
-    if how.task == "gap":
-        first, known, mel = _across_gap(vocoder, x, how.gap or [], length)
-    elif how.task == "declip":
-        limit = how.limit or math.inf
+    spec, n_iter = vocoder.mel, 0
+    if recipe.task == "gap":
+        first, known, mel = _across_gap(vocoder, x, recipe.gap or [], length)
+    elif recipe.task == "declip":
+        limit = recipe.limit or math.inf
         known = ClippingConstraint(x, limit)
         first = torch.from_numpy(declipped(x[0, 0].double().cpu().numpy(), limit)).to(x)[None, None]
         mel = vocoder.spectrogram(first)[..., : x.shape[-1] // spec.hop_length]
     else:
-        first, rounds = x, ROUNDS
-        known, mel = _beyond_cutoff(vocoder, x, how.cutoff or 0.0)
+        first, n_iter = x, ITERATIONS
+        known, mel = _beyond_cutoff(vocoder, x, recipe.cutoff or 0.0)
     shape, project = vocoder.whitening.gains(mel), MelProjection(spec, mel, 1, momentum=0)
-    if rounds:
-        noise = torch.randn(x.shape, dtype=torch.float32, generator=torch.Generator().manual_seed(how.seed)).to(x)
+    if n_iter:
+        noise = torch.randn(x.shape, dtype=torch.float32, generator=torch.Generator().manual_seed(recipe.seed)).to(x)
         estimate = vocoder.start.waveform(mel, noise)
         first = known.project(first if estimate is None else estimate)
-    for _ in range(rounds):
+    for _ in range(n_iter):
         first = known.project(project(first))
 
     def agreeing(denoise: Denoise) -> Denoise:
@@ -149,8 +151,8 @@ def _mend_channel(vocoder: Vocoder, x: Tensor, how: RestoreRecipe, length: int) 
             denoise, lambda z: vocoder.whitening.encode(known.project(vocoder.whitening.decode(z, shape)), shape)
         )
 
-    start = Variation(first, TIMES[how.task])
-    return known.project(vocoder.generate(mel, steps=1, start=start, known=agreeing, seed=how.seed))[0]
+    start = Variation(first, TIMES[recipe.task])
+    return known.project(vocoder.generate(mel, steps=1, start=start, known=agreeing, seed=recipe.seed))[0]
 
 
 def _across_gap(vocoder: Vocoder, x: Tensor, gap: list[float], length: int) -> tuple[Tensor, Constraint, Tensor]:

@@ -42,7 +42,7 @@ class Sidecar:
     """Hold what OUT.wav.json holds.
 
     Args:
-        recipe: How the sound was made.
+        recipe: The sound's recipe.
         input: The file that it was made of, as an absolute path; None for a sound made of nothing.
         input_sha256: Of that file's bytes.
         versions: Of audiodiff, torch, numpy and Python.
@@ -140,7 +140,7 @@ def write(
 
     Args:
         path: Of the sound.
-        sound: What was made.
+        sound: The sound.
         recipe: How.
         source: The file that it was made of, if there is one.
         sample_rate: Hz.

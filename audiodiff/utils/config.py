@@ -248,10 +248,10 @@ def _locate(name: str) -> Any:
     if (root == "audiodiff" and module == root) or attribute.startswith("_"):
         raise ValueError(f"_target_ {name!r} is refused: a config may only name public classes under audiodiff.")
     try:
-        found = getattr(importlib.import_module(module), attribute)
+        target = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError):
         raise ValueError(f"_target_ {name!r} does not exist in this version of audiodiff") from None
     # A module's own classes only: `audiodiff.x.os` would otherwise lead out of the package.
-    if not (inspect.isclass(found) and found.__module__.split(".")[0] == root):
+    if not (inspect.isclass(target) and target.__module__.split(".")[0] == root):
         raise ValueError(f"_target_ {name!r} is refused: it is no class of {root}")
-    return found
+    return target

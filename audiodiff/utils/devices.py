@@ -148,13 +148,13 @@ def peak_memory_mib(device: torch.device) -> float | None:
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Return the bytes that a device has left; None where the system does not tell."""
+    """Return the free bytes of a device; None on systems that do not report them."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     try:
         with open("/proc/meminfo", encoding="ascii") as file:
-            told = dict(line.split(":") for line in file)
-        return 1024 * int(told["MemAvailable"].split()[0])
+            fields = dict(line.split(":") for line in file)
+        return 1024 * int(fields["MemAvailable"].split()[0])
     except (OSError, KeyError, ValueError):
         return None
 

@@ -190,7 +190,7 @@ def draw_mel(mel: Tensor, frame_seconds: float) -> Figure:
 
 
 def _griffin_lim(vocoder: Vocoder, mel: Tensor, length: int) -> Tensor:
-    """What 32 rounds of Griffin-Lim make of the same mel, [C, length]."""
+    """Invert the mel by 32 iterations of Griffin-Lim, [C, length]."""
     noise = torch.randn(1, 1, mel.shape[-1] * vocoder.hop_length, generator=torch.Generator().manual_seed(0)).to(mel)
     plain = GriffinLim(vocoder.mel, n_iter=32)
     with torch.inference_mode():

@@ -362,10 +362,10 @@ def test_start_survives_being_written_down():
 def test_start_with_rounds_is_the_models_own_but_for_them():
     vocoder = Vocoder.load("speech-16k")
     start = named_starts.named_start("coarse-to-fine=1/4/8/16", vocoder)
-    assert (start.rounds, start.time, start.mel) == ((1, 4, 8, 16), vocoder.start.time, vocoder.mel)
+    assert (start.iterations, start.time, start.mel) == ((1, 4, 8, 16), vocoder.start.time, vocoder.mel)
     assert vocoder.look_ahead(steps=1, start=start) < vocoder.look_ahead(steps=1) / 3
     assert named_starts.named_start("griffin-lim=7", vocoder).n_iter == 7
-    assert named_starts.build_start(named_starts.describe_start(start), vocoder.mel).rounds == start.rounds
+    assert named_starts.build_start(named_starts.describe_start(start), vocoder.mel).iterations == start.iterations
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """A solver takes one step from t to s < t; `sample` takes all of them.
 
-A step sees a denoiser, the noisy signal and two times, and returns the signal at s with whatever it wants to be told at
-the next step (its *memory*): solvers hold no state, so one object serves any number of trajectories. Its coefficients
-are plain numbers, computed in float64 from the scales at the two times (`at`).
+A step gets a denoiser, the noisy signal and two times, and returns the signal at s with the solver state for the next
+step (`memory`): solvers themselves are stateless, so one object serves any number of trajectories. Coefficients are
+plain numbers, computed in float64 from the scales at the two times (`path_point`).
 """
 
 import abc
@@ -66,7 +66,7 @@ def check_order(t: Tensor, s: Tensor) -> None:
 
 
 def mix(estimate: Estimate, point: PathPoint) -> Tensor:
-    """Return alpha x̂ + sigma ε̂: where the estimates would put the signal at another time."""
+    """Return alpha x̂ + sigma ε̂: the signal at another time by the estimates."""
     return point.alpha * estimate.x + point.sigma * estimate.eps
 
 
@@ -93,7 +93,7 @@ class Solver(abc.ABC):
         order: Declared order of convergence; a test measures it.
         calls_per_step: Denoiser calls that one step makes.
         stochastic: Whether a step draws noise.
-        grid: Name of the grid of times that suits it, one of `schedules.GRIDS`.
+        grid: Name of its default grid, one of `timesteps.TIMESTEP_GRIDS`.
     """
 
     order: int
@@ -114,8 +114,8 @@ class Solver(abc.ABC):
         """Move x_t, [B, 1, T], from time t to time s < t.
 
         Args:
-            memory: What the previous step returned; None at the first.
-            generator: Source of noise for solvers that add some.
+            memory: Solver state of the previous step; None at the first.
+            generator: Source of noise for stochastic solvers.
 
         Returns:
             x_s, [B, 1, T], and the memory for the next step.
