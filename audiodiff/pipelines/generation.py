@@ -18,13 +18,11 @@ from audiodiff.audio import io as audio_io
 from audiodiff.diffusion.constraints import InpaintingConstraint
 from audiodiff.diffusion.denoiser import ConstrainedDenoiser, Denoise
 from audiodiff.diffusion.guidance import ReconstructionGuidance
-from audiodiff.diffusion.timesteps import TIMESTEP_GRIDS, check_timesteps
 from audiodiff.models.generator import Generator
 from audiodiff.models.starts import PureNoise, Variation
-from audiodiff.pipelines.recipe import OWN, RecipeBase, recipe_fields
+from audiodiff.pipelines.recipe import SamplingRecipe, recipe_fields, sampler_fields
 from audiodiff.pipelines.resynthesis import CallCounter, Resynthesis
-from audiodiff.utils.config import choose, name_of
-from audiodiff.utils.validation import LARGEST_COUNT, is_falling_grid, is_int, is_interval, is_number
+from audiodiff.utils.validation import is_int, is_interval, is_number
 
 __all__ = ["GenerateRecipe", "continuation", "guide_of"]
 
@@ -35,23 +33,21 @@ SILENCE = 1e-5  # peak, full scale = 1
 
 
 @dataclasses.dataclass(frozen=True)
-class GenerateRecipe(RecipeBase):
+class GenerateRecipe(SamplingRecipe):
     """Hold everything that decides the samples of a generated sound, as values that JSON can hold.
 
     Args:
-        command: "generate"; the next six are those of `RecipeBase`.
-        solver: Its name, or "own".
-        times: The grid of times, one more than steps; it begins at the strength where a recording is varied.
-        label: The class, or none.
-        vector: What the sound is to be like, or none.
+        command: "generate"; further fields are those of `SamplingRecipe`, whose times begin at a variation's strength.
+        label: The class, or None.
+        vector: Vector that conditions the model, or None.
         guidance: Scale of guidance.
-        projected: Whether guidance leaves out what only makes a sound louder.
-        guide: Worse model to guide away from, by shipped name or absolute path, or none.
-        guide_hash: Of its configuration and weights.
+        projected: Whether guidance leaves out the part that only changes the level: `ProjectedGuidance`.
+        guide: Worse model to guide away from, by shipped name or absolute path, or None.
+        guide_hash: Hash of its configuration and weights.
         n_samples: Length.
         vary: Whether sampling starts from a recording, noised to the first time.
-        gap: Seconds from and to which a recording is made anew; none to make all. One that reaches the end continues
-            a recording, which may end where it begins.
+        gap: Interval in seconds of a recording to generate anew; None for all. One that reaches the end continues the
+            recording, which may end where the interval begins.
 
     Raises:
         ValueError: A field has the wrong type or lies outside its range.
@@ -61,8 +57,6 @@ class GenerateRecipe(RecipeBase):
     MODEL = Generator
     LOWERED = True
 
-    solver: str
-    times: list[float]
     label: str | None
     vector: list[float] | None
     guidance: float
@@ -73,18 +67,11 @@ class GenerateRecipe(RecipeBase):
     vary: bool
     gap: list[float] | None
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.solver != OWN:
-            choose("solver", self.solver)
-
     def rules(self) -> dict[str, tuple[bool, str]]:
         """Map each field to whether it is valid, and to what is wanted."""
         gap, vector = self.gap, self.vector
         numbers = isinstance(vector, list) and 0 < len(vector) <= LONGEST_VECTOR and all(map(is_number, vector))
         return super().rules() | {
-            "solver": (isinstance(self.solver, str), "a solver's name"),
-            "times": (is_falling_grid(self.times), "a list of numbers that fall from at most 1 to 0"),
             "label": (self.label is None or isinstance(self.label, str), "a class, or none"),
             "vector": (vector is None or numbers, "a list of finite numbers, or none"),
             "projected": (isinstance(self.projected, bool), "true or false"),
@@ -140,29 +127,16 @@ class GenerateRecipe(RecipeBase):
             raise ValueError(f"strength {strength:g}: a number above 0 and up to 1 is wanted")
         if seconds is not None and not 0 < seconds <= LONGEST:
             raise ValueError(f"seconds {seconds:g}: a number above 0 and up to {LONGEST:g} is wanted")
-        if steps is not None and not is_int(steps, 1):
-            raise ValueError(f"steps={steps}: a whole number from 1 to {LARGEST_COUNT} is wanted")
         guiding = None if guide is None else Generator.load(guide, generator.device)
         generator.denoise(
             1, label, guidance, vector=vector, projected=projected, guide=guiding
         )  # refuses bad conditions
-        stepper = choose("solver", solver) if solver and solver != OWN else generator.solver
-        begin = 1.0 if strength is None else strength
-        if times is None:
-            grid = generator.grid(steps, begin, stepper)
-        elif times in TIMESTEP_GRIDS:
-            grid = TIMESTEP_GRIDS[times](
-                generator.denoiser.schedule, generator.steps if steps is None else steps, begin
-            )
-        else:
-            grid = check_timesteps([float(part) for part in times.split(",")])
         guided = label is not None or vector is not None or guide is not None
         scale = 1.0 if not guided else generator.guidance if guidance is None else guidance
         source = None if guiding is None else recipe_fields("generate", guiding, guide, "ema", 0)
         return cls(
             **recipe_fields("generate", generator, model, weights, seed),
-            solver=solver or name_of("solver", generator.solver) or OWN,
-            times=grid.tolist(),
+            **sampler_fields(generator, solver, times, steps, 1.0 if strength is None else strength),
             label=label,
             vector=None if vector is None else [float(v) for v in vector],
             guidance=float(scale),
@@ -197,9 +171,7 @@ class GenerateRecipe(RecipeBase):
             "guidance": self.guidance if conditioned else None,
             "projected": self.projected,
             "guide": guide or guide_of(model, self),
-            "times": check_timesteps(self.times),
-            "solver": None if self.solver == OWN else choose("solver", self.solver),
-            "seed": self.seed,
+            **self.sampler(),
         }
         with self.arithmetic(model):
             if not self.needs_input:
@@ -267,7 +239,7 @@ def faded(sound: Tensor, sample_rate: int) -> Tensor:
 def _recording(generator: Generator, recipe: GenerateRecipe, path: str | Path | None) -> Tensor:
     """Read the beginning of a recording, whole hops of at least the window: [1, 1, T]; silence behind what it has."""
     if path is None:
-        raise ValueError("a recording belongs to this: give one")
+        raise ValueError("this recipe needs a recording: give one")
     waveform, rate = audio.read(path, generator.sample_rate)
     needed, gap = recipe.n_samples, recipe.gap
     if gap is not None and round(gap[1] * rate) >= needed:

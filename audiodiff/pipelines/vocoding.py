@@ -11,8 +11,6 @@ from typing import Any, Self
 from torch import Tensor
 
 from audiodiff import audio
-from audiodiff.diffusion.solvers import Solver
-from audiodiff.diffusion.timesteps import TIMESTEP_GRIDS, check_timesteps
 from audiodiff.mel import MelSpec
 from audiodiff.mel import io as mel_io
 from audiodiff.mel.detection import UNLIKELY, presets_with, rank_conventions
@@ -20,10 +18,9 @@ from audiodiff.mel.spec import preset_of
 from audiodiff.models import registry
 from audiodiff.models.named_starts import build_start, describe_start, named_start
 from audiodiff.models.vocoder import Vocoder
-from audiodiff.pipelines.recipe import OWN, RecipeBase, recipe_fields
+from audiodiff.pipelines.recipe import SamplingRecipe, recipe_fields, sampler_fields
 from audiodiff.pipelines.resynthesis import Resynthesis, resynthesise, shipped_for, vocode
-from audiodiff.utils.config import choose, name_of
-from audiodiff.utils.validation import LARGEST_COUNT, is_falling_grid, is_int
+from audiodiff.utils.validation import is_int
 
 __all__ = ["VocodeRecipe"]
 
@@ -31,16 +28,14 @@ ALIKE = 4.0  # log-odds by which a convention may be less likely than the likeli
 
 
 @dataclasses.dataclass(frozen=True)
-class VocodeRecipe(RecipeBase):
+class VocodeRecipe(SamplingRecipe):
     """Hold what decides the samples of a vocoder, as values that JSON can hold.
 
     Args:
-        command: "resynth" for audio as input, "vocode" for mels; the next six are those of `RecipeBase`.
-        solver: Its name, or "own" for one that the model has and no name is known of.
-        times: The grid of times, one more than steps, from the start's time to 0.
+        command: "resynth" for audio as input, "vocode" for mels; further fields are those of `SamplingRecipe`.
         start: `name`, a file of conf/start, and the start's parameters.
-        chunk_frames: Mel frames that are worked on at once; None for 20 to 40 s of what lasts more than 60 s, else all.
-        mel: Fields of the convention of the mels that are given; None for the model's own.
+        chunk_frames: Mel frames of a chunk; None for the default of `Vocoder.generate`.
+        mel: Fields of the convention of the input mels; None for the model's own.
 
     Raises:
         ValueError: A field has the wrong type or lies outside its range.
@@ -49,25 +44,19 @@ class VocodeRecipe(RecipeBase):
     COMMANDS = ("resynth", "vocode")
     MODEL = Vocoder
 
-    solver: str
-    times: list[float]
     start: dict[str, Any]
     chunk_frames: int | None
     mel: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.solver != OWN:
-            choose("solver", self.solver)
         if self.mel is not None:
             MelSpec.from_dict(self.mel)
 
     def rules(self) -> dict[str, tuple[bool, str]]:
-        """Say for each field whether it is in order, and what is wanted."""
+        """Map each field to whether it is valid, and to what is wanted."""
         frames = self.chunk_frames
         return super().rules() | {
-            "solver": (isinstance(self.solver, str), "a solver's name"),
-            "times": (is_falling_grid(self.times), "a list of numbers that fall from at most 1 to 0"),
             "start": (isinstance(self.start, dict), "a name with parameters"),
             "chunk_frames": (frames is None or is_int(frames, 1, 2**31), "a whole number of at least 1, or none"),
         }
@@ -105,13 +94,11 @@ class VocodeRecipe(RecipeBase):
             ValueError: A value lies outside its range.
         """
         named = None if start is None else named_start(start, vocoder)
-        stepper = choose("solver", solver) if solver and solver != OWN else vocoder.solver
-        grid = _grid(vocoder, times, steps, (named or vocoder.start).time, stepper)
+        sampler = sampler_fields(vocoder, solver, times, steps, (named or vocoder.start).time)
         return cls(
             **recipe_fields(command, vocoder, model, weights, seed),
-            solver=solver or name_of("solver", vocoder.solver) or OWN,
-            times=grid.tolist(),
-            start=describe_start(named or vocoder.start_for(len(grid) - 1)),
+            **sampler,
+            start=describe_start(named or vocoder.start_for(len(sampler["times"]) - 1)),
             chunk_frames=chunk_frames,
             mel=None if mel is None else mel.to_dict(),
         )
@@ -123,13 +110,7 @@ class VocodeRecipe(RecipeBase):
             ValueError: The input cannot be read, or does not suit the model.
         """
         start, path = build_start(self.start, model.mel), Path(path or "")
-        settings = {
-            "times": check_timesteps(self.times),
-            "solver": None if self.solver == OWN else choose("solver", self.solver),
-            "start": start,
-            "seed": self.seed,
-            "chunk_frames": self.chunk_frames,
-        }
+        settings = {**self.sampler(), "start": start, "chunk_frames": self.chunk_frames}
         with self.arithmetic(model):
             if self.command == "resynth":
                 return resynthesise(model, audio.read(path, model.sample_rate)[0], **settings)
@@ -173,21 +154,3 @@ def _likeness(mel: Tensor) -> str | None:
         if names := list(dict.fromkeys(name for spec in likely for name in shipped_for(spec))):
             return f"; it looks like that of {' or '.join(names)}: try --model {names[0]}"
     return None
-
-
-def _grid(vocoder: Vocoder, times: str | None, steps: int | None, start: float, solver: Solver) -> Tensor:
-    """Read what was said about times."""
-    if steps is not None and not is_int(steps, 1):
-        raise ValueError(f"steps={steps}: a whole number from 1 to {LARGEST_COUNT} is wanted")
-    if times is None:
-        return vocoder.grid(steps, start, solver)
-    if times in TIMESTEP_GRIDS:
-        return TIMESTEP_GRIDS[times](vocoder.denoiser.schedule, vocoder.steps if steps is None else steps, start)
-    try:
-        grid = check_timesteps([float(part) for part in times.split(",")])
-    except ValueError as error:
-        hint = f"choose one of {', '.join(TIMESTEP_GRIDS)}, or give numbers such as {start:g},{start / 2:g},0"
-        raise ValueError(f"times {times!r}: {hint} ({error})") from None
-    if steps is not None and len(grid) != steps + 1:
-        raise ValueError(f"{len(grid)} times make {len(grid) - 1} steps, and {steps} are asked for: leave one out")
-    return grid
