@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ class _TooLarge(Exception):
 
 
 @contextlib.contextmanager
-def _largest(size: int) -> Iterator[None]:
+def _largest(size: int) -> Generator[None]:
     """Stop this thread from building modules of more than so many numbers, before memory is filled with them."""
     thread, left = threading.get_ident(), size
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 from audiodiff.utils.lazy import lazy_module
@@ -171,7 +171,7 @@ def cpu_threads(n: int) -> Generator[None]:
 
 
 @contextlib.contextmanager
-def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+def default_dtype(dtype: torch.dtype) -> Generator[None]:
     """Let new tensors have a type unless told otherwise inside a `with` block, whatever the caller has set."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
