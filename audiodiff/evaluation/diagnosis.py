@@ -24,7 +24,7 @@ from audiodiff.mel.detection import diagnose_mel
 from audiodiff.models.base import Model
 from audiodiff.models.vocoder import Vocoder
 
-__all__ = ["Level", "Report", "examine", "levels_of"]
+__all__ = ["Level", "Report", "examine", "levels_of", "verdict"]
 
 LEVELS = (-10.0, -8.0, -6.0, -4.0, -2.0, 0.0, 2.0, 4.0, 6.0, 8.0, 12.0)  # log-SNR, nepers of power
 JUDGED = (-6.0, 4.0)  # above, an error is 30 dB and more below the sound whatever one does; below, nobody knows much
@@ -64,6 +64,21 @@ class Report:
     remarks: list[str]
 
 
+def verdict(report: Report) -> str:
+    """Say in a sentence how it is with a model.
+
+    >>> verdict(Report([Level(0.0, -12.0, 0.0, 3.0, -9.0)], [], []))
+    'Good: the model is better than what needs no training, by 3.0 dB at its best noise level.'
+    """
+    if report.troubles:
+        count = len(report.troubles)
+        return f"TROUBLE: {count} thing{'s' * (count != 1)} speak{'s' * (count == 1)} against the model, named above."
+    best = max(level.gain for level in report.levels)
+    if best <= 0:
+        return "Good: nothing speaks against the model; how it sounds, `audiodiff eval` tells."
+    return f"Good: the model is better than what needs no training, by {best:.1f} dB at its best noise level."
+
+
 def examine(
     model: Model, recordings: Sequence[Recording], seconds: float = 4.0, raw: Model | None = None, seed: int = 0
 ) -> Report:
@@ -81,7 +96,7 @@ def examine(
     """
     clips = _clips(model, recordings, seconds)
     levels = levels_of(model, clips, seed)
-    troubles, remarks = _of_levels(levels)
+    troubles, remarks = _of_levels(levels, _first_log_snr(model))
     for found in (_of_level(model, clips), _of_mel(model, clips), _of_average(model, levels, clips, raw, seed)):
         troubles += found[0]
         remarks += found[1]
@@ -172,12 +187,21 @@ def _wiener(x_t: Tensor, spectrum: Tensor, alpha: float, sigma: float) -> Tensor
     return torch.istft(frames[None], WINDOW, WINDOW // 2, window=window, length=x_t.shape[-1])[:, None]
 
 
-def _of_levels(levels: list[Level]) -> tuple[list[str], list[str]]:
+def _first_log_snr(model: Model) -> float:
+    """Return the log-SNR at which the model's sampling starts."""
+    return float(model.denoiser.schedule.log_snr(torch.tensor(model.start.time, dtype=torch.float64)))
+
+
+def _of_levels(levels: list[Level], first: float = -math.inf) -> tuple[list[str], list[str]]:
+    """Judge the errors, of a model that samples from a log-SNR on; where there is less noise than is judged, do not."""
     judged = [level for level in levels if JUDGED[0] - 0.1 <= level.log_snr <= JUDGED[1] + 0.1] or levels
     better = sum(level.gain > 0 for level in judged)
     mean = sum(level.gain for level in judged) / len(judged)
     told = f"better than what needs no training at {better} of {len(judged)} noise levels, by {mean:.1f} dB on average"
     told += f" (log-SNR {JUDGED[0]:+g} to {JUDGED[1]:+g})"
+    if first > JUDGED[1]:
+        about = f"sampling starts at log-SNR {first:+.0f}, where there is next to no noise"
+        return [], [f"{about}: errors of denoising say little of this model, `audiodiff eval` says more"]
     if better * 2 < len(judged) or mean <= 0:
         return [f"{told}: it has not learned, or is fed something else than in training"], []
     return [], [told]

@@ -102,3 +102,17 @@ def test_command_prints_a_table_and_says_by_its_status(tmp_path, tiny_model_path
     assert main(["doctor", "drums"]) == 2
     assert "needs DATA" in capsys.readouterr().err
     assert main(["doctor", "speech-16k", str(tmp_path)]) == 2
+
+
+def test_doctor_ends_in_a_verdict_and_finds_no_fault_with_what_ships(capsys):
+    for name in ("speech-24k", "speech-16k"):
+        assert main(["doctor", name, "--clips", "2"]) == 0
+        assert capsys.readouterr().out.splitlines()[-1].startswith("Good: ")
+
+
+def test_model_that_starts_where_there_is_no_noise_is_not_judged_by_denoising():
+    levels = [diagnosis.Level(snr, 0.0, 0.0, -10.0, -12.0) for snr in (-4.0, 0.0, 4.0)]
+    assert "not learned" in diagnosis._of_levels(levels)[0][0]
+    assert diagnosis._of_levels(levels, first=9.0)[0] == []
+    report = diagnosis.Report(levels, ["one is wrong"], [])
+    assert diagnosis.verdict(report) == "TROUBLE: 1 thing speaks against the model, named above."

@@ -156,7 +156,7 @@ def test_compiled_iterations_are_done_without_where_numba_cannot_be_imported(mon
     project = MelProjection(spec, LogMel(spec)(sound(spec)), 2)
     wanted = project(sound(spec, 1))
     monkeypatch.setattr(builtins, "__import__", refuse)
-    monkeypatch.setattr(objects, "_folders", lambda: [])
+    monkeypatch.setattr(objects, "folders", lambda: [])
     dispatch._kernels.cache_clear()
     try:
         assert not dispatch.can_project(project.octave, sound(spec, 1)[:, 0])
@@ -198,7 +198,7 @@ def test_numba_that_was_not_tried_is_called_its_own_way(monkeypatch):
 def test_damaged_object_is_not_used(tmp_path):
     dispatch.prepare()
     name = f"iterations.iterate-{objects._key()}.o"
-    kept = next(folder / name for folder in objects._folders() if (folder / name).is_file())
+    kept = next(folder / name for folder in objects.folders() if (folder / name).is_file())
     content, place = kept.read_bytes(), tmp_path / "damaged.o"
     flipped = content[:-100] + bytes([content[-100] ^ 1]) + content[-99:]
     for damaged in (b"", content[:50], content[: len(content) // 2], flipped, b"[]\n" + content, b"{}\n"):

@@ -21,7 +21,7 @@ from audiodiff.griffin_lim.kernels import objects
 from audiodiff.griffin_lim.subband import SubbandSTFT, subband_filters
 from audiodiff.mel import MelSpec
 
-__all__ = ["can_iterate_open_frames", "can_project", "iterate_open_frames", "prepare", "project"]
+__all__ = ["can_iterate_open_frames", "can_project", "iterate_open_frames", "loaded", "prepare", "project"]
 
 log = logging.getLogger(__name__)
 TILE = 1 << 17  # samples at once: complex, twice, and their magnitudes lie in a second-level cache
@@ -143,6 +143,11 @@ def _iterate_clip(octave: SubbandSTFT, clip: tuple[Tensor, ...], how: tuple[Any,
     _kernels()[1](*blocks, even, odd, cosines, sines, wanted, *first, *space, scratch, *_constants(octave), *how)
     samples = np.stack([even, odd], axis=1).reshape(-1, width).T.copy()
     return torch.from_numpy(samples), torch.complex(*(torch.from_numpy(z.T.copy()) for z in (cosines, sines)))
+
+
+def loaded() -> tuple[Callable[..., Any], Callable[..., Any]] | None:
+    """Load the compiled loops if they can be, as `prepare` does, and return them."""
+    return _kernels()
 
 
 def prepare() -> None:

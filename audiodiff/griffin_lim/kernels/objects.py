@@ -26,7 +26,7 @@ import numpy as np
 from audiodiff.utils.files import atomic_file
 from audiodiff.utils.numba_cache import one_process_at_a_time
 
-__all__ = ["kernel"]
+__all__ = ["folders", "kernel"]
 
 Kernel = Callable[..., Any]
 TRIED = ("0.68",)  # minor versions of Numba with which test_object_gives_the_bits_of_numbas_own_call has passed
@@ -45,7 +45,7 @@ def kernel(module: str, name: str) -> Kernel:
     if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0" or not _is_tried():
         with one_process_at_a_time():
             return _dispatcher(module, name)
-    places = [folder / f"{module}.{name}-{_key()}.o" for folder in _folders()]
+    places = [folder / f"{module}.{name}-{_key()}.o" for folder in folders()]
     if (stored := _first(places)) is not None:
         return stored
     with one_process_at_a_time():
@@ -68,7 +68,7 @@ def _dispatcher(module: str, name: str) -> Kernel:
     return getattr(importlib.import_module(f"{__package__}.{module}"), name)
 
 
-def _folders() -> Iterator[Path]:
+def folders() -> Iterator[Path]:
     """List where objects may be: where Numba is told to keep its own, beside the sources, or in the user's cache."""
     if "NUMBA_CACHE_DIR" in os.environ:
         yield Path(os.environ["NUMBA_CACHE_DIR"])
