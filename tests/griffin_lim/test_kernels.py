@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from numba.core.codegen import CodeLibrary
 
 from audiodiff.griffin_lim.kernels import dispatch, objects
 from audiodiff.griffin_lim.projection import MelProjection
@@ -212,3 +213,13 @@ def test_array_of_another_kind_is_refused(wrong):
     assert objects._values(["float32", 1], np.ones(3, np.float32))[2:4] == [3, 4]
     with pytest.raises(TypeError, match="contiguous array of 1 dimensions of float32"):
         objects._values(["float32", 1], wrong)
+
+
+def test_object_that_numba_does_not_hand_out_is_done_without(monkeypatch):
+    from audiodiff.griffin_lim.kernels import iterations
+
+    monkeypatch.setattr(objects, "folders", lambda: [])
+    monkeypatch.setattr(
+        CodeLibrary, "_get_compiled_object", lambda self: (_ for _ in ()).throw(RuntimeError("none yet"))
+    )
+    assert objects.kernel("iterations", "iterate") is iterations.iterate

@@ -116,7 +116,7 @@ def _write(places: list[Path], content: bytes) -> bool:
 
 
 def _compiled(dispatcher: Any) -> bytes | None:
-    """Compile a kernel without the wrappers through which Python calls it; None if it calls more than is linked."""
+    """Compile a kernel without the wrappers for Python; None if there is no code, or it calls more than is linked."""
     from llvmlite import binding
     from numba import njit
 
@@ -124,7 +124,13 @@ def _compiled(dispatcher: Any) -> bytes | None:
     options = {name: value for name, value in dispatcher.targetoptions.items() if name not in ("cache", "nopython")}
     bare = njit(types, no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)(dispatcher.py_func)
     compiled = bare.overloads[types]
-    code, bitcode = compiled.library.serialize_using_object_code()[2]
+    compiled.library.get_pointer_to_function(
+        compiled.fndesc.llvm_func_name
+    )  # machine code is made when it is asked for
+    try:
+        code, bitcode = compiled.library.serialize_using_object_code()[2]
+    except RuntimeError:  # this version keeps none
+        return None
     called = {f.name for f in binding.parse_bitcode(bitcode).functions if f.is_declaration}
     if not all(name.startswith("llvm.") or name in ENDS for name in called):
         return None
