@@ -26,7 +26,7 @@ COMMANDS = {
     "shard": "pack recordings into large files, to train on very many of them",
     "calibrate": "measure recordings and propose sigma_data and a schedule",
     "tune-times": "search the times at which a model sounds best",
-    "doctor": "is a model better than what needs no training",
+    "doctor": "is the installation in order, and a model better than what needs no training",
     "info": "what a model is: licence, data, mel, size",
     "export": "an ONNX file, which runs without torch",
     "regenerate": "make a sound again from the sidecar beside it",
