@@ -26,11 +26,11 @@ from audiodiff.data.manifest import read_manifest
 from audiodiff.evaluation.baselines import griffin_lim_nnls, pseudo_inverse_true_phase
 from audiodiff.mel import LogMel, MelSpec
 from audiodiff.models.base import Model
-from audiodiff.models.starts import CoarseToFine, GriffinLim, PureNoise
+from audiodiff.models.starts import CoarseToFine, GriffinLim, PureNoise, RealTimeGriffinLim
 
 RATE = 24000
 RECORDINGS = "Ground_Truth"
-STARTS = {"quick": (4, 16, 48, 96), "full": (16, 64, 128, 256)}
+STARTS = {"quick": (4, 16, 48, 96), "full": (16, 64, 128, 256), "real-time": None}
 NOISE_CALLS = 8
 Clip = tuple[str, Tensor]
 """Name and waveform, [T], at `RATE`."""
@@ -53,11 +53,12 @@ def analysed(spec: MelSpec, waveform: Tensor) -> tuple[Tensor, Tensor]:
     return at_rate, LogMel(spec)(at_rate)[..., : at_rate.shape[-1] // spec.hop_length]
 
 
-def started(spec: MelSpec, waveform: Tensor, rounds: tuple[int, ...]) -> Tensor:
-    """Resynthesise a clip by the start alone, without a network: [T] at `RATE`."""
+def started(spec: MelSpec, waveform: Tensor, rounds: tuple[int, ...] | None) -> Tensor:
+    """Resynthesise a clip by the start alone, without a network: [T] at `RATE`; the real-time one without rounds."""
     at_rate, mel = analysed(spec, waveform)
     noise = torch.randn(at_rate.shape, generator=torch.Generator().manual_seed(0))
-    return back(CoarseToFine(spec, 0.1, *rounds).waveform(mel, noise), spec)
+    start = CoarseToFine(spec, 0.1, *rounds) if rounds else RealTimeGriffinLim(spec)
+    return back(start.waveform(mel, noise), spec)
 
 
 def true_phase(spec: MelSpec, waveform: Tensor) -> Tensor:
