@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     frames = Frames(sys.stdin.buffer, vocoder.mel.n_mels)
     arriving = resynthesis.watched(vocoder, frames)
     with recipe.arithmetic(vocoder):
-        for piece in resynthesis.vocode_stream(vocoder, arriving, seed=recipe.seed, **sampler):
+        for piece in resynthesis.vocode_stream(vocoder, arriving, **sampler):
             pcm, over = audio.to_pcm(piece)
             sys.stdout.buffer.write(pcm.astype("<i2").tobytes())
             sys.stdout.buffer.flush()
@@ -68,24 +68,20 @@ def _is_live(options: argparse.Namespace) -> bool:
 
 def _sampler(vocoder: "Vocoder", recipe: "VocodeRecipe", options: argparse.Namespace) -> dict[str, Any]:
     """Choose between the least delay and the recipe's sampler, and say what the delay is."""
-    from audiodiff.diffusion.timesteps import check_timesteps
     from audiodiff.models import named_starts
-    from audiodiff.pipelines import vocoding
-    from audiodiff.utils.config import choose
 
     if options.live and (chosen := _chosen(options)):
         raise ValueError(f"--live decides how to sample: leave out --{chosen[0].replace('_', '-')}")
     rate = vocoder.sample_rate / vocoder.hop_length
     if _is_live(options):
         common.say(f"live: the sound comes {1000 * vocoder.live_delay():.0f} ms after the mel")
-        return {"live": True}
+        return {"live": True, "seed": recipe.seed}
     start = named_starts.build_start(recipe.start, vocoder.mel)
-    solver = vocoder.solver if recipe.solver == vocoding.OWN else choose("solver", recipe.solver)
-    how = {"start": start, "solver": solver, "times": check_timesteps(recipe.times)}
-    ahead = vocoder.look_ahead(**how)
+    sampler = recipe.sampler() | {"start": start}
+    ahead = vocoder.look_ahead(**{name: sampler[name] for name in ("start", "solver", "times")})
     chunk = recipe.chunk_frames or max(1, ahead)
     common.say(f"the sound comes {ahead / rate:.2f} s of look-ahead and {chunk / rate:.2f} s of a chunk after the mel")
-    return how | {"chunk_frames": chunk}
+    return sampler | {"chunk_frames": chunk}
 
 
 class Frames:

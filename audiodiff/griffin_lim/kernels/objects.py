@@ -17,6 +17,7 @@ import importlib
 import importlib.metadata
 import json
 import os
+import platform
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from audiodiff.utils.numba_cache import one_process_at_a_time
 __all__ = ["folders", "kernel"]
 
 Kernel = Callable[..., Any]
+PLATFORM = ("Linux", "x86_64")  # on which it has passed
 TRIED = ("0.68",)  # minor versions of Numba with which test_object_gives_the_bits_of_numbas_own_call has passed
 SCALARS = {"int64": ctypes.c_int64, "float32": ctypes.c_float, "bool": ctypes.c_bool}
 OWNERS = "NRT_MemInfo_call_dtor"  # frees an array; named by the code, and never called: no array has an owner
@@ -58,6 +60,8 @@ def kernel(module: str, name: str) -> Kernel:
 
 def _is_tried() -> bool:
     """Tell whether the calling convention of the Numba that is installed is known; its own call serves otherwise."""
+    if (platform.system(), platform.machine()) != PLATFORM:
+        return False
     try:
         return importlib.metadata.version("numba").rpartition(".")[0] in TRIED
     except importlib.metadata.PackageNotFoundError:
