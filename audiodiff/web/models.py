@@ -79,7 +79,9 @@ def _numbers(told: dict[str, Any]) -> list[tuple[str, str]]:
             ("copies of a recording", f"{row['copies'][0]:.0%}"),
         ]
     calls, ends = told["sampling"]["steps"], ("alone", "bfloat16", "noise")
-    row = next(r for r in rows if r["calls"] == calls and not r["name"].endswith(ends))
+    row = next((r for r in rows if r["calls"] == calls and not r["name"].endswith(ends)), None)
+    if row is None:
+        return [("not measured as it samples by default", "–")]
     natural = by_name["the recordings"]["dnsmos_p808"][0]
     return [
         (f"naturalness of 1 to 5, DNSMOS P.808 (the recordings: {natural:.2f})", f"{row['dnsmos_p808'][0]:.2f}"),

@@ -331,12 +331,17 @@ def test_every_shipped_model_has_a_card_without_dead_links(app):
 @pytest.mark.parametrize("name", registry.shipped())
 def test_short_card_has_six_facts_three_measured_numbers_and_a_link(app, name):
     short, facts = app.models.short_card(name), registry.locate(name)
-    assert (short.count("<dt>"), short.count("<li>"), short.count("<a ")) == (6, 3, 1)
+    measured = facts.with_suffix(".eval.json")
+    assert (short.count("<dt>"), short.count("<a ")) == (6, 1)
     assert f'href="gradio_api/file={facts.with_suffix(".md")}"' in short
-    rows = json.loads(facts.with_suffix(".eval.json").read_text())["rows"]
-    measured = {f"{value[0]:.{digits}{kind}}" for row in rows for value in row.values() if isinstance(value, list)
+    if not measured.is_file():
+        assert "not measured" in short
+        return
+    assert short.count("<li>") == 3
+    rows = json.loads(measured.read_text())["rows"]
+    values = {f"{value[0]:.{digits}{kind}}" for row in rows for value in row.values() if isinstance(value, list)
                 for digits, kind in ((0, "%"), (0, "f"), (1, "f"), (2, "f"))}  # fmt: skip
-    assert set(re.findall(r"<li><b>([^<]+)</b>", short)) <= measured
+    assert set(re.findall(r"<li><b>([^<]+)</b>", short)) <= values
 
 
 # --- the page ----------------------------------------------------------------------------------------------------
