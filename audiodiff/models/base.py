@@ -5,6 +5,7 @@ import hashlib
 import json
 import logging
 import math
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +30,8 @@ from audiodiff.utils.validation import LARGEST_COUNT, check_counts
 __all__ = ["Model"]
 
 log = logging.getLogger(__name__)
+if hasattr(os, "register_at_fork"):  # a forked process has none of the threads with which its parent calculated
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 ROUNDING = 1e-6  # of times that come in float32
 
 
