@@ -1,5 +1,6 @@
 """Callbacks of the trainer: checkpoints, previews, progress."""
 
+import contextlib
 import json
 import logging
 import os
@@ -69,17 +70,17 @@ class Checkpoints(Callback):
         temporary = self.path.with_name(f".{self.path.name}.part")
         try:
             trainer.save_checkpoint(temporary)
+            if trainer.is_global_zero:
+                os.replace(temporary, self.path)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
-            message = f"{self.path}: step {trainer.global_step} could not be saved ({error.strerror}); free some space"
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            message = f"{self.path}: step {trainer.global_step} could not be saved ({error.strerror}); mend it"
             if last:
                 raise ValueError(
                     f"{message}, and run the same command: it goes on from what was saved before"
                 ) from None
             log.warning("%s: the last save is still there, and the run goes on", message)
-            return
-        if trainer.is_global_zero:
-            os.replace(temporary, self.path)
 
 
 class Previews(Callback):
@@ -111,11 +112,16 @@ class Previews(Callback):
         """Write the previews before the first batch, when the average is in place."""
         if batch_idx or trainer.sanity_checking or not trainer.is_global_zero:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
         model = pl_module.model
         with devices.full_precision(model.device):
             for name, waveform in self._sounds(model):
-                audio.write(self.folder / f"step{trainer.global_step:07d}-{name}.wav", waveform, model.sample_rate)
+                path = self.folder / f"step{trainer.global_step:07d}-{name}.wav"
+                try:
+                    self.folder.mkdir(parents=True, exist_ok=True)
+                    audio.write(path, waveform, model.sample_rate)
+                except (OSError, ValueError) as error:
+                    log.warning("%s: no preview (%s); the run goes on", path, error)
+                    continue
                 self._log(trainer, name, waveform, model)
 
     def _sounds(self, model: Model) -> list[tuple[str, Tensor]]:
@@ -181,8 +187,11 @@ class Throughput(Callback):
     def _append(self, trainer: lightning.Trainer, metrics: Mapping[str, Any]) -> None:
         if trainer.is_global_zero and metrics:
             line = {"step": trainer.global_step} | {name: round(float(value), 6) for name, value in metrics.items()}
-            with open(self.path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+            try:
+                with open(self.path, "a", encoding="utf-8") as file:
+                    file.write(json.dumps(line) + "\n")
+            except OSError as error:
+                log.warning("%s: step %d is not noted (%s); the run goes on", self.path, line["step"], error.strerror)
 
 
 class StepLogger(TensorBoardLogger):
