@@ -121,15 +121,19 @@ def cut_out(place: Place, waveform: np.ndarray) -> np.ndarray:
     wanted, length, step = np.array(place.levels.split(), float), place.n_samples, max(1, int(STEP * place.sample_rate))
     heard = wanted > wanted.max() + QUIET_DB
     padded = np.pad(waveform, (0, max(0, length - len(waveform))))
-    best: tuple[float, int, float] = (np.inf, 0, 0.0)
-    for begin in range(0, len(padded) - length + 1, step):
+    last = len(padded) - length
+
+    def compared(begin: int) -> tuple[float, int, float, float]:
         difference = (wanted - envelope(padded[begin : begin + length]))[heard]
         gain = float(difference.mean())
-        best = min(best, (float(np.abs(difference - gain).max()), begin, gain))
-    if best[0] > TOLERANCE_DB:
-        raise ValueError(f"is another recording than the list has (an envelope {best[0]:.1f} dB away)")
-    part = padded[best[1] : best[1] + length] * 10 ** (best[2] / 20)
-    return as_pcm(part)
+        return float(np.square(difference - gain).sum()), begin, gain, float(np.abs(difference - gain).max())
+
+    _, near, *_ = min(map(compared, range(0, last + 1, step)))
+    fine = range(max(0, near - step), min(last, near + step) + 1)  # the envelope is smooth between two steps
+    _, begin, gain, apart = min(map(compared, fine))
+    if apart > TOLERANCE_DB:
+        raise ValueError(f"is another recording than the list has (an envelope {apart:.1f} dB away)")
+    return as_pcm(padded[begin : begin + length] * 10 ** (gain / 20))
 
 
 def fetched(place: Place, base: str) -> np.ndarray:
