@@ -183,7 +183,7 @@ def test_spec_is_read_from_what_it_was_written_as():
         ({"sample_rate": 16000, "mean": []}, "mean and std must be numbers, one or n_mels"),
         ({"sample_rate": 16000, "mean": [1.0, float("nan")]}, "mean is a number, or a list of numbers"),
         ({"sample_rate": 16000, "mean": [1.0, 2.0]}, "n_mels of them"),
-        ({"sample_rate": 16000, "std": 0.0}, "std must be positive"),
+        ({"sample_rate": 16000, "std": 0.0}, "std positive"),
         ({"sample_rate": 16000, "ceiling": 1e-9}, "ceiling must be above floor"),
         ({"sample_rate": 16000, "dynamic_range": -1.0}, "dynamic_range must be positive"),
         ({"sample_rate": 16000, "drop_last": True}, "drop_last belongs to center"),
