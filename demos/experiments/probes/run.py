@@ -25,7 +25,7 @@ from audiodiff.models.starts import Variation
 RESULTS = Path(__file__).with_name("results.csv")
 SECONDS, SEED, STRENGTH = 1.5, 0, 0.5
 FRAME, NEAR = 0.01, 5  # seconds of a frame in which a burst is looked for; frames around it that may hold as much
-LOWEST = -100.0  # dB of full scale, as which quieter sounds count
+LOWEST, HEARD = -100.0, -80.0  # dB of full scale, as which quieter sounds count, and quieter frames
 
 
 def probes(rate: int, samples: int) -> dict[str, Tensor]:
@@ -71,7 +71,7 @@ def frames_db(sound: Tensor, rate: int) -> Tensor:
     """Measure the level of frames of 10 ms, dB of full scale."""
     size = round(FRAME * rate)
     power = sound[: len(sound) // size * size].double().view(-1, size).square().mean(1)
-    return 10 * power.clamp(min=10 ** (LOWEST / 10)).log10()
+    return 10 * power.clamp(min=10 ** (HEARD / 10)).log10()
 
 
 def burst_db(sound: Tensor, reference: Tensor, rate: int) -> float:
