@@ -1,10 +1,13 @@
 """Stopping by SIGINT and SIGTERM: an exception, so that open files are closed and temporary ones are removed."""
 
 import contextlib
+import os
 import signal
+import sys
 import threading
 from collections.abc import Generator
 from types import FrameType
+from typing import Any
 
 __all__ = ["Stopped", "as_stopped", "handlers_kept", "stoppable"]
 
@@ -31,13 +34,32 @@ def stoppable() -> Generator[None]:
     """Raise `Stopped` in the main thread on the first SIGINT or SIGTERM; ignore later SIGTERMs.
 
     A later SIGINT raises KeyboardInterrupt, so that a second Ctrl-C ends a stop that takes too long. Does nothing in
-    other threads, which Python gives no signals.
+    other threads, which Python gives no signals. A `Stopped` that is lost, as in a callback of libsndfile's or in
+    `__del__`, is raised again.
     """
     with handlers_kept():
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, _stop)
-        yield
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _stop)
+        before, sys.unraisablehook = sys.unraisablehook, _raise_again
+        try:
+            yield
+        finally:
+            sys.unraisablehook = before
+
+
+def _raise_again(lost: Any) -> None:
+    """Send a signal once more whose exception went where no exception can go."""
+    if not isinstance(lost.exc_value, Stopped):
+        sys.__unraisablehook__(lost)
+        return
+    number = lost.exc_value.number
+    signal.signal(number, _stop)
+    again = threading.Timer(0.02, os.kill, [os.getpid(), number])
+    again.daemon = True
+    again.start()
 
 
 @contextlib.contextmanager
