@@ -172,7 +172,7 @@ def _read_safetensors(path: Path) -> Any:
     try:
         return safetensors.torch.load_file(path)
     except (safetensors.SafetensorError, OSError) as error:
-        raise ValueError(f"cannot be read as .safetensors ({error})") from None
+        raise ValueError(f"cannot be read as .safetensors ({str(error)[:200]})") from None
 
 
 def _only(found: Any) -> Tensor:

@@ -121,7 +121,9 @@ def _read_safetensors(path: Path, weights: str) -> tuple[dict[str, Any], dict[st
     try:
         tensors = unpacked(safetensors.torch.load_file(path))
     except (safetensors.SafetensorError, OSError) as error:
-        raise ValueError(f"{path}: is no safetensors file ({error}); give a model that audiodiff saved") from None
+        raise ValueError(
+            f"{path}: is no safetensors file ({str(error)[:200]}); give a model that audiodiff saved"
+        ) from None
     header = read_header(path)
     averaged = {name: t for name, t in tensors.items() if not name.startswith(RAW)}
     raw = {name[len(RAW) :]: t for name, t in tensors.items() if name.startswith(RAW)}

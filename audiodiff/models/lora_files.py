@@ -52,7 +52,9 @@ def load(model: Model, path: str | Path) -> Model:
     try:
         adapter = safetensors.torch.load_file(path)
     except (safetensors.SafetensorError, OSError) as error:
-        raise ValueError(f"{path}: is no safetensors file ({error}); give a run's adapter.safetensors") from None
+        raise ValueError(
+            f"{path}: is no safetensors file ({str(error)[:200]}); give a run's adapter.safetensors"
+        ) from None
     try:
         model.load_state_dict(with_adapter(model.state_dict(), adapter))
     except ValueError as error:

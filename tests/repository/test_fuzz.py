@@ -239,7 +239,7 @@ def test_damaged_sidecar_is_taken_or_refused(tmp_path, tiny_model_path, fuzz, mo
 def sounds(path):
     """Loads a model, shows what it is, and asks it for a sound."""
     model = Model.load(path)
-    json.dumps(info.facts(model, str(path)), default=str)
+    json.dumps(info.summary_of(str(path)), default=str)
     small = sum(p.numel() for p in model.parameters()) < 10**6 and model.hop_length < 2000
     if small and hasattr(model, "mel"):
         assert torch.isfinite(model.generate(torch.full((1, model.mel.n_mels, 4), -5.0), steps=1)).all()
