@@ -242,9 +242,9 @@ def sounds(path):
     json.dumps(info.summary_of(str(path)), default=str)
     small = sum(p.numel() for p in model.parameters()) < 10**6 and model.hop_length < 2000
     if small and hasattr(model, "mel"):
-        assert torch.isfinite(model.generate(torch.full((1, model.mel.n_mels, 4), -5.0), steps=1)).all()
+        audio.to_pcm(model.generate(torch.full((1, model.mel.n_mels, 4), -5.0), steps=1)[0])  # which refuses NaN
     elif small and model.n_samples < 10**5:
-        assert torch.isfinite(model.generate(steps=1)).all()
+        audio.to_pcm(model.generate(steps=1)[0])
 
 
 def warm():
