@@ -33,7 +33,7 @@ def rebuild(path: Path, config: Any, size: int) -> Any:
     except _TooLarge:
         raise _disagreement(path, f"the configuration wants more than the {size} numbers of the file") from None
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise ValueError(f"{path}: {str(error)[:600]}") from None
     except Exception as error:
         raise ValueError(f"{path}: its configuration builds no model ({_reason(error)})") from None
 
