@@ -61,7 +61,7 @@ def test_folder_of_any_layout_is_listed_once_and_under_its_own_name(folder):
 
 def test_commands_see_the_files_that_scan_sees(folder, tmp_path):
     """Linked folders too, whose files `resynth` and `mel` once passed over."""
-    jobs = plan_batch([str(folder)], str(tmp_path / "out"), Kinds(audio.AUDIO_SUFFIXES, ".npy"), force=False).jobs
+    jobs = plan_batch([str(folder)], str(tmp_path / "out"), Kinds(audio.AUDIO_SUFFIXES, (".npy",)), force=False).jobs
     assert sorted(job.input for job in jobs) == sorted(r.path for r in scan_folder(folder))
     assert tmp_path / "out" / "link" / "linked.npy" in {job.output for job in jobs}
 

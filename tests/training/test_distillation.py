@@ -129,7 +129,7 @@ def test_guided_teacher_is_its_guided_denoiser():
 @pytest.mark.parametrize(
     ("settings", "word"),
     [
-        ({"calls": 0}, "at least one call"),
+        ({"calls": 0}, "a whole number from 1"),
         ({"calls": 2, "substeps": 1}, "two substeps"),
         ({"calls": 2, "target_decay": 1.0}, "a decay in"),
         ({"calls": 2, "guidance": 2.0}, "this model has none"),
