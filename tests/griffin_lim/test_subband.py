@@ -138,7 +138,7 @@ def test_coarse_to_fine_keeps_shape_and_is_finite(full, half, quarter):
 
 @pytest.mark.parametrize("wrong", [{"full": -1}, {"eighth": -1}, {"momentum": 1.0}])
 def test_coarse_to_fine_refuses_what_makes_no_sense(wrong):
-    with pytest.raises(ValueError, match="a whole number from 0|a number in"):
+    with pytest.raises(ValueError, match=r"a whole number from 0|a number in"):
         CoarseToFine(SPEC, **wrong)
     with pytest.raises(ValueError, match="time in"):
         CoarseToFine(SPEC, time=0.0)
