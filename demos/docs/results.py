@@ -39,6 +39,7 @@ HEADERS = {
     "lr": "learning rate",
 }
 FRONT = "<!-- measured -->", "<!-- end of measured -->"
+HEADLINE = "<!-- in short -->", "<!-- end of in short -->"
 NOTICE = "<!-- Written by demos/docs/results.py from {source}: edit that, and run it again. -->\n\n"
 INDEX = """# Results
 
@@ -125,29 +126,47 @@ def front(rows: list[dict[str, str]]) -> str:
     """Lay out the README's table: the rows of the evaluations that `readme.csv` names."""
     lines = [["", "network calls", "DNSMOS p808", "PESQ-wb", "× real time", "size"]]
     for row in rows:
-        evaluation = json.loads((WEIGHTS / f"{row['model']}.eval.json").read_text(encoding="utf-8"))
-        wanted = (row["row"], int(row["calls"]))
-        measured = [r for r in evaluation["rows"] if (r["name"], r["calls"]) == wanted]
-        if len(measured) != 1:
-            raise SystemExit(f"{row['model']}.eval.json has {len(measured)} rows of {wanted}")
-        cells = [f"{measured[0][key][0]:.2f}" for key in ("dnsmos_p808", "pesq_wb")]
-        speed = f"{measured[0]['x_real_time'][0]:.0f} ×" if measured[0]["x_real_time"] else "–"
-        size = (
-            f"{(WEIGHTS / (row['model'] + '.safetensors')).stat().st_size / 1e6:.1f} MB" if int(row["calls"]) else "–"
-        )
-        lines.append([row["system"], row["calls"] if int(row["calls"]) else "–", *cells, speed, size])
+        found = measured(row)
+        cells = [f"{found[key][0]:.2f}" for key in ("dnsmos_p808", "pesq_wb")]
+        speed = f"{found['x_real_time'][0]:.0f} ×" if found["x_real_time"] else "–"
+        calls = int(row["calls"])
+        lines.append([row["system"], str(calls or "–"), *cells, speed, f"{megabytes(row):.1f} MB" if calls else "–"])
     return table(lines)
 
 
+def measured(row: dict[str, str]) -> dict[str, Any]:
+    """Return the one row of an evaluation that a row of `readme.csv` names."""
+    evaluation = json.loads((WEIGHTS / f"{row['model']}.eval.json").read_text(encoding="utf-8"))
+    wanted = (row["row"], int(row["calls"]))
+    found = [r for r in evaluation["rows"] if (r["name"], r["calls"]) == wanted]
+    if len(found) != 1:
+        raise SystemExit(f"{row['model']}.eval.json has {len(found)} rows of {wanted}")
+    return found[0]
+
+
+def megabytes(row: dict[str, str]) -> float:
+    """Return the size of a model's weights."""
+    return (WEIGHTS / f"{row['model']}.safetensors").stat().st_size / 1e6
+
+
+def in_short(rows: list[dict[str, str]]) -> str:
+    """Say in one line what the model that the README names by itself costs."""
+    row = next(row for row in rows if row["system"] == f"`{row['model']}`")
+    speed = f"{measured(row)['x_real_time'][0]:.0f} × real time on two CPU threads"
+    return f"**{row['system']}: {megabytes(row):.1f} MB in the package, {speed}.**"
+
+
 def readme(text: str) -> str:
-    """Replace the table between the two marks of the README."""
+    """Replace what stands between the marks of the README: a line at the top, and the table."""
     with (ROOT / "demos/release/readme.csv").open(encoding="utf-8", newline="") as file:
-        shown = front(list(csv.DictReader(file)))
-    before, begin, rest = text.partition(FRONT[0])
-    after = rest.partition(FRONT[1])[2]
-    if not begin or not after:
-        raise SystemExit(f"README.md: the marks {FRONT[0]} and {FRONT[1]} are missing")
-    return f"{before}{FRONT[0]}\n{shown}\n{FRONT[1]}{after}"
+        rows = list(csv.DictReader(file))
+    for (begin, end), shown in ((HEADLINE, in_short(rows)), (FRONT, front(rows))):
+        before, found, rest = text.partition(begin)
+        after = rest.partition(end)[2]
+        if not found or not after:
+            raise SystemExit(f"README.md: the marks {begin} and {end} are missing")
+        text = f"{before}{begin}\n{shown}\n{end}{after}"
+    return text
 
 
 def written() -> dict[Path, str]:
