@@ -5,6 +5,9 @@ The page is served from this machine to this machine and fetches nothing from el
 """
 
 import argparse
+import os
+import sys
+from typing import NoReturn
 
 from audiodiff.cli import checks, common
 from audiodiff.utils.extras import requires_extra
@@ -25,8 +28,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--open", action="store_true", help="open the page in the browser")
 
 
-def run(options: argparse.Namespace) -> int:
-    """Check what is needed, load the model and serves."""
+def run(options: argparse.Namespace) -> NoReturn:
+    """Check what is needed, load the model and serve."""
     if not 1 <= options.port <= 65535:
         raise ValueError(f"--port {options.port}: a number from 1 to 65535 is wanted")
     requires_extra("demo", "gradio", purpose="the page")
@@ -41,4 +44,7 @@ def run(options: argparse.Namespace) -> int:
         share=options.share,
         generator=options.generator,
     )
-    return 0
+    # The interpreter's own end aborts, or waits for minutes, when a visitor's thread is in compiled code just then.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)

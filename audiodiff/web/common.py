@@ -46,6 +46,7 @@ class Stops:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._wanted: set[str] = set()
+        self._over = False
 
     def begin(self, request: gr.Request | None) -> None:
         """Forgets that a visitor wanted to stop."""
@@ -61,12 +62,16 @@ class Stops:
         """Stops the work of a visitor who closed the page."""
         self.want(request)
 
+    def end(self) -> None:
+        """Stop the work of everybody, for good: the page is closed."""
+        self._over = True
+
     def watch(self, request: gr.Request | None, tell: Callable[[int], Any] | None = None) -> Callable[[int, Any], None]:
         """Returns a solver's callback that raises `Stopped` if asked to, and else tells the number of steps done."""
 
         def after(step: int, _: Any) -> None:
             with self._lock:
-                if _visitor(request) in self._wanted:
+                if self._over or _visitor(request) in self._wanted:
                     raise Stopped
             if tell is not None:
                 tell(step + 1)

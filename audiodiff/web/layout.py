@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 import gradio as gr
+from gradio.tunneling import CURRENT_TUNNELS
 
 from audiodiff.models import registry
 from audiodiff.models.generator import Generator
@@ -92,7 +93,7 @@ def build(
         with gr.Tab("Models"):
             models.lay_out()
         page.unload(stops.leave)
-    page.lives = lives
+    page.lives, page.stops = lives, stops
     return page.queue(max_size=MOST_WAITING, default_concurrency_limit=4)
 
 
@@ -151,7 +152,10 @@ def main(
         with contextlib.suppress(KeyboardInterrupt):
             while True:
                 time.sleep(3600)
+        page.stops.end()
         page.close(verbose=False)
+        for tunnel in CURRENT_TUNNELS:
+            tunnel.kill()
 
 
 def _bypass_proxy(host: str) -> None:

@@ -27,6 +27,7 @@ from pathlib import Path
 from gradio_client import Client, handle_file
 
 from audiodiff import audio
+from audiodiff.models import registry
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.pipelines import resynthesis
 from audiodiff.utils.config import shipped_path
@@ -70,7 +71,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("address")
     parser.add_argument("--pid", type=int, help="the server's process, whose memory is watched")
-    parser.add_argument("--model", default="speech-16k")
+    parser.add_argument("--model", default=registry.DEFAULT_MODEL)
     parser.add_argument("--clients", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=120)
     args = parser.parse_args()

@@ -1,7 +1,10 @@
 """What the tests of the demo page share."""
 
+import contextlib
 import re
 import socket
+import time
+import urllib.request
 
 from audiodiff.cli import main
 
@@ -20,3 +23,13 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def wait_until_served(address, server, seconds=120):
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and server.poll() is None:
+        with contextlib.suppress(OSError), direct.open(address, timeout=5):
+            return
+        time.sleep(0.2)
+    raise AssertionError(f"the page was not served within {seconds} s")

@@ -1,19 +1,16 @@
 """The demo page in a real browser, cut off from everything but its server."""
 
-import contextlib
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import pytest
 from conftest import voiced
-from support.page import NUMBERS, free_port, resynth
+from support.page import NUMBERS, free_port, resynth, wait_until_served
 
 import audiodiff
 import audiodiff.utils.config
@@ -37,20 +34,10 @@ def address(app, tiny_model_path, tmp_path_factory):
         yield f"http://127.0.0.1:{port}/"
     finally:
         server.terminate()
-        server.wait(30)
+        assert server.wait(30) == 0
     lines = (folder / "log").read_text().splitlines()
     lines = [line for line in lines if not line.startswith("audiodiff: compiling for this machine")]  # the first time
     assert lines == [f"http://127.0.0.1:{port}/ (stop with Ctrl-C)"]  # so no traceback either
-
-
-def wait_until_served(address, server, seconds=120):
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and server.poll() is None:
-        with contextlib.suppress(OSError), direct.open(address, timeout=5):
-            return
-        time.sleep(0.2)
-    raise AssertionError(f"the page was not served within {seconds} s")
 
 
 @pytest.fixture(scope="module")
