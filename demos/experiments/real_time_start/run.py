@@ -1,9 +1,10 @@
 """Measure the real-time start alone: sound against look-ahead and iterations, and what a frame costs.
 
-    python demos/experiments/real_time_start/run.py FOLDER demos/experiments/real_time_start/results.csv
+    python demos/experiments/real_time_start/run.py data/open_speech/valid.jsonl --clips 12
 
-FOLDER holds recordings; each is turned into a mel and back. `ms_per_frame` is the time of the process for a frame of
-one stream, pushed one at a time, the least of three runs over two seconds. The last row is the offline start.
+Recordings of a folder or a manifest, cut to five seconds, are turned into mels and back. `ms_per_frame` is the time of
+the process for a frame of one stream, pushed one at a time, the least of three runs over two seconds. The last row is
+the offline start.
 """
 
 import argparse
@@ -24,7 +25,8 @@ from audiodiff.mel import LogMel, MelSpec
 from audiodiff.models.starts import CoarseToFine, RealTimeGriffinLim, Start
 
 SHOWN = ("pesq_wb", "stoi", "dnsmos_p808")
-GRID = ((3, 16), (1, 16), (8, 16), (3, 8), (2, 16), (3, 32), (4, 16), (6, 16))
+SECONDS = 5.0
+GRID = (*((look_ahead, 16) for look_ahead in range(1, 9)), (3, 8), (3, 32))  # look-ahead, iterations
 
 
 def scores(start: Start, spec: MelSpec, waveforms: list[Tensor]) -> dict[str, float]:
@@ -53,13 +55,14 @@ def main() -> None:
     """Measure, print and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("recordings", type=Path)
-    parser.add_argument("table", type=Path)
+    parser.add_argument("--clips", type=int, help="of the recordings, at even distances (default: all)")
+    parser.add_argument("--table", type=Path, default=Path(__file__).with_name("results.csv"), help="CSV")
     parser.add_argument("--mel", default="vocos-24k-100")
     options = parser.parse_args()
     torch.set_num_threads(1)
     spec, waveforms, lines = MelSpec.preset(options.mel), [], []
-    for recording in recordings_of(options.recordings):
-        waveform = audio.read(recording.path, spec.sample_rate)[0][:1]
+    for recording in recordings_of(options.recordings, 2.0, options.clips):
+        waveform = audio.read(recording.path, spec.sample_rate)[0][:1, : round(SECONDS * spec.sample_rate)]
         waveforms.append(waveform[:, : waveform.shape[-1] // spec.hop_length * spec.hop_length])
     for look_ahead, n_iter in (*GRID, (0, 0)):
         start = RealTimeGriffinLim(spec, 0.2, look_ahead, n_iter) if n_iter else CoarseToFine(spec, 0.2, 4, 16, 48, 96)
