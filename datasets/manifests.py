@@ -15,13 +15,13 @@ Part = Iterable[tuple[Path, dict]]
 
 
 class Problem(Exception):
-    """Tells the user in one line what is wrong and what to do; ends the script with exit code 2."""
+    """Tell the user in one line what is wrong and what to do; ends the script with exit code 2."""
 
 
 def prepare(
     what: str, wanted: str, parts: Callable[[Path], Mapping[str, Part]], arguments: Sequence[str] | None
 ) -> int:
-    """Runs a script whose arguments are CORPUS and OUT; returns 0, or 2 after one line on stderr."""
+    """Run a script whose arguments are CORPUS and OUT; returns 0, or 2 after one line on stderr."""
     parser = argparse.ArgumentParser(prog="prepare.py", description=what)
     parser.add_argument("corpus", type=Path, help=wanted)
     parser.add_argument("out", type=Path, help="folder for the manifests")
@@ -35,7 +35,7 @@ def prepare(
 
 
 def write_parts(out: Path, parts: Mapping[str, Part]) -> str:
-    """Writes OUT/PART.jsonl for each part: path relative to the manifest, length, rate and what else is known.
+    """Write OUT/PART.jsonl for each part: path relative to the manifest, length, rate and what else is known.
 
     Returns a table of labels by parts. A file that cannot be read is named on stderr and left out.
 

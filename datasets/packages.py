@@ -10,18 +10,18 @@ logger = logging.getLogger("datasets")
 
 
 class Problem(Exception):
-    """Tells the user in one line what is wrong and what to do; ends the script with exit code 2."""
+    """Tell the user in one line what is wrong and what to do; ends the script with exit code 2."""
 
 
 def check_tools() -> None:
-    """Raises Problem where Debian's tools are missing."""
+    """Raise Problem where Debian's tools are missing."""
     missing = [tool for tool in ("apt-get", "dpkg", "dpkg-deb") if shutil.which(tool) is None]
     if missing:
         raise Problem(f"{missing[0]} not found: this needs Debian or a system like it (a container will do)")
 
 
 def fetch(package: str, folder: Path) -> Path:
-    """Downloads a package into a folder, unless one lies there; returns the .deb file."""
+    """Download a package into a folder, unless one lies there; returns the .deb file."""
     folder.mkdir(parents=True, exist_ok=True)
     if not (there := sorted(folder.glob(f"{package}_*.deb"))):
         logger.info("%s: downloading", package)
@@ -37,7 +37,7 @@ def fetch(package: str, folder: Path) -> Path:
 
 
 def unpack(deb: Path, folder: Path) -> str:
-    """Unpacks a package's files into a folder, unless that is done; returns the package's version."""
+    """Unpack a package's files into a folder, unless that is done; returns the package's version."""
     try:
         if not folder.exists():
             subprocess.run(["dpkg", "-x", deb, folder], check=True, capture_output=True)

@@ -19,7 +19,7 @@ class DiscriminatorOutput(Protocol):
 
     @property
     def score(self) -> Tensor:
-        """Scores, high for real sound."""
+        """Score, high for real sound."""
         ...
 
     @property

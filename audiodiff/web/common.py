@@ -38,7 +38,7 @@ class Stopped(Exception):
 
 
 class Stops:
-    """Knows which visitors want their work stopped.
+    """Know which visitors want their work stopped.
 
     A function that runs in a thread cannot be killed, so it asks after every solver step, by the callback of `watch`.
     """
@@ -49,17 +49,17 @@ class Stops:
         self._over = False
 
     def begin(self, request: gr.Request | None) -> None:
-        """Forgets that a visitor wanted to stop."""
+        """Forget that a visitor wanted to stop."""
         with self._lock:
             self._wanted.discard(_visitor(request))
 
     def want(self, request: gr.Request) -> None:
-        """Notes that a visitor wants to stop."""
+        """Note that a visitor wants to stop."""
         with self._lock:
             self._wanted.add(_visitor(request))
 
     def leave(self, request: gr.Request) -> None:
-        """Stops the work of a visitor who closed the page."""
+        """Stop the work of a visitor who closed the page."""
         self.want(request)
 
     def end(self) -> None:
@@ -67,7 +67,7 @@ class Stops:
         self._over = True
 
     def watch(self, request: gr.Request | None, tell: Callable[[int], Any] | None = None) -> Callable[[int, Any], None]:
-        """Returns a solver's callback that raises `Stopped` if asked to, and else tells the number of steps done."""
+        """Return a solver's callback that raises `Stopped` if asked to, and else tells the number of steps done."""
 
         def after(step: int, _: Any) -> None:
             with self._lock:
@@ -94,7 +94,7 @@ def run(
     told: gr.Markdown,
     results: gr.Column,
 ) -> gr.events.Dependency:
-    """Ties a function to its button, and Stop to both.
+    """Tie a function to its button, and Stop to both.
 
     From the click on `told` shows that work is done and how far it is; `results` are shown once there are some, and
     what failed leaves none on the page.
@@ -111,7 +111,7 @@ def run(
 
 @contextmanager
 def one_message(path: str | None = None) -> Generator[None]:
-    """Turns a ValueError into a message on the page, with the file's name instead of its place on the server.
+    """Turn a ValueError into a message on the page, with the file's name instead of its place on the server.
 
     Whatever happened, the memory that the work took is given back.
     """
@@ -139,7 +139,7 @@ class _Collector(logging.Handler):
 
 @contextmanager
 def told_by(logger: logging.Logger) -> Generator[list[str]]:
-    """Collects the warnings of a logger, which belong on the page and not in the server's terminal."""
+    """Collect the warnings of a logger, which belong on the page and not in the server's terminal."""
     collector, passed_on = _Collector(), logger.propagate
     logger.addHandler(collector)
     logger.propagate = False
@@ -151,7 +151,7 @@ def told_by(logger: logging.Logger) -> Generator[list[str]]:
 
 
 def read(recording: str | None, sample_rate: int, most: float = MAX_SECONDS) -> Tensor:
-    """Reads an upload, [C, T], at a sample rate.
+    """Read an upload, [C, T], at a sample rate.
 
     Raises:
         ValueError: There is none, it cannot be read, or it is longer than `most` seconds.
@@ -165,7 +165,7 @@ def read(recording: str | None, sample_rate: int, most: float = MAX_SECONDS) -> 
 
 
 def seed_of(seed: float | None) -> int:
-    """Returns a seed that was typed.
+    """Return a seed that was typed.
 
     Raises:
         ValueError: It is empty, or no whole number from 0 up.
@@ -176,12 +176,12 @@ def seed_of(seed: float | None) -> int:
 
 
 def sound(waveform: Tensor, sample_rate: int) -> Sound:
-    """Hands out a waveform, [C, T], as the 16-bit samples that the command line writes."""
+    """Hand out a waveform, [C, T], as the 16-bit samples that the command line writes."""
     return sample_rate, audio.to_pcm(waveform)[0]
 
 
 def draw(waveform: Tensor, sample_rate: int, title: str, marked: tuple[float, float] | None = None) -> Picture:
-    """Draws the spectrogram of a waveform, [C, T], with time in s and frequency in kHz; of stereo the mean power.
+    """Draw the spectrogram of a waveform, [C, T], with time in s and frequency in kHz; of stereo the mean power.
 
     Args:
         waveform, sample_rate, title: What is drawn.
@@ -211,7 +211,7 @@ def draw(waveform: Tensor, sample_rate: int, title: str, marked: tuple[float, fl
 
 
 def shipped(names: Iterable[str]) -> list[Path]:
-    """Finds those files that ship, in the checkout or in the wheel."""
+    """Find those files that ship, in the checkout or in the wheel."""
     found = []
     for name in names:
         with suppress(FileNotFoundError):
@@ -220,12 +220,12 @@ def shipped(names: Iterable[str]) -> list[Path]:
 
 
 def examples() -> dict[str, Path]:
-    """Finds the recordings that ship as examples, by the language that is spoken."""
+    """Find the recordings that ship as examples, by the language that is spoken."""
     return {name: path for name, place in EXAMPLES.items() for path in shipped([place])}
 
 
 def recording_input(label: str, elem_id: str) -> gr.Audio:
-    """Places an input for a recording, and the examples that ship, with their licences."""
+    """Place an input for a recording, and the examples that ship, with their licences."""
     recording = gr.Audio(sources=["upload", "microphone"], type="filepath", label=label, buttons=[], elem_id=elem_id)
     with gr.Row():
         for name, path in examples().items():
@@ -236,24 +236,24 @@ def recording_input(label: str, elem_id: str) -> gr.Audio:
 
 
 def licences() -> None:
-    """Places the licences of the examples, folded."""
+    """Place the licences of the examples, folded."""
     with gr.Accordion("Licences of the examples", open=False, visible=bool(examples()), elem_classes="facts"):
         gr.Markdown("\n\n".join(path.read_text(encoding="utf-8") for path in shipped(LICENCES)))
 
 
 def player(label: str, elem_id: str) -> tuple[gr.Audio, gr.Plot]:
-    """Places a player and, below it, a picture."""
+    """Place a player and, below it, a picture."""
     sounds = gr.Audio(label=label, interactive=False, buttons=["download"], elem_id=elem_id)
     return sounds, gr.Plot(label=label, show_label=False, format="png", elem_id=f"{elem_id}-picture")
 
 
 def told_line(elem_id: str) -> gr.Markdown:
-    """Places the line that tells how far the work is, and then what came of it."""
+    """Place the line that tells how far the work is, and then what came of it."""
     return gr.Markdown(elem_id=elem_id, elem_classes=["numbers", "told"])
 
 
 def buttons(label: str) -> tuple[gr.Button, gr.Button]:
-    """Places the button that works and the one that stops."""
+    """Place the button that works and the one that stops."""
     with gr.Row():
         return gr.Button(label, variant="primary", scale=3), gr.Button("Stop", scale=1)
 

@@ -36,7 +36,7 @@ def make(
     request: gr.Request | None = None,
     vary: tuple[Sound, float] | None = None,
 ) -> list[Sound]:
-    """Makes n sounds of a class, or n variations of a sound; sound i takes its noise from seed + i.
+    """Make n sounds of a class, or n variations of a sound; sound i takes its noise from seed + i.
 
     Args:
         generator, model: The model and its name.
@@ -68,7 +68,7 @@ def _made(
     request: gr.Request | None,
     vary: tuple[Sound, float] | None,
 ) -> Iterator[Sound]:
-    """Makes sounds as `make` does, and yields each as soon as it is there."""
+    """Make sounds as `make` does, and yields each as soon as it is there."""
     with one_message(), tempfile.TemporaryDirectory(prefix="audiodiff-demo-") as folder:
         if not 1 <= n <= MOST:
             raise ValueError(f"{n:g} sounds: a whole number from 1 to {MOST} is wanted")
@@ -90,7 +90,7 @@ def _made(
 
 
 def lay_out(generator: Generator, model: str, stops: Stops) -> None:
-    """Places the components of the tab."""
+    """Place the components of the tab."""
     gr.Markdown(f"Sounds of {generator.n_samples / generator.sample_rate:g} s by `{model}`.", elem_classes="facts")
     with gr.Row():
         label = gr.Dropdown([NO_CLASS, *generator.labels], value=(generator.labels or [NO_CLASS])[0], label="Class")
@@ -150,7 +150,7 @@ def lay_out(generator: Generator, model: str, stops: Stops) -> None:
 
 
 def _shown(sounds: Iterable[Sound], n: int) -> Iterator[list[Any]]:
-    """Fills the grid as sounds come: the first empties the players and pictures of earlier ones."""
+    """Fill the grid as sounds come: the first empties the players and pictures of earlier ones."""
     made: list[Sound] = []
     for i, one in enumerate(sounds):
         made.append(one)

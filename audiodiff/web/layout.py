@@ -66,7 +66,7 @@ CSS = """
 def build(
     model: Vocoder | str | Path, device: str = "auto", generator: Generator | str | Path = GENERATOR
 ) -> gr.Blocks:
-    """Lays out the page of a vocoder and a generator.
+    """Lay out the page of a vocoder and a generator.
 
     Args:
         model: A vocoder, or what `Vocoder.load` takes.
@@ -100,7 +100,7 @@ def build(
 def launch(
     page: gr.Blocks, host: str = "127.0.0.1", port: int = 7860, open_browser: bool = False, share: bool = False
 ) -> str:
-    """Serves a page from a thread, to nobody but `host` unless it is shared, and returns its address.
+    """Serve a page from a thread, to nobody but `host` unless it is shared, and return its address.
 
     Raises:
         ValueError: The port is taken, the host is not this machine's, or no link could be had.
@@ -142,7 +142,7 @@ def main(
     share: bool = False,
     generator: Generator | str | Path = GENERATOR,
 ) -> None:
-    """Serves the page until Ctrl-C or a termination, and leaves no file behind."""
+    """Serve the page until Ctrl-C or a termination, and leaves no file behind."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     devices.small_pages()
     with tempfile.TemporaryDirectory(prefix="audiodiff-demo-", ignore_cleanup_errors=True) as folder:
@@ -159,6 +159,6 @@ def main(
 
 
 def _bypass_proxy(host: str) -> None:
-    """Keeps Gradio's question to its own server, whether it is up, from going to the proxy of the environment."""
+    """Keep Gradio's question to its own server, whether it is up, from going to the proxy of the environment."""
     for name in ("NO_PROXY", "no_proxy"):  # where both are set, the small letters win
         os.environ[name] = ",".join(filter(None, [os.environ.get(name), "localhost", "127.0.0.1", host]))

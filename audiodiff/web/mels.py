@@ -45,7 +45,7 @@ def speak(
     stops: Stops | None = None,
     request: gr.Request | None = None,
 ) -> tuple[str, Sound, Picture, Picture]:
-    """Makes a sound of a mel file as `audiodiff vocode` does.
+    """Make a sound of a mel file as `audiodiff vocode` does.
 
     Args:
         upload: Path of the file.
@@ -94,7 +94,7 @@ def _order(vocoder: Vocoder, mel: Tensor) -> list[tuple[float, str, MelSpec]]:
 
 
 def _detected(vocoder: Vocoder, mel: Tensor, order: Any) -> tuple[Tensor, MelSpec, Any]:
-    """Takes the most likely convention; tries the other axis order where the first fits none."""
+    """Take the most likely convention; tries the other axis order where the first fits none."""
     if not order:
         mel = mel.mT.contiguous()
         order = _order(vocoder, mel[0])
@@ -112,7 +112,7 @@ def _told(order: list[tuple[float, str, MelSpec]], warnings: list[str]) -> str:
 
 
 def lay_out(vocoder: Vocoder, stops: Stops) -> None:
-    """Places the components of the tab."""
+    """Place the components of the tab."""
     gr.Markdown("Drop the log-mel spectrogram that a text-to-speech program made: `.npy` or `.safetensors`.")
     with gr.Row():
         upload = gr.File(label="Mel", file_types=list(SUFFIXES), type="filepath", elem_id="mel-file")

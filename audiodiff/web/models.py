@@ -25,19 +25,19 @@ CARD = """<article class="model-card">
 
 
 def card(name: str) -> str:
-    """Reads the card of a shipped model; links to files beside it become plain words, for the page serves no files."""
+    """Read the card of a shipped model; links to files beside it become plain words, for the page serves no files."""
     path = _place(name)
     text = path.read_text(encoding="utf-8") if path.is_file() else f"# {name}\n\nThis model has no card."
     return LINK.sub(r"\1", text)
 
 
 def card_places() -> list[Path]:
-    """Lists the cards' files, to which the tab links."""
+    """List the cards' files, to which the tab links."""
     return [place for name in registry.shipped() if (place := _place(name)).is_file()]
 
 
 def short_card(name: str) -> str:
-    """Writes a model's card as HTML: what it is for, six facts, three numbers, a link to the whole of it."""
+    """Write a model's card as HTML: what it is for, six facts, three numbers, a link to the whole of it."""
     told = summarise(name)
     facts = (FACT.format(key=key, value=html.escape(value)) for key, value in _facts(told))
     numbers = (f"<li><b>{value}</b><span>{html.escape(key)}</span></li>" for key, value in _numbers(told))
@@ -95,5 +95,5 @@ def _place(name: str) -> Path:
 
 
 def lay_out() -> None:
-    """Places a card for each shipped model."""
+    """Place a card for each shipped model."""
     gr.HTML(f'<div class="model-cards">{"".join(map(short_card, registry.shipped()))}</div>')

@@ -46,7 +46,7 @@ def mend(
     end: float | None,
     seed: int | None,
 ) -> Answer:
-    """Mends a file as `audiodiff restore` does, and draws both.
+    """Mend a file as `audiodiff restore` does, and draw both.
 
     Args:
         vocoder, model: The model and its name.
@@ -83,7 +83,7 @@ def mend(
 
 
 def damaged_example(rate: int, task: str) -> tuple[Sound, str, float, float]:
-    """Damages a recording that ships, at the model's rate; returns it, the task, and where the gap is."""
+    """Damage a recording that ships, at the model's rate; returns it, the task, and where the gap is."""
     waveform, _ = audio.read(next(iter(examples().values())), rate)
     if task == "gap":
         waveform[:, int(GAP[0] * rate) : int(GAP[1] * rate)] = 0
@@ -95,7 +95,7 @@ def damaged_example(rate: int, task: str) -> tuple[Sound, str, float, float]:
 
 
 def lay_out(vocoder: Vocoder, stops: Stops) -> None:
-    """Places the components of the tab."""
+    """Place the components of the tab."""
     model = str(vocoder.info.get("name") or registry.DEFAULT_MODEL)
     with gr.Row():
         with gr.Column(min_width=320):

@@ -17,7 +17,7 @@ __all__ = ["beside"]
 
 
 def beside(write: Callable[..., Any]) -> Callable[..., Any]:
-    """Lets a function that writes a sound (rate in Hz, samples, file name) write it under another name, and renames."""
+    """Let a function that writes a sound (rate in Hz, samples, file name) write it under another name, and renames."""
 
     @functools.wraps(write)
     def written(sample_rate: int, data: Any, filename: str, **given: Any) -> None:

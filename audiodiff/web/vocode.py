@@ -50,26 +50,26 @@ Answer = tuple[str, Sound, Sound, Sound, Picture, Picture, Picture, Picture, lis
 
 
 class Estimates:
-    """Keeps the clean waveform that the denoiser believes in at each of its calls, inside a `with` block."""
+    """Keep the clean waveform that the denoiser believes in at each of its calls, inside a `with` block."""
 
     def __init__(self, vocoder: Vocoder) -> None:
         self.vocoder = vocoder
         self.found: list[Tensor] = []
 
     def __enter__(self) -> "Estimates":
-        """Starts listening."""
+        """Start listening."""
         self._hook = self.vocoder.denoiser.register_forward_hook(self._keep)
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stops listening."""
+        """Stop listening."""
         self._hook.remove()
 
     def _keep(self, _module: Any, _arguments: Any, estimate: Estimate) -> None:
         self.found.append(estimate.x.detach().cpu())
 
     def waveforms(self, mel: Tensor, length: int) -> list[Tensor]:
-        """Decodes what was kept: one waveform, [C, length], for each call, given the mel, [C, M, F]."""
+        """Decode what was kept: one waveform, [C, length], for each call, given the mel, [C, M, F]."""
         calls, kept = len(self.found) // len(mel), []
         for i in range(calls):
             channels = [
@@ -92,7 +92,7 @@ def respond(
     request: gr.Request | None = None,
     live: LiveStream | None = None,
 ) -> Answer:
-    """Does what the button does: resynthesises a file, measures it and draws it.
+    """Do what the button does: resynthesise a file, measure it and draw it.
 
     Args:
         recording: Path of an audio file.
@@ -156,7 +156,7 @@ def _while_it_plays(
     stops: Stops,
     request: gr.Request | None,
 ) -> Resynthesis:
-    """Vocodes a mel, [C, M, F], with the least delay, handing each piece out; whatever happens, the stream ends."""
+    """Vocode a mel, [C, M, F], with the least delay, handing each piece out; whatever happens, the stream ends."""
     after, made = stops.watch(request), list[Tensor]()
     try:
         for number, piece in enumerate(vocode_stream(vocoder, mel.split(LIVE_FRAMES, -1), seed=seed, live=True)):
@@ -170,7 +170,7 @@ def _while_it_plays(
 
 
 def show_estimate(kept: list[Sound] | None, call: float) -> tuple[Sound | None, Picture | None]:
-    """Shows and plays what the model believed after a call, counted from 1."""
+    """Show and plays what the model believed after a call, counted from 1."""
     if not kept:
         return None, None
     number = min(max(int(call), 1), len(kept))
@@ -180,7 +180,7 @@ def show_estimate(kept: list[Sound] | None, call: float) -> tuple[Sound | None, 
 
 
 def draw_mel(mel: Tensor, frame_seconds: float) -> Figure:
-    """Draws the log-mel, [C, M, F], with time in s; of stereo the mean."""
+    """Draw the log-mel, [C, M, F], with time in s; of stereo the mean."""
     figure, mean = Figure(figsize=(12, 2.6), dpi=110, layout="constrained"), mel.cpu().mean(0)
     panel, extent = figure.subplots(), (0, mean.shape[1] * frame_seconds, 0, len(mean))
     panel.imshow(mean.numpy(), origin="lower", aspect="auto", extent=extent, cmap="magma")
@@ -220,7 +220,7 @@ def _mean(measure: Any, original: Tensor, other: Tensor, rate: int) -> float:
 
 
 def lay_out(vocoder: Vocoder, stops: Stops, lives: LiveSounds) -> None:
-    """Places the components of the tab."""
+    """Place the components of the tab."""
     gr.Markdown(_facts(vocoder), elem_classes="facts")
     with gr.Row():
         with gr.Column(min_width=320):

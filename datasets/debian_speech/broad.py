@@ -26,7 +26,7 @@ OFFSET = 0.05  # mean of a recording, of its standard deviation
 
 
 def main() -> None:
-    """Writes FOLDER/broad.jsonl and FOLDER/unseen.jsonl."""
+    """Write FOLDER/broad.jsonl and FOLDER/unseen.jsonl."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--each", type=int, default=4, help="recordings of each unseen voice (4)")
@@ -46,18 +46,18 @@ def main() -> None:
 
 
 def is_held_out(recording: dict) -> bool:
-    """Says whether no weights may hear a recording."""
+    """Say whether no weights may hear a recording."""
     return recording["licence"] == NEVER or recording["speaker"] in HELD_OUT
 
 
 def has_offset(path: Path) -> bool:
-    """Says whether a recording has a constant offset that counts."""
+    """Say whether a recording has a constant offset that counts."""
     samples, _ = soundfile.read(path)
     return bool(abs(samples.mean()) > OFFSET * samples.std())
 
 
 def chosen(recordings: list[dict], each: int) -> list[dict]:
-    """Takes so many long enough recordings of each voice, spread over its list."""
+    """Take so many long enough recordings of each voice, spread over its list."""
     voices = defaultdict(list)
     for recording in recordings:
         if recording["n_samples"] >= SHORTEST * recording["sample_rate"]:

@@ -42,7 +42,7 @@ logger = logging.getLogger("debian_speech")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file under a temporary name and renames it."""
+    """Write a text file under a temporary name and renames it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(text, encoding="utf-8")
@@ -50,7 +50,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def decode(path: Path) -> tuple[np.ndarray, int]:
-    """Reads a recording as mono, [T] in [-1, 1], and its rate; PyAV reads G.722 and what soundfile cannot."""
+    """Read a recording as mono, [T] in [-1, 1], and its rate; PyAV reads G.722 and what soundfile cannot."""
     if path.suffix != ".g722":
         try:
             waveform, sample_rate = soundfile.read(path, dtype="float32", always_2d=True)
@@ -67,7 +67,7 @@ def decode(path: Path) -> tuple[np.ndarray, int]:
 
 
 def convert(path: Path, target: Path, sample_rate: int) -> tuple[int, int]:
-    """Writes one recording as 16-bit mono FLAC, unless that is done; returns its length and native rate.
+    """Write one recording as 16-bit mono FLAC, unless that is done; returns its length and native rate.
 
     Raises: ValueError: the recording is of no use, with the reason.
     """
@@ -93,7 +93,7 @@ def convert(path: Path, target: Path, sample_rate: int) -> tuple[int, int]:
 
 
 def progress(items: Sequence[str], label: str) -> Iterable[str]:
-    """Shows a bar on a terminal where tqdm is there, nothing in a pipe."""
+    """Show a bar on a terminal where tqdm is there, nothing in a pipe."""
     if sys.stderr.isatty() and importlib.util.find_spec("tqdm"):
         from tqdm import tqdm
 
@@ -105,7 +105,7 @@ def progress(items: Sequence[str], label: str) -> Iterable[str]:
 
 
 def read_built(source: Source, out: Path, sample_rate: int) -> Built | None:
-    """Returns what an earlier run noted of a source; None where that is missing, by other rules, or lacks files."""
+    """Return what an earlier run noted of a source; None where that is missing, by other rules, or lacks files."""
     try:
         noted = json.loads((out / "state" / f"{source.key}.json").read_text(encoding="utf-8"))
         noted["source"] = Source(**noted["source"])
@@ -118,7 +118,7 @@ def read_built(source: Source, out: Path, sample_rate: int) -> Built | None:
 
 
 def convert_source(source: Source, out: Path, sample_rate: int, root: Path) -> tuple[list[Clip], list[dict]]:
-    """Converts the speech of an unpacked source; returns its clips and, with reasons, what was left out."""
+    """Convert the speech of an unpacked source; returns its clips and, with reasons, what was left out."""
     base = root / source.base
     paths = sorted(p.relative_to(base).as_posix() for p in base.rglob("*") if p.suffix in SUFFIXES and p.is_file())
     names, clips, left_out, digests = plan.flat_names(paths), [], [], set()
@@ -142,7 +142,7 @@ def convert_source(source: Source, out: Path, sample_rate: int, root: Path) -> t
 
 
 def build_source(source: Source, out: Path, sample_rate: int, debs: Path, work: Path) -> Built:
-    """Brings one source from its package to FLAC files, or finds that done."""
+    """Bring one source from its package to FLAC files, or finds that done."""
     if (built := read_built(source, out, sample_rate)) is not None:
         logger.info("%s: done before, %d clips", source.key, len(built.clips))
         return built
@@ -163,7 +163,7 @@ def build_source(source: Source, out: Path, sample_rate: int, debs: Path, work: 
 
 
 def licence_text(all_built: Sequence[Built]) -> str:
-    """Writes the attribution that the licences ask for: who recorded what, where it came from, what was changed."""
+    """Write the attribution that the licences ask for: who recorded what, where it came from, what was changed."""
     rows = [
         f"| audio/{b.source.key} | {b.source.package} | {b.version} | {b.source.author} | {b.source.licence} |\n"
         for b in all_built
@@ -178,7 +178,7 @@ def licence_text(all_built: Sequence[Built]) -> str:
 
 
 def write_manifests(out: Path, all_built: Sequence[Built]) -> dict[str, list[Clip]]:
-    """Splits all clips and writes what describes them, the training manifest last: where it is, everything is."""
+    """Split all clips and write what describes them, the training manifest last: where it is, everything is."""
     parts = plan.split(clip for built in all_built for clip in built.clips)
     plan.check_splits(parts)
     write_text(out / "LICENCES.md", licence_text(all_built))
@@ -190,7 +190,7 @@ def write_manifests(out: Path, all_built: Sequence[Built]) -> dict[str, list[Cli
 
 
 def table_row(label: str, clips: Sequence[Clip], parts: dict[str, list[Clip]], licence: str) -> list[str]:
-    """Counts clips, minutes, speakers and clips per split."""
+    """Count clips, minutes, speakers and clips per split."""
     minutes = sum(clip.n_samples / clip.sample_rate for clip in clips) / 60
     paths = {clip.path for clip in clips}
     per_split = [str(sum(clip.path in paths for clip in parts[name])) for name in SPLITS]
@@ -198,7 +198,7 @@ def table_row(label: str, clips: Sequence[Clip], parts: dict[str, list[Clip]], l
 
 
 def table(all_built: Sequence[Built], parts: dict[str, list[Clip]]) -> str:
-    """Lays out one row a source, and the sums."""
+    """Lay out one row a source, and the sums."""
     rows = [["source", "clips", "minutes", "speakers", *SPLITS, "licence"]]
     rows += [table_row(built.source.key, built.clips, parts, built.source.licence) for built in all_built]
     rows.append(table_row("all", [clip for built in all_built for clip in built.clips], parts, ""))
@@ -207,7 +207,7 @@ def table(all_built: Sequence[Built], parts: dict[str, list[Clip]]) -> str:
 
 
 def left_out_summary(all_built: Sequence[Built]) -> str:
-    """Counts what was left out by reason, naming the first few files of all but those that the rules name."""
+    """Count what was left out by reason, naming the first few files of all but those that the rules name."""
     files: defaultdict[str, list[str]] = defaultdict(list)
     for row in (row for built in all_built for row in built.left_out):
         files[row["why"]].append(f"{row['source']}/{row['file']}")
@@ -219,7 +219,7 @@ def left_out_summary(all_built: Sequence[Built]) -> str:
 
 
 def check_machine(out: Path) -> None:
-    """Raises Problem where the tools or the output folder are missing."""
+    """Raise Problem where the tools or the output folder are missing."""
     check_tools()
     if importlib.util.find_spec("av") is None:
         raise Problem("PyAV is missing, which decodes G.722: pip install 'audiodiff-torch[datasets]'")
@@ -231,7 +231,7 @@ def check_machine(out: Path) -> None:
 
 
 def prepare(out: Path, everything: bool, sample_rate: int, packages: Path | None = None) -> str:
-    """Downloads, converts, splits and lists the recordings; returns the table of what was built."""
+    """Download, converts, splits and lists the recordings; returns the table of what was built."""
     check_machine(out)
     sources = [source for source in SOURCES if everything or source.default]
     with tempfile.TemporaryDirectory(prefix=".work-", dir=out) as work:
@@ -242,7 +242,7 @@ def prepare(out: Path, everything: bool, sample_rate: int, packages: Path | None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Parses the command line; returns 0, or 2 after one line on stderr."""
+    """Parse the command line; returns 0, or 2 after one line on stderr."""
     parser = argparse.ArgumentParser(prog="prepare.py", description="Builds a speech corpus from Debian packages.")
     parser.add_argument("out", type=Path, metavar="OUT", help="folder to fill; what is there already is kept")
     parser.add_argument("--all", action="store_true", help="add the sets under the GPL (see README.md before mixing)")

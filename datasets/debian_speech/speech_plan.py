@@ -31,7 +31,7 @@ SIGNALS_AND_CHIMES = SIGNALS + r"|^confbridge-(join|leave)\."
 
 @dataclass(frozen=True)
 class Source:
-    """Says which files below `base` of a package are used: those that match `keep` and not `drop`."""
+    """Say which files below `base` of a package are used: those that match `keep` and not `drop`."""
 
     key: str  # the folder of its clips
     package: str
@@ -46,7 +46,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Clip:
-    """Describes one FLAC file; all but `position` (from 1, by name, in its whole source) goes into the manifests."""
+    """Describe one FLAC file; all but `position` (from 1, by name, in its whole source) goes into the manifests."""
 
     path: str
     n_samples: int
@@ -60,7 +60,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Built:
-    """Tells what one source gave: its clips and, with file and reason, what was left out."""
+    """Tell what one source gave: its clips and, with file and reason, what was left out."""
 
     source: Source
     sample_rate: int
@@ -71,7 +71,7 @@ class Built:
 
 
 def asterisk(voice: str, speaker: str, author: str, licence: str, drop: str = SIGNALS_AND_CHIMES) -> Source:
-    """Describes one voice of Asterisk's telephone prompts, of which there is one a language."""
+    """Describe one voice of Asterisk's telephone prompts, of which there is one a language."""
     language, base = voice[:2], f"usr/share/asterisk/sounds/{voice}"
     package = f"asterisk-core-sounds-{language}-g722"
     return Source(f"asterisk-{language}", package, base, speaker, licence, author, drop=drop)
@@ -145,7 +145,7 @@ SOURCES = (
 
 
 def flat_names(paths: Sequence[str]) -> list[str]:
-    """Turns relative paths into distinct ASCII file stems, so that folders can be dropped without a clash.
+    """Turn relative paths into distinct ASCII file stems, so that folders can be dropped without a clash.
 
     >>> flat_names(["digits/1.g722", "a b/c.ogg", "a b/c.wav"])
     ['digits+1', 'a%20b+c=ogg', 'a%20b+c=wav']
@@ -157,7 +157,7 @@ def flat_names(paths: Sequence[str]) -> list[str]:
 
 
 def speaker_of(source: Source, path: str) -> str | None:
-    """Names who speaks in a file of the source; None where the file is not used.
+    """Name who speaks in a file of the source; None where the file is not used.
 
     >>> speaker_of(SOURCES[1], "digits/1.g722"), speaker_of(SOURCES[1], "silence/1.g722")
     ('allison', None)
@@ -169,7 +169,7 @@ def speaker_of(source: Source, path: str) -> str | None:
 
 
 def fault(waveform: np.ndarray, sample_rate: int) -> str | None:
-    """Says why a clip is of no use; None where it is fine.
+    """Say why a clip is of no use; None where it is fine.
 
     >>> fault(np.zeros(16000), 16000), fault(np.sin(np.arange(16000.0)) / 2, 16000)
     ('silent', None)
@@ -186,7 +186,7 @@ def fault(waveform: np.ndarray, sample_rate: int) -> str | None:
 
 
 def split(clips: Iterable[Clip]) -> dict[str, list[Clip]]:
-    """Divides the clips by speaker and name.
+    """Divide the clips by speaker and name.
 
     The held-out speaker's odd positions are `valid`, his even ones `test`. The last 4 % of every other speaker's
     files are `valid_seen`, the rest `train`; they are sorted by file name without the folder, so that each language
@@ -207,7 +207,7 @@ def split(clips: Iterable[Clip]) -> dict[str, list[Clip]]:
 
 
 def check_splits(parts: dict[str, list[Clip]]) -> None:
-    """Raises ValueError where a file is in two splits or the held-out speaker is trained on."""
+    """Raise ValueError where a file is in two splits or the held-out speaker is trained on."""
     n_seen = Counter(clip.path for part in parts.values() for clip in part)
     twice = [path for path, n in n_seen.items() if n > 1]
     if twice:
@@ -217,7 +217,7 @@ def check_splits(parts: dict[str, list[Clip]]) -> None:
 
 
 def manifest_line(clip: Clip) -> str:
-    """Writes a clip as one line of JSON."""
+    """Write a clip as one line of JSON."""
     fields = asdict(clip)
     del fields["position"]
     return json.dumps(fields, ensure_ascii=False) + "\n"

@@ -7,7 +7,7 @@ LABELS = ("kick", "snare", "hat", "tom", "cymbal", "clap", "percussion")
 
 
 class Kit(NamedTuple):
-    """Names a kit.
+    """Name a kit.
 
     Args:
         name: Under which its sounds are kept.
@@ -129,7 +129,7 @@ KITS = (
 
 
 def label_of(kit: Kit, name: str) -> str | None:
-    """Reads the label off a sound's name; None if it is not used.
+    """Read the label off a sound's name; None if it is not used.
 
     >>> label_of(KITS[0], "SN3_01"), label_of(KITS[0], "xx")
     ('snare', None)

@@ -35,7 +35,7 @@ PARTS = ("train", "valid", "test")
 
 
 def one_shot(waveform: np.ndarray, rate: int) -> np.ndarray:
-    """Cuts a sound, [T] or [T, C], to one hit: mono, from just before its onset, faded where cut, peak at -1 dBFS.
+    """Cut a sound, [T] or [T, C], to one hit: mono, from just before its onset, faded where cut, peak at -1 dBFS.
 
     Raises: ValueError: it is silent, too short, or not finite.
     """
@@ -55,7 +55,7 @@ def one_shot(waveform: np.ndarray, rate: int) -> np.ndarray:
 
 
 def sounds(kit: Kit, root: Path) -> Iterator[tuple[str, np.ndarray, int]]:
-    """Yields name, waveform and rate of every sound in a kit.
+    """Yield name, waveform and rate of every sound in a kit.
 
     Raises: Problem: the package does not hold what is expected.
     """
@@ -74,7 +74,7 @@ def sounds(kit: Kit, root: Path) -> Iterator[tuple[str, np.ndarray, int]]:
 
 
 def convert(kit: Kit, root: Path, out: Path, seen: set[str]) -> list[dict]:
-    """Writes the sounds of a kit that have a label and are no copies; returns their lines of the manifest."""
+    """Write the sounds of a kit that have a label and are no copies; returns their lines of the manifest."""
     lines = []
     for name, waveform, rate in sounds(kit, root):
         label = label_of(kit, name)
@@ -99,7 +99,7 @@ def convert(kit: Kit, root: Path, out: Path, seen: set[str]) -> list[dict]:
 
 
 def prepare(out: Path, packages: Path | None = None) -> str:
-    """Downloads, cuts and lists; returns a table of what there is."""
+    """Download, cuts and lists; returns a table of what there is."""
     check_tools()
     out.mkdir(parents=True, exist_ok=True)
     parts: dict[str, list[dict]] = {part: [] for part in PARTS}
@@ -126,7 +126,7 @@ def prepare(out: Path, packages: Path | None = None) -> str:
 
 
 def counts(parts: dict[str, list[dict]]) -> str:
-    """Returns a table of labels by parts."""
+    """Return a table of labels by parts."""
     lines = ["| label | " + " | ".join(PARTS) + " |", "|---" * (len(PARTS) + 1) + "|"]
     numbers = {part: Counter(line["label"] for line in found) for part, found in parts.items()}
     return "\n".join(
@@ -135,14 +135,14 @@ def counts(parts: dict[str, list[dict]]) -> str:
 
 
 def write(path: Path, text: str) -> None:
-    """Writes a text file under a temporary name and renames it."""
+    """Write a text file under a temporary name and renames it."""
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Parses the command line; returns 0, or 2 after one line on stderr."""
+    """Parse the command line; returns 0, or 2 after one line on stderr."""
     parser = argparse.ArgumentParser(prog="prepare.py", description="Collects drum one-shots from Debian packages.")
     parser.add_argument("out", type=Path, metavar="OUT", help="folder to fill")
     parser.add_argument("--keep-packages", type=Path, metavar="DIR", help="keep the downloads here, and use those here")

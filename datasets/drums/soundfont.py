@@ -14,7 +14,7 @@ RIGHT, FROM_ROM = 2, 0x8000
 
 
 def samples(path: Path) -> Iterator[tuple[str, np.ndarray, int]]:
-    """Yields name, waveform [T] in [-1, 1] and rate of each sample; of stereo pairs the left one alone.
+    """Yield name, waveform [T] in [-1, 1] and rate of each sample; of stereo pairs the left one alone.
 
     Raises:
         ValueError: The file is no SoundFont.
@@ -38,7 +38,7 @@ def samples(path: Path) -> Iterator[tuple[str, np.ndarray, int]]:
 
 
 def _chunks(data: bytes, begin: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Yields kind, place and size of the chunks of a RIFF file."""
+    """Yield kind, place and size of the chunks of a RIFF file."""
     while begin + 8 <= end:
         kind, size = data[begin : begin + 4], int.from_bytes(data[begin + 4 : begin + 8], "little")
         yield kind, begin + 8, size

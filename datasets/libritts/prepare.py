@@ -17,14 +17,14 @@ PARTS = {"train": "train", "valid": "dev", "test": "test"}
 
 
 def sentences(folders: Sequence[Path]) -> Iterator[tuple[Path, dict]]:
-    """Yields the recordings of some folders; their reader's number is the label."""
+    """Yield the recordings of some folders; their reader's number is the label."""
     for folder in folders:
         for path in sorted(folder.glob("*/*/*.wav")):
             yield path, {"label": path.parts[-3], "part": folder.name, "licence": "CC-BY-4.0"}
 
 
 def parts(corpus: Path) -> dict[str, Part]:
-    """Finds the folders of each part."""
+    """Find the folders of each part."""
     found = {part: sorted(p for p in corpus.glob(f"{name}-*") if p.is_dir()) for part, name in PARTS.items()}
     if missing := [PARTS[part] for part, folders in found.items() if not folders]:
         raise Problem(f"{corpus} has no {missing[0]}-* folder: give the folder that holds train-*, dev-* and test-*")
@@ -32,7 +32,7 @@ def parts(corpus: Path) -> dict[str, Part]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Parses the command line; returns 0, or 2 after one line on stderr."""
+    """Parse the command line; returns 0, or 2 after one line on stderr."""
     return prepare("Lists the sentences of LibriTTS.", "folder of train-*, dev-* and test-*", parts, arguments)
 
 

@@ -17,7 +17,7 @@ HELD_OUT = 250  # for each of two parts; of a smaller corpus a twentieth
 
 
 def parts(corpus: Path) -> dict[str, Part]:
-    """Splits the recordings by name."""
+    """Split the recordings by name."""
     files = sorted((corpus / "wavs").glob("*.wav"))
     if not files:
         raise Problem(f"{corpus} has no wavs: give the folder that holds wavs and metadata.csv")
@@ -27,7 +27,7 @@ def parts(corpus: Path) -> dict[str, Part]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Parses the command line; returns 0, or 2 after one line on stderr."""
+    """Parse the command line; returns 0, or 2 after one line on stderr."""
     return prepare("Lists the sentences of LJSpeech.", "folder of wavs and metadata.csv", parts, arguments)
 
 

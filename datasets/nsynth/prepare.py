@@ -19,7 +19,7 @@ PARTS = ("train", "valid", "test")
 
 
 def notes(folder: Path, sources: Sequence[str]) -> Iterator[tuple[Path, dict]]:
-    """Yields the notes of one part, with their family as label."""
+    """Yield the notes of one part, with their family as label."""
     try:
         examples = json.loads((folder / "examples.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -33,7 +33,7 @@ def notes(folder: Path, sources: Sequence[str]) -> Iterator[tuple[Path, dict]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Parses the command line; returns 0, or 2 after one line on stderr."""
+    """Parse the command line; returns 0, or 2 after one line on stderr."""
     parser = argparse.ArgumentParser(prog="prepare.py", description="Lists the notes of NSynth by instrument family.")
     parser.add_argument("corpus", type=Path, help="folder of nsynth-train, nsynth-valid and nsynth-test")
     parser.add_argument("out", type=Path, help="folder for the manifests")

@@ -17,7 +17,7 @@ QUIET_DB = -30.0  # below the loudest segment: not compared
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Names one recording: where it is public, under which licence, who speaks, and what its samples are.
+    """Name one recording: where it is public, under which licence, who speaks, and what its samples are.
 
     Args:
         file: Path within the prepared folder.

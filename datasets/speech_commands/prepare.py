@@ -18,7 +18,7 @@ LISTS = {"valid": "validation_list.txt", "test": "testing_list.txt"}
 
 
 def prepare(corpus: Path, out: Path) -> str:
-    """Writes train.jsonl, valid.jsonl and test.jsonl; returns a table of what is in them."""
+    """Write train.jsonl, valid.jsonl and test.jsonl; returns a table of what is in them."""
     part_of = {}
     for part, name in LISTS.items():
         if not (corpus / name).is_file():
@@ -33,7 +33,7 @@ def prepare(corpus: Path, out: Path) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Parses the command line; returns 0, or 2 after one line on stderr."""
+    """Parse the command line; returns 0, or 2 after one line on stderr."""
     parser = argparse.ArgumentParser(prog="prepare.py", description="Lists the spoken digits of Speech Commands.")
     parser.add_argument("corpus", type=Path, help="folder of speech_commands_v0.02")
     parser.add_argument("out", type=Path, help="folder for the manifests")

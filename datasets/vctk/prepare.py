@@ -19,14 +19,14 @@ EVERY = 12
 
 
 def sentences(speakers: Sequence[Path], pattern: str) -> Iterator[tuple[Path, dict]]:
-    """Yields the recordings of some speakers."""
+    """Yield the recordings of some speakers."""
     for speaker in speakers:
         for path in sorted(speaker.glob(pattern)):
             yield path, {"label": speaker.name, "licence": "CC-BY-4.0"}
 
 
 def parts(corpus: Path) -> dict[str, Part]:
-    """Splits the speakers by their names."""
+    """Split the speakers by their names."""
     folder = next((corpus / name for name in LAYOUTS if (corpus / name).is_dir()), None)
     if folder is None:
         raise Problem(f"{corpus} has no {' and no '.join(LAYOUTS)}: give the folder that holds one of them")
@@ -41,7 +41,7 @@ def parts(corpus: Path) -> dict[str, Part]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Parses the command line; returns 0, or 2 after one line on stderr."""
+    """Parse the command line; returns 0, or 2 after one line on stderr."""
     return prepare("Lists the sentences of VCTK.", "folder of wav48_silence_trimmed or wav48", parts, arguments)
 
 

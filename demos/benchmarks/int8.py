@@ -29,7 +29,7 @@ MEASURES = ("pesq_wb", "stoi", "log_mel_l1")
 
 
 def quantised(path: Path) -> Path:
-    """Writes PATH's network in int8, as NAME-int8.onnx beside it, and returns where."""
+    """Write PATH's network in int8, as NAME-int8.onnx beside it, and return where."""
     out = path.with_name(f"{path.stem}-int8.onnx")
     graph = onnx.load(path).graph  # rounds are loops, whose products lie in graphs of their own
     learned = {t.name for t in graph.initializer if not any(word in t.name for word in ("matrix", "lifted"))}
@@ -40,7 +40,7 @@ def quantised(path: Path) -> Path:
 
 
 def made(session: object, mel: Tensor, hop_length: int) -> tuple[Tensor, float]:
-    """Makes a sound, [T], and returns the processor's seconds."""
+    """Make a sound, [T], and return the processor's seconds."""
     noise = NoiseField([0]).draw(torch.empty(1, 1, mel.shape[-1] * hop_length))
     began = time.process_time()
     waveform = session.run(None, {"mel": mel.numpy(), "noise": noise.numpy()})[0]
@@ -48,7 +48,7 @@ def made(session: object, mel: Tensor, hop_length: int) -> tuple[Tensor, float]:
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path, help="what `audiodiff export` wrote of a vocoder")
     parser.add_argument("manifest", help="recordings, JSON lines")

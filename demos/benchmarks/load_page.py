@@ -37,7 +37,7 @@ SEEDS = 8
 
 
 class Visitors:
-    """Runs clients in threads and counts."""
+    """Run clients in threads and counts."""
 
     def __init__(self, address: str, wanted: list[str], seconds: float) -> None:
         self.address, self.wanted, self.end = address, wanted, time.monotonic() + seconds
@@ -45,7 +45,7 @@ class Visitors:
         self.failures: list[str] = []
 
     def visit(self, number: int) -> None:
-        """Asks until the time is over."""
+        """Ask until the time is over."""
         with tempfile.TemporaryDirectory() as folder:
             try:
                 client = Client(self.address, verbose=False, download_files=folder, analytics_enabled=False)
@@ -67,7 +67,7 @@ class Visitors:
 
 
 def main() -> int:
-    """Runs the visitors and prints what they saw; 1 if anything went wrong."""
+    """Run the visitors and print what they saw; 1 if anything went wrong."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("address")
     parser.add_argument("--pid", type=int, help="the server's process, whose memory is watched")
@@ -91,7 +91,7 @@ def main() -> int:
 
 
 def _wanted(model: str) -> list[str]:
-    """Hashes of the WAV files of each seed."""
+    """Hash of the WAV files of each seed."""
     vocoder, hashes = Vocoder.load(model), []
     waveform, _ = audio.read(EXAMPLE, vocoder.sample_rate)
     with tempfile.TemporaryDirectory() as folder:

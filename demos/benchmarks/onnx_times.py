@@ -27,7 +27,7 @@ from audiodiff.utils.config import shipped_path
 
 
 def speech(vocoder: Vocoder, seconds: float) -> Tensor:
-    """Returns the log-mel of so much speech, [1, M, F], the shipped recording over and over."""
+    """Return the log-mel of so much speech, [1, M, F], the shipped recording over and over."""
     waveform, rate = audio.read(shipped_path("demos/audio/speech.flac"), vocoder.sample_rate)
     frames = round(seconds * rate / vocoder.hop_length)
     wanted = frames * vocoder.hop_length
@@ -35,7 +35,7 @@ def speech(vocoder: Vocoder, seconds: float) -> Tensor:
 
 
 def contestants(vocoder: Vocoder, mel: Tensor, paths: list[Path], precisions: list[str]) -> dict[str, Callable]:
-    """Lists who makes the sound of a mel, [1, 1, F hop], with the noise of seed 0."""
+    """List who makes the sound of a mel, [1, 1, F hop], with the noise of seed 0."""
 
     def by_torch(precision: str) -> Tensor:
         vocoder.precision = precision
@@ -53,7 +53,7 @@ def contestants(vocoder: Vocoder, mel: Tensor, paths: list[Path], precisions: li
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("exported", type=Path, help="what `audiodiff export` wrote of a vocoder")
     parser.add_argument("--also", type=Path, nargs="*", default=[], help="further files")

@@ -21,7 +21,7 @@ from audiodiff.utils.config import shipped_path
 
 
 def run_of(model: Model, seconds: float, batch: int) -> tuple[str, object]:
-    """Returns what is made, in words, and what makes it."""
+    """Return what is made, in words, and what makes it."""
     if not isinstance(model, Vocoder):
         length = model.n_samples / model.sample_rate
         return f"{batch} sounds of {length:.2g} s", lambda: model.generate(batch=batch, seed=0)
@@ -32,7 +32,7 @@ def run_of(model: Model, seconds: float, batch: int) -> tuple[str, object]:
 
 
 def main() -> None:
-    """Measures and prints a table."""
+    """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=3.84, help="of speech")

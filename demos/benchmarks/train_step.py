@@ -34,7 +34,7 @@ Seconds = collections.Counter
 
 
 class Products(TorchDispatchMode):
-    """Writes down every product inside a `with` block: what was called, and how its arguments lie in memory."""
+    """Write down every product inside a `with` block: what was called, and how its arguments lie in memory."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class Products(TorchDispatchMode):
         self.operations = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        """Calls as asked, and counts."""
+        """Call as asked, and counts."""
         out = func(*args, **(kwargs or {}))
         if func._overloadpacket in flop_registry:
             self.operations += flop_registry[func._overloadpacket](*args, **(kwargs or {}), out_val=out)
@@ -51,7 +51,7 @@ class Products(TorchDispatchMode):
         return out
 
     def again(self) -> float:
-        """Makes all of them once more, each by itself, and returns the seconds of those that a step makes."""
+        """Make all of them once more, each by itself, and return the seconds of those that a step makes."""
         total = 0.0
         for (func, told), count in self.seen.items():
             args = [_laid_out(*a) if isinstance(a, tuple) and isinstance(a[-1], torch.dtype) else a for a in told]
@@ -69,14 +69,14 @@ def _laid_out(shape: tuple[int, ...], stride: tuple[int, ...], dtype: torch.dtyp
 
 @contextmanager
 def charged(seconds: Seconds, name: str) -> Iterator[None]:
-    """Adds the processor time of a `with` block to a name."""
+    """Add the processor time of a `with` block to a name."""
     began = time.process_time()
     yield
     seconds[name] += time.process_time() - began
 
 
 def step(lit: LitModel, batch: Tensor, optimizer: torch.optim.Optimizer, ema: EMA, autocast: Any) -> Seconds:
-    """Makes one training step as Lightning does, and returns the seconds of its parts."""
+    """Make one training step as Lightning does, and return the seconds of its parts."""
     seconds: Seconds = Seconds()
     generator = torch.Generator().manual_seed(0)
     with charged(seconds, "forward"), autocast():
@@ -96,7 +96,7 @@ def step(lit: LitModel, batch: Tensor, optimizer: torch.optim.Optimizer, ema: EM
 
 
 def peak_of(dtype: torch.dtype, n: int = 1024, rounds: int = 20) -> float:
-    """Measures the fastest product of n x n matrices, in 10⁹ operations per second of the processor."""
+    """Measure the fastest product of n x n matrices, in 10⁹ operations per second of the processor."""
     matrix, taken = torch.ones(n, n, dtype=dtype), []
     for _ in range(rounds):
         began = time.process_time()
@@ -106,7 +106,7 @@ def peak_of(dtype: torch.dtype, n: int = 1024, rounds: int = 20) -> float:
 
 
 def built(overrides: list[str]) -> tuple[LitModel, Tensor, Callable]:
-    """Builds what trains, a batch of noise, and the context of its precision."""
+    """Build what trains, a batch of noise, and the context of its precision."""
     cfg = composed(overrides)
     model = build(plain(cfg.model))
     lit = instantiate(cfg.objective)(
@@ -121,7 +121,7 @@ def built(overrides: list[str]) -> tuple[LitModel, Tensor, Callable]:
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE")
     parser.add_argument("--rounds", type=int, default=12)

@@ -20,7 +20,7 @@ matplotlib.use("Agg")
 
 
 def main() -> None:
-    """Writes FOLDER/*.wav and FOLDER/spectrograms.png."""
+    """Write FOLDER/*.wav and FOLDER/spectrograms.png."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model")
     parser.add_argument("recording", type=Path)
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def draw(sounds: dict[str, torch.Tensor], rate: int, path: Path) -> None:
-    """Draws spectrograms of the first two seconds one below the other, on one scale of levels."""
+    """Draw spectrograms of the first two seconds one below the other, on one scale of levels."""
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(len(sounds), 1, figsize=(9, 2 * len(sounds)), sharex=True, layout="constrained")

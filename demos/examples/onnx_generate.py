@@ -19,7 +19,7 @@ FADE = 0.01  # seconds
 
 
 def number_of(label: str | None, told: dict) -> int:
-    """Returns the number of a class; -1 leaves it open."""
+    """Return the number of a class; -1 leaves it open."""
     if label is not None and label not in told["labels"]:
         known = f"choose one of {', '.join(told['labels'])}" if told["labels"] else "the model knows none"
         raise ValueError(f"unknown label {label!r}: {known}")
@@ -27,7 +27,7 @@ def number_of(label: str | None, told: dict) -> int:
 
 
 def generate(session: onnxruntime.InferenceSession, told: dict, n_samples: int, label: int, seed: int) -> np.ndarray:
-    """Makes one sound, [T]; the network runs on the next multiple of its hop."""
+    """Make one sound, [T]; the network runs on the next multiple of its hop."""
     hop = told["hop_length"]
     frames = -(-n_samples // hop)
     if frames < told["min_frames"]:

@@ -22,7 +22,7 @@ FULL = 0.99  # to which louder peaks are lowered, as audiodiff does
 
 
 def opened(path: str, threads: int, kind: str = "vocoder") -> tuple[onnxruntime.InferenceSession, dict]:
-    """Opens a model of a kind, and reads what it says of itself."""
+    """Open a model of a kind, and read what it says of itself."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = threads, 3
     try:
@@ -39,7 +39,7 @@ def opened(path: str, threads: int, kind: str = "vocoder") -> tuple[onnxruntime.
 
 
 def read_mel(path: str, told: dict) -> np.ndarray:
-    """Reads [M, F] or [F, M], or with channels first, and returns [C, M, F]."""
+    """Read [M, F] or [F, M], or with channels first, and return [C, M, F]."""
     mel, bands = np.load(path, allow_pickle=False), told["mel"]["n_mels"]
     mel = mel[None] if mel.ndim == 2 else mel
     if mel.ndim == 3 and mel.shape[1] != bands:
@@ -50,7 +50,7 @@ def read_mel(path: str, told: dict) -> np.ndarray:
 
 
 def noise(seed: int, begin: int, length: int) -> np.ndarray:
-    """Draws standard normal noise that depends on the seed and the position alone, as audiodiff/noise.py does."""
+    """Draw standard normal noise that depends on the seed and the position alone, as audiodiff/noise.py does."""
     blocks = []
     for n in range(begin // BLOCK, -(-(begin + length) // BLOCK)):
         counter = np.array([0, n, 0, 0], np.uint64)
@@ -60,7 +60,7 @@ def noise(seed: int, begin: int, length: int) -> np.ndarray:
 
 
 def vocode(session: onnxruntime.InferenceSession, told: dict, mel: np.ndarray, seed: int, at_once: int) -> Iterator:
-    """Makes the sound of one channel, [M, F], `at_once` frames at a time."""
+    """Make the sound of one channel, [M, F], `at_once` frames at a time."""
     hop, frames = told["hop_length"], mel.shape[1]
     past, future = told["reach_frames"] or (frames, frames)
     for first in range(0, frames, at_once):
@@ -73,7 +73,7 @@ def vocode(session: onnxruntime.InferenceSession, told: dict, mel: np.ndarray, s
 
 
 def write(path: str, waveform: np.ndarray, sample_rate: int) -> None:
-    """Writes [T, C] as 16-bit WAV, complete or not at all; lowers what is above full scale."""
+    """Write [T, C] as 16-bit WAV, complete or not at all; lowers what is above full scale."""
     peak, temporary = float(np.abs(waveform).max()), f"{path}.{os.getpid()}.wav"
     samples = np.rint(waveform * (min(1.0, FULL / max(peak, FULL)) * 32767)).astype(np.int16)
     try:

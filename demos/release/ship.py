@@ -60,7 +60,7 @@ interval, {threads} CPU thread(s) of a busy machine, so × real time is a lower 
 
 
 def main() -> int:
-    """Exports, evaluates, and writes card and README."""
+    """Export, evaluate, and write card and README."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("manifest", type=Path)
@@ -98,7 +98,7 @@ def main() -> int:
 
 
 def export(run: Path, target: Path, facts: dict) -> None:
-    """Writes the averaged weights of a run's last checkpoint, with the facts, and the sampling defaults among them."""
+    """Write the averaged weights of a run's last checkpoint, with the facts, and the sampling defaults among them."""
     model = Model.load(run / "last.ckpt")
     model.info |= {key: facts[key] for key in ("name", "licence", "data", "command", "hardware", "attribution")}
     # What the run began with was trained too.
@@ -109,7 +109,7 @@ def export(run: Path, target: Path, facts: dict) -> None:
 
 
 def described(model: Model, facts: dict) -> None:
-    """Puts the sampling defaults of the facts into a model's configuration."""
+    """Put the sampling defaults of the facts into a model's configuration."""
     model.config |= facts.get("config", {})
     for start in ("start", "one_step_start"):
         if "mel" in (model.config.get(start) or {}):
@@ -117,7 +117,7 @@ def described(model: Model, facts: dict) -> None:
 
 
 def wall_hours(run: Path) -> float:
-    """Adds up the time between the lines of metrics.jsonl, from each line's rate of clips."""
+    """Add up the time between the lines of metrics.jsonl, from each line's rate of clips."""
     batch, hours, last = batch_of(run), 0.0, 0
     for line in (run / "metrics.jsonl").read_text().splitlines():
         entry = json.loads(line)
@@ -129,12 +129,12 @@ def wall_hours(run: Path) -> float:
 
 
 def batch_of(run: Path) -> int:
-    """Reads the batch size from the run's configuration."""
+    """Read the batch size from the run's configuration."""
     return int(re.search(r"^  batch_size: (\d+)$", (run / "config.yaml").read_text(), re.MULTILINE)[1])
 
 
 def card(target: Path, facts: dict, table: dict, command: str) -> str:
-    """Writes the model card."""
+    """Write the model card."""
     model = Vocoder.load(target)
     start, quick = describe_start(model.start), model.one_step_start and describe_start(model.one_step_start)
     return CARD.format(
@@ -159,14 +159,14 @@ def card(target: Path, facts: dict, table: dict, command: str) -> str:
 
 
 def with_table(readme: str, name: str, table: str) -> str:
-    """Replaces what stands between the two marks."""
+    """Replace what stands between the two marks."""
     begin, end = (mark.format(name=name) for mark in MARKS)
     before, _, rest = readme.partition(begin)
     return f"{before}{begin}\n{table}\n{end}{rest.partition(end)[2]}"
 
 
 def replace(path: Path, text: str) -> None:
-    """Writes a text file, complete or not at all."""
+    """Write a text file, complete or not at all."""
     with atomic_file(path) as file:
         file.write(text.encode())
 

@@ -59,7 +59,7 @@ recordings are."""
 
 
 def main() -> int:
-    """Exports, evaluates, writes the card, draws."""
+    """Export, evaluate, write the card, draw."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("test")
@@ -88,7 +88,7 @@ def main() -> int:
 
 
 def card(target: Path, facts: dict, table: dict, batch: int, command: str) -> str:
-    """Writes the model card."""
+    """Write the model card."""
     model = Generator.load(target)
     return CARD.format(
         **(facts | model.info),
@@ -105,7 +105,7 @@ def card(target: Path, facts: dict, table: dict, batch: int, command: str) -> st
 
 
 def picture(name: str, labels: list[str]) -> int:
-    """Draws eight sounds of each of some classes, one sheet under the other, to the docs' pictures."""
+    """Draw eight sounds of each of some classes, one sheet under the other, to the docs' pictures."""
     for label in labels:
         with tempfile.TemporaryDirectory() as folder:
             if status := audiodiff(["generate", folder, "--model", name, "--label", label, "-n", "8", "-f"]):

@@ -59,7 +59,7 @@ VARIANTS = {
 
 
 def main() -> None:
-    """Runs what is missing."""
+    """Run what is missing."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="where the runs go")
     parser.add_argument(

@@ -37,7 +37,7 @@ FAST = ["optimizer.lr=3e-3"]  # so that fine-tuning forgets
 
 
 def manifests(folder: Path, everything: Path, default: Path) -> dict[str, Path]:
-    """Writes lists of the new voice, to train and to test, and of old voices, to test and to replay."""
+    """Write lists of the new voice, to train and to test, and of old voices, to test and to replay."""
 
     def lines(manifest: Path) -> list[dict]:
         told = [json.loads(line) for line in manifest.read_text(encoding="utf-8").splitlines()]
@@ -64,12 +64,12 @@ def manifests(folder: Path, everything: Path, default: Path) -> dict[str, Path]:
 
 
 def listed(lists: dict[str, Path]) -> list[str]:
-    """Returns the overrides that say on what to train."""
+    """Return the overrides that say on what to train."""
     return [f"data.manifest={lists['new']}", f"data.valid_manifest={lists['new-test']}", "data.validation_clips=8"]
 
 
 def variants(lists: dict[str, Path], fresh: Path) -> dict[str, list[str] | None]:
-    """Names what is compared, with the overrides of each."""
+    """Name what is compared, with the overrides of each."""
     replay = f"replay={{manifest: {lists['old']}, share: 0.5}}"
     return {
         "not adapted": None,
@@ -87,7 +87,7 @@ def variants(lists: dict[str, Path], fresh: Path) -> dict[str, list[str] | None]
 def made(
     folder: Path, name: str, given: list[str] | None, lists: dict[str, Path], steps: int, seed: int
 ) -> dict[str, object]:
-    """Trains one variant and scores it on new and old voices."""
+    """Train one variant and scores it on new and old voices."""
     model = "speech-16k"
     if given is not None:
         model = folder / f"{name.replace(' ', '-').replace(',', '')}-{seed}"
@@ -124,7 +124,7 @@ def tables(path: Path) -> str:
 
 
 def main() -> None:
-    """Runs what the CSV has not."""
+    """Run what the CSV has not."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="where the runs go")
     parser.add_argument("everything", type=Path, help="debian_speech, prepared with --all")

@@ -82,7 +82,7 @@ class Student(nn.Module):
 
 
 class Consistency:
-    """Jumps of DDIM within each of so many intervals; told t alone."""
+    """Jump of DDIM within each of so many intervals; told t alone."""
 
     def __init__(self, calls: int) -> None:
         self.calls, self.student = calls, Student(1)
@@ -104,7 +104,7 @@ class Consistency:
 
 
 class Shortcut:
-    """Jumps from t to s that equal two of half their length; the shortest are the teacher's."""
+    """Jump from t to s that equal two of half their length; the shortest are the teacher's."""
 
     def __init__(self) -> None:
         self.student = Student(2)

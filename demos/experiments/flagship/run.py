@@ -36,7 +36,7 @@ ADVERSARIAL = ["experiment=speech-24k-few"]
 
 
 class Budget(Callback):
-    """Stops the trainer when the time is over, and writes CPU seconds and steps of the whole run to `spent.json`.
+    """Stop the trainer when the time is over, and write CPU seconds and steps of the whole run to `spent.json`.
 
     Args:
         run_dir: The run's folder.
@@ -66,7 +66,7 @@ class Budget(Callback):
 
 
 class Restored(Callback):
-    """Gives a run that begins the weights, the average and the discriminators of a kept state."""
+    """Give a run that begins the weights, the average and the discriminators of a kept state."""
 
     def __init__(self, state: Path) -> None:
         self.state = state

@@ -49,7 +49,7 @@ SAME = ["ema_decay=0.99", "objective.calls=[1]", "objective.feature_weight=2", "
 
 
 class CPUBudget(Callback):
-    """Stops the trainer when the process has used its CPU seconds."""
+    """Stop the trainer when the process has used its CPU seconds."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds, self.began = seconds, time.process_time()

@@ -25,7 +25,7 @@ POINTS = {
 
 
 def measure(axis: str, value: int, model: str, repeats: int) -> dict[str, float]:
-    """Makes a sound and returns seconds and MiB of peak memory; runs in a process of its own."""
+    """Make a sound and return seconds and MiB of peak memory; runs in a process of its own."""
     import torch
 
     from audiodiff.models.vocoder import Vocoder
@@ -48,7 +48,7 @@ def measure(axis: str, value: int, model: str, repeats: int) -> dict[str, float]
 
 
 def slope(points: list[tuple[float, float]]) -> float:
-    """Fits the power p of y = a x^p through points.
+    """Fit the power p of y = a x^p through points.
 
     >>> round(slope([(1, 3.0), (10, 30.0), (100, 300.0)]), 6)
     1.0
@@ -59,7 +59,7 @@ def slope(points: list[tuple[float, float]]) -> float:
 
 
 def draw(rows: list[dict[str, str]], path: Path) -> None:
-    """Draws seconds and MiB against each axis, both logarithmic."""
+    """Draw seconds and MiB against each axis, both logarithmic."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 5.2), layout="constrained")
@@ -80,7 +80,7 @@ def draw(rows: list[dict[str, str]], path: Path) -> None:
 
 
 def main() -> None:
-    """Writes the CSV and the picture, and prints a table."""
+    """Write the CSV and the picture, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--table",

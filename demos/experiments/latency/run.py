@@ -33,7 +33,7 @@ STARTS = (
 
 
 def row(vocoder: Vocoder, name: str | None, calls: int, recordings: list[Recording]) -> list[str]:
-    """Measures one start; its own for none."""
+    """Measure one start; its own for none."""
     start = named_start(name, vocoder) if name else vocoder.start_for(calls)
     how = {"steps": calls, "start": start}
     hop, ahead = vocoder.hop_length, vocoder.look_ahead(**how)
@@ -54,7 +54,7 @@ def row(vocoder: Vocoder, name: str | None, calls: int, recordings: list[Recordi
 
 
 def main() -> None:
-    """Measures and prints a table."""
+    """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model")
     parser.add_argument("manifest", type=Path)

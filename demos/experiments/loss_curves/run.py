@@ -17,7 +17,7 @@ STEPS = (1_000, 10_000)
 
 
 def points(run: Path) -> list[dict[str, object]]:
-    """Returns a row for each of the steps that a run has reached, and for its last."""
+    """Return a row for each of the steps that a run has reached, and for its last."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     batch = int(re.search(r"^  batch_size: (\d+)$", (run / "config.yaml").read_text(encoding="utf-8"), re.MULTILINE)[1])
     last = lines[-1]["step"]
@@ -25,7 +25,7 @@ def points(run: Path) -> list[dict[str, object]]:
 
 
 def row(lines: list[dict[str, float]], step: int, batch: int) -> dict[str, object]:
-    """Sums up the lines up to a step."""
+    """Sum up the lines up to a step."""
     before = [line for line in lines if line["step"] <= step]
     spans = [b["step"] - a["step"] for a, b in zip([{"step": 0}, *before], before, strict=False)]
     hours = sum(max(0, n) * batch / line["clips_per_second"] / 3600 for n, line in zip(spans, before, strict=True))
@@ -40,7 +40,7 @@ def row(lines: list[dict[str, float]], step: int, batch: int) -> dict[str, objec
 
 
 def main() -> None:
-    """Writes the CSV and prints it as Markdown."""
+    """Write the CSV and print it as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--table",

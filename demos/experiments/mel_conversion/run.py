@@ -75,7 +75,7 @@ def main() -> int:
 
 
 def speak(text: str, engine: str | None) -> tuple[Tensor, int]:
-    """Lets a synthesiser say a text; returns [1, T] and Hz.
+    """Let a synthesiser say a text; returns [1, T] and Hz.
 
     Raises:
         ValueError: There is no text, or no synthesiser.

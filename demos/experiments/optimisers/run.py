@@ -30,7 +30,7 @@ MOST = 7  # rates of an optimiser
 
 
 def run(folder: Path, name: str, rate: float, steps: int) -> dict[str, float]:
-    """Trains for some steps, unless that was done; returns the metrics and the milliseconds of a step."""
+    """Train for some steps, unless that was done; returns the metrics and the milliseconds of a step."""
     told = folder / "found.json"
     if told.exists():
         return json.loads(told.read_text(encoding="utf-8"))
@@ -44,7 +44,7 @@ def run(folder: Path, name: str, rate: float, steps: int) -> dict[str, float]:
 
 
 def best_rate(loss_of: Callable[[float], float], own: float) -> float:
-    """Looks for the rate of least loss, which has a worse one on either side; a loss that is not finite is worst."""
+    """Look for the rate of least loss, which has a worse one on either side; a loss that is not finite is worst."""
     found: dict[float, float] = {}
 
     def measured(rate: float) -> None:
@@ -62,7 +62,7 @@ def best_rate(loss_of: Callable[[float], float], own: float) -> float:
 
 
 def compared(folder: Path, name: str, steps: int) -> dict[str, object]:
-    """Chooses the rate of an optimiser and trains with it."""
+    """Choose the rate of an optimiser and trains with it."""
 
     def loss_of(rate: float) -> float:
         loss = run(folder / f"{name}-{rate:.1e}", name, rate, steps // 3).get("valid/loss", math.inf)
@@ -76,7 +76,7 @@ def compared(folder: Path, name: str, steps: int) -> dict[str, object]:
 
 
 def main() -> None:
-    """Runs what the CSV has not."""
+    """Run what the CSV has not."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument(

@@ -29,12 +29,12 @@ WAVERING = 1.3  # Hz
 
 
 def noise(waveform: Tensor) -> Tensor:
-    """Knows nothing."""
+    """Know nothing."""
     return torch.randn(waveform.shape, generator=torch.Generator().manual_seed(0))
 
 
 def late(milliseconds: float, wavering: bool = False) -> Callable[[Tensor], Tensor]:
-    """Knows the recording, [1, T], but is late by as much, or by up to as much, early and late in turn."""
+    """Know the recording, [1, T], but is late by as much, or by up to as much, early and late in turn."""
 
     def delayed(waveform: Tensor) -> Tensor:
         time = torch.arange(waveform.shape[-1], dtype=torch.float64)
@@ -48,7 +48,7 @@ def late(milliseconds: float, wavering: bool = False) -> Callable[[Tensor], Tens
 
 
 def below(frequency: float) -> Callable[[Tensor], Tensor]:
-    """Knows the recording below a frequency in Hz, and nothing above."""
+    """Know the recording below a frequency in Hz, and nothing above."""
 
     def mixed(waveform: Tensor) -> Tensor:
         known, unknown = torch.fft.rfft(waveform), torch.fft.rfft(noise(waveform))
@@ -72,7 +72,7 @@ ROWS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def main() -> None:
-    """Writes the CSV and prints it as Markdown."""
+    """Write the CSV and print it as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("manifest")
     parser.add_argument(

@@ -27,7 +27,7 @@ COLUMNS = ("pesq_wb", "log_mel_l1", "lsd_db", "sdr_db")
 
 
 def main() -> int:
-    """Damages, mends, measures, prints."""
+    """Damage, mend, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", help="manifest or folder of recordings")
     parser.add_argument("--model", default="speech-16k")
@@ -53,7 +53,7 @@ def main() -> int:
 
 
 def cases(vocoder: Vocoder, x: Tensor) -> Iterator[tuple[str, Tensor, list[tuple[str, Tensor]]]]:
-    """Yields the damage's name, where samples are lost, and each way with what comes out."""
+    """Yield the damage's name, where samples are lost, and each way with what comes out."""
     rate = vocoder.sample_rate
     for ms in (20, 80, 160):
         length = ms * rate // 1000
@@ -87,7 +87,7 @@ def cases(vocoder: Vocoder, x: Tensor) -> Iterator[tuple[str, Tensor, list[tuple
 
 
 def measured(x: Tensor, y: Tensor, lost: Tensor, rate: int) -> list[float]:
-    """Returns the columns."""
+    """Return the columns."""
     distances = [metrics.log_mel_l1(x[0], y[0], rate), metrics.log_spectral_distance_db(x[0], y[0], rate)]
     error = (x - y)[lost].square().sum().clamp(min=1e-12)
     sdr = 10 * float((x[lost].square().sum() / error).log10())

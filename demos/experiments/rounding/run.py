@@ -26,7 +26,7 @@ ROUNDING = torch.finfo(torch.float32).eps / 2
 
 
 def row(vocoder: Vocoder, steps: int, mel: Tensor, seed: int) -> list[float]:
-    """Measures one mel with the noise of one seed, and with the start of so many steps."""
+    """Measure one mel with the noise of one seed, and with the start of so many steps."""
     start = vocoder.start_for(steps)
     noise = NoiseField([seed]).draw(torch.empty(1, 1, mel.shape[-1] * vocoder.hop_length))
     ours, theirs = start.waveform(mel, noise), start_of(start)(mel, noise)

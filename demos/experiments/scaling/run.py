@@ -35,13 +35,13 @@ Setting = tuple[str, str, int]  # what is measured, from which source, by how ma
 
 
 def called(module: str, *arguments: object) -> str:
-    """Runs a module and returns what it told on standard error."""
+    """Run a module and return what it told on standard error."""
     call = [sys.executable, "-m", module, *map(str, arguments)]
     return subprocess.run(call, env=ENVIRONMENT, check=True, capture_output=True, text=True).stderr
 
 
 def trained(processes: int, steps: int) -> float:
-    """Trains, and returns clips a second."""
+    """Train, and return clips a second."""
     with tempfile.TemporaryDirectory() as folder:
         given = ["experiment=quickstart", "sanity_check=false", "previews=0", "log_every=10", f"run_dir={folder}/run"]
         given += [f"trainer.max_steps={steps}", f"trainer.val_check_interval={steps}", "trainer.accelerator=cpu"]
@@ -52,7 +52,7 @@ def trained(processes: int, steps: int) -> float:
 
 
 def loaded(data: Crops, workers: int, clips: int) -> float:
-    """Reads clips of a second, and returns how many a second."""
+    """Read clips of a second, and return how many a second."""
     batches = iter(clip_loader(data, ResumableSampler(0, clips + BATCH), BATCH, workers))
     next(batches)  # the processes have started
     begun = time.perf_counter()
@@ -60,7 +60,7 @@ def loaded(data: Crops, workers: int, clips: int) -> float:
 
 
 def vocoded(source: Path, workers: int) -> float:
-    """Sends a folder through its mels and back, and returns files a second."""
+    """Send a folder through its mels and back, and return files a second."""
     with tempfile.TemporaryDirectory() as folder:
         told = called("audiodiff", "resynth", source, Path(folder) / "out", "--steps", "1", "--workers", workers)
         found = re.search(r", ([\d.]+) files a second", told)
@@ -70,7 +70,7 @@ def vocoded(source: Path, workers: int) -> float:
 
 
 def written(recordings: Sequence[Recording], folder: Path, suffix: str) -> list[Recording]:
-    """Writes recordings anew, in 16 bits at 16 kHz, all in one format."""
+    """Write recordings anew, in 16 bits at 16 kHz, all in one format."""
     import soundfile
 
     folder.mkdir()
@@ -83,7 +83,7 @@ def written(recordings: Sequence[Recording], folder: Path, suffix: str) -> list[
 def settings(
     folder: Path, recordings: Sequence[Recording], steps: int, clips: int, files: int
 ) -> dict[Setting, Callable[[], float]]:
-    """Prepares what is measured: a function for each setting, which returns a rate."""
+    """Prepare what is measured: a function for each setting, which returns a rate."""
     flac, wav = (written(recordings, folder / kind, f".{kind}") for kind in ("flac", "wav"))
     sources = {
         "wav": Crops(wav, RATE, RATE),
@@ -112,7 +112,7 @@ def tables(path: Path) -> str:
 
 
 def main() -> None:
-    """Measures all settings in rounds, and writes the medians."""
+    """Measure all settings in rounds, and write the medians."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("recordings", help="folder or manifest")
     parser.add_argument(

@@ -31,13 +31,13 @@ FINE = torch.linspace(-2, 2, 41, dtype=torch.float64).reshape(1, 1, -1)  # where
 
 
 class Mixture:
-    """Estimates x and eps of a mixture of two Gaussians exactly, by Bayes' rule."""
+    """Estimate x and eps of a mixture of two Gaussians exactly, by Bayes' rule."""
 
     def __init__(self) -> None:
         self.schedule = CosineVP(-8, 8)
 
     def __call__(self, x_t: Tensor, t: Tensor) -> Estimate:
-        """Averages the posterior means of the components with the components' posterior weights."""
+        """Average the posterior means of the components with the components' posterior weights."""
         weight, mean, std = (torch.tensor(v, dtype=x_t.dtype) for v in (WEIGHTS, MEANS, STDS))
         alpha, sigma = (v[..., None] for v in scales(self.schedule, t, x_t))
         variance = (alpha * std) ** 2 + sigma**2
@@ -47,20 +47,20 @@ class Mixture:
         return Estimate(x, (posterior * sigma * away / variance).sum(-1))
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
-        """Draws clean samples, [1, 1, n]."""
+        """Draw clean samples, [1, 1, n]."""
         second = torch.rand(1, 1, n, generator=generator, dtype=torch.float64) < WEIGHTS[1]
         mean, std = (torch.where(second, b, a) for a, b in (MEANS, STDS))
         return mean + std * torch.randn(1, 1, n, generator=generator, dtype=torch.float64)
 
     def noisy(self, generator: torch.Generator) -> Tensor:
-        """Draws the signal at t = 1, [1, 1, DRAWS]."""
+        """Draw the signal at t = 1, [1, 1, DRAWS]."""
         x = self.draw(DRAWS, generator)
         alpha, sigma = scales(self.schedule, torch.ones((), dtype=torch.float64), x)
         return alpha * x + sigma * torch.randn(x.shape, generator=generator, dtype=torch.float64)
 
 
 def error_of(solver: Solver, steps: int, true: Tensor) -> float:
-    """Returns the error on the better of two grids."""
+    """Return the error on the better of two grids."""
     exact = Mixture()
     found = []
     for times in (linear_timesteps(steps), log_snr_timesteps(exact.schedule, steps)):
@@ -74,7 +74,7 @@ def error_of(solver: Solver, steps: int, true: Tensor) -> float:
 
 
 def main() -> None:
-    """Measures, prints, draws."""
+    """Measure, print, draw."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -25,7 +25,7 @@ SHOWN = ("pesq_wb", "stoi", "log_mel_l1", "dnsmos_p808")
 
 
 def rows(mel: object) -> list[tuple[str, Start, int, int, int]]:
-    """Lists name, start, calls, rounds in every call, rounds after the last."""
+    """List name, start, calls, rounds in every call, rounds after the last."""
 
     def fine(*rounds: int, time: float = 0.3) -> CoarseToFine:
         return CoarseToFine(mel, time, *rounds)
@@ -57,7 +57,7 @@ def rows(mel: object) -> list[tuple[str, Start, int, int, int]]:
 
 
 def main() -> None:
-    """Writes the CSV and prints it as Markdown."""
+    """Write the CSV and print it as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model")
     parser.add_argument("manifest")

@@ -46,19 +46,19 @@ SHOWN = ("pesq_wb", "stoi", "log_mel_l1", "mr_stft")
 
 
 class Budget(lightning.Callback):
-    """Stops training when the process has used its CPU seconds."""
+    """Stop training when the process has used its CPU seconds."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self.began = time.process_time()
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: object) -> None:
-        """Looks at the clock."""
+        """Look at the clock."""
         trainer.should_stop = time.process_time() - self.began > self.seconds
 
 
 def measure(run_dir: Path, manifest: str, clips: int) -> dict[str, float]:
-    """Scores a run's averaged weights, and times the network."""
+    """Score a run's averaged weights, and times the network."""
     model = Model.load(run_dir / "last.ckpt")
     scores: dict[str, list[float]] = {}
     seconds = taken = 0.0
@@ -81,7 +81,7 @@ def measure(run_dir: Path, manifest: str, clips: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Runs what is missing."""
+    """Run what is missing."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="where the runs go")
     parser.add_argument(
