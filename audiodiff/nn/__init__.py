@@ -3,7 +3,15 @@
 from audiodiff.nn.band_split import SubBandNetwork
 from audiodiff.nn.coefficients import CoefficientNetwork
 from audiodiff.nn.diffwave import SampleNetwork
+from audiodiff.nn.discriminators import Discriminators
 from audiodiff.nn.hybrid import HybridNetwork
 from audiodiff.nn.multi_resolution import ParallelNetwork
 
-__all__ = ["CoefficientNetwork", "HybridNetwork", "ParallelNetwork", "SampleNetwork", "SubBandNetwork"]
+__all__ = [
+    "CoefficientNetwork",
+    "Discriminators",
+    "HybridNetwork",
+    "ParallelNetwork",
+    "SampleNetwork",
+    "SubBandNetwork",
+]

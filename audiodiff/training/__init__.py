@@ -1,1 +1,37 @@
 """The Lightning side: what is optimised, averaged, logged and previewed."""
+
+from typing import TYPE_CHECKING
+
+from audiodiff.utils.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from audiodiff.training.adversarial import LitAdversarial
+    from audiodiff.training.distillation import LitDistillation
+    from audiodiff.training.lr_schedules import Constant, WarmupCosine, WarmupStableDecay
+    from audiodiff.training.mel_augment import MelAugment
+    from audiodiff.training.module import LitModel
+    from audiodiff.training.muon import Muon
+
+__all__ = [
+    "Constant",
+    "LitAdversarial",
+    "LitDistillation",
+    "LitModel",
+    "MelAugment",
+    "Muon",
+    "WarmupCosine",
+    "WarmupStableDecay",
+]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "adversarial": ["LitAdversarial"],
+        "distillation": ["LitDistillation"],
+        "lr_schedules": ["Constant", "WarmupCosine", "WarmupStableDecay"],
+        "mel_augment": ["MelAugment"],
+        "module": ["LitModel"],
+        "muon": ["Muon"],
+    },
+    __all__,
+)

@@ -283,3 +283,15 @@ def test_shipped_weights_say_licence_data_and_mel(name):
         "norm",
     } <= mel.keys()
     assert {"power", "center", "pad_mode", "log", "floor"} <= mel.keys()
+
+
+@pytest.mark.parametrize(
+    "path", [*sorted(ROOT.glob("conf/**/*.yaml")), *sorted(PACKAGE.glob("weights/*.json"))], ids=str
+)
+def test_configurations_name_what_a_package_offers_so_that_files_may_move(path):
+    """A part of a package with a list of its own may be named: audiodiff.diffusion.solvers.DDIM, but no file."""
+    for named in re.findall(r'_target_"?: "?(audiodiff[\w.]*)', path.read_text(encoding="utf-8")):
+        package, _, name = named.rpartition(".")
+        home = PACKAGE.joinpath(*package.split(".")[1:], "__init__.py")
+        assert home.is_file(), named
+        assert f'"{name}"' in home.read_text(encoding="utf-8"), named
