@@ -34,7 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Compose the config, read the recordings, measures and prints."""
+    """Compose the config, read the recordings, measure and print."""
     check_new_file(options.plot, options.force, ".png")
     from audiodiff.training.hydra_config import composed, plain
 

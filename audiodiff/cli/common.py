@@ -296,7 +296,7 @@ def stages() -> Generator[Callable[[str], None]]:
 
 
 def guarded(run: Callable[[], int]) -> int:
-    """Run, and turns whatever goes wrong into one line and an exit status."""
+    """Run, and turn whatever goes wrong into one line and an exit status."""
     logging.basicConfig(format="audiodiff: %(message)s", level=logging.WARNING)
     try:
         with stoppable():

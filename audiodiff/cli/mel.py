@@ -25,7 +25,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Plan, load the model for its mel's contract, and works."""
+    """Plan, load the model for its mel's contract, and work."""
     from audiodiff import audio
     from audiodiff.mel import io as mel_io
     from audiodiff.utils import devices, remote

@@ -34,7 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Plan, load the model, and works."""
+    """Plan, load the model, and work."""
     from audiodiff.audio import AUDIO_SUFFIXES, WRITTEN
 
     return make_sounds("resynth", options, Kinds(AUDIO_SUFFIXES, tuple(WRITTEN), beside=(".json",)))

@@ -43,7 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Plan, load the model, and works."""
+    """Plan, load the model, and work."""
     from audiodiff.audio import WRITTEN
     from audiodiff.mel.io import MEL_SUFFIXES
 

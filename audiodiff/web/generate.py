@@ -68,7 +68,7 @@ def _made(
     request: gr.Request | None,
     vary: tuple[Sound, float] | None,
 ) -> Iterator[Sound]:
-    """Make sounds as `make` does, and yields each as soon as it is there."""
+    """Make sounds as `make` does, and yield each as soon as it is there."""
     with one_message(), tempfile.TemporaryDirectory(prefix="audiodiff-demo-") as folder:
         if not 1 <= n <= MOST:
             raise ValueError(f"{n:g} sounds: a whole number from 1 to {MOST} is wanted")

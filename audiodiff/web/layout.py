@@ -142,7 +142,7 @@ def main(
     share: bool = False,
     generator: Generator | str | Path = GENERATOR,
 ) -> None:
-    """Serve the page until Ctrl-C or a termination, and leaves no file behind."""
+    """Serve the page until Ctrl-C or a termination, and leave no file behind."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     devices.small_pages()
     with tempfile.TemporaryDirectory(prefix="audiodiff-demo-", ignore_cleanup_errors=True) as folder:

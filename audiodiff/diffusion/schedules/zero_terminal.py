@@ -50,7 +50,7 @@ class ZeroTerminalSNR(Schedule):
         return 2 * (alpha / sigma).log()
 
     def time(self, log_snr: Tensor) -> Tensor:
-        """Undoe the rescaling of alpha, then asks the path within."""
+        """Undo the rescaling of alpha, then ask the path within."""
         alpha, sigma_squared = log_snr.sigmoid().sqrt(), (-log_snr).sigmoid()
         lost = ((self._first - self._last) * sigma_squared / (1 + alpha) + self._last * self._lost) / self._first
         alpha = alpha * (self._first - self._last) / self._first + self._last
