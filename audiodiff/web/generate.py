@@ -35,8 +35,8 @@ def make(
     stops: Stops | None = None,
     request: gr.Request | None = None,
     vary: tuple[Sound, float] | None = None,
-) -> list[Sound]:
-    """Make n sounds of a class, or n variations of a sound; sound i takes its noise from seed + i.
+) -> Iterator[Sound]:
+    """Make n sounds of a class, or n variations of a sound, one by one; sound i takes its noise from seed + i.
 
     Args:
         generator, model: The model and its name.
@@ -53,22 +53,6 @@ def make(
     """
     stops = stops or Stops()
     stops.begin(request)
-    return list(_made(generator, model, label, guidance, n, seed, progress, stops, request, vary))
-
-
-def _made(
-    generator: Generator,
-    model: str,
-    label: str,
-    guidance: float,
-    n: int,
-    seed: int | None,
-    progress: Any,
-    stops: Stops,
-    request: gr.Request | None,
-    vary: tuple[Sound, float] | None,
-) -> Iterator[Sound]:
-    """Make sounds as `make` does, and yield each as soon as it is there."""
     with one_message(), tempfile.TemporaryDirectory(prefix="audiodiff-demo-") as folder:
         if not 1 <= n <= MOST:
             raise ValueError(f"{n:g} sounds: a whole number from 1 to {MOST} is wanted")
@@ -119,10 +103,7 @@ def lay_out(generator: Generator, model: str, stops: Stops) -> None:
     def answer(
         label: str, guidance: float, n: int, seed: int | None, request: gr.Request, progress: Any = PROGRESS
     ) -> Iterator[list[Any]]:
-        stops.begin(request)
-        yield from _shown(
-            _made(generator, model, label, guidance, n, seed, progress, stops, request, None), int(n or 0)
-        )
+        yield from _shown(make(generator, model, label, guidance, n, seed, progress, stops, request), int(n or 0))
 
     def variations(
         made: list[Sound] | None,
@@ -138,11 +119,8 @@ def lay_out(generator: Generator, model: str, stops: Stops) -> None:
         with one_message():
             if not made or not which or not 1 <= which <= len(made):
                 raise ValueError(f"there is no sound number {which or '?'} to vary: generate some first")
-        stops.begin(request)
         vary = (made[int(which) - 1], strength)
-        yield from _shown(
-            _made(generator, model, label, guidance, n, seed, progress, stops, request, vary), int(n or 0)
-        )
+        yield from _shown(make(generator, model, label, guidance, n, seed, progress, stops, request, vary), int(n or 0))
 
     run(button, stop, stops, answer, [label, guidance, n, seed], outputs, "generate", told, results)
     inputs = [made, which, strength, label, guidance, n, seed]

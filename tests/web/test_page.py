@@ -229,11 +229,11 @@ def test_stopped_work_ends_after_the_step_and_the_next_one_runs(app, vocoder, sp
 def test_generated_sounds_are_those_of_the_command(app, drums, vary, tmp_path):
     call = ["generate", "--label", "snare", "--steps", "16", "--device", "cpu"]
     assert main([*call, str(tmp_path), "-n", "2", "--seed", "5"]) == 0
-    first = app.generate.make(drums, "drums", "snare", 1.0, 2, 5)
+    first = list(app.generate.make(drums, "drums", "snare", 1.0, 2, 5))
     if vary:
         source = tmp_path / "snare-0006.wav"
         assert main([*call, str(tmp_path / "varied"), "--seed", "9", "--init", str(source), "--strength", "0.5"]) == 0
-        made = app.generate.make(drums, "drums", "snare", 1.0, 1, 9, vary=(first[1], 0.5))
+        made = list(app.generate.make(drums, "drums", "snare", 1.0, 1, 9, vary=(first[1], 0.5)))
         wanted = [tmp_path / "varied" / "snare-0009.wav"]
     else:
         made, wanted = first, [tmp_path / "snare-0005.wav", tmp_path / "snare-0006.wav"]
@@ -311,7 +311,7 @@ def test_bad_mel_gets_one_line_and_pickles_stay_shut(app, vocoder, name, words, 
 )
 def test_bad_choice_of_sounds_gets_one_line(app, drums, changes, words):
     with pytest.raises(app.gr.Error, match=words):
-        app.generate.make(drums, "drums", **{"label": "kick", "guidance": 1.0, "n": 1, "seed": 0} | changes)
+        list(app.generate.make(drums, "drums", **{"label": "kick", "guidance": 1.0, "n": 1, "seed": 0} | changes))
 
 
 def test_long_upload_is_refused_before_it_is_decoded(app, vocoder, bad, monkeypatch):
