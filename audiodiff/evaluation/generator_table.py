@@ -85,7 +85,7 @@ def evaluate_generator(
     labels, n, rate = generator.labels, generator.n_samples, generator.sample_rate
     if not labels:
         raise ValueError("this model knows no labels, by which its sounds could be judged")
-    judge = Judge.trained(training, held_out, labels, n, rate)
+    judge = Judge.of(training, held_out, labels, n, rate)
 
     def ours(label: str, seed: int) -> Tensor:
         return sounds_of(generator, label, per_label, seed, guidance=guidance)
@@ -147,29 +147,17 @@ class Judge:
         self.closest = float(nearest.quantile(0.01))
 
     @classmethod
-    def trained(
-        cls,
-        training: Sequence[Recording],
-        held_out: Sequence[Recording],
-        labels: Sequence[str],
-        n_samples: int,
-        sample_rate: int,
-    ) -> "Judge":
-        """Read the recordings and train the classifier on those of the training set."""
-        classifier = train_classifier(training, labels, n_samples, sample_rate)
-        return cls.of(classifier, training, held_out, labels, n_samples, sample_rate)
-
-    @classmethod
     def of(
         cls,
-        classifier: Classifier,
         training: Sequence[Recording],
         held_out: Sequence[Recording],
         labels: Sequence[str],
         n_samples: int,
         sample_rate: int,
+        classifier: Classifier | None = None,
     ) -> "Judge":
-        """Read the recordings."""
+        """Read the recordings; without a classifier, train one on those of the training set."""
+        classifier = classifier or train_classifier(training, labels, n_samples, sample_rate)
         return cls(classifier, *(_read(group, labels, n_samples, sample_rate) for group in (training, held_out)))
 
     def score(self, sounds: dict[str, Tensor]) -> dict[str, float]:

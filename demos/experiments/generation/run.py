@@ -41,11 +41,11 @@ def judge_of(folder: Path, like: Generator, cache: Path) -> Judge:
     training, held_out = (read_manifest(folder / f"{split}.jsonl") for split in ("train", "test"))
     place = (like.labels, like.n_samples, like.sample_rate)
     if not cache.is_file():
-        judge = Judge.trained(training, held_out, *place)
+        judge = Judge.of(training, held_out, *place)
         save_file({k: v.contiguous() for k, v in judge.classifier.state_dict().items()}, cache)
     classifier = Classifier(like.sample_rate, len(like.labels)).eval().requires_grad_(False)
     classifier.load_state_dict(load_file(cache))
-    return Judge.of(classifier, training, held_out, *place)
+    return Judge.of(training, held_out, *place, classifier)
 
 
 def way_of(text: str) -> tuple[str, Generator, dict[str, Any]]:
