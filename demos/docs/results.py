@@ -8,8 +8,9 @@ Each folder of `demos/experiments` becomes a page: its README.md, with a table i
     <!-- results.csv | a | b -->       these columns
     <!-- run.py -->                    what `tables(results.csv)` of the script returns
 
-Each `audiodiff/weights/NAME.eval.json` becomes a page too, and `demos/release/readme.csv` says which of their rows the
-README shows. Nothing is measured here; `tests/test_results.py` fails where a page differs from its source.
+Each `audiodiff/weights/NAME.eval.json` becomes a page too, `demos/benchmarks/bench.json` the table on speed, and
+`demos/release/readme.csv` says which rows of the evaluations the README shows. Nothing is measured here;
+`tests/repository/test_results.py` fails where a page differs from its source.
 """
 
 import csv
@@ -24,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 EXPERIMENTS = ROOT / "demos/experiments"
 PAGES = ROOT / "demos/docs/pages/results"
 WEIGHTS = ROOT / "audiodiff/weights"
+BENCHMARK, SPEED = ROOT / "demos/benchmarks/bench.json", ROOT / "demos/docs/pages/guides/bench.md"
 HEADERS = {
     "pesq_wb": "PESQ-wb",
     "stoi": "STOI",
@@ -39,6 +41,7 @@ HEADERS = {
     "lr": "learning rate",
 }
 FRONT = "<!-- measured -->", "<!-- end of measured -->"
+BENCH = "<!-- bench -->", "<!-- end of bench -->"
 HEADLINE = "<!-- in short -->", "<!-- end of in short -->"
 NOTICE = "<!-- Written by demos/docs/results.py from {source}: edit that, and run it again. -->\n\n"
 INDEX = """# Results
@@ -160,13 +163,23 @@ def readme(text: str) -> str:
     """Replace what stands between the marks of the README: a line at the top, and the table."""
     with (ROOT / "demos/release/readme.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    for (begin, end), shown in ((HEADLINE, in_short(rows)), (FRONT, front(rows))):
-        before, found, rest = text.partition(begin)
-        after = rest.partition(end)[2]
-        if not found or not after:
-            raise SystemExit(f"README.md: the marks {begin} and {end} are missing")
-        text = f"{before}{begin}\n{shown}\n{end}{after}"
-    return text
+    return between(FRONT, front(rows), between(HEADLINE, in_short(rows), text))
+
+
+def between(marks: tuple[str, str], shown: str, text: str) -> str:
+    """Replace what stands between two marks of a page."""
+    before, begin, rest = text.partition(marks[0])
+    _, end, after = rest.partition(marks[1])
+    if not end:
+        raise SystemExit(f"the marks {marks[0]} and {marks[1]} are missing")
+    return f"{before}{begin}\n{shown}\n{end}{after}"
+
+
+def benchmark(text: str) -> str:
+    """Replace the table and the notes of the page on speed by what `audiodiff bench` left."""
+    from audiodiff.evaluation.benchmark import markdown
+
+    return between(BENCH, "\n" + markdown(json.loads(BENCHMARK.read_text(encoding="utf-8"))) + "\n", text)
 
 
 def written() -> dict[Path, str]:
@@ -181,7 +194,8 @@ def written() -> dict[Path, str]:
     pages = {PAGES / "index.md": index}
     pages |= {PAGES / f"{name}.md": text for name, text, _ in evaluations}
     pages |= {PAGES / f"{folder.name}.md": page(folder) for folder in folders}
-    return pages | {ROOT / "README.md": readme((ROOT / "README.md").read_text(encoding="utf-8"))}
+    others = {ROOT / "README.md": readme, SPEED: benchmark}
+    return pages | {path: change(path.read_text(encoding="utf-8")) for path, change in others.items()}
 
 
 def main() -> int:

@@ -1,10 +1,10 @@
-"""Puts a trained run into the package: weights in eight bits, facts, card, and the README's table.
+"""Puts a trained run into the package: weights in eight bits, facts, card, and the evaluation.
 
     python demos/release/ship.py runs/speech-16k data/debian_speech/test.jsonl
     python demos/release/ship.py shipped data/debian_speech/test.jsonl  # new sampling and tables, the same weights
 
 The averaged weights go to `audiodiff/weights/NAME.safetensors`, configuration and facts to NAME.json, the evaluation to
-NAME.eval.json, and the card NAME.md is written from these; the README's table is replaced between its two marks.
+NAME.eval.json, and the card NAME.md is written from these; `demos/docs/results.py` then writes the README's table.
 """
 
 import argparse
@@ -17,16 +17,17 @@ from pathlib import Path
 import torch
 
 from audiodiff.cli import main as cli
+from audiodiff.evaluation import hardware
 from audiodiff.evaluation import vocoder_table as evaluation
 from audiodiff.models import checkpoint
 from audiodiff.models.base import Model
 from audiodiff.models.named_starts import describe_start
 from audiodiff.models.vocoder import Vocoder
+from audiodiff.utils import devices
 from audiodiff.utils.files import atomic_file
 
 ROOT = Path(__file__).resolve().parents[2]
 FACTS = Path(__file__).with_name("speech-16k.json")
-MARKS = "<!-- table of {name} -->", "<!-- end of table -->"
 
 CARD = """# {name}
 
@@ -48,7 +49,7 @@ CARD = """# {name}
 ## Measured
 
 On {clips_scored} recordings of {judged} (list {sha}), mean ± half the 95 % bootstrap
-interval, {threads} CPU thread(s) of a busy machine, so × real time is a lower bound; torch {torch}. Reproduce with
+interval, {threads} CPU thread(s) of {machine}; torch {torch}. Reproduce with
 `{evaluate}`
 
 {table}
@@ -90,10 +91,6 @@ def main() -> int:
         target.with_suffix(".md"),
         card(target, facts, table, f"audiodiff eval {' '.join(call)}"),
     )
-    readme = ROOT / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    if MARKS[0].format(name=name) in text:
-        replace(readme, with_table(text, name, evaluation.markdown(table)))
     return 0
 
 
@@ -152,17 +149,17 @@ def card(target: Path, facts: dict, table: dict, command: str) -> str:
         clips_scored=table["clips"],
         sha=table["clips_sha256"],
         threads=table["threads"],
+        machine=machine(),
         torch=table["torch"],
         evaluate=command,
         table=evaluation.markdown(table),
     )
 
 
-def with_table(readme: str, name: str, table: str) -> str:
-    """Replace what stands between the two marks."""
-    begin, end = (mark.format(name=name) for mark in MARKS)
-    before, _, rest = readme.partition(begin)
-    return f"{before}{begin}\n{table}\n{end}{rest.partition(end)[2]}"
+def machine() -> str:
+    """Name the processor that measured, and whether it multiplies bfloat16."""
+    fast = "bfloat16" in devices.inference_precisions(torch.device("cpu"), None)
+    return f"an {hardware.describe()['processor']}" + " with AVX512-BF16" * fast
 
 
 def replace(path: Path, text: str) -> None:
