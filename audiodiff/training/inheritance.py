@@ -5,7 +5,7 @@ from typing import Any
 
 from audiodiff.models.base import Model
 
-__all__ = ["differences", "inherit_facts", "inherit_model"]
+__all__ = ["differences", "inherit_facts", "inherit_model", "replace_model"]
 
 
 def differences(section: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
@@ -36,6 +36,14 @@ def inherit_model(first: Mapping[str, Any], section: Mapping[str, Any], default:
         default: The same section, composed without the user's settings.
     """
     merged = _merged(first, differences(section, default))
+    for mel in (first.get("mel"), section.get("mel")):  # what the user sets beside the default mel names that one
+        merged = _replaced(merged, mel, merged.get("mel"))
+    return merged
+
+
+def replace_model(first: Mapping[str, Any], section: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace arguments of a trained model; if the mel is one of them, the parts that stay follow it."""
+    merged = {**first, **section}
     return _replaced(merged, first.get("mel"), merged.get("mel"))
 
 

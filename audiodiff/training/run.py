@@ -29,7 +29,7 @@ from audiodiff.models.vocoder import Vocoder
 from audiodiff.nn.lora import adapt
 from audiodiff.training.continual import anchor_of, forgetting_report, score_recordings
 from audiodiff.training.hydra_config import composed, plain, set_output_rate
-from audiodiff.training.inheritance import differences, inherit_facts, inherit_model
+from audiodiff.training.inheritance import differences, inherit_facts, inherit_model, replace_model
 from audiodiff.training.interrupts import StopOnSignal, Stopped
 from audiodiff.training.loaders import ClipLoaders, labels_for, recordings_for, shards_of, vector_size_of
 from audiodiff.training.module import LitModel
@@ -253,7 +253,7 @@ def _inherit(config: dict[str, Any], first: Model, begins: bool) -> None:
         usual.mel = first.config["mel"]  # the user sets another mel, and with it all that is derived from the mel
     default = plain(usual.model)
     if config["init_model"]:  # the objective names the arguments that it replaces
-        config["model"] = first.config | config["init_model"]
+        config["model"] = replace_model(first.config, config["init_model"])
         return
     own = differences(section, default)
     config["model"] = inherit_model(first.config, section, default)

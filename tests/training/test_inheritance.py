@@ -6,7 +6,7 @@ from support.training import TINY, run, steps
 from audiodiff.mel import MelSpec
 from audiodiff.models.base import Model
 from audiodiff.training.hydra_config import composed
-from audiodiff.training.inheritance import differences, inherit_model
+from audiodiff.training.inheritance import differences, inherit_model, replace_model
 from audiodiff.training.run import train
 
 OTHER = [o for o in TINY if not o.startswith(("experiment", "model."))]
@@ -46,6 +46,22 @@ def test_another_mel_brings_what_follows_from_it(tmp_path):
     assert new.mel == new.whitening.mel == new.start.mel == MelSpec.preset("16k-hop256").at_rate(24000)
     network = new.config["denoiser"]["network"]
     assert (network["n_mels"], network["mel_hop_length"], network["width"]) == (80, 384, 16)
+
+
+def test_start_that_the_user_sets_takes_the_mel_of_the_first_model(tmp_path):
+    run(tmp_path / "first", *steps(1), "mel=vocos-24k-100", "data.n_samples=24576")
+    new = begun(tmp_path / "new", tmp_path / "first", "start=griffin-lim", "start.n_iter=1", "data.n_samples=24576")
+    assert new.mel == new.start.mel == MelSpec.preset("vocos-24k-100")
+
+
+def test_whole_model_of_a_recipe_takes_weights_alone_whatever_its_mel():
+    """Also where that mel is the default, and so no setting that could be told from it."""
+    first = {"mel": {"rate": 24000}, "one_step_start": {"_target_": "x", "mel": {"rate": 24000}}, "steps": 1}
+    section = {"mel": {"rate": 16000}, "start": {"mel": {"rate": 16000}}, "steps": 4}
+    other = {"rate": 16000}
+    whole = {"mel": other, "one_step_start": {"_target_": "x", "mel": other}, "steps": 4, "start": {"mel": other}}
+    assert replace_model(first, section) == whole
+    assert replace_model(first, {"steps": 2}) == {**first, "steps": 2}
 
 
 def test_adapter_without_a_first_model_is_refused(tmp_path):
