@@ -15,19 +15,25 @@ from torch import Tensor
 __all__ = ["imdct", "mdct"]
 
 
-def mdct(waveform: Tensor, block: int) -> Tensor:
-    """Transform [..., T], T a multiple of the block length, to [..., T // block, block]."""
+def mdct(waveform: Tensor, block: int, inner: Tensor | None = None) -> Tensor:
+    """Transform [..., T], T a multiple of the block length, to [..., T // block, block].
+
+    Args:
+        waveform: The signal.
+        block: Block length.
+        inner: Which of the T // block - 1 boundaries lie within the sound; all by default. The others are ends.
+    """
     blocks = waveform.unflatten(-1, (-1, block))
-    return _mix(blocks, 1.0) @ _dct(block, waveform.dtype, waveform.device)
+    return _mix(blocks, 1.0, inner) @ _dct(block, waveform.dtype, waveform.device)
 
 
-def imdct(coefficients: Tensor) -> Tensor:
-    """Invert `mdct`: [..., F, block] to [..., F block]."""
+def imdct(coefficients: Tensor, inner: Tensor | None = None) -> Tensor:
+    """Invert `mdct`: [..., F, block] to [..., F block]; `inner` as there."""
     blocks = coefficients @ _dct(coefficients.shape[-1], coefficients.dtype, coefficients.device)
-    return _mix(blocks, -1.0).flatten(-2)
+    return _mix(blocks, -1.0, inner).flatten(-2)
 
 
-def _mix(blocks: Tensor, direction: float) -> Tensor:
+def _mix(blocks: Tensor, direction: float, within: Tensor | None) -> Tensor:
     """Rotate each pair of samples that face each other across a boundary, at distances up to half a block.
 
     A DCT-IV is odd about the right end of its block and even about the left: the signs continue the cosines smoothly.
@@ -36,9 +42,12 @@ def _mix(blocks: Tensor, direction: float) -> Tensor:
     inner, outer = _window(blocks.shape[-1], blocks.dtype, blocks.device)
     tail = blocks[..., :-1, -half:].flip(-1)
     head = blocks[..., 1:, :half]
+    new_tail, new_head = inner * tail - direction * outer * head, inner * head + direction * outer * tail
+    if within is not None:
+        new_tail, new_head = (torch.where(within[:, None], *pair) for pair in ((new_tail, tail), (new_head, head)))
     mixed = blocks.clone()
-    mixed[..., :-1, -half:] = (inner * tail - direction * outer * head).flip(-1)
-    mixed[..., 1:, :half] = inner * head + direction * outer * tail
+    mixed[..., :-1, -half:] = new_tail.flip(-1)
+    mixed[..., 1:, :half] = new_head
     return mixed
 
 

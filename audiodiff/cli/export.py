@@ -3,7 +3,8 @@
 That of a vocoder takes mels of any length, that of a generator a class by number and makes sounds of any length; it
 says in its metadata which mel or classes it wants, at which rate, under which licence, and what it was made of. --part
 sampler is the whole way from noise to the waveform, the scripts onnx_vocode.py and onnx_generate.py in demos/examples
-run it; --part step is one call of the denoiser. --host writes what a text-to-speech or singing program loads as its
+run it; --part step is one call of the denoiser, --part stream one frame of a live model with its state
+(onnx_stream.py). --host writes what a text-to-speech or singing program loads as its
 vocoder: sherpa-onnx, or openutau, for which vocoder.yaml is written beside OUT.onnx.
 """
 
@@ -29,9 +30,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", metavar="OUT.onnx", help="the file")
     parser.add_argument(
         "--part",
-        type=checks.one_of("sampler", "step"),
+        type=checks.one_of("sampler", "step", "stream"),
         default="sampler",
-        metavar="sampler|step",
+        metavar="sampler|step|stream",
         help="what is exported (default: sampler)",
     )
     parser.add_argument(

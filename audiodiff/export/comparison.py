@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from audiodiff.diffusion.noise import NoiseField
 from audiodiff.export.hosts import Host, frame_noise
 from audiodiff.export.targets import EXAMPLE, Target
 from audiodiff.models.vocoder import Vocoder
@@ -13,7 +14,9 @@ from audiodiff.models.vocoder import Vocoder
 if TYPE_CHECKING:
     import onnxruntime
 
-__all__ = ["difference", "difference_in_host", "session_of"]
+HOPS = 3  # of a stream that are compared, from the first that sounds
+
+__all__ = ["difference", "difference_in_host", "difference_in_stream", "session_of"]
 
 
 def session_of(model: bytes | str | Path, threads: int = 1) -> "onnxruntime.InferenceSession":
@@ -35,6 +38,29 @@ def difference(target: Target, encoded: bytes) -> float:
             wanted = target.module(*inputs.values())
         for ours, theirs in zip([wanted] if isinstance(wanted, Tensor) else wanted, outputs, strict=True):
             largest = max(largest, _share(torch.from_numpy(theirs), ours))
+    return largest
+
+
+def difference_in_stream(target: Target, encoded: bytes, vocoder: Vocoder) -> float:
+    """Return the same of what each of the first steps of a stream makes of one state, waveform and next state alike.
+
+    Not of phases, which are anything where nothing sounds; and not of two streams side by side, since the iterations of
+    the start make other phases of what rounding leaves.
+    """
+    session, hop, largest = session_of(encoded), vocoder.hop_length, 0.0
+    frames = -(-target.module.delay // hop) + HOPS
+    noise = NoiseField([0]).draw(torch.empty(1, 1, frames * hop))
+    mel = vocoder.spectrogram(0.1 * NoiseField([1]).draw(noise))
+    state = list(target.inputs.values())[2:]
+    for n in range(frames):
+        inputs = [mel[..., n : n + 1].contiguous(), noise[..., n * hop : (n + 1) * hop], *state]
+        outputs = session.run(None, {name: z.numpy() for name, z in zip(target.inputs, inputs, strict=True)})
+        with torch.no_grad():
+            wanted = target.module(*inputs)
+        for name, ours, theirs in zip(target.outputs, wanted, outputs, strict=True):
+            if name != "next_phases" and ours.any():
+                largest = max(largest, _share(torch.from_numpy(theirs), ours))
+        state = wanted[1:]
     return largest
 
 

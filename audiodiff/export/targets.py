@@ -12,6 +12,7 @@ from audiodiff.diffusion.noise import BLOCK, NoiseField
 from audiodiff.export.generators import ClassSampler, ClassStep
 from audiodiff.export.parts import Sampler, Step
 from audiodiff.export.plans import Plan, plan_of
+from audiodiff.export.streaming import StreamStep
 from audiodiff.models.base import Model
 from audiodiff.models.generator import Generator
 from audiodiff.models.named_starts import describe_start
@@ -28,12 +29,13 @@ EXAMPLE = 2, 61  # clips and frames: the latter unlike any other size in a graph
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """Hold a module to export, example inputs, output names, and metadata."""
+    """Hold a module to export, example inputs, output names, metadata, and whether clips and lengths stay open."""
 
     module: nn.Module
     inputs: dict[str, Tensor]
     outputs: tuple[str, ...]
     metadata: dict[str, str]
+    is_open: bool = True
 
 
 def target_of(
@@ -64,10 +66,23 @@ def _of_vocoder(vocoder: Vocoder, part: str, sampling: SamplingConfig) -> Target
         "reach_frames": context_in_frames(vocoder, sampling),
     }
     mel, noise = _example(vocoder)
+    if part == "stream":
+        return _of_stream(vocoder, sampling, plan, metadata)
     if part == "sampler":
         return Target(Sampler(vocoder, sampling, plan), {"mel": mel, "noise": noise}, ("waveform",), _texts(metadata))
     inputs = _noisy(noise, plan) | {"mel": mel}
     return Target(Step(vocoder), inputs, ("x", "eps", "waveform"), _texts(metadata))
+
+
+def _of_stream(vocoder: Vocoder, sampling: SamplingConfig, plan: Plan, metadata: dict[str, Any]) -> Target:
+    """Build the target of one step of a stream: a frame and the state before it, to a hop and the state after it."""
+    step = StreamStep(vocoder, sampling, plan)
+    state = step.state()
+    metadata |= {"delay_samples": step.delay, "state": list(state), "min_frames": 1}
+    metadata.pop("reach_frames")
+    mel, noise = (z[:1, ..., :n].contiguous() for z, n in zip(_example(vocoder), (1, vocoder.hop_length), strict=True))
+    outputs = ("waveform", *(f"next_{name}" for name in state))
+    return Target(step, {"mel": mel, "noise": noise} | state, outputs, _texts(metadata), is_open=False)
 
 
 def _of_generator(generator: Generator, part: str, sampling: SamplingConfig, guidance: float | None) -> Target:

@@ -33,7 +33,7 @@ from audiodiff.utils.files import atomic_file
 
 __all__ = ["NEWEST_OPSET", "OPSET", "PARTS", "check", "export"]
 
-PARTS = ("sampler", "step")
+PARTS = ("sampler", "step", "stream")
 OPSET = 18  # the oldest that torch.onnx writes, so that old runtimes read it
 NEWEST_OPSET = 22  # that has been tried
 IR_VERSION = 8  # of the file format; that of opset 18
@@ -57,7 +57,7 @@ def export(
         model: A vocoder or a generator.
         path: The .onnx file; one that exists is replaced.
         part: "sampler" for the whole way to the waveform, from mel and noise or from noise and a class; "step" for one
-            call of the denoiser.
+            call of the denoiser; "stream" for one frame of a live vocoder, with its state.
         sampling: How to sample; the model's own way by default.
         guidance: Scale of a generator's guidance, which the file holds fast; the model's own by default.
         host: The program that is to run the file; by default any that gives mel and noise.
@@ -81,7 +81,9 @@ def export(
         if contract is not None:
             encoded = _embedded(encoded, contract, model, seed)
         progress("compare with torch")
-        if contract is None:
+        if part == "stream":
+            apart = comparison.difference_in_stream(target, encoded, model)
+        elif contract is None:
             apart = comparison.difference(target, encoded)
         else:
             apart = comparison.difference_in_host(target, encoded, contract, model, seed)
@@ -106,6 +108,8 @@ def check(model: Model, part: str, host: str | None = None, opset: int = OPSET) 
         raise ValueError(f"a {type(model).__name__} cannot be exported: give a vocoder or a generator")
     if part not in PARTS:
         raise ValueError(f"part {part!r}: choose one of {', '.join(PARTS)}")
+    if part == "stream" and not isinstance(model, Vocoder):
+        raise ValueError("--part stream is for live vocoders, and this is a generator: leave it out")
     if not OPSET <= opset <= NEWEST_OPSET:
         raise ValueError(f"opset {opset}: choose one from {OPSET} to {NEWEST_OPSET}")
     if host is None:
@@ -121,17 +125,14 @@ def check(model: Model, part: str, host: str | None = None, opset: int = OPSET) 
 def _converted(
     target: Target, hop: int, opset: int, names: Mapping[str, str], progress: Callable[[str], None]
 ) -> bytes:
-    """Turn a target into a serialised ONNX model with open lengths, its inputs and outputs renamed.
+    """Turn a target into a serialised ONNX model, its inputs and outputs renamed.
 
     torch.onnx's own optimiser takes longer than all the rest and gains nothing over folding constants.
     """
     import onnxscript.optimizer
     from onnxscript import ir
 
-    clips = torch.export.Dim("batch")
-    frames = torch.export.Dim("frames", min=json.loads(target.metadata["min_frames"]))
-    last = {"mel": {2: frames}, "noise": {2: hop * frames}, "x_t": {2: hop * frames}}
-    shapes = tuple({0: clips} | last.get(name, {}) for name in target.inputs)
+    shapes = _shapes(target, hop)
     progress("trace the network")
     with torch.no_grad(), _quiet():
         target.module(*target.inputs.values())  # fills the caches of windows and filters, which tracing must not fill
@@ -140,7 +141,7 @@ def _converted(
             tuple(target.inputs.values()),
             input_names=list(target.inputs),
             output_names=target.outputs,
-            dynamic_shapes=shapes,
+            dynamic_shapes=shapes if target.is_open else None,
             opset_version=opset,
             optimize=False,
             verbose=False,
@@ -159,6 +160,16 @@ def _converted(
     for value in (*program.model.graph.inputs, *program.model.graph.outputs):
         value.name = names.get(value.name, value.name)
     return ir.to_proto(program.model).SerializeToString()
+
+
+def _shapes(target: Target, hop: int) -> tuple[dict[int, Any], ...]:
+    """Return the axes of each input that stay open."""
+    if not target.is_open:
+        return ({},) * len(target.inputs)
+    clips = torch.export.Dim("batch")
+    frames = torch.export.Dim("frames", min=json.loads(target.metadata["min_frames"]))
+    last = {"mel": {2: frames}, "noise": {2: hop * frames}, "x_t": {2: hop * frames}}
+    return tuple({0: clips} | last.get(name, {}) for name in target.inputs)
 
 
 def _embedded(sampler: bytes, host: Host, vocoder: Vocoder, seed: int) -> bytes:

@@ -27,7 +27,7 @@ from audiodiff.mel import MelSpec
 
 DOUBT = 0.01  # amount of noise in the first phases of a frame, in units of its magnitudes
 
-__all__ = ["RealTimeInversion", "iterate_open_frames"]
+__all__ = ["DOUBT", "RealTimeInversion", "iterate_open_frames", "open_divisor"]
 
 
 class RealTimeInversion:
@@ -87,7 +87,7 @@ class RealTimeInversion:
         if not self.arrived:
             return torch.empty(1, 1, 0, dtype=torch.float32)
         window = self.spec.window(self.frames)
-        divisor = _divisor(self.spec, min(self.closed, self.overlap), n_open, 0, window.dtype, window.device)
+        divisor = open_divisor(self.spec, min(self.closed, self.overlap), n_open, 0, window.dtype, window.device)
         total = self.committed
         if n_open:
             total = total + overlap_add(self.frames * window, hop)
@@ -104,7 +104,7 @@ class RealTimeInversion:
         n_open, begin = self.arrived - self.closed, spec.padding[0] - self.closed * hop
         octave = SubbandSTFT(spec, self.mel)
         past = min(self.closed, self.overlap)
-        divisor = _divisor(spec, past, n_open, self.overlap, octave.window.dtype, octave.window.device)
+        divisor = open_divisor(spec, past, n_open, self.overlap, octave.window.dtype, octave.window.device)
         iterate = iterate_open_frames
         if self.compiled and dispatch.can_iterate_open_frames(octave):
             iterate = dispatch.iterate_open_frames
@@ -187,7 +187,9 @@ def _with_padding(signal: Tensor, begin: int, reflect: bool) -> Tensor:
 
 @functools.lru_cache(maxsize=64)
 @torch.inference_mode(False)  # as in stft.hann
-def _divisor(spec: MelSpec, past: int, n_open: int, future: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+def open_divisor(
+    spec: MelSpec, past: int, n_open: int, future: int, dtype: torch.dtype, device: torch.device
+) -> Tensor:
     """Sum up the squared windows of open frames, of so many before, and of so many after, at the open ones' samples."""
     weights = envelope(spec.window(torch.empty(0, dtype=dtype, device=device)), past + n_open + future, spec.hop_length)
     n_blocks = n_open + -(-spec.n_fft // spec.hop_length) - 1

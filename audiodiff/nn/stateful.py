@@ -16,7 +16,15 @@ from audiodiff.nn.hybrid import HybridNetwork, masked
 from audiodiff.nn.mel_encoder import MEL_MEAN, MEL_STD
 from audiodiff.nn.stft_frontend import LappedTransform
 
-__all__ = ["ConditionStream", "Fifo", "HybridStream", "can_stream"]
+__all__ = [
+    "AttentionBlockStream",
+    "ConditionStream",
+    "ConvBlockStream",
+    "Fifo",
+    "HybridStream",
+    "block_stream",
+    "can_stream",
+]
 
 
 def can_stream(network: nn.Module) -> bool:
@@ -103,11 +111,18 @@ class AttentionBlockStream:
         self.block = block
         self.context = ContextBuffer(block.attention.context, block.attention.look_ahead)
 
-    def push(self, h: Tensor, embedding: Tensor, last: bool) -> Tensor:
-        """Map arriving frames, [B, any, C], to the output that is ready."""
+    def push(self, h: Tensor, embedding: Tensor, last: bool, inside: Tensor | None = None) -> Tensor:
+        """Map arriving frames, [B, any, C], to the output that is ready.
+
+        Args:
+            h: The frames.
+            embedding: Embedding of the log-SNR, [B, E].
+            last: Whether no more will come.
+            inside: 0 for frames before the beginning, which are not seen, [B, any, 1]; by default there are none.
+        """
         block, attention, width = self.block, self.block.attention, h.shape[-1]
         mixed, gate = block.before_attention(h, embedding)
-        inside = h.new_ones(*h.shape[:2], 1)  # 0 in the padding beyond the ends
+        inside = h.new_ones(*h.shape[:2], 1) if inside is None else inside
         window, ready = self.context.push(torch.cat([attention.qkv(mixed), h, inside], -1), last)
         if not ready:
             return h[:, :0]
@@ -212,7 +227,7 @@ class HybridStream:
         self.network = network
         self.embedding = network.log_snr(log_snr)
         self.analysis, self.synthesis = AnalysisStream(network.transform), SynthesisStream(network.transform)
-        self.stages = [[_stream_of(block) for block in stage] for stage in network.stages]
+        self.stages = [[block_stream(block) for block in stage] for stage in network.stages]
         self.noisy, self.unmasked = Fifo(1), Fifo(1)  # frames that wait for a condition; for their mask
         self.condition, self.magnitudes = Fifo(1), Fifo(1)
         self.features = [Fifo(1) for _ in network.stages]
@@ -243,5 +258,6 @@ class HybridStream:
         return self.synthesis.push(masked(frames, *network.read_out(h, log_magnitudes, x.dtype)), last)
 
 
-def _stream_of(block: nn.Module) -> ConvBlockStream | AttentionBlockStream:
+def block_stream(block: nn.Module) -> ConvBlockStream | AttentionBlockStream:
+    """Make the stream of a block of the trunk."""
     return ConvBlockStream(block) if isinstance(block, ConvBlock) else AttentionBlockStream(block)
