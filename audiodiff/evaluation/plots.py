@@ -41,44 +41,47 @@ def contact_sheet(sounds: Mapping[str, Tensor], sample_rate: int, path: str | Pa
 
     columns = min(columns, len(sounds))
     rows = -(-len(sounds) // columns)
-    figure = Figure(figsize=(1.9 * columns + 1.4, 2.3 * rows + 0.3), layout="constrained")
+    width, height = 1.8 * columns + 1.5, 2.4 * rows + 0.3
+    figure = Figure(figsize=(width, height))  # a layout that is solved would draw everything twice
     FigureCanvasAgg(figure)
-    axes = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=[1, 2] * rows)
-    longest, used = max(len(sound) for sound in sounds.values()) / sample_rate, set()
+    sides = {"left": 0.6 / width, "right": 1 - 0.9 / width, "bottom": 0, "top": 1 - 0.3 / height}
+    grid = figure.add_gridspec(3 * rows, columns, height_ratios=[1, 2, 0.6] * rows, hspace=0.1, wspace=0.08, **sides)
+    longest = max(len(sound) for sound in sounds.values()) / sample_rate
     for i, (name, sound) in enumerate(sounds.items()):
-        above, below = axes[2 * (i // columns)][i % columns], axes[2 * (i // columns) + 1][i % columns]
-        used |= {above, below}
+        above, below = (figure.add_subplot(grid[3 * (i // columns) + k, i % columns]) for k in (0, 1))
         above.plot(np.arange(len(sound)) / sample_rate, sound.numpy(), linewidth=0.4)
-        above.set(ylim=(-1, 1), xlim=(0, longest))
-        above.set_title(name, fontsize=8)
-        mesh = _log_frequency(below, sound, sample_rate)
-        below.set(xlim=(0, longest))
+        above.set(ylim=(-1, 1), yticks=[-1, 0, 1])
+        above.set_title(name, fontsize=8, pad=3)
+        image = _log_frequency(below, sound, sample_rate)
         for axis in (above, below):
+            axis.set_xlim(0, longest)
+            axis.locator_params(axis="x", nbins=4, prune="upper")
             axis.tick_params(labelsize=6, labelleft=i % columns == 0, labelbottom=axis is below)
         if i % columns == 0:
             above.set_ylabel("amplitude", fontsize=7)
             below.set_ylabel("Hz", fontsize=7)
         if i >= len(sounds) - columns:
             below.set_xlabel("s", fontsize=7)
-    for axis in axes.flat:
-        if axis not in used:
-            axis.set_axis_off()
-    bar = figure.colorbar(mesh, ax=axes[:, -1], pad=0.02)
+    bar = figure.colorbar(image, cax=figure.add_axes((1 - 0.75 / width, 0.4 / height, 0.1 / width, 1 - 0.7 / height)))
     bar.set_label("dB", fontsize=7)
     bar.ax.tick_params(labelsize=6)
     with atomic_file(path) as file:
         figure.savefig(file, format="png", dpi=100)
 
 
-def _log_frequency(axis: Any, sound: Tensor, sample_rate: int, lowest: float = 40.0) -> Any:
-    """Draw a spectrogram over a logarithmic frequency axis from `lowest` Hz up; its levels are those of others."""
-    levels = spectrogram_db(sound)
-    frequencies = np.arange(len(levels)) * sample_rate / (2 * (len(levels) - 1))
-    seconds = np.arange(levels.shape[1]) * 256 / sample_rate
-    limits = {name: SPECTROGRAM[name] for name in ("cmap", "vmin", "vmax")}
-    mesh = axis.pcolormesh(seconds, frequencies[1:], levels[1:], shading="nearest", rasterized=True, **limits)
-    axis.set(yscale="log", ylim=(lowest, sample_rate / 2))
-    return mesh
+def _log_frequency(axis: Any, sound: Tensor, sample_rate: int, lowest: float = 40.0, height: int = 256) -> Any:
+    """Draw a spectrogram over octaves above `lowest` Hz, and write hertz beside them; return the image."""
+    levels = spectrogram_db(sound, n_fft=2048)
+    octaves = np.log2(sample_rate / 2 / lowest)
+    hertz = lowest * 2 ** (np.arange(height) / height * octaves)
+    first = np.rint(hertz / (sample_rate / 2) * (len(levels) - 1)).astype(int)
+    rows = np.maximum.reduceat(levels, first)  # the loudest bin of those that share a row, or no tone above would stay
+    extent = (0, len(sound) / sample_rate, 0, octaves)
+    image = axis.imshow(rows, extent=extent, interpolation="nearest", **SPECTROGRAM)
+    ticks = [f for decade in (10, 100, 1000, 10000) for f in (decade, 2 * decade, 5 * decade)]
+    ticks = [f for f in ticks if lowest < f < sample_rate / 2]
+    axis.set_yticks([np.log2(f / lowest) for f in ticks], [f"{f // 1000}k" if f >= 1000 else str(f) for f in ticks])
+    return image
 
 
 def pareto(
