@@ -127,6 +127,11 @@ class GenerateRecipe(SamplingRecipe):
             raise ValueError(f"strength {strength:g}: a number above 0 and up to 1 is wanted")
         if seconds is not None and not 0 < seconds <= LONGEST:
             raise ValueError(f"seconds {seconds:g}: a number above 0 and up to {LONGEST:g} is wanted")
+        if guidance is not None and not 0 <= guidance <= 100:
+            raise ValueError(f"guidance {guidance:g}: a number from 0 to 100 is wanted")
+        n_samples = generator.n_samples if seconds is None else max(1, round(seconds * generator.sample_rate))
+        if gap is not None:
+            _check_gap(generator, gap, n_samples)
         guiding = None if guide is None else Generator.load(guide, generator.device)
         generator.denoise(
             1, label, guidance, vector=vector, projected=projected, guide=guiding
@@ -143,7 +148,7 @@ class GenerateRecipe(SamplingRecipe):
             projected=projected,
             guide=None if source is None else source["model"],
             guide_hash=None if source is None else source["model_hash"],
-            n_samples=generator.n_samples if seconds is None else max(1, round(seconds * generator.sample_rate)),
+            n_samples=n_samples,
             vary=strength is not None,
             gap=None if gap is None else [float(g) for g in gap],
         )
@@ -182,6 +187,7 @@ class GenerateRecipe(SamplingRecipe):
             if self.gap is None:
                 sound = model.generate(recording.shape[-1], start=start, **settings)
                 return sound[0, :, : self.n_samples].cpu()
+            _check_gap(model, self.gap, self.n_samples)
             known = _outside(model, recording, self.gap)
             sound = model.generate(recording.shape[-1], start=start, known=_agreeing(model, known), **settings)
             return known.project(sound)[0, :, : self.n_samples].cpu()
@@ -254,12 +260,17 @@ def _recording(generator: Generator, recipe: GenerateRecipe, path: str | Path | 
     return torch.nn.functional.pad(mono, (0, whole - len(mono)))[None, None].to(generator.device)
 
 
+def _check_gap(generator: Generator, gap: Sequence[float], n_samples: int) -> None:
+    """Refuse a gap that is not within what is made, whole hops."""
+    whole = -(-n_samples // generator.hop_length) * generator.hop_length
+    if round(gap[1] * generator.sample_rate) > whole:
+        seconds = n_samples / generator.sample_rate
+        raise ValueError(f"the gap from {gap[0]:g} to {gap[1]:g} s lies outside of the {seconds:.2f} s that are made")
+
+
 def _outside(generator: Generator, recording: Tensor, gap: list[float]) -> InpaintingConstraint:
     """Constrain a sound to a recording outside of a gap."""
     begin, end = (round(g * generator.sample_rate) for g in gap)
-    if end > recording.shape[-1]:
-        seconds = recording.shape[-1] / generator.sample_rate
-        raise ValueError(f"the gap from {gap[0]:g} to {gap[1]:g} s lies outside of the {seconds:.2f} s that are made")
     mask = torch.ones_like(recording)
     mask[..., begin:end] = 0
     return InpaintingConstraint(recording * mask, mask.bool())
