@@ -39,7 +39,8 @@ class LitDistillation(LitModel):
         loss: Its weighting, distance and auxiliary losses compare the student's estimate with the target.
         calls: Network calls of the student.
         substeps: Steps of the teacher in each interval.
-        guidance: Scale of the teacher's guidance, which the student learns to do without a second call; 1 for none.
+        guidance: Scale of the teacher's guidance, which the student learns to do without a second call; 1 for none,
+            the model's own by default. The student's own becomes 1.
         projected: Whether the teacher's guidance is `ProjectedGuidance`.
         target_decay: Decay of the student's average that completes a jump; 0 takes the student itself.
         kwargs: Further arguments of `LitModel`.
@@ -55,7 +56,7 @@ class LitDistillation(LitModel):
         *args: Any,
         calls: int = 4,
         substeps: int = 8,
-        guidance: float = 1.0,
+        guidance: float | None = None,
         projected: bool = False,
         target_decay: float = 0.98,
         **kwargs: Any,
@@ -69,12 +70,16 @@ class LitDistillation(LitModel):
             )
         if not isinstance(model.solver, DDIM) or model.solver.eta:
             raise ValueError("a distilled model jumps by DDIM without noise: leave init_model.solver as it is")
+        guidance = getattr(model, "guidance", 1.0) if guidance is None else guidance
         if guidance != 1 and not (getattr(model, "labels", []) or getattr(model, "vector_size", 0)):
             raise ValueError(f"guidance={guidance:g} strengthens a label or a vector, and this model has none")
         self.teacher, self.target = teacher, target
         self.calls = calls
         self.substeps = substeps
-        self.guidance = guidance
+        self.guidance: Tensor
+        self.register_buffer("guidance", torch.tensor(guidance, dtype=torch.float32))  # a resumed student has 1
+        if hasattr(model, "guidance"):
+            model.guidance = model.config["guidance"] = 1.0
         self.projected = projected
         self.target_decay = target_decay
         start = model.start_for(calls).time if hasattr(model, "start_for") else model.start.time
@@ -120,11 +125,12 @@ class LitDistillation(LitModel):
         return ConstrainedDenoiser(denoise, prepared.refine) if prepared.refine else denoise
 
     def _teacher(self, prepared: PreparedBatch) -> Denoise:
-        if self.guidance == 1:
+        scale = float(self.guidance)
+        if scale == 1:
             return self._denoise(self.teacher, prepared)
         strong = Conditioned(self.teacher, condition_of(self.teacher.network, prepared.inputs))
         weak = Conditioned(self.teacher, condition_of(self.teacher.network, unconditioned(prepared.inputs)))
-        return (ProjectedGuidance if self.projected else ClassifierFreeGuidance)(strong, weak, self.guidance)
+        return (ProjectedGuidance if self.projected else ClassifierFreeGuidance)(strong, weak, scale)
 
 
 def unconditioned(inputs: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:

@@ -126,6 +126,20 @@ def test_guided_teacher_is_its_guided_denoiser():
         assert torch.allclose(guided[i], wanted[0], atol=1e-4)
 
 
+def test_student_needs_no_guidance_and_a_resumed_one_keeps_its_teachers():
+    def student():
+        model = tiny(solver={"_target_": "audiodiff.diffusion.solvers.DDIM"}, guidance=guidance).requires_grad_(True)
+        return LitDistillation(model, DenoisingLoss(PowerTimes()), torch.optim.Adam, lambda step: 1.0, calls=2)
+
+    guidance = 2.0  # as shipped
+    begun = student()
+    assert (float(begun.guidance), begun.model.guidance, begun.model.config["guidance"]) == (2.0, 1.0, 1.0)
+    guidance = 1.0  # as in the checkpoint
+    resumed = student()
+    resumed.load_state_dict(begun.state_dict())
+    assert float(resumed.guidance) == 2.0
+
+
 @pytest.mark.parametrize(
     ("settings", "word"),
     [
