@@ -45,10 +45,9 @@ def _mix(blocks: Tensor, direction: float, within: Tensor | None) -> Tensor:
     new_tail, new_head = inner * tail - direction * outer * head, inner * head + direction * outer * tail
     if within is not None:
         new_tail, new_head = (torch.where(within[:, None], *pair) for pair in ((new_tail, tail), (new_head, head)))
-    mixed = blocks.clone()
-    mixed[..., :-1, -half:] = new_tail.flip(-1)
-    mixed[..., 1:, :half] = new_head
-    return mixed
+    middle = [blocks[..., half : half + 1]] if blocks.shape[-1] % 2 else []
+    lefts, rights = [blocks[..., :1, :half], new_head], [new_tail.flip(-1), blocks[..., -1:, -half:]]
+    return torch.cat([torch.cat(lefts, dim=-2), *middle, torch.cat(rights, dim=-2)], dim=-1)
 
 
 @functools.lru_cache(maxsize=16)
