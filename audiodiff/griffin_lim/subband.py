@@ -38,10 +38,7 @@ class SubbandSTFT:
         self.spec = spec
         self.rate = 2**octave
         self.n_bins = spec.n_fft // self.rate // 2 + 1
-        self.filters, self.spread = subband_filters(spec, self.n_bins, mel.dtype, mel.device)
-        # No band holds a constant offset, so nothing else would keep it out of the sound: e^-inf = 0.
-        self.silent = torch.zeros(self.n_bins, dtype=mel.dtype, device=mel.device)
-        self.silent[0] = -math.inf
+        self.filters, self.spread, self.silent = subband_filters(spec, self.n_bins, mel.dtype, mel.device)
         wanted = spec.log_magnitudes(mel.transpose(1, 2))[..., : self.filters.shape[1]]
         self.wanted = wanted - math.log(self.rate)  # windows are shorter
         self.floor = spec.floor / self.rate**spec.power
@@ -99,10 +96,13 @@ def lowest_octave(spec: MelSpec) -> int:
 
 @functools.lru_cache(maxsize=64)
 @torch.inference_mode(False)  # as in stft.hann
-def subband_filters(spec: MelSpec, n_bins: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return filters, [n_bins, m], and relaxed weights, [n_bins, m], of the m bands below the cut as a whole.
+def subband_filters(
+    spec: MelSpec, n_bins: int, dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return filters, [n_bins, m], relaxed weights, [n_bins, m], of the m bands below the cut as a whole, and a bias.
 
-    Bins above the highest of these bands follow it.
+    Bins above the highest of these bands follow it. No band holds a constant offset, so nothing but the bias, -inf for
+    0 Hz and 0 for all else, keeps it out of the sound: e^-inf = 0.
     """
     like = torch.empty(0, dtype=dtype, device=device)
     filters = mel_filters(spec, like)
@@ -110,4 +110,6 @@ def subband_filters(spec: MelSpec, n_bins: int, dtype: torch.dtype, device: torc
     spread = band_weights(spec, len(filters), spec.sample_rate / spec.n_fft, 0.0, like)[:count, :n_bins].clone()
     if count:
         spread[-1, spread.sum(0) == 0] = 1
-    return filters[:n_bins, :count].contiguous(), (RELAXATION * spread / spread.sum(0)).T.contiguous()
+    silent = torch.zeros_like(filters[:n_bins, 0])
+    silent[0] = -math.inf
+    return filters[:n_bins, :count].contiguous(), (RELAXATION * spread / spread.sum(0)).T.contiguous(), silent

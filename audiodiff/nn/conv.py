@@ -73,7 +73,7 @@ class DepthwiseConv(nn.Module):
         frames = padded.shape[1] - self.context - self.look_ahead
         out = self.bias.expand(padded.shape[0], frames, -1)  # len would fix the batch of a graph
         for k, tap in enumerate(self.weight[:, 0].unbind(-1)):
-            out = torch.addcmul(out, padded[:, k * self.dilation :][:, :frames], tap)
+            out = torch.addcmul(out, padded.narrow(1, k * self.dilation, frames), tap)
         return out
 
 

@@ -205,7 +205,7 @@ def roots_of(size: int) -> tuple[np.ndarray, np.ndarray] | None:
 @functools.lru_cache(maxsize=64)
 def bank_of(spec: MelSpec, n_bins: int) -> Bank | None:
     """List the two bands of each of the lowest bins; None where a bin belongs to others than two neighbours."""
-    filters, spread = subband_filters(spec, n_bins, torch.float32, torch.device("cpu"))
+    filters, spread, _ = subband_filters(spec, n_bins, torch.float32, torch.device("cpu"))
     return bank_from(filters.numpy(), spread.numpy())
 
 
