@@ -43,11 +43,11 @@ class RealMasked(nn.Module):
     def forward(self, x: Tensor, log_snr: Tensor, condition: Tensor | None = None) -> Tensor:
         """Map a signal [B, 1, T], log-SNR [B] and a condition to a signal [B, 1, T]."""
         spectrum = self.transform.analyse(x[:, 0].unflatten(1, (-1, self.hop_length))) * self.scale
-        real, imaginary = spectrum.unbind(2)
+        real, imaginary = spectrum.unbind(1)
         mask, residual = self.network.predict_mask(torch.stack([real, imaginary], dim=-1), log_snr, condition)
         out_real = real + residual[..., 0] + mask[..., 0] * real - mask[..., 1] * imaginary
         out_imaginary = imaginary + residual[..., 1] + mask[..., 0] * imaginary + mask[..., 1] * real
-        out = torch.stack([out_real, out_imaginary], dim=2)
+        out = torch.stack([out_real, out_imaginary], dim=1)
         return self.transform.inverse(out, self.transform.weights(out)).flatten(1)[:, None] / self.scale
 
 

@@ -37,7 +37,7 @@ class RealOctave(nn.Module):
         self.transform = RealTransform(part.window, part.hop_length, part.padding, spec.pad_mode)
 
     def synthesise(self, spectrum: Tensor) -> Tensor:
-        """Transform [B, F, 2, K] back to [B, F, hop / r]."""
+        """Transform [B, 2, F, K] back to [B, F, hop / r]."""
         return self.transform.inverse(spectrum, self.transform.weights(spectrum))
 
     def of(self, mel: Tensor) -> SubbandSTFT:
@@ -71,7 +71,7 @@ class RealProjection(nn.Module):
         if not self.n_iter:
             return signal
         transform, gains = self.part.transform, self.part.of(mel).gains
-        previous = signal.new_zeros(*signal.shape[:2], 2, self.part.n_bins)
+        previous = signal.new_zeros(signal.shape[0], 2, signal.shape[1], self.part.n_bins)
         weights = transform.weights(previous)
 
         def iteration(signal: Tensor, previous: Tensor) -> tuple[Tensor, Tensor]:
@@ -104,7 +104,7 @@ class RealCoarseToFine(nn.Module):
         )
 
     def forward(self, spectrum: Tensor, mel: Tensor) -> Tensor:
-        """Map a first spectrum, [B, F, 2, K], and a mel to a signal, [B, F, hop]."""
+        """Map a first spectrum, [B, 2, F, K], and a mel to a signal, [B, F, hop]."""
 
         def octave_of(project: RealProjection) -> Octave:
             part = project.part
@@ -118,7 +118,7 @@ class RealMelNoise(nn.Module):
 
     Args:
         spec: The mel's contract.
-        onward: Maps a spectrum, [B, F, 2, K], and the mel to a signal; None for the inverse transform.
+        onward: Maps a spectrum, [B, 2, F, K], and the mel to a signal; None for the inverse transform.
         project: Maps the signal and the mel to a signal; None for no projection.
     """
 
@@ -135,7 +135,7 @@ class RealMelNoise(nn.Module):
         spectrum = transform.analyse(hops(noise, mel.shape[-1]))
         rounds_follow = self.onward is not None or self.project is not None  # and fit magnitudes themselves
         magnitudes = band_magnitudes(self.spec, mel, **({"n_iter": 0} if rounds_follow else {}))
-        spectrum = spectrum * (magnitudes / pair_power(spectrum).sqrt()).unsqueeze(2)
+        spectrum = spectrum * (magnitudes / pair_power(spectrum).sqrt()).unsqueeze(1)
         if self.onward is not None:
             return samples(self.onward(spectrum, mel))
         signal = self.whole.synthesise(spectrum)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from audiodiff.audio.stft import hann
 from audiodiff.export.hosts import Host
-from audiodiff.export.transforms import RealTransform
+from audiodiff.export.transforms import windowed_matrices
 from audiodiff.models.vocoder import Vocoder
 
 __all__ = ["SherpaOnnx"]
@@ -87,7 +87,7 @@ class SherpaOnnx(Host):
 
     def tensors_after(self, vocoder: Vocoder) -> dict[str, np.ndarray]:
         """Return the matrix of the transform, if there is one."""
-        return {} if _kind(vocoder) == "hifigan" else {"host_transform": _transform(vocoder).forward_matrix.numpy()}
+        return {} if _kind(vocoder) == "hifigan" else {"host_transform": _transform(vocoder).numpy()}
 
     def metadata(self, vocoder: Vocoder) -> dict[str, str]:
         """Return the kind of vocoder, its rate, and the transform that the host inverts."""
@@ -117,8 +117,8 @@ def _kind(vocoder: Vocoder) -> str:
     return KINDS[vocoder.mel.n_mels]
 
 
-def _transform(vocoder: Vocoder) -> RealTransform:
+def _transform(vocoder: Vocoder) -> Tensor:
+    """Return the matrix from a frame to its real parts, then its imaginary ones, [2 hop, 2 K]."""
     size = 2 * vocoder.hop_length
-    return RealTransform(
-        hann(size, size, 1.0, torch.float32, torch.device("cpu")), vocoder.hop_length, (0, 0), "constant"
-    )
+    window = hann(size, size, 1.0, torch.float64, torch.device("cpu"))
+    return torch.cat(tuple(windowed_matrices(window)[0]), dim=1).float()

@@ -1,15 +1,22 @@
-"""Short-time Fourier transforms in real numbers: frames times a matrix of cosines and sines.
+"""Short-time Fourier transforms in real numbers: frames times matrices of cosines and sines.
 
 Runtimes of exported networks have no complex numbers, and onnxruntime's DFT is slower than a matrix product at the
 frame lengths of vocoders. A signal is [B, F, hop_length], so that all sizes are counted in frames; a spectrum is
-[B, F, 2, K]: K real parts, then K imaginary ones. Tests compare the transforms with `audiodiff.audio.stft`.
+[B, 2, F, K]: real parts, then imaginary ones. Tests compare the transforms with `audiodiff.audio.stft`.
+
+A long frame is folded about its middle: cosines are even and sines odd, so sums of mirrored samples give the real
+parts, differences the imaginary ones, and the products take half as long.
 """
+
+import functools
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["RealTransform", "overlap_add"]
+__all__ = ["RealTransform", "overlap_add", "windowed_matrices"]
+
+SHORTEST_FOLDED = 256  # samples; of shorter frames, folding takes longer than it saves
 
 
 class RealTransform(nn.Module):
@@ -27,39 +34,71 @@ class RealTransform(nn.Module):
         self.hop_length = hop_length
         self.padding = padding
         self.pad_mode = pad_mode
-        self.laps = -(-len(window) // hop_length)
-        forward, backward = _matrices(window.double())
-        beyond = self.laps * hop_length - len(window)  # where the hop does not divide the window
-        self.register_buffer("forward_matrix", functional.pad(forward, (0, 0, 0, beyond)).float(), persistent=False)
-        self.register_buffer("backward_matrix", functional.pad(backward, (0, beyond)).float(), persistent=False)
+        self.n_fft = len(window)
+        self.laps = -(-self.n_fft // hop_length)
+        self.folds = self.n_fft >= SHORTEST_FOLDED and _is_even(window)
+        forward, backward = windowed_matrices(window.double())
+        beyond = self.laps * hop_length - self.n_fft  # where the hop does not divide the window
+        if self.folds:
+            forward, backward = _folded(forward, backward)
+        else:
+            forward, backward = functional.pad(forward, (0, 0, 0, beyond)), functional.pad(backward, (0, beyond))
+        self.register_buffer("forward_matrix", forward.float(), persistent=False)
+        self.register_buffer("backward_matrix", backward.float(), persistent=False)
         self.register_buffer("squares", functional.pad(window.double() ** 2, (0, beyond)).float(), persistent=False)
 
     def weights(self, frames: Tensor) -> Tensor:
-        """Add up the squares of the windows over frames, [B, F, 2, K]: what `inverse` divides by, [1, samples]."""
-        ones = torch.ones_like(frames[:1, :, 0, :1])
+        """Add up the squares of the windows over frames, [B, 2, F, K]: what `inverse` divides by, [1, samples]."""
+        ones = torch.ones_like(frames[:1, 0, :, :1])
         return overlap_add(ones * self.squares, self.hop_length).clamp(min=1e-5)
 
     def analyse(self, hops: Tensor) -> Tensor:
-        """Transform a signal, [B, F, hop_length], to its first F frames, [B, F, 2, K]."""
+        """Transform a signal, [B, F, hop_length], to its first F frames, [B, 2, F, K]."""
         n_frames, signal = hops.shape[1], hops.flatten(1)
         if any(self.padding):
-            signal = functional.pad(signal[:, None], self.padding, mode=self.pad_mode)[:, 0]
+            signal = functional.pad(signal.unsqueeze(1), self.padding, mode=self.pad_mode).squeeze(1)
         wanted = (self.laps - 1) * self.hop_length
         if sum(self.padding) < wanted:  # more under the matrix' zeros than under the window
             signal = functional.pad(signal, (0, wanted - sum(self.padding)))
         signal = signal.narrow(1, 0, n_frames * self.hop_length + wanted)
         blocks = signal.unflatten(1, (n_frames + self.laps - 1, self.hop_length))
-        frames = torch.cat([blocks.narrow(1, lap, n_frames) for lap in range(self.laps)], dim=-1)
-        return (frames @ self.forward_matrix).unflatten(-1, (2, -1))
+        return self.spectrum_of(torch.cat([blocks.narrow(1, lap, n_frames) for lap in range(self.laps)], dim=-1))
 
     def inverse(self, spectrum: Tensor, weights: Tensor) -> Tensor:
-        """Transform [B, F, 2, K] back to [B, F, hop_length]; weights as from `weights`."""
-        n_frames, left = spectrum.shape[1], self.padding[0]
-        waveform = overlap_add(spectrum.flatten(-2) @ self.backward_matrix, self.hop_length) / weights
+        """Transform [B, 2, F, K] back to [B, F, hop_length]; weights as from `weights`."""
+        n_frames, left = spectrum.shape[2], self.padding[0]
+        waveform = overlap_add(self.frames_of(spectrum), self.hop_length) / weights
         missing = left - (self.laps - 1) * self.hop_length
         if missing > 0:
             waveform = functional.pad(waveform, (0, missing))
         return waveform.narrow(1, left, n_frames * self.hop_length).unflatten(1, (n_frames, self.hop_length))
+
+    def spectrum_of(self, frames: Tensor) -> Tensor:
+        """Transform frames without a window, [B, F, laps hop], to [B, 2, F, K]."""
+        real, imaginary = self.forward_matrix
+        even, odd = self._fold(frames)
+        return torch.stack([even @ real, odd @ imaginary], dim=1)
+
+    def frames_of(self, spectrum: Tensor) -> Tensor:
+        """Transform [B, 2, F, K] back to windowed frames, [B, F, laps hop]."""
+        even, odd = (part @ matrix for part, matrix in zip(spectrum.unbind(1), self.backward_matrix, strict=True))
+        return self._unfold(even, odd)
+
+    def _fold(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Map frames, [B, F, laps hop], to sums and to differences of mirrored samples, [B, F, n_fft / 2] each."""
+        if not self.folds:
+            return frames, frames
+        half = self.n_fft // 2
+        left, right = frames.narrow(-1, 1, half), frames.narrow(-1, half, half).flip(-1)
+        return left + right, left - right
+
+    def _unfold(self, even: Tensor, odd: Tensor) -> Tensor:
+        """Map what even and odd waves add up to, [B, F, n_fft / 2] each, to frames, [B, F, laps hop]."""
+        if not self.folds:
+            return even + odd
+        beyond = self.laps * self.hop_length - self.n_fft
+        frames = torch.cat([functional.pad(even + odd, (1, -1)), (even - odd).flip(-1)], dim=-1)
+        return functional.pad(frames, (0, beyond)) if beyond else frames
 
 
 def overlap_add(frames: Tensor, hop_length: int) -> Tensor:
@@ -68,22 +107,33 @@ def overlap_add(frames: Tensor, hop_length: int) -> Tensor:
     >>> overlap_add(torch.ones(1, 3, 4), 2).tolist()
     [[1.0, 1.0, 2.0, 2.0, 2.0, 2.0, 1.0, 1.0]]
     """
-    laps = frames.shape[-1] // hop_length
-    parts = [frames[..., lap * hop_length :][..., :hop_length] for lap in range(laps)]
-    return sum(functional.pad(part, (0, 0, lap, laps - 1 - lap)) for lap, part in enumerate(parts)).flatten(1)
+    parts = frames.split(hop_length, dim=-1)
+    padded = [functional.pad(part, (0, 0, lap, len(parts) - 1 - lap)) for lap, part in enumerate(parts)]
+    return functools.reduce(torch.add, padded).flatten(1)
 
 
-def _matrices(window: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the windowed transform, [n_fft, 2 K], and its windowed inverse, [2 K, n_fft], float64.
+def windowed_matrices(window: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the windowed transform, [2, n_fft, K], and its windowed inverse, [2, K, n_fft], float64.
 
     The inverse of a real signal's transform counts each bin twice, but for the first and the last.
     """
     n_fft = len(window)
-    whole = torch.fft.rfft(torch.eye(n_fft, dtype=torch.float64))
-    twice = torch.full((whole.shape[1],), 2.0, dtype=torch.float64)
+    whole = torch.view_as_real(torch.fft.rfft(torch.eye(n_fft, dtype=torch.float64))).movedim(-1, 0)
+    twice = torch.full(whole.shape[-1:], 2.0, dtype=torch.float64)
     twice[0] = 1.0
     if n_fft % 2 == 0:
         twice[-1] = 1.0
-    forward = torch.cat([whole.real, whole.imag], dim=1) * window[:, None]
-    backward = torch.cat([whole.real * twice, whole.imag * twice], dim=1).T * window / n_fft
-    return forward, backward
+    return whole * window[:, None], (whole * twice).mT * window / n_fft
+
+
+def _is_even(window: Tensor) -> bool:
+    """Tell whether a window of even length is zero at its first sample and the same forwards and backwards behind."""
+    return len(window) % 2 == 0 and not window[0] and torch.allclose(window[1:], window[1:].flip(0), rtol=0, atol=1e-6)
+
+
+def _folded(forward: Tensor, backward: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what of the matrices is left for samples 1 to n_fft / 2; the last of them is its own mirror image."""
+    half = forward.shape[1] // 2
+    forward = forward[:, 1 : half + 1].clone()
+    forward[:, -1] /= 2
+    return forward, backward[..., 1 : half + 1]

@@ -97,7 +97,7 @@ def iterate(
     """Do one iteration of `MelProjection` in real numbers, which serve gradients, any device and exported graphs.
 
     Args:
-        analyse: Map a signal to frames, [B, F, 2, K]: real parts, then imaginary ones.
+        analyse: Map a signal to frames, [B, 2, F, K]: real parts, then imaginary ones.
         gains: Map magnitudes, [B, F, K], to factors that move them towards the mel.
         synthesise: Invert `analyse`.
         signal: Initial signal.
@@ -112,17 +112,18 @@ def iterate(
     magnitudes = power.sqrt()
     factor = gains(magnitudes)
     if extrapolation:
-        phase = frames * power.rsqrt().unsqueeze(-2)
+        phase = frames * power.rsqrt().unsqueeze(-3)
         if previous is not None:
             frames = torch.sub(phase, previous, alpha=extrapolation)
             factor = factor * magnitudes * pair_power(frames).rsqrt()
         previous = phase
-    return synthesise(frames * factor.unsqueeze(-2)), previous
+    return synthesise(frames * factor.unsqueeze(-3)), previous
 
 
 def pair_power(frames: Tensor) -> Tensor:
-    """Return the squared magnitudes, [B, F, K], of frames in real numbers, [B, F, 2, K], at least 1e-24."""
-    return frames.square().sum(-2).clamp(min=1e-24)
+    """Return the squared magnitudes, [B, F, K], of frames in real numbers, [B, 2, F, K], at least 1e-24."""
+    real, imaginary = frames.unbind(-3)  # a sum over an axis takes onnxruntime three times as long
+    return (real * real + imaginary * imaginary).clamp(min=1e-24)
 
 
 def projection_context(spec: MelSpec, n_iter: int) -> Context:

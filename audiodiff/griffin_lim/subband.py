@@ -64,12 +64,12 @@ class SubbandSTFT:
         return istft(spectrum, self.window, self.hop_length, self.padding, length, self.weights)
 
     def analyse(self, signal: Tensor) -> Tensor:
-        """Transform [B, F hop / r] to frames in real numbers, [B, F, 2, n_bins]: real parts, then imaginary ones."""
-        return torch.view_as_real(self.stft(signal)).mT
+        """Transform [B, F hop / r] to frames in real numbers, [B, 2, F, n_bins]: real parts, then imaginary ones."""
+        return torch.view_as_real(self.stft(signal)).movedim(-1, -3)
 
     def synthesise(self, frames: Tensor) -> Tensor:
         """Invert `analyse`."""
-        return self.istft(torch.view_as_complex(frames.mT.contiguous()))
+        return self.istft(torch.view_as_complex(frames.movedim(-3, -1).contiguous()))
 
     def gains(self, magnitudes: Tensor) -> Tensor:
         """Compute the factors of one iteration that moves magnitudes, [B, F, n_bins], towards the mel; 0 at 0 Hz."""
