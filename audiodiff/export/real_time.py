@@ -78,7 +78,7 @@ class RealInversion(nn.Module):
         return {
             "committed": torch.zeros(1, (self.overlap + count) * spec.hop_length),
             "frames": torch.zeros(1, count, self.transform.laps * spec.hop_length),
-            "phases": torch.zeros(1, count, 2, spec.n_fft // 2 + 1),
+            "phases": torch.zeros(1, 2, count, spec.n_fft // 2 + 1),
             "open_mel": torch.zeros(1, spec.n_mels, count),
         }
 
@@ -96,7 +96,7 @@ class RealInversion(nn.Module):
         """
         hop, (committed, frames, phases, open_mel) = self.spec.hop_length, state
         open_mel = torch.cat([open_mel, mel], -1)
-        frames, phases = (torch.cat([z, torch.zeros_like(z[:, :1])], 1) for z in (frames, phases))
+        frames, phases = nn.functional.pad(frames, (0, 0, 0, 1)), nn.functional.pad(phases, (0, 0, 0, 1))
         committed = nn.functional.pad(committed, (0, hop))
         row = step.clamp(max=len(self.divisor) - 1)
         divisor, kept, opened = (z.index_select(0, row) for z in (self.divisor, self.kept, self.opened))
@@ -107,24 +107,24 @@ class RealInversion(nn.Module):
             signal = (committed + overlap_add(frames, hop)) / divisor
             blocks = (signal.index_select(1, source) * kept).unflatten(1, (-1, hop))
             parts = [blocks.narrow(1, lap, self.n_open) for lap in range(self.transform.laps)]
-            return (torch.cat(parts, -1) @ self.transform.forward_matrix).unflatten(-1, (2, -1))
+            return self.transform.spectrum_of(torch.cat(parts, -1))
 
         def moved(spectrum: Tensor, phases: Tensor) -> tuple[Tensor, Tensor]:
             power = pair_power(spectrum)
-            magnitudes, phase = power.sqrt(), spectrum * power.rsqrt().unsqueeze(-2)
+            magnitudes, phase = power.sqrt(), spectrum * power.rsqrt().unsqueeze(1)
             ahead = phase - self.extrapolation * phases
             factor = gains(magnitudes) * magnitudes * pair_power(ahead).rsqrt()
-            frames = (ahead * factor.unsqueeze(-2)).flatten(-2) @ self.transform.backward_matrix
-            return frames * opened, phase * opened.unsqueeze(-1)
+            frames = self.transform.frames_of(ahead * factor.unsqueeze(1))
+            return frames * opened, phase * opened.unsqueeze(1)
 
         newest = band_magnitudes(self.spec, mel, n_iter=0)
-        hint = (noise @ self.noise_matrix).unflatten(-1, (2, -1)) * newest
+        hint = (noise @ self.noise_matrix).unflatten(-1, (2, 1, -1)) * newest.unsqueeze(1)
         spectrum = spectra(frames)
-        last = spectrum[:, -1] + hint
+        last = spectrum[:, :, -1:] + hint
         last = last * (newest / pair_power(last).sqrt().unsqueeze(1))
-        frames, phases = moved(torch.cat([spectrum[:, :-1], last[:, None]], 1), phases)
+        frames, phases = moved(torch.cat([spectrum[:, :, :-1], last], 2), phases)
         frames, phases = repeat(lambda f, p: moved(spectra(f), p), self.n_iter - 1, frames, phases)
         closing = nn.functional.pad(frames[:, 0], (0, committed.shape[-1] - frames.shape[-1]))
         committed = committed + closing
         final = committed[:, :hop] / divisor[:, :hop]
-        return final, (committed[:, hop:], frames[:, 1:], phases[:, 1:], open_mel[..., 1:])
+        return final, (committed[:, hop:], frames[:, 1:], phases[:, :, 1:], open_mel[..., 1:])

@@ -106,7 +106,7 @@ class RealNetworkStep(nn.Module):
         real, imaginary = frames.unbind(2)
         out_real = real + residual[..., 0] + mask[..., 0] * real - mask[..., 1] * imaginary
         out_imaginary = imaginary + residual[..., 1] + mask[..., 0] * imaginary + mask[..., 1] * real
-        out = torch.cat([out_real, out_imaginary], -1) @ transform.backward_matrix
+        out = transform.frames_of(torch.stack([out_real, out_imaginary], 1))
         return self._added(out * inside, inside * transform.squares, queue)
 
     def _block(self, stream: LayerStream, name: str, h: Tensor, inside: Tensor, queue: StateQueue) -> Tensor:
@@ -120,10 +120,10 @@ class RealNetworkStep(nn.Module):
         """Return the frames, [1, count, 2, K], that the newest samples complete."""
         transform, hop = self.real.transform, self.trunk_hop
         signal = queue.through("network_samples", x[:, 0])
-        size = len(transform.forward_matrix)
+        size = transform.laps * hop
         signal = functional.pad(signal, (0, max(0, (self.count - 1) * hop + size - signal.shape[-1])))
         windows = torch.stack([signal[:, k * hop :][:, :size] for k in range(self.count)], 1)
-        return (windows @ transform.forward_matrix).unflatten(-1, (2, -1)) * self.real.scale
+        return transform.spectrum_of(windows).transpose(1, 2) * self.real.scale
 
     def _condition(self, mel: Tensor, step: Tensor, queue: StateQueue) -> Tensor:
         """Return the condition, [1, count, D], that the newest mel frame completes."""
