@@ -2,13 +2,15 @@
 
 import csv
 import dataclasses
-import hashlib
+import sys
 from pathlib import Path
-from urllib.parse import quote
 
 import numpy as np
 
-__all__ = ["SEGMENTS", "Place", "envelope", "fits", "read_places", "sample_hash", "url_of"]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from fetching import sample_hash
+
+__all__ = ["SEGMENTS", "Place", "envelope", "fits", "read_places", "sample_hash"]
 
 SEGMENTS = 16  # of an envelope
 TOLERANCE_DB = 1.0  # by which a segment's level may differ after another decoder or resampler
@@ -50,21 +52,6 @@ def read_places(path: Path) -> list[Place]:
     kinds = {field.name: field.type for field in dataclasses.fields(Place)}
     with path.open(newline="", encoding="utf-8") as file:
         return [Place(**{name: kinds[name](value) for name, value in row.items()}) for row in csv.DictReader(file)]
-
-
-def url_of(place: Place, base: str) -> str:
-    """Compose the address of a recording; a commit is part of it, so what lies there cannot change.
-
-    >>> place = Place("a.flac", "C", "C:x", "train", "CC0", "owner/name", "0" * 4, "b c.wav", 48000, 24000, 1, "", "")
-    >>> url_of(place, "https://host/")
-    'https://host/owner/name/0000/b%20c.wav'
-    """
-    return f"{base.rstrip('/')}/{place.repository}/{place.commit}/{quote(place.path)}"
-
-
-def sample_hash(samples: np.ndarray) -> str:
-    """Hash samples, [T] int16."""
-    return hashlib.sha256(samples.astype("<i2").tobytes()).hexdigest()
 
 
 def envelope(samples: np.ndarray) -> str:
