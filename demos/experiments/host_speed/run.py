@@ -1,16 +1,17 @@
 """Compare the real-time factor of an exported vocoder with HiFi-GAN V2's and Vocos', as sherpa-onnx would run them.
 
     audiodiff export speech-22k vocoder.onnx --host sherpa-onnx
-    python demos/benchmarks/host_speed.py vocoder.onnx --threads 1 2
+    python demos/experiments/host_speed/run.py vocoder.onnx
 
 The two others have random weights, in the sizes that sherpa-onnx offers for 22.05 kHz (speed does not depend on
 weights). Vocos' graph ends with its spectrum; its inverse transform, which the host makes, is not counted. Contestants
-take turns on one mel, so a busy machine slows all of them alike: the ratios hold, the seconds are upper bounds.
+take turns on one mel, so a busy machine slows all of them alike. Writes `results.csv`: medians and quartiles.
 Needs the extras `export` and `hosts`.
 """
 
 import argparse
 import contextlib
+import csv
 import json
 import statistics
 import sys
@@ -116,6 +117,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--seconds", type=float, default=5.0, help="of sound (default: 5)")
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--table", type=Path, default=Path(__file__).with_name("results.csv"), metavar="CSV")
     options = parser.parse_args()
     told = session_of(options.vocoder, 1).get_modelmeta().custom_metadata_map
     rate = json.loads(told["sample_rate"]) / json.loads(told["hop_length"])
@@ -127,16 +129,16 @@ def main() -> None:
             "HiFi-GAN V2": exported(BandsFirst(), Path(folder) / "hifigan.onnx"),
             "Vocos": exported(VocosSpectrum(), Path(folder) / "vocos.onnx"),
         }
-        print("| vocoder | MB | " + " | ".join(f"RTF, {n} thread(s)" for n in options.threads) + " |")
-        print("|---|---|" + "---|" * len(options.threads))
         cells: dict[str, list[str]] = {name: [f"{path.stat().st_size / 1e6:.1f}"] for name, path in paths.items()}
         for threads in options.threads:
             sessions = {name: session_of(path, threads) for name, path in paths.items()}
             for name, seconds in turns(sessions, mel, options.rounds).items():
                 quarter, half, rest = (q * rate / frames for q in statistics.quantiles(seconds, n=4))
                 cells[name].append(f"{half:.3f} ({quarter:.3f}–{rest:.3f})")
-        for name, texts in cells.items():
-            print(f"| {name} | {' | '.join(texts)} |")
+    head = ["vocoder", "MB", *(f"real-time factor, {n} thread{'s' * (n > 1)}" for n in options.threads)]
+    with options.table.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([head, *([name, *texts] for name, texts in cells.items())])
+    print(options.table.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":
