@@ -188,7 +188,9 @@ def _check_open(program: "torch.onnx.ONNXProgram", axes: Mapping[str, tuple[int,
             )
 
 
-def _traced(module: nn.Module, inputs: tuple[Tensor, ...], shapes: tuple | None, **options: Any) -> "torch.onnx.ONNXProgram":
+def _traced(
+    module: nn.Module, inputs: tuple[Tensor, ...], shapes: tuple | None, **options: Any
+) -> "torch.onnx.ONNXProgram":
     """Trace a module and write it in ONNX' operators.
 
     torch.onnx traces what it has traced once more, to break up operators that it does not know, and takes twice as

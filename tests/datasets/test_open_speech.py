@@ -160,7 +160,7 @@ def test_shipped_list_splits_by_speaker_and_pins_commits():
 def test_empty_split_writes_no_manifest(tmp_path, server, listing, capsys):
     some = written(tmp_path / "some.csv", [p for p in listing[1] if p.split == "train"])
     assert run(tmp_path / "out", some, server[1]) == 2
-    assert "there is nothing for test" in capsys.readouterr().err
+    assert "there is nothing for valid" in capsys.readouterr().err
     assert not (tmp_path / "out" / "train.jsonl").exists()
 
 

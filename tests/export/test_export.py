@@ -269,6 +269,30 @@ def test_model_that_torch_cannot_trace_is_refused_in_one_line(model_path, tmp_pa
     assert not list(tmp_path.iterdir())
 
 
+class Rotated(torch.nn.Module):
+    """What torch.export leaves as it is, and torch.onnx does not know: a constant, a cast and a bitwise and."""
+
+    def forward(self, x):
+        rising = (x[..., 1:] > x[..., :-1]) & (x[..., 1:] > 0)
+        return torch.tensor(2.0) * x[..., 1:] * rising.to(torch.float32) + (1 - x[..., :-1])
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_program_is_traced_once_where_translations_suffice(known, monkeypatch):
+    programs, whole = [], torch.onnx.export
+    monkeypatch.setattr(
+        torch.onnx, "export", lambda program, *_, **how: programs.append(program) or whole(program, *_, **how)
+    )
+    if not known:
+        monkeypatch.setattr(export.writing, "translations", dict)
+    x = torch.linspace(-1, 1, 7).sin()[None] * torch.tensor([[1.0], [-1.0]])
+    how = {"input_names": ["x"], "output_names": ["y"], "opset_version": 18, "optimize": False, "verbose": False}
+    program = export.writing._traced(Rotated(), (x,), ({0: torch.export.Dim("batch")},), **how)
+    session = onnxruntime.InferenceSession(program.model_proto.SerializeToString())
+    np.testing.assert_allclose(session.run(None, {"x": x[:1].numpy()})[0], Rotated()(x[:1]).numpy(), atol=1e-6)
+    assert [isinstance(program, torch.export.ExportedProgram) for program in programs] == [True] + [False] * (not known)
+
+
 def test_graph_of_fixed_size_is_refused():
     class Fixed(torch.nn.Module):
         def forward(self, mel):

@@ -23,6 +23,7 @@ CONVENTIONS = {
     "odd remainder": MelSpec(22050, 1000, 1000, 300),
     "centred": MelSpec(16000, center=True),
     "zeros beyond": MelSpec(16000, 512, 512, 128, pad_mode="constant", n_mels=40),
+    "window without a period": MelSpec(16000, periodic=False),
     "powers": MelSpec(16000, power=2.0, norm="none", log="log10"),
 }
 

@@ -2,6 +2,7 @@
 
     python demos/experiments/mel_detection/run.py speech-24k gather --turn 0 --readings turn0.npz   # and turn 1
     python demos/experiments/mel_detection/run.py speech-24k learn --readings turn0.npz turn1.npz   # writes the weights
+    python demos/experiments/mel_detection/run.py speech-24k calibrate                              # shifts them
     python demos/experiments/mel_detection/run.py speech-24k judge                                  # writes results.csv
 
 The folder holds recordings and index.csv with their file, speaker_key and split (train, valid or test).
@@ -22,7 +23,7 @@ from tqdm import tqdm
 
 from audiodiff import audio
 from audiodiff.mel import LogMel, detection
-from audiodiff.mel.features import LEVEL_AT
+from audiodiff.mel.features import LEVEL_AT, features
 
 sys.path.insert(0, str(Path(__file__).parent))
 from material import CONVENTIONS, other_sound, readings, recordings, varied
@@ -31,6 +32,11 @@ RESULTS = Path(__file__).with_name("results.csv")
 WEIGHTS = Path(detection.__file__).with_name("detection.safetensors")
 HIDDEN, DROPOUT, EPOCHS, BATCH, RATE, DECAY, JITTER = (96, 48), 0.1, 40, 256, 3e-3, 2e-2, 0.05
 OTHER_SOUNDS = 0.35  # for each recording
+DOUBTED, CALIBRATED, CALIBRATED_TURNS = (
+    0.005,
+    8,
+    3,
+)  # share; conventions for each of so many varied copies of a recording
 IN_LOG10 = ("hifigan", "16k-hop256", "f5-tts", "bigvgan-24k-100", "cosyvoice2", "diffsinger")
 
 
@@ -38,7 +44,7 @@ def main() -> None:
     """Learn or judge."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("task", choices=["gather", "learn", "judge"])
+    parser.add_argument("task", choices=["gather", "learn", "calibrate", "judge"])
     parser.add_argument("--split", default="test", help="whose speakers are judged (default: test)")
     parser.add_argument(
         "--turn", type=int, default=0, help="which variation of the recordings is gathered (default: 0)"
@@ -54,6 +60,10 @@ def main() -> None:
         gathered = [np.load(path) for path in options.readings]
         x, right = (torch.from_numpy(np.concatenate([part[name] for part in gathered])) for name in ("x", "y"))
         safetensors.torch.save_file(learnt(x.float(), right.float()), WEIGHTS)
+    elif options.task == "calibrate":
+        stored = safetensors.torch.load_file(WEIGHTS)
+        stored["bias_2"] += shift(options.folder)
+        safetensors.torch.save_file(stored, WEIGHTS)
     else:
         rows = judged(options.folder, options.split)
         with open(RESULTS, "w", encoding="utf-8", newline="") as file:
@@ -108,6 +118,25 @@ def learnt(x: Tensor, right: Tensor) -> dict[str, Tensor]:
     return {
         name: value.half().contiguous() if "weight" in name else value.contiguous() for name, value in tensors.items()
     }
+
+
+def shift(folder: Path) -> float:
+    """Return what to add to the log-odds so that few right mels of the valid speakers, varied, fall below DOUBTFUL."""
+    described = []
+    for number, row in enumerate(tqdm(recordings(folder, "valid"))):
+        waveform, rate = audio.read(folder / row["file"])
+        for turn in range(CALIBRATED_TURNS):
+            draw = np.random.default_rng([number, turn, 1])
+            sound, at = varied(waveform.mean(0, keepdim=True), rate, draw), {}
+            for name in draw.choice(sorted(CONVENTIONS), CALIBRATED, replace=False):
+                spec = CONVENTIONS[name]
+                if spec.sample_rate not in at:
+                    at[spec.sample_rate] = audio.resample(sound, rate, spec.sample_rate)
+                described.append(features(LogMel(spec)(at[spec.sample_rate][None])[0], spec))
+    odds = detection._network(torch.stack(described))
+    lowest = float(odds.quantile(DOUBTED))
+    print(f"{len(odds)} right mels of valid speakers; {100 * DOUBTED} % have log-odds below {lowest:.2f}")
+    return detection.DOUBTFUL - lowest
 
 
 def judged(folder: Path, split: str) -> list[dict[str, object]]:
