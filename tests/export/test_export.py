@@ -287,7 +287,7 @@ def test_program_is_traced_once_where_translations_suffice(known, monkeypatch):
         monkeypatch.setattr(export.writing, "translations", dict)
     x = torch.linspace(-1, 1, 7).sin()[None] * torch.tensor([[1.0], [-1.0]])
     how = {"input_names": ["x"], "output_names": ["y"], "opset_version": 18, "optimize": False, "verbose": False}
-    program = export.writing._traced(Rotated(), (x,), ({0: torch.export.Dim("batch")},), **how)
+    program = export.writing._traced(Rotated().eval(), (x,), ({0: torch.export.Dim("batch")},), **how)
     session = onnxruntime.InferenceSession(program.model_proto.SerializeToString())
     np.testing.assert_allclose(session.run(None, {"x": x[:1].numpy()})[0], Rotated()(x[:1]).numpy(), atol=1e-6)
     assert [isinstance(program, torch.export.ExportedProgram) for program in programs] == [True] + [False] * (not known)
@@ -300,7 +300,9 @@ def test_graph_of_fixed_size_is_refused():
 
     example = {"mel": torch.zeros(2, 80, 61)}
     with pytest.raises(ValueError, match="axis 0 of mel would be fixed"):
-        target = types.SimpleNamespace(module=Fixed(), inputs=example, outputs=["out"], metadata={"min_frames": "2"})
+        target = types.SimpleNamespace(
+            module=Fixed(), inputs=example, outputs=["out"], metadata={"min_frames": "2"}, is_open=True
+        )
         export.writing._converted(target, 256, export.writing.OPSET, {}, lambda stage: None)
 
 
