@@ -40,7 +40,7 @@ class Stream:
         }
 
     def step(self, frame: np.ndarray) -> np.ndarray:
-        """Takes a frame, [bands], and gives the samples that have become final, at most a hop."""
+        """Take a frame, [bands], and give the samples that have become final, at most a hop."""
         drawn = noise(self.seed, self.frames * self.hop, self.hop)
         feed = {"mel": frame.reshape(1, -1, 1), "noise": drawn.reshape(1, 1, -1)} | self.state
         waveform, *state = self.session.run(None, feed)
@@ -51,7 +51,7 @@ class Stream:
         return waveform[0, 0, padding:]
 
     def finish(self, silence: np.ndarray) -> np.ndarray:
-        """Gives the samples that remain, by frames of silence."""
+        """Give the samples that remain, by frames of silence."""
         frames, late = self.frames, self.late
         delay = json.loads(self.session.get_modelmeta().custom_metadata_map["delay_samples"])
         rest = [self.step(silence) for _ in range(-(-delay // self.hop))]
@@ -59,7 +59,7 @@ class Stream:
 
 
 def frames_of(pipe: BinaryIO, bands: int) -> Iterator[np.ndarray]:
-    """Yields frames as they arrive."""
+    """Yield frames as they arrive."""
     while data := pipe.read(4 * bands):
         frame = np.frombuffer(data[: len(data) // 4 * 4], "<f4")
         if len(data) < 4 * bands or not np.isfinite(frame).all():
@@ -85,7 +85,7 @@ def main() -> int:
 
 
 def play(waveform: np.ndarray) -> None:
-    """Writes samples as 16-bit integers."""
+    """Write samples as 16-bit integers."""
     sys.stdout.buffer.write(np.rint(waveform.clip(-1, 1) * 32767).astype("<i2").tobytes())
     sys.stdout.buffer.flush()
 
