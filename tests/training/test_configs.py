@@ -69,7 +69,8 @@ SHORT = [
 VOICES = ["data.path=${shipped:datasets/clips/speech}", "data.manifest=null"]
 BEGUN = {
     "speech-few": ["init_from=speech-16k"],
-    "speech-22k": ["init_from=speech-16k", "init_strict=false"],
+    "speech-16k": ["init_from=speech-24k", "init_strict=false", "data.balance=null"],
+    "speech-22k": ["init_from=speech-24k", "init_strict=false", "data.balance=null"],
     "speech-24k": ["data.balance=null"],  # nothing tells the speakers of the clips that ship
     "speech-24k-few": ["init_from=speech-24k", "data.balance=null"],
     "speech-24k-live": ["init_from=speech-24k", "data.balance=null"],

@@ -1,6 +1,6 @@
 """Reads off what runs had lost after 1,000 and 10,000 steps, and at their end, from their metrics.jsonl.
 
-    python demos/experiments/loss_curves/run.py speech=runs/speech-16k drums=runs/drums
+    python demos/experiments/loss_curves/run.py speech=runs/speech drums=runs/drums
 
 The training loss is the mean of the five lines up to the step; hours are those of the steps themselves, from the rate
 that each line gives, on whatever machine it was.
@@ -26,10 +26,11 @@ def points(run: Path) -> list[dict[str, object]]:
 
 def row(lines: list[dict[str, float]], step: int, batch: int) -> dict[str, object]:
     """Sum up the lines up to a step."""
-    before = [line for line in lines if line["step"] <= step]
+    until = [line for line in lines if line["step"] <= step]
+    before = [line for line in until if "clips_per_second" in line]  # the others are of a validation
     spans = [b["step"] - a["step"] for a, b in zip([{"step": 0}, *before], before, strict=False)]
     hours = sum(max(0, n) * batch / line["clips_per_second"] / 3600 for n, line in zip(spans, before, strict=True))
-    valid = [line["valid/loss"] for line in before if "valid/loss" in line]
+    valid = [line["valid/loss"] for line in until if "valid/loss" in line]
     return {
         "step": step,
         "clips": step * batch,
