@@ -38,6 +38,7 @@ def contact_sheet(sounds: Mapping[str, Tensor], sample_rate: int, path: str | Pa
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     columns = min(columns, len(sounds))
     rows = -(-len(sounds) // columns)
@@ -47,6 +48,7 @@ def contact_sheet(sounds: Mapping[str, Tensor], sample_rate: int, path: str | Pa
     sides = {"left": 0.6 / width, "right": 1 - 0.9 / width, "bottom": 0, "top": 1 - 0.3 / height}
     grid = figure.add_gridspec(3 * rows, columns, height_ratios=[1, 2, 0.6] * rows, hspace=0.1, wspace=0.08, **sides)
     longest = max(len(sound) for sound in sounds.values()) / sample_rate
+    seconds = [t for t in MaxNLocator(4).tick_values(0, longest) if t < 0.9 * longest]  # the last would meet the next 0
     for i, (name, sound) in enumerate(sounds.items()):
         above, below = (figure.add_subplot(grid[3 * (i // columns) + k, i % columns]) for k in (0, 1))
         above.plot(np.arange(len(sound)) / sample_rate, sound.numpy(), linewidth=0.4)
@@ -54,8 +56,7 @@ def contact_sheet(sounds: Mapping[str, Tensor], sample_rate: int, path: str | Pa
         above.set_title(name, fontsize=8, pad=3)
         image = _log_frequency(below, sound, sample_rate)
         for axis in (above, below):
-            axis.set_xlim(0, longest)
-            axis.locator_params(axis="x", nbins=4, prune="upper")
+            axis.set(xlim=(0, longest), xticks=seconds)
             axis.tick_params(labelsize=6, labelleft=i % columns == 0, labelbottom=axis is below)
         if i % columns == 0:
             above.set_ylabel("amplitude", fontsize=7)
