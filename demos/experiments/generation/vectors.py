@@ -5,11 +5,12 @@
         data.condition=both data.vector_size=2 \
         data.manifest=data/drum_vectors/train.jsonl data.valid_manifest=data/drum_vectors/valid.jsonl
     python demos/experiments/generation/vectors.py follow runs/drum_vectors data/drum_vectors -o vectors.csv
+    python demos/experiments/generation/vectors.py order runs/drum_vectors -o order.csv
 
 Brightness is the octave of the spectral centroid, length that of the time in which 99 % of the energy have passed; both
 are standardised by the training recordings. `follow` asks for the numbers of held-out recordings of each class and
 measures them in what comes out: Spearman's correlation of asked and heard within each class, and of the same sounds
-with numbers that another one was asked for.
+with numbers that another one was asked for. `order` asks for both ends of each number.
 """
 
 import argparse
@@ -31,6 +32,7 @@ from audiodiff.models.generator import Generator
 
 NAMES = ("brightness", "length")
 RATE, SECONDS, LEAST = 32000, 1.5, 4  # LEAST sounds of a class, to be correlated
+EXTREME = 1.5  # standard deviations
 
 
 def describe(sound: Tensor, rate: int) -> list[float]:
@@ -60,7 +62,7 @@ def describe_all(folder: Path, out: Path) -> None:
     print(json.dumps({"mean": mean.round(4).tolist(), "std": std.round(4).tolist()}))
 
 
-def follow(model: Generator, folder: Path, per_label: int, seeds: int) -> list[dict[str, str]]:
+def follow(model: Generator, folder: Path, per_label: int, seeds: int, guidance: float) -> list[dict[str, str]]:
     """Correlate what was asked with what is heard, class by class; the mean over classes, for each seed."""
     asked = defaultdict(list)
     for recording in read_manifest(folder / "test.jsonl"):
@@ -72,7 +74,9 @@ def follow(model: Generator, folder: Path, per_label: int, seeds: int) -> list[d
             chosen = np.array(vectors)[np.linspace(0, len(vectors) - 1, min(per_label, len(vectors))).astype(int)]
             if len(chosen) < LEAST:
                 continue
-            sounds = model.generate(label=label, vector=chosen, batch=len(chosen), seed=1 + 1000 * seed)
+            sounds = model.generate(
+                label=label, vector=chosen, guidance=guidance, batch=len(chosen), seed=1 + 1000 * seed
+            )
             heard = np.array([describe(sound, model.sample_rate) for sound in sounds])
             for i, name in enumerate(NAMES):
                 told[name].append(spearmanr(chosen[:, i], heard[:, i]).statistic)
@@ -83,23 +87,61 @@ def follow(model: Generator, folder: Path, per_label: int, seeds: int) -> list[d
     rows = []
     for (name, against), values in found.items():
         mean, half_width = over_seeds(values)
-        rows.append({"number": name, "against": against, "spearman": f"{mean:.4f}", "spearman_95": f"{half_width:.4f}"})
+        rows.append(
+            {
+                "number": name,
+                "guidance": guidance,
+                "against": against,
+                "spearman": f"{mean:.4f}",
+                "spearman_95": f"{half_width:.4f}",
+            }
+        )
+    return rows
+
+
+def order(model: Generator, count: int, guidance: float) -> list[dict[str, str]]:
+    """Ask for little and for much of one number, from the same noise; count how often more is heard; chance is half."""
+    rows = []
+    for i, name in enumerate(NAMES):
+        rises = []
+        for label in model.labels:
+            heard = []
+            for asked in (-EXTREME, EXTREME):
+                vector = [asked if i == k else 0.0 for k in range(len(NAMES))]
+                sounds = model.generate(label=label, vector=vector, guidance=guidance, batch=count, seed=1)
+                heard.append(np.array([describe(sound, model.sample_rate)[i] for sound in sounds]))
+            rises.append(heard[1] - heard[0])
+        all_rises = np.concatenate(rises)
+        row = {
+            "number": name,
+            "guidance": guidance,
+            "pairs": len(all_rises),
+            "in_order": f"{(all_rises > 0).mean():.3f}",
+        }
+        rows.append(row | {"octaves_between": f"{all_rises.mean():.2f}"})
     return rows
 
 
 def main() -> None:
     """Describe recordings, or measure a model."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("task", choices=["describe", "follow"])
+    parser.add_argument("task", choices=["describe", "follow", "order"])
     parser.add_argument("source", help="a folder with train.jsonl, valid.jsonl and test.jsonl; or the model")
-    parser.add_argument("folder", type=Path, help="where manifests with vectors go, or are")
+    parser.add_argument("folder", type=Path, nargs="?", help="where manifests with vectors go, or are")
     parser.add_argument("-o", "--out", type=Path, help="the table; the terminal by default")
     parser.add_argument("--per-label", type=int, default=12)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--guidance", type=float, nargs="+", default=[1.0], help="scales to measure")
     options = parser.parse_args()
     if options.task == "describe":
         return describe_all(Path(options.source), options.folder)
-    rows = follow(Generator.load(options.source), options.folder, options.per_label, options.seeds)
+    model = Generator.load(options.source)
+    rows = []
+    for guidance in options.guidance:
+        if options.task == "order":
+            rows += order(model, options.per_label, guidance)
+        else:
+            rows += follow(model, options.folder, options.per_label, options.seeds, guidance)
     with options.out.open("w", encoding="utf-8", newline="") if options.out else sys.stdout as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
