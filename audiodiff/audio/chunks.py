@@ -10,6 +10,7 @@ ahead of the next.
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import torch
@@ -67,10 +68,10 @@ def regrouped(pieces: Iterable[Tensor], frames: int, total: int | None = None) -
         total: Frames of all tensors together, if known, which saves work at the end.
 
     Raises:
-        ValueError: The number is below 1.
+        ValueError: The number is below 1, or is not whole.
     """
-    if frames < 1:
-        raise ValueError(f"chunk_frames={frames}: at least 1 is wanted")
+    if not isinstance(frames, Integral) or frames < 1:
+        raise ValueError(f"chunk_frames={frames}: a whole number of at least 1 is wanted")
     buffer: Tensor | None = None
     done = 0
     for piece in pieces:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import logging
 import math
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audiodiff.audio.decoding import opened
+from audiodiff.utils.arrays import check_floats, check_tensor
 from audiodiff.utils.files import atomic_file
 from audiodiff.utils.lazy import lazy_module
 
@@ -26,6 +27,7 @@ __all__ = ["AUDIO_SUFFIXES", "WRITTEN", "cancels", "lowered", "mono", "read", "r
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".w64", ".caf"})
 WRITTEN = {".wav": "PCM_16", ".flac": "PCM_16", ".mp3": "MPEG_LAYER_III"}  # and how
 MOST_CHANNELS = 1024  # of a WAV file, as libsndfile writes it
+CANCELLED = 0.01  # share of the channels' energy below which their mean has lost the sound
 FULL = 0.99  # of full scale, to which louder peaks are lowered
 log = logging.getLogger(__name__)
 
@@ -46,8 +48,15 @@ def read(
         Waveform, [C, T], float32, full scale = 1, and its sample rate in Hz.
 
     Raises:
-        ValueError: The file is missing, empty, not audio, or holds values that are not finite.
+        ValueError: The file is missing, empty, not audio, or holds values that are not finite; or what is asked for
+            lies outside of any file.
     """
+    if seconds is not None and not 0 < seconds < math.inf:
+        raise ValueError(f"seconds={seconds}: a number above 0 is wanted")
+    if start < 0 or frames < -1:
+        raise ValueError(f"start={start}, frames={frames}: whole numbers from 0 on are wanted, or frames=-1 for all")
+    if sample_rate is not None and not (isinstance(sample_rate, Real) and 0 < sample_rate < math.inf):
+        raise ValueError(f"sample_rate={sample_rate!r}: a number of Hz above 0 is wanted")
     with opened(path) as file:
         if seconds is not None:
             frames = int(seconds * file.sample_rate)
@@ -69,6 +78,7 @@ def resample(waveform: Tensor, rate: float, new_rate: float) -> Tensor:
     Raises:
         ValueError: It has another shape or holds no floats, or a rate is not positive.
     """
+    check_tensor(waveform, "the waveform")
     if waveform.ndim != 2 or not len(waveform) or not waveform.is_floating_point():
         kind = str(waveform.dtype).removeprefix("torch.")
         raise ValueError(f"the waveform is {list(waveform.shape)} of {kind}; [channels, samples] of floats is wanted")
@@ -88,11 +98,13 @@ def mono(waveform: Tensor, name: str | Path = "the recording") -> Tensor:
     """Mix channels, [C, T], down to their mean, [1, T].
 
     Raises:
-        ValueError: The channels cancel each other, as in a recording with one channel upside down.
+        TypeError: It is no tensor.
+        ValueError: The channels cancel each other, as in a recording with one channel upside down, or hold no floats.
 
     >>> mono(torch.tensor([[1.0, 0.0], [0.0, 1.0]])).tolist()
     [[0.5, 0.5]]
     """
+    check_floats(waveform, str(name))
     if cancels(waveform):
         raise ValueError(f"{name}: its channels cancel each other; give one of them, or turn one upside down")
     return waveform.mean(0, keepdim=True)
@@ -107,7 +119,7 @@ def cancels(waveform: Tensor) -> bool:
     if len(waveform) < 2:
         return False
     exact = waveform.detach().double()
-    return float(exact.mean(0).square().mean()) < 0.01 * float(exact.square().mean())
+    return float(exact.mean(0).square().mean()) < CANCELLED * float(exact.square().mean())
 
 
 def to_pcm(waveform: Tensor) -> tuple[np.ndarray, int]:
@@ -120,11 +132,13 @@ def to_pcm(waveform: Tensor) -> tuple[np.ndarray, int]:
         int16 array, [T, C], and the number of samples that had to be clamped.
 
     Raises:
-        ValueError: A value is not finite.
+        TypeError: It is no tensor.
+        ValueError: A value is not finite, or they are no floats: 16-bit samples would be clamped to full scale.
 
     >>> to_pcm(torch.tensor([[1.0, -1.0, 0.0, 1.5]]))[0].T.tolist(), to_pcm(torch.tensor([[1.5]]))[1]
     ([[32767, -32767, 0, 32767]], 1)
     """
+    check_floats(waveform, "the waveform")
     samples = waveform.detach().cpu().float().numpy().T
     if not np.isfinite(samples).all():
         raise ValueError("the waveform holds values that are NaN or infinite; the model or its input is broken")
@@ -140,6 +154,7 @@ def lowered(waveform: Tensor) -> tuple[Tensor, float]:
     >>> lowered(torch.tensor([[0.5]]))[1], round(lowered(torch.tensor([[2.0]]))[1], 2)
     (0.0, 6.11)
     """
+    check_floats(waveform, "the waveform")
     peak = float(waveform.detach().abs().max())
     if not FULL < peak < math.inf:
         return waveform, 0.0
@@ -156,14 +171,16 @@ def write(path: str | Path, waveform: Tensor, sample_rate: int) -> int:
         The number of samples that were clamped.
 
     Raises:
-        ValueError: A value is not finite, the waveform is not [C, T], the sample rate is no whole number or not one of
-            the format, the name ends otherwise, or the file cannot be written.
+        TypeError: The waveform is no tensor.
+        ValueError: A value is not finite or no float, the waveform is not [C, T], the sample rate is no whole number
+            or not one of the format, the name ends otherwise, or the file cannot be written.
     """
     import soundfile
 
     suffix = Path(path).suffix.lower()
     if suffix not in WRITTEN:
         raise ValueError(f"{path}: give a name that ends in {' or '.join(WRITTEN)}")
+    check_tensor(waveform, "the waveform")
     if waveform.ndim != 2 or not 1 <= len(waveform) <= MOST_CHANNELS:
         raise ValueError(f"the waveform is {list(waveform.shape)}: give [channels, samples], of 1 to {MOST_CHANNELS}")
     if not isinstance(sample_rate, Integral) or not 1 <= sample_rate < 2**31:

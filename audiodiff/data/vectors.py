@@ -31,7 +31,7 @@ def vector_of(recording: Recording) -> Tensor:
     field = (recording.about or {}).get("vector")
     if isinstance(field, list):
         try:
-            return torch.tensor([float(v) for v in field])
+            return torch.tensor([float(v) for v in field], dtype=torch.float32)
         except (TypeError, ValueError):
             raise ValueError(f"{recording.path}: its `vector` is no list of numbers") from None
     beside = recording.path.with_suffix(".npy") if field is None else recording.path.parent / str(field)

@@ -81,12 +81,15 @@ def check_timesteps(times: Sequence[float]) -> Tensor:
     """Take the times as they are.
 
     Raises:
-        ValueError: They do not fall strictly from at most 1 to exactly 0.
+        ValueError: They are no numbers, or do not fall strictly from at most 1 to exactly 0.
 
     >>> check_timesteps([1, 0.5, 0]).tolist()
     [1.0, 0.5, 0.0]
     """
-    grid = torch.as_tensor(times, dtype=torch.float64)
+    try:
+        grid = torch.as_tensor(times, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"times={times!r}: numbers are wanted, such as [1, 0.5, 0]") from None
     if grid.ndim != 1 or len(grid) < 2 or not bool((grid.diff() < 0).all()) or grid[-1] != 0 or not grid[0] <= 1:
         raise ValueError(f"times={grid.tolist()}: a grid falls strictly from at most 1 to 0, in at least one step")
     return grid

@@ -18,6 +18,7 @@ from audiodiff.evaluation.periodicity import periodicity_rmse, voicing_f1
 from audiodiff.evaluation.word_error_rate import word_error_rate
 from audiodiff.mel import LogMel, MelSpec
 from audiodiff.utils import devices
+from audiodiff.utils.arrays import check_floats
 
 __all__ = ["MEASURES", "UNITS", "log_mel_l1", "log_spectral_distance_db", "multi_resolution_stft", "score"]
 
@@ -207,6 +208,7 @@ def score(reference: Tensor, test: Tensor, sample_rate: int, names: Collection[s
 
 def _check(*waveforms: Tensor) -> None:
     for waveform in waveforms:
+        check_floats(waveform, "a waveform")
         if waveform.ndim != 1:
             raise ValueError(f"a waveform is {list(waveform.shape)}; [samples] of one channel is wanted")
 

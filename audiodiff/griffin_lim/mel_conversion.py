@@ -21,6 +21,7 @@ from audiodiff.diffusion.solvers.base import white_noise
 from audiodiff.griffin_lim.estimate import coarse_to_fine, random_phase_spectrum
 from audiodiff.mel import LogMel, MelSpec
 from audiodiff.mel.filterbank import mel_filters
+from audiodiff.utils.arrays import check_floats
 
 __all__ = ["Conversion", "Converted", "convert_mel"]
 
@@ -83,7 +84,16 @@ class Conversion:
         Args:
             mel: Of the source's convention.
             seed: Seed of the phases of the intermediate waveform.
+
+        Raises:
+            TypeError: The mel is no tensor.
+            ValueError: It has another shape, or holds anything but finite floats.
         """
+        check_floats(mel, "the mel")
+        if mel.ndim != 3 or mel.shape[1] != self.source.n_mels or 0 in mel.shape:
+            raise ValueError(f"the mel is {list(mel.shape)}; [clips, {self.source.n_mels} bands, frames] is wanted")
+        if not bool(torch.isfinite(mel).all()):
+            raise ValueError("the mel holds values that are NaN or infinite: apply the floor before the logarithm")
         mel = mel.float() if mel.dtype.itemsize < 4 else mel
         if self.source == self.target:
             return Converted(mel, 0.0)
@@ -137,7 +147,8 @@ def convert_mel(mel: Tensor, source: MelSpec, target: MelSpec) -> Tensor:
     """Convert a log-mel, [B, M, F]; `Conversion` tells more.
 
     Raises:
-        ValueError: The source leaves out what the target needs; the field is named.
+        TypeError: The mel is no tensor.
+        ValueError: The source leaves out what the target needs, which is named, or the mel is none of the source.
     """
     return Conversion(source, target)(mel).mel
 

@@ -7,6 +7,7 @@ from torch.nn import functional
 from audiodiff.audio.stft import stft
 from audiodiff.mel.filterbank import mel_filters
 from audiodiff.mel.spec import MelSpec
+from audiodiff.utils.arrays import check_floats, check_tensor
 
 __all__ = ["LogMel", "check_channels", "mel_of"]
 
@@ -32,6 +33,7 @@ class LogMel(nn.Module):
                 by reflection.
         """
         spec = self.spec
+        check_tensor(waveform, "the waveform")
         if waveform.ndim != 3 or waveform.shape[1] != 1 or not waveform.shape[0] or not waveform.is_floating_point():
             kind = str(waveform.dtype).removeprefix("torch.")
             raise ValueError(
@@ -70,8 +72,10 @@ def mel_of(spec: MelSpec, waveform: Tensor) -> Tensor:
         [C, M, F].
 
     Raises:
-        ValueError: The recording has more than two channels or is too short.
+        TypeError: The recording is no tensor.
+        ValueError: The recording has more than two channels, is too short, or holds anything but finite floats.
     """
+    check_floats(waveform, "the recording")
     if waveform.ndim != 2:
         raise ValueError(
             f"the recording is {list(waveform.shape)}; [channels, samples] is wanted: add an axis in front"
@@ -84,6 +88,8 @@ def mel_of(spec: MelSpec, waveform: Tensor) -> Tensor:
             f"the recording has {length} samples ({length / rate:.3f} s at {rate} Hz); at least "
             f"{(needed - 1) // hop * hop + 1} are needed: give a longer one"
         )
+    if not bool(torch.isfinite(waveform).all()):
+        raise ValueError("the recording holds samples that are NaN or infinite: repair or re-export it")
     padded = functional.pad(waveform, (0, -length % hop)) if length % hop else waveform
     with torch.inference_mode():
         return torch.cat([LogMel(spec)(channel[None, None]) for channel in padded])

@@ -1,6 +1,7 @@
 """Sampling settings."""
 
 import dataclasses
+from numbers import Integral
 from typing import TypedDict
 
 from torch import Tensor
@@ -23,6 +24,9 @@ class SamplingConfig:
         times: Timesteps from the start's time to 0, [steps + 1], float64 on the CPU.
         seed: Of the noise; clip i of a batch has seed + i.
         callback: Called after each step with its index and the diffused signal.
+
+    Raises:
+        ValueError: The seed is no whole number, or out of range.
     """
 
     start: Start
@@ -30,6 +34,10 @@ class SamplingConfig:
     times: Tensor
     seed: int = 0
     callback: Callback | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.seed, Integral) or not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed={self.seed!r}: a whole number from 0 to 2^63 - 1 is wanted")
 
     def noise(self, batch: int, begin: int = 0) -> NoiseField:
         """Return the noise of a batch from a sample on."""

@@ -27,6 +27,7 @@ from audiodiff.models.stateful import delay_in_samples
 from audiodiff.models.streaming import chunk_of, live_config, look_ahead, streamed
 from audiodiff.models.whitening import Whitening
 from audiodiff.utils import devices
+from audiodiff.utils.arrays import check_floats
 from audiodiff.utils.validation import check_counts
 
 __all__ = ["Model", "Vocoder"]
@@ -238,11 +239,10 @@ class Vocoder(Model):
 
         Raises:
             TypeError: The mel is no tensor.
-            ValueError: It has the wrong shape, is too short, or is not finite.
+            ValueError: It has the wrong shape, is too short, or holds anything but finite floats.
         """
         spec = convention or self.mel
-        if not isinstance(mel, Tensor):
-            raise TypeError(f"the mel is a {type(mel).__name__}: give a tensor, as by torch.from_numpy")
+        check_floats(mel, "the mel")
         if mel.ndim != 3 or mel.shape[1] != spec.n_mels:
             shape = list(mel.shape[1:] if mel.ndim == 3 else mel.shape)
             swapped = mel.ndim == 3 and mel.shape[2] == spec.n_mels

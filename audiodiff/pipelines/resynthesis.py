@@ -19,6 +19,7 @@ from audiodiff.models import registry, streaming
 from audiodiff.models.sampling import SamplingOptions
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.utils import devices
+from audiodiff.utils.arrays import check_floats
 
 __all__ = ["Resynthesis", "analyse", "resynthesise", "shipped_for", "vocode", "vocode_stream", "watched"]
 
@@ -40,6 +41,7 @@ class Resynthesis:
 
 def analyse(vocoder: Vocoder, waveform: Tensor) -> Tensor:
     """Compute the log-mel spectrogram of each channel of a recording, on the vocoder's device; see `mel_of`."""
+    check_floats(waveform, "the recording")
     return mel_of(vocoder.mel, waveform.to(vocoder.device))
 
 
@@ -65,9 +67,13 @@ def vocode(
         A waveform of F hops; as long as its mel in the vocoder's convention, if that is another.
 
     Raises:
+        TypeError: The mel is no tensor, or its convention is something else, such as a name.
         ValueError: The mel has more than two channels, the wrong shape, or is not finite; its convention lacks
             information that the vocoder needs; or no sound has such a mel in that convention.
     """
+    if not isinstance(convention, MelSpec | None):
+        raise TypeError(f"convention={convention!r}: give a MelSpec, such as MelSpec.preset('hifigan')")
+    check_floats(mel, "the mel")
     check_channels(len(mel), "mel")
     spec = convention or vocoder.mel
     _check_memory(vocoder, mel, spec)

@@ -1,10 +1,42 @@
-"""Read arrays of NumPy's format, .npy, from files that a stranger may have written."""
+"""Check tensors, and read arrays of NumPy's format, .npy, from files that a stranger may have written."""
+
+from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from audiodiff.utils.lazy import lazy_module
 
-__all__ = ["read_npy"]
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+else:
+    np, torch = lazy_module("numpy"), lazy_module("torch")
+
+__all__ = ["check_floats", "check_tensor", "read_npy"]
+
+
+def check_tensor(value: Any, name: str) -> None:
+    """Check that a value is a tensor.
+
+    Raises:
+        TypeError: It is something else, such as an array.
+    """
+    if not isinstance(value, torch.Tensor):
+        raise TypeError(f"{name} is a {type(value).__name__}: give a tensor, as by torch.from_numpy")
+
+
+def check_floats(value: Any, name: str) -> None:
+    """Check that a value is a tensor of real floats.
+
+    Raises:
+        TypeError: It is no tensor.
+        ValueError: It holds whole or complex numbers.
+    """
+    check_tensor(value, name)
+    if not value.is_floating_point():
+        kind = str(value.dtype).removeprefix("torch.")
+        raise ValueError(f"{name} holds {kind} values, and floats are wanted; of 16-bit samples: samples / 32768")
 
 
 def read_npy(path: str | Path) -> np.ndarray:

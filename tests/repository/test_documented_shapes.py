@@ -3,19 +3,22 @@
 import logging
 import math
 
+import numpy as np
 import pytest
 import soundfile
 import torch
 
 from audiodiff import audio
+from audiodiff.audio import io as audio_io
 from audiodiff.data import Crops, Files, OneShots, scan
 from audiodiff.data.manifest import Recording
 from audiodiff.evaluation import metrics
+from audiodiff.griffin_lim.mel_conversion import convert_mel
 from audiodiff.mel import LogMel, MelSpec
 from audiodiff.mel.spectrogram import mel_of
 from audiodiff.mel.statistics import MelStatistics
 from audiodiff.models.vocoder import Vocoder
-from audiodiff.pipelines.resynthesis import vocode
+from audiodiff.pipelines.resynthesis import resynthesise, vocode
 
 SPEC = MelSpec(16000)
 STRANGE = [torch.randn(shape) for shape in ((2, 2, 8000), (1, 8000), (8000,), (0, 1, 8000), (1, 1, 1, 8000))]
@@ -41,6 +44,80 @@ def test_vocoder_refuses_waveforms_and_mels_of_other_shapes():
             vocoder.generate(mel)
         with pytest.raises(ValueError, match="the mel"):
             vocode(vocoder, mel)
+
+
+NO_FLOATS = [
+    (np.zeros, TypeError, "give a tensor"),
+    (lambda shape: torch.zeros(shape, dtype=torch.int16), ValueError, "floats"),
+    (lambda shape: torch.zeros(shape, dtype=torch.complex64), ValueError, "floats"),
+]
+DOORS = {
+    "write": ((1, 8000), lambda x: audio.write("never.wav", x, 16000)),
+    "to_pcm": ((1, 8000), audio.to_pcm),
+    "lowered": ((1, 8000), audio.lowered),
+    "resample": ((1, 8000), lambda x: audio.resample(x, 16000, 8000)),
+    "mono": ((2, 8000), audio_io.mono),
+    "LogMel": ((1, 1, 8000), LogMel(SPEC)),
+    "mel_of": ((1, 8000), lambda x: mel_of(SPEC, x)),
+    "score": ((8000,), lambda x: metrics.score(x, x, 16000)),
+    "distance": ((8000,), lambda x: metrics.log_spectral_distance_db(x, x, 16000)),
+    "generate": ((1, 80, 40), lambda x: Vocoder.load("speech-16k").generate(x)),
+    "vocode": ((1, 80, 40), lambda x: vocode(Vocoder.load("speech-16k"), x)),
+    "resynthesise": ((1, 8000), lambda x: resynthesise(Vocoder.load("speech-16k"), x)),
+    "convert_mel": ((1, 80, 40), lambda x: convert_mel(x, SPEC, MelSpec(16000, log="log10"))),
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize(("zeros", "error", "words"), NO_FLOATS, ids=["array", "int16", "complex"])
+def test_arrays_and_other_numbers_than_floats_are_refused(door, zeros, error, words):
+    shape, call = DOORS[door]
+    with pytest.raises(error, match=words):
+        call(zeros(shape))
+
+
+@pytest.mark.parametrize("shape", [(80, 40), (1, 40, 80), (0, 80, 40), (1, 80, 0)], ids=str)
+def test_convert_mel_refuses_other_shapes(shape):
+    with pytest.raises(ValueError, match=r"\[clips, 80 bands, frames\] is wanted"):
+        convert_mel(torch.zeros(shape), SPEC, MelSpec(16000, hop_length=128))
+
+
+def test_values_that_are_not_finite_are_refused():
+    nan = torch.full((1, 80, 40), math.nan)
+    with pytest.raises(ValueError, match="the mel holds values that are NaN"):
+        convert_mel(nan, SPEC, MelSpec(16000, log="log10"))
+    with pytest.raises(ValueError, match="the recording holds samples that are NaN"):
+        resynthesise(Vocoder.load("speech-16k"), torch.full((1, 8000), math.nan))
+
+
+@pytest.mark.parametrize(
+    ("option", "error"),
+    [
+        ({"seed": None}, ValueError),
+        ({"seed": -1}, ValueError),
+        ({"seed": 1.5}, ValueError),
+        ({"chunk_frames": 1.5}, ValueError),
+        ({"times": "even-t"}, ValueError),
+        ({"times": [None]}, ValueError),
+        ({"convention": "hifigan"}, TypeError),
+    ],
+    ids=str,
+)
+def test_options_of_another_kind_are_refused_by_name(option, error):
+    (name,) = option
+    with pytest.raises(error, match=f"{name}="):
+        vocode(Vocoder.load("speech-16k"), torch.full((1, 80, 40), -5.0), **option)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"seconds": math.nan}, {"seconds": -1.0}, {"start": -1}, {"frames": -2}, {"sample_rate": "16000"}],
+    ids=str,
+)
+def test_read_refuses_what_lies_in_no_file(options, speech):
+    (name,) = options
+    with pytest.raises(ValueError, match=f"{name}="):
+        audio.read(speech, **options)
 
 
 def test_spectrogram_refuses_a_waveform_without_channels():
