@@ -6,6 +6,7 @@ Every measure takes two waveforms of equal length, [T], float32, and the sample 
 import functools
 import importlib.util
 import math
+import warnings
 from collections.abc import Callable, Collection
 
 import torch
@@ -128,6 +129,8 @@ def pesq_wb(reference: Tensor, test: Tensor, sample_rate: int) -> float:
     import pesq
 
     reference, test = (resample(w[None], sample_rate, 16000)[0] for w in (reference, test))
+    if not (bool(reference.any()) and bool(test.any())):  # the package divides by the level
+        return math.nan
     try:
         return float(pesq.pesq(16000, reference.numpy(), test.numpy(), "wb"))
     except pesq.PesqError:
@@ -136,10 +139,14 @@ def pesq_wb(reference: Tensor, test: Tensor, sample_rate: int) -> float:
 
 @checked
 def stoi(reference: Tensor, test: Tensor, sample_rate: int) -> float:
-    """Return short-time objective intelligibility (Taal et al., 2011), 0 to 1."""
+    """Return short-time objective intelligibility (Taal et al., 2011), 0 to 1; nan where too little is no silence."""
     import pystoi
 
-    return float(pystoi.stoi(reference.numpy(), test.numpy(), sample_rate))
+    with warnings.catch_warnings(action="error", category=RuntimeWarning):
+        try:
+            return float(pystoi.stoi(reference.numpy(), test.numpy(), sample_rate))
+        except RuntimeWarning:  # fewer than 30 frames are left, or the level is divided by
+            return math.nan
 
 
 @checked

@@ -116,6 +116,14 @@ def test_pesq_finds_no_speech_in_silence():
     assert math.isnan(metrics.MEASURES["pesq_wb"][0](torch.zeros(RATE), torch.zeros(RATE), RATE))
 
 
+@pytest.mark.parametrize("name", ["pesq_wb", "stoi"])
+def test_perceptual_measures_have_no_number_for_a_silent_channel(name, waveform):
+    measure, _ = metrics.MEASURES[name]
+    speech, silence = waveform[0], 0 * waveform[0]
+    for pair in ((speech, silence), (silence, speech), (silence, silence)):
+        assert math.isnan(measure(*pair, 16000))
+
+
 def test_score_takes_the_shorter_length_up_to_50_ms(monkeypatch):
     monkeypatch.setattr(metrics, "MEASURES", {"log_mel_l1": (log_mel_l1, "torch")})
     clip = noise()
