@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 LARGEST = 0xFFFF0000  # a length field from here on, or near 2^31, stands for "unknown"
 HALF = range(0x7FFF0000, 0x80001000)
 OTHERS = {b"RIFF", b"RIFX", b"RF64", b"fLaC", b"OggS", b"FORM", b".snd", b"caff", b"riff"}  # first bytes of formats
+LOWEST_RATE, HIGHEST_RATE = 1000, 10**7  # Hz; others make minutes of a moment, or a moment of minutes
 BLOCK = 2**26  # numbers that are decoded at once, 256 MB
 COMPLAINTS = (b"[src/libmpg123", b"Note:", b"Warning:", b"ERROR:", b"error:")
 _damaged: set[str] = set()  # files whose damage was logged
@@ -117,7 +118,7 @@ def opened(source: str | Path | bytes, name: str = "") -> Generator[Reader]:
         name: Of bytes, in messages.
 
     Raises:
-        ValueError: The file is missing or is not audio.
+        ValueError: The file is missing or is not audio, or has an impossible sample rate.
     """
     import soundfile  # here, and not above, since it loads a shared library
 
@@ -130,6 +131,8 @@ def opened(source: str | Path | bytes, name: str = "") -> Generator[Reader]:
             if isinstance(file, io.IOBase):
                 stack.enter_context(file)
             decoder = stack.enter_context(soundfile.SoundFile(file))
+        if not LOWEST_RATE <= decoder.samplerate <= HIGHEST_RATE:
+            raise ValueError(f"{name}: its header says {decoder.samplerate} Hz, at which there is no sound; mend it")
         yield Reader(decoder, name, cut_short)
 
 
