@@ -364,6 +364,17 @@ def test_shards_packed_anew_are_not_mixed_with_the_old(folder, packed, tmp_path)
     resolve_timesteps(loader(f"local:{place}", cache=tmp_path / "cache", batch=1), 5)
 
 
+def test_corpus_without_a_readable_piece_is_refused(tmp_path):
+    """An empty data set of litdata would be waited for, for ever."""
+    tone = 0.3 * torch.sin(torch.arange(4000) / 9)
+    audio.write(tmp_path / "upside.wav", torch.stack([tone, -tone]), RATE)
+    audio.write(tmp_path / "valid.wav", tone[None], RATE)
+    upside, valid = (Recording(tmp_path / f"{name}.wav", 4000, RATE) for name in ("upside", "valid"))
+    with pytest.raises(ValueError, match="none of the recordings for training can be packed"):
+        pack([upside], [valid], tmp_path / "out", max_bad=1.0)
+    assert not (tmp_path / "out").exists()
+
+
 # --- the command -------------------------------------------------------------------------------------------------
 
 

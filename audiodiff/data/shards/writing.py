@@ -150,7 +150,11 @@ def _write_train(
             numbers.append(-1 if piece.label is None else names.index(piece.label))
             yield data
 
-    write_items(folder / "train", items(), -(-len(order) // n_chunks))
+    packed = items()
+    first = next(packed, None)
+    if first is None:  # litdata would write a data set without items, whose readers wait for ever
+        raise ValueError("none of the recordings for training can be packed: look at them with `audiodiff scan`")
+    write_items(folder / "train", itertools.chain([first], packed), -(-len(order) // n_chunks))
     kept = [r for r in listed if r.path not in bad.paths]
     return {
         "pieces": len(numbers),
