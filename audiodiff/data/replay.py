@@ -124,8 +124,11 @@ class WatchedFolder(Dataset[Tensor]):
             os.link(temporary, path)  # fails if it exists, unlike a rename
         except FileExistsError:
             pass
+        except OSError:  # a file system without hard links, such as FAT
+            if not path.exists():
+                os.replace(temporary, path)
         finally:
-            os.unlink(temporary)
+            Path(temporary).unlink(missing_ok=True)
 
     def _settled(self) -> list[Recording]:
         """List the readable files that have not changed for `settled` seconds."""

@@ -154,6 +154,19 @@ def test_all_processes_and_a_run_that_goes_on_agree_what_a_block_holds(tmp_path)
     assert [path.name for path in sorted((tmp_path / "journal").iterdir())] == [f"block-{n:06d}.json" for n in range(3)]
 
 
+def test_journal_is_kept_on_a_file_system_without_hard_links(tmp_path, monkeypatch):
+    def refuse(source, target):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    first = put(tmp_path, "a.wav")
+    clips = watched(tmp_path, tmp_path / "journal")
+    assert clips.sources(0) == [first]
+    put(tmp_path, "b.wav", seed=1)
+    assert watched(tmp_path, tmp_path / "journal").sources(0) == [first]
+    assert [path.name for path in (tmp_path / "journal").iterdir()] == ["block-000000.json"]
+
+
 def test_empty_folder_is_waited_for_and_then_given_up(tmp_path):
     with pytest.raises(ValueError, match=r"holds no readable audio after 0\.5 s"):
         watched(tmp_path, tmp_path / "journal")[0]
