@@ -129,10 +129,14 @@ class Previews(Callback):
             return [("sample", model.generate(int(self.seconds * model.sample_rate), seed=self.seed)[0].cpu())]
         if not isinstance(model, Vocoder):
             raise ValueError(f"a {type(model).__name__} makes no sound that could be previewed")
-        previews = []
-        for path in self.recordings:
-            waveform, _ = audio.read(path, model.sample_rate)
-            previews.append((path.stem, resynthesise(model, waveform, seed=self.seed).waveform))
+        previews, stems = [], [path.stem for path in self.recordings]
+        for number, path in enumerate(self.recordings, start=1):
+            name = path.stem if stems.count(path.stem) == 1 else f"{path.stem}-{number}"
+            try:
+                waveform, _ = audio.read(path, model.sample_rate)
+                previews.append((name, resynthesise(model, waveform, seed=self.seed).waveform))
+            except ValueError as error:  # the file is gone, or is too short, or has more than two channels
+                log.warning("%s: no preview (%s); the run goes on", path, error)
         return previews
 
     def _log(self, trainer: lightning.Trainer, name: str, waveform: Tensor, model: Model) -> None:

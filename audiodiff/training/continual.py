@@ -7,6 +7,7 @@ References: Li et al., 2018, arXiv:1802.01483 (L2-SP); Kirkpatrick et al., 2017,
 """
 
 import json
+import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from audiodiff import audio
+from audiodiff.audio.io import mono
 from audiodiff.data import Crops
 from audiodiff.data.manifest import Recording, read_manifest
 from audiodiff.evaluation.metrics import score
@@ -135,17 +137,18 @@ def score_recordings(model: Model, recordings: Sequence[Recording], limit: int =
     scores, training = [], model.training
     model.eval()
     for recording in recordings[:: max(1, len(recordings) // limit)][:limit]:
-        waveform = audio.read(recording.path, model.sample_rate, seconds=LONGEST)[0].mean(0, keepdim=True)
+        waveform = mono(audio.read(recording.path, model.sample_rate, seconds=LONGEST)[0], recording.path)
         result = resynthesise(model, waveform, seed=seed).waveform
         scores.append(score(waveform[0], result[0], model.sample_rate, MEASURES))
     model.train(training)
-    return {m: sum(s[m] for s in scores) / len(scores) for m in MEASURES if all(m in s for s in scores)}
+    values = {m: [s[m] for s in scores if math.isfinite(s.get(m, math.nan))] for m in MEASURES}
+    return {m: sum(own) / len(own) for m, own in values.items() if own}
 
 
 def forgetting_report(before: dict[str, float], after: dict[str, float], path: str | Path) -> str:
     """Write the scores before and after as JSON, and return them as a table."""
     lines = ["| measure | before | after | |", "|---|---|---|---|"]
-    for name in before:
+    for name in (name for name in before if name in after):
         change = (after[name] - before[name]) * MEASURES[name]
         verdict = "better" if change > 0 else "worse" if change < 0 else "the same"
         lines.append(f"| {name} | {before[name]:.4f} | {after[name]:.4f} | {verdict} |")

@@ -13,6 +13,8 @@ from audiodiff import audio
 from audiodiff.cli import main
 from audiodiff.cli.jobs import Kinds, plan_batch
 from audiodiff.data.manifest import held_out, read_manifest, scan_folder, usable
+from audiodiff.models.base import Model
+from audiodiff.training.callbacks import Previews
 
 RATE = 16000
 
@@ -86,6 +88,18 @@ def test_folder_of_any_layout_is_trained_on_with_its_bad_files_named(folder, tmp
     assert (tmp_path / "run" / "sample.wav").is_file()
     assert len(list((tmp_path / "run" / "previews").iterdir())) == 1
     assert "dangling.wav" in caplog.text
+
+
+def test_previews_called_alike_are_kept_and_impossible_ones_do_not_end_the_run(tmp_path, caplog):
+    paths = [tmp_path / "one" / "001.wav", tmp_path / "two" / "001.wav", tmp_path / "six.wav", tmp_path / "gone.wav"]
+    for seed, path in enumerate(paths):
+        path.parent.mkdir(exist_ok=True)
+        write(path, channels=6 if path.stem == "six" else 1, seed=seed)
+    model, previews = Model.load("speech-16k"), Previews(tmp_path, paths)
+    paths[-1].unlink()
+    assert [name for name, _ in previews._sounds(model)] == ["001-1", "001-2"]
+    for name in ("six.wav", "gone.wav"):
+        assert f"{name}: no preview" in caplog.text
 
 
 def test_validation_holds_a_recording_that_can_be_read(tmp_path):
