@@ -138,6 +138,9 @@ class GenerateRecipe(SamplingRecipe):
         )  # refuses bad conditions
         guided = label is not None or vector is not None or guide is not None
         scale = 1.0 if not guided else generator.guidance if guidance is None else guidance
+        if scale == 1 and (projected or guide is not None):
+            name = "guide" if guide is not None else "projected"
+            raise ValueError(f"{name} changes nothing at guidance 1: give more guidance, such as 2, or leave it out")
         source = None if guiding is None else recipe_fields("generate", guiding, guide, "ema", 0)
         return cls(
             **recipe_fields("generate", generator, model, weights, seed),

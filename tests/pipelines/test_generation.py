@@ -204,10 +204,12 @@ def test_variation_is_made_again_only_of_the_same_recording(place, capsys):
 
 BAD = {
     "unknown label": (["--label", "lw"], "did you mean low?"),
-    "none": (["-n", "0"], "-n 0"),
+    "none": (["-n", "0"], "argument -n: 0: a whole number from 1"),
     "guidance without a label": (["--guidance", "3"], "strengthens a label"),
-    "no number of guidance": (["--label", "low", "--guidance", "nan"], "guidance nan: a number from 0 to 100"),
-    "guidance backwards": (["--label", "low", "--guidance", "-1"], "guidance -1: a number from 0 to 100"),
+    "no number of guidance": (["--label", "low", "--guidance", "nan"], "--guidance: nan: a number from 0 to 100"),
+    "guidance backwards": (["--label", "low", "--guidance", "-1"], "--guidance: -1: a number from 0 to 100"),
+    "projected without guidance": (["--label", "low", "--guidance", "1", "--projected"], "projected changes nothing"),
+    "guide without guidance": (["--guide", "tiny.safetensors", "--guidance", "1"], "guide changes nothing"),
     "short recording": (["--init", "in.wav", "--seconds", "0.5"], "lasts 0.19 s"),
     "gap outside": (["--inpaint", "in.wav", "--from", "0.1", "--to", "2"], "lies outside"),
     "gap backwards": (["--inpaint", "in.wav", "--from", "0.1", "--to", "0.05"], "ends before it begins"),
