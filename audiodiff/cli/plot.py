@@ -7,10 +7,16 @@ first's. Channels are mixed down; a long recording takes no more memory than a s
 
 import argparse
 import contextlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from audiodiff.audio.io import CANCELLED
 from audiodiff.cli import checks, common
 from audiodiff.cli.jobs import check_new_file
+
+if TYPE_CHECKING:
+    import numpy as np
 
 EXAMPLE = "audiodiff plot speech.flac out.wav picture.png"
 MOST = 8
@@ -21,6 +27,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("inputs", nargs="+", type=checks.audio_file, metavar="IN", help=f"audio files, at most {MOST}")
     parser.add_argument("out", metavar="OUT.png", help="the picture")
     parser.add_argument("-f", "--force", action="store_true", help="overwrite a file that exists")
+
+
+def _mixed(path: str, pieces: "Iterable[np.ndarray]") -> "Iterator[np.ndarray]":
+    """Mix pieces, [C, T], down to [T], one after the other; refuse channels that cancel each other in the end."""
+    mixed = separate = 0.0
+    for piece in pieces:
+        mono = piece.mean(0)
+        mixed += float((mono.astype("float64") ** 2).sum())
+        separate += float((piece.astype("float64") ** 2).mean(0).sum())
+        yield mono
+    if mixed < CANCELLED * separate:
+        raise ValueError(f"{path}: its channels cancel each other; give one of them, or turn one upside down")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -36,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
         files = [stack.enter_context(opened(path)) for path in options.inputs]
         frames = frames_in_a_column(max(file.n_samples for file in files))
         sounds = [
-            reduce_sound(Path(path).name, (piece.mean(0) for piece in file.arrays()), file.sample_rate, frames)
+            reduce_sound(Path(path).name, _mixed(path, file.arrays()), file.sample_rate, frames)
             for path, file in zip(options.inputs, files, strict=True)
         ]
     draw_sounds(sounds, out)

@@ -34,6 +34,7 @@ def run(options: argparse.Namespace) -> int:
     """Read both, measures, and print a table or JSON."""
     check_new_file(options.plot, options.force, ".png")
     from audiodiff import audio
+    from audiodiff.audio.io import mono
     from audiodiff.evaluation import metrics
 
     (reference, rate), (test, test_rate) = audio.read(options.reference), audio.read(options.test)
@@ -46,16 +47,14 @@ def run(options: argparse.Namespace) -> int:
             "mix one down first"
         )
     reference, test = audio.resample(reference, rate, lower), audio.resample(test, test_rate, lower)
+    pair = ((options.reference, reference), (options.test, test))
+    mixed = [(Path(path).name, mono(sound, path)[0].numpy()) for path, sound in pair] if options.plot else []
     measures = _mean_over_channels(reference, test, lower, options.words)
     if options.plot:
         from audiodiff.evaluation.sound_plot import draw_sounds, frames_in_a_column, reduce_sound
 
         frames = frames_in_a_column(reference.shape[-1])
-        pair = ((options.reference, reference), (options.test, test))
-        draw_sounds(
-            [reduce_sound(Path(path).name, [sound.mean(0).numpy()], lower, frames) for path, sound in pair],
-            options.plot,
-        )
+        draw_sounds([reduce_sound(name, [sound], lower, frames) for name, sound in mixed], options.plot)
     if options.json:
         files = {"reference": options.reference, "test": options.test, "sample_rate": lower}
         print(json.dumps(files | measures, indent=2))
