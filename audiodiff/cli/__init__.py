@@ -60,6 +60,9 @@ def _dispatch(arguments: list[str]) -> int:
         metavar="MODULE",
         help="a module of yours whose classes a model may name; its code runs (may be given several times)",
     )
+    if "" in arguments:
+        before = arguments[arguments.index("") - 1]
+        parser.error(f"the argument after {before} is empty (is a variable of the shell unset?)")
     options = parser.parse_intermixed_args(arguments[1:])
     for module in options.plugin:
         allow_plugin(module)

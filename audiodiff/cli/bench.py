@@ -33,6 +33,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--calls", default="1,2,4", metavar="N,N", help="network calls (default: 1,2,4)")
     parser.add_argument(
         "--precisions",
+        type=checks.precisions,
         metavar="P,P",
         help="in which the models' networks multiply (default: float32, and bfloat16 where the processor does)",
     )
@@ -55,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
     calls = common.counts("--calls", options.calls)
     _check_target(options)
     for name in options.models.split(","):
-        checks.known_model(name)
+        checks.known_model(name, "Vocoder")
     import torch
 
     from audiodiff.evaluation import benchmark, peers

@@ -27,7 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "overrides", nargs="*", metavar="OVERRIDE", help="of the training config, such as mel=24k-hop256"
     )
     parser.add_argument(
-        "--clips", type=int, default=200, metavar="N", help="recordings that are measured (default: 200)"
+        "--clips", type=checks.whole(1), default=200, metavar="N", help="recordings that are measured (default: 200)"
     )
     parser.add_argument("--plot", metavar="OUT.png", help="draw spectrum, noise levels and what is seen at each time")
     common.add_output_options(parser)

@@ -114,7 +114,10 @@ def add_mel_options(parser: argparse.ArgumentParser) -> None:
         help=f"the convention of another library: {names}; or of an acoustic model, such as chatterbox",
     )
     group.add_argument(
-        "--mel-spec", metavar="FILE.json", help="a convention, field by field, as `audiodiff info --json` shows it"
+        "--mel-spec",
+        type=checks.mel_spec,
+        metavar="FILE.json",
+        help="a convention, field by field, as `audiodiff info --json` shows it",
     )
 
 
@@ -223,8 +226,10 @@ def convention_of(options: argparse.Namespace) -> "MelSpec | None":
 
 
 def load_vocoder(options: argparse.Namespace) -> "Vocoder":
-    """Load the vocoder of --model, once its name is known to be one."""
-    name = checks.known_model(options.model or registry.DEFAULT_MODEL)
+    """Load the vocoder of --model, once all that is known without torch is checked."""
+    name = checks.known_model(options.model or registry.DEFAULT_MODEL, "Vocoder")
+    if "times" in options:
+        checks.steps_and_times(options.steps, options.times)
     from audiodiff.models.vocoder import Vocoder
 
     return load_model(Vocoder, name, options)

@@ -10,6 +10,7 @@ import sys
 from typing import NoReturn
 
 from audiodiff.cli import checks, common
+from audiodiff.models import registry
 from audiodiff.utils.extras import requires_extra
 
 EXAMPLE = "audiodiff demo --port 7860 --open"
@@ -22,7 +23,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--port", type=int, default=7860, metavar="N", help="where to listen (default: 7860)")
     group.add_argument("--host", default="127.0.0.1", metavar="NAME", help="address to serve (default: 127.0.0.1)")
     group.add_argument(
-        "--generator", type=checks.model, default="drums", metavar="MODEL", help="of the tab Generate (default: drums)"
+        "--generator",
+        type=checks.generator,
+        default="drums",
+        metavar="MODEL",
+        help="of the tab Generate (default: drums)",
     )
     group.add_argument("--share", action="store_true", help="also serve it to everybody with a link, for a week")
     group.add_argument("--open", action="store_true", help="open the page in the browser")
@@ -32,6 +37,7 @@ def run(options: argparse.Namespace) -> NoReturn:
     """Check what is needed, load the model and serve."""
     if not 1 <= options.port <= 65535:
         raise ValueError(f"--port {options.port}: a number from 1 to 65535 is wanted")
+    checks.known_model(options.model or registry.DEFAULT_MODEL, "Vocoder")
     requires_extra("demo", "gradio", purpose="the page")
     from audiodiff.web import layout
 

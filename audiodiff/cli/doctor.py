@@ -24,7 +24,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "data", nargs="?", type=checks.recordings, metavar="DATA", help="manifest (.jsonl) or folder of recordings"
     )
-    parser.add_argument("--clips", type=int, default=16, metavar="N", help="recordings that are used (default: 16)")
+    parser.add_argument(
+        "--clips", type=checks.whole(1), default=16, metavar="N", help="recordings that are used (default: 16)"
+    )
     parser.add_argument("--seed", type=checks.seed, default=0, metavar="N", help="of the noise (default: 0)")
     common.add_json_option(parser)
 

@@ -14,6 +14,7 @@ from audiodiff.cli import checks, common
 from audiodiff.cli.jobs import check_new_file
 
 EXAMPLE = "audiodiff eval speech-16k data/debian_speech/test.jsonl --clips 24"
+NEEDS_TRAIN = "{}: is a generator; --train DATA says on what it was trained"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -23,16 +24,27 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "data", type=checks.recordings, metavar="DATA", help="manifest (.jsonl) or folder of recordings"
     )
     parser.add_argument(
-        "--clips", type=int, default=24, metavar="N", help="recordings, evenly from the list (default: 24)"
+        "--clips", type=checks.whole(1), default=24, metavar="N", help="recordings, evenly from the list (default: 24)"
     )
-    parser.add_argument("--seconds", type=float, default=2.0, metavar="S", help="shortest that counts (default: 2)")
+    parser.add_argument(
+        "--seconds", type=checks.number(0), default=2.0, metavar="S", help="shortest that counts (default: 2)"
+    )
     parser.add_argument("--calls", default="1,2,4", metavar="N,N", help="network calls (default: 1,2,4)")
-    parser.add_argument("--train", metavar="DATA", help="of a generator: the recordings on which it was trained")
-    parser.add_argument("--per-label", type=int, default=16, metavar="N", help="of a generator: sounds (default: 16)")
-    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="of a generator: sets of them (default: 3)")
+    parser.add_argument(
+        "--train", type=checks.recordings, metavar="DATA", help="of a generator: the recordings on which it was trained"
+    )
+    parser.add_argument(
+        "--per-label", type=checks.whole(2), default=16, metavar="N", help="of a generator: sounds (default: 16)"
+    )
+    parser.add_argument(
+        "--seeds", type=checks.whole(1), default=3, metavar="N", help="of a generator: sets of them (default: 3)"
+    )
     common.add_device_option(parser)
     parser.add_argument(
-        "--precisions", metavar="P,P", help="of a vocoder: float32,bfloat16 (default: float32, and what is faster here)"
+        "--precisions",
+        type=checks.precisions,
+        metavar="P,P",
+        help="of a vocoder: float32,bfloat16 (default: float32, and what is faster here)",
     )
     parser.add_argument("--out", metavar="TABLE.json", help="also write the table there")
     common.add_output_options(parser)
@@ -41,9 +53,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Evaluate, print Markdown or JSON."""
     check_new_file(options.out, options.force, ".json")
-    if options.clips < 1:
-        raise ValueError(f"--clips {options.clips}: at least 1 is wanted")
     counts, out = common.counts("--calls", options.calls), Path(options.out) if options.out else None
+    if not options.train and checks.kind_of(options.model) == "Generator":
+        raise ValueError(NEEDS_TRAIN.format(options.model))
     from audiodiff.data.manifest import recordings_of
     from audiodiff.evaluation import generator_table, vocoder_table
     from audiodiff.models.base import Model
@@ -60,9 +72,7 @@ def run(options: argparse.Namespace) -> int:
         shown = vocoder_table.markdown(table)
     else:
         if not options.train:
-            raise ValueError(f"{options.model}: is a generator; --train DATA says on what it was trained")
-        if options.per_label < 2 or options.seeds < 1:
-            raise ValueError("--per-label of at least 2 and --seeds of at least 1 are wanted")
+            raise ValueError(NEEDS_TRAIN.format(options.model))
         found = [recordings_of(source) for source in (options.train, options.data)]
         table = generator_table.evaluate_generator(model, *found, options.per_label, options.seeds)
         shown = generator_table.markdown_of(table)

@@ -38,7 +38,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--host", type=checks.host, metavar="NAME", help="program that runs the file: sherpa-onnx or openutau"
     )
-    parser.add_argument("--opset", type=int, metavar="N", help="version of ONNX' operators, 18 to 22 (default: 18)")
+    parser.add_argument(
+        "--opset", type=checks.whole(18, 22), metavar="N", help="version of ONNX' operators, 18 to 22 (default: 18)"
+    )
     common.add_weights_option(parser)
     parser.add_argument("-f", "--force", action="store_true", help="overwrite a file that exists")
     group = parser.add_argument_group("sampling")
@@ -58,7 +60,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--seed", type=checks.seed, default=0, metavar="N", help="of the noise in a host's file (default: 0)"
     )
-    group.add_argument("--guidance", type=float, metavar="G", help="of a generator's label (default: the model's own)")
+    group.add_argument(
+        "--guidance", type=checks.number(0, 100), metavar="G", help="of a generator's label (default: the model's own)"
+    )
 
 
 def run(options: argparse.Namespace) -> int:

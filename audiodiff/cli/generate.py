@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from audiodiff.pipelines.generation import GenerateRecipe
 
 EXAMPLE = "audiodiff generate hits --model drums --label snare -n 16 --guidance 2"
-MOST = 10_000
+MOST, LONGEST = 10_000, 3600  # sounds; seconds of one
 SHEET = "contact-sheet.png"
 SHOWN = 64  # sounds on a contact sheet
 
@@ -27,18 +27,32 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the folder, what is to be made, and how."""
     parser.add_argument("out", nargs="?", metavar="OUT_DIR", help="folder for the sounds; made if it is missing")
     parser.add_argument("--list", action="store_true", help="print the model's labels and do nothing else")
-    parser.add_argument("-n", type=int, default=1, metavar="N", help="how many (default: 1)")
+    parser.add_argument("-n", type=checks.whole(1, MOST), default=1, metavar="N", help="how many (default: 1)")
     parser.add_argument("--label", metavar="NAME", help="class (default: none, the model chooses)")
     parser.add_argument("--no-label", action="store_true", help="leave the class open (the default, said aloud)")
-    parser.add_argument("--vector", metavar="FILE.npy", help="what the sound is to be like, for a model that takes one")
-    parser.add_argument("--guidance", type=float, metavar="G", help="1 obeys the condition, more exaggerates it")
+    parser.add_argument(
+        "--vector",
+        type=checks.array,
+        metavar="FILE.npy",
+        help="what the sound is to be like, for a model that takes one",
+    )
+    parser.add_argument(
+        "--guidance", type=checks.number(0, 100), metavar="G", help="1 obeys the condition, more exaggerates it"
+    )
     parser.add_argument("--projected", action="store_true", help="guide by APG: other, but not louder")
     parser.add_argument(
-        "--guide", type=checks.model, metavar="MODEL", help="guide away from this worse model (auto-guidance)"
+        "--guide", type=checks.generator, metavar="MODEL", help="guide away from this worse model (auto-guidance)"
     )
-    parser.add_argument("--seconds", type=float, metavar="S", help="length (default: that of the training clips)")
+    parser.add_argument(
+        "--seconds",
+        type=checks.number(0, LONGEST, above=True),
+        metavar="S",
+        help="length (default: that of the training clips)",
+    )
     parser.add_argument("--init", type=checks.audio_file, metavar="RECORDING", help="vary this recording")
-    parser.add_argument("--strength", type=float, metavar="S", help="with --init: 0 to 1 (default: 0.5)")
+    parser.add_argument(
+        "--strength", type=checks.number(0, 1, above=True), metavar="S", help="with --init: 0 to 1 (default: 0.5)"
+    )
     parser.add_argument(
         "--inpaint", type=checks.audio_file, metavar="RECORDING", help="keep this recording but for a gap"
     )
@@ -49,8 +63,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="RECORDING",
         help="keep this beginning, go on from it",
     )
-    parser.add_argument("--from", dest="begin", type=float, metavar="S", help="where the gap or continuation begins")
-    parser.add_argument("--to", dest="end", type=float, metavar="S", help="with --inpaint: where it ends")
+    parser.add_argument(
+        "--from", dest="begin", type=checks.number(0), metavar="S", help="where the gap or continuation begins"
+    )
+    parser.add_argument("--to", dest="end", type=checks.number(0), metavar="S", help="with --inpaint: where it ends")
     common.add_model_options(parser, default="drums")
     common.add_solver_options(parser)
     common.add_output_options(parser)
@@ -59,8 +75,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Check, load the model, make the sounds and their picture."""
     _check(options)
-    model = checks.known_model(options.model or "drums")
+    model = checks.known_model(options.model or "drums", "Generator")
     checks.known_label(model, options.label)
+    checks.steps_and_times(options.steps, options.times)
     from audiodiff.models.generator import Generator
 
     generator = common.load_model(Generator, model, options)
@@ -100,8 +117,6 @@ def _check(options: argparse.Namespace) -> None:
         return
     if not options.out:
         raise ValueError("a folder for the sounds is wanted, or --list")
-    if not 1 <= options.n <= MOST:
-        raise ValueError(f"-n {options.n}: a whole number from 1 to {MOST} is wanted")
     if sum(bool(source) for source in (options.init, options.inpaint, options.continued)) > 1:
         raise ValueError("--init, --inpaint and --continue: give one of them")
     if options.label is not None and options.no_label:

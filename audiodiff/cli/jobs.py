@@ -64,6 +64,8 @@ def plan_batch(inputs: Sequence[str], out: str, kinds: Kinds, force: bool) -> Ba
     many = len(places) > 1 or remote.is_folder(places[0])
     if not many and not remote.exists(places[0]):
         raise ValueError(f"{places[0]}: no such file; give a file, several files or a folder")
+    if not many and kinds.read:
+        _check_kind(places[0], kinds.read)
     folder = target if many or out.endswith("/") or remote.is_folder(target) else None
     if folder is None:
         if remote.name_of(target).suffix.lower() not in kinds.written:
@@ -75,6 +77,19 @@ def plan_batch(inputs: Sequence[str], out: str, kinds: Kinds, force: bool) -> Ba
     _check_writable(target)
     _check_jobs(jobs, kinds, force)
     return Batch(jobs, folder, many)
+
+
+def _check_kind(place: Location, suffixes: Collection[str]) -> None:
+    """Refuse a mel where recordings are read, and the reverse; a file with another suffix may be anything."""
+    from audiodiff.audio import AUDIO_SUFFIXES
+    from audiodiff.mel.io import MEL_SUFFIXES
+
+    suffix = remote.name_of(place).suffix.lower()
+    if suffix in (AUDIO_SUFFIXES | MEL_SUFFIXES) - set(suffixes):
+        kind, remedy = ("a mel", "vocode") if suffix in MEL_SUFFIXES else ("a recording", "resynth, or mel,")
+        raise ValueError(
+            f"{place}: looks like {kind}, and one of {', '.join(sorted(suffixes))} is wanted; {remedy} takes it"
+        )
 
 
 def _into_folder(place: Location, folder: Location, kinds: Kinds) -> Iterable[Job]:

@@ -15,7 +15,7 @@ EXAMPLE = "audiodiff push runs/mine OWNER/NAME --out folder-to-look-at"
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the model, its name there, and where to."""
     parser.add_argument("model", type=checks.model, metavar="MODEL", help="shipped name, file, run folder or .ckpt")
-    parser.add_argument("name", metavar="OWNER/NAME", help="what it is called on the hub")
+    parser.add_argument("name", type=checks.hub_name, metavar="OWNER/NAME", help="what it is called on the hub")
     parser.add_argument("--private", action="store_true", help="hide it from others, if it is new there")
     parser.add_argument("--out", metavar="FOLDER", help="write the files there and upload nothing")
 

@@ -22,16 +22,34 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--valid", type=checks.recordings, metavar="SOURCE", help="folder or manifest of what validates"
     )
-    parser.add_argument("--seconds", type=float, default=10.0, metavar="S", help="longest piece (default: 10)")
-    parser.add_argument("--chunk-mb", type=float, default=64.0, metavar="MB", help="size of a file (default: 64)")
     parser.add_argument(
-        "--max-bad", type=float, default=0.05, metavar="SHARE", help="of recordings that may be unreadable (0.05)"
+        "--seconds",
+        type=checks.number(0, 600, above=True),
+        default=10.0,
+        metavar="S",
+        help="longest piece (default: 10)",
+    )
+    parser.add_argument(
+        "--chunk-mb",
+        type=checks.number(0, 2000, above=True),
+        default=64.0,
+        metavar="MB",
+        help="size of a file (default: 64)",
+    )
+    parser.add_argument(
+        "--max-bad",
+        type=checks.number(0, 1),
+        default=0.05,
+        metavar="SHARE",
+        help="of recordings that may be unreadable (0.05)",
     )
     common.add_json_option(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Pack, read some clips, and tell how much and how fast."""
+    if Path(options.out).exists():
+        raise ValueError(f"{options.out}: exists; give the name of a new folder")
     import time
 
     from tqdm import tqdm

@@ -21,15 +21,21 @@ EXAMPLE = "audiodiff tune-times runs/speech-16k data/debian_speech/valid.jsonl -
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the model, the recordings and how to search."""
-    parser.add_argument("model", type=checks.model, metavar="MODEL", help="shipped name, file or run folder")
+    parser.add_argument("model", type=checks.vocoder, metavar="MODEL", help="shipped name, file or run folder")
     parser.add_argument(
         "data", type=checks.recordings, metavar="DATA", help="manifest (.jsonl) or folder of recordings"
     )
     parser.add_argument("--calls", default="1,2,3,4,6,8", metavar="N,N", help="numbers of steps (default: 1,2,3,4,6,8)")
     parser.add_argument("--measure", default="mr_stft", metavar="NAME", help="what is to be best (default: mr_stft)")
-    parser.add_argument("--clips", type=int, default=32, metavar="N", help="recordings taken from DATA (default: 32)")
-    parser.add_argument("--seconds", type=float, default=1.5, metavar="S", help="taken of each (default: 1.5)")
-    parser.add_argument("--evaluations", type=int, default=30, metavar="N", help="grids tried per count (default: 30)")
+    parser.add_argument(
+        "--clips", type=checks.whole(4), default=32, metavar="N", help="recordings taken from DATA (default: 32)"
+    )
+    parser.add_argument(
+        "--seconds", type=checks.number(0, above=True), default=1.5, metavar="S", help="taken of each (default: 1.5)"
+    )
+    parser.add_argument(
+        "--evaluations", type=checks.whole(1), default=30, metavar="N", help="grids tried per count (default: 30)"
+    )
     parser.add_argument("--seed", type=checks.seed, default=0, metavar="N", help="of the noise (default: 0)")
     common.add_device_option(parser)
     parser.add_argument("--out", metavar="PATH", help="write a copy of the model there instead")

@@ -119,7 +119,7 @@ def check_source(data: Mapping[str, Any]) -> None:
             _manifest(data[name])
     if data.get("manifest") and not data.get("watch"):
         return
-    if data.get("path") in (None, "???"):
+    if data.get("path") in (None, "", "???"):
         raise ValueError(
             "there is nothing to learn from: give data.path=FOLDER with audio files, or data.manifest=FILE"
         )
@@ -148,6 +148,8 @@ def read_manifest(path: str | Path) -> list[Recording]:
         ValueError: The file is missing, empty or no text, or a line lacks a field.
     """
     path = _manifest(path)
+    if path.suffix.lower() in audio.AUDIO_SUFFIXES:
+        raise ValueError(f"{path}: is a recording; give the folder that holds it, or a manifest")
     content = path.read_bytes()
     try:
         text = content.decode(json.detect_encoding(content))

@@ -16,7 +16,7 @@ from typing import Any
 
 from audiodiff.utils.extras import install_command
 
-__all__ = ["FILES", "PREFIX", "card", "fetch", "upload"]
+__all__ = ["FILES", "PREFIX", "card", "check_name", "fetch", "upload"]
 
 PREFIX = "hf://"
 FILES = ("model.safetensors", "config.json")
@@ -37,8 +37,7 @@ def fetch(name: str, revision: str | None = None) -> Path:
     Raises:
         ValueError: The name is none, huggingface_hub is missing, or there is no such model here or there.
     """
-    repository, _, at = name.removeprefix(PREFIX).partition("@")
-    _check(repository)
+    repository, at = check_name(name), name.partition("@")[2]
     hub = _library()
     try:
         folder = hub.snapshot_download(repository, revision=revision or at or None, allow_patterns=list(FILES))
@@ -65,8 +64,9 @@ def upload(folder: str | Path, name: str, private: bool = False) -> str:
     Raises:
         ValueError: The name is none, huggingface_hub is missing, or the hub refuses.
     """
-    repository = name.removeprefix(PREFIX)
-    _check(repository)
+    repository = check_name(name)
+    if "@" in name:
+        raise ValueError(f"{name}: is uploaded as the newest revision; leave out @ and what follows")
     api = _library().HfApi()
     try:
         api.create_repo(repository, private=private, exist_ok=True)
@@ -118,9 +118,19 @@ def licence_lines(licence: str) -> list[str]:
     return ["license: other", f"license_name: {re.sub(r'[^a-z0-9.]+', '-', name).strip('-')}"]
 
 
-def _check(repository: str) -> None:
+def check_name(name: str) -> str:
+    """Return owner/name of a model on the hub, without what may stand before and after it.
+
+    Raises:
+        ValueError: It is none.
+
+    >>> check_name("hf://owner/name@main")
+    'owner/name'
+    """
+    repository = name.removeprefix(PREFIX).partition("@")[0]
     if not NAME.fullmatch(repository):
-        raise ValueError(f"{repository}: is no name of the hub; owner/name is wanted")
+        raise ValueError(f"{name}: is no name on the hub; owner/name is wanted")
+    return repository
 
 
 def _library() -> Any:

@@ -199,6 +199,45 @@ def test_bad_recording_is_not_scored(refused, place, name):
     refused(f"score {name} speech.wav", name, *BAD_RECORDINGS[name])
 
 
+def test_recording_whose_channels_cancel_is_not_drawn(refused, place):
+    audio.write("upside.wav", torch.cat([voiced(), -voiced()]), 16000)
+    refused("plot upside.wav new.png", "upside.wav", "channels cancel", "turn one upside down")
+    refused("score upside.wav upside.wav --plot new.png", "upside.wav", "channels cancel")
+
+
+@pytest.mark.parametrize("line", ["scan speech.wav", "calibrate speech.wav", "shard speech.wav new"])
+def test_recording_in_place_of_a_folder_is_called_one(refused, line):
+    refused(line, "speech.wav: is a recording", "give the folder that holds it")
+
+
+def test_recording_at_an_impossible_rate_is_refused(refused, place):
+    soundfile.write("slow.wav", voiced()[0].numpy(), 1)
+    for line in (
+        "resynth slow.wav new.wav",
+        "mel slow.wav new.npy",
+        "score slow.wav slow.wav",
+        "plot slow.wav new.png",
+    ):
+        refused(line, "slow.wav", "1 Hz", "no sound")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["resynth", "", "new"],
+        ["resynth", "speech.wav", ""],
+        ["scan", ""],
+        ["mel", "speech.wav", "n.npy", "--model", ""],
+    ],
+)
+def test_empty_argument_is_refused(place, capsys, arguments):
+    """As of a shell's variable that is not set, which would name the working directory, or the default model."""
+    before = contents(place)
+    assert main(arguments) == 2
+    assert f"the argument after {arguments[arguments.index('') - 1]} is empty" in capsys.readouterr().err
+    assert contents(place) == before
+
+
 def test_recordings_that_do_not_belong_together_are_not_scored(refused, place):
     audio.write("long.wav", voiced(2.0), 16000)
     refused("score speech.wav long.wav", "24000", "32000", "same recording")

@@ -284,7 +284,7 @@ def test_model_that_a_host_cannot_take_is_refused(host, spec, line):
     [
         (["--host", "sherpa"], "no such host: sherpa (did you mean sherpa-onnx?)"),
         (["--host", "openutau", "--opset", "20"], "openutau takes up to 19"),
-        (["--opset", "99"], "choose one from 18 to 22"),
+        (["--opset", "99"], "99: a whole number from 18 to 22"),
         (["--host", "sherpa-onnx", "--part", "step"], "leave --part out"),
         (["--host", "openutau"], "vocoder.yaml: exists; give -f"),
     ],

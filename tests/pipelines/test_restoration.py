@@ -158,7 +158,8 @@ def test_mended_file_is_made_again_and_peaks_fit(place, capsys):
 BAD = {
     "gap without places": (["--task", "gap"], "belong together"),
     "places without gap": (["--task", "declip", "--from", "1", "--to", "2"], "belong together"),
-    "gap backwards": (["--task", "gap", "--from", "1", "--to", "0.5"], "the first smaller"),
+    "half a gap without gap": (["--task", "declip", "--from", "1"], "belong together"),
+    "gap backwards": (["--task", "gap", "--from", "1", "--to", "0.5"], "ends before it begins"),
     "gap outside": (["--task", "gap", "--from", "1", "--to", "9"], "ends after the 2.00 s"),
     "not clipped": (["--task", "declip"], "--limit"),
     "no such task": (["--task", "gab"], "did you mean gap?"),
