@@ -2,7 +2,8 @@
 
 SOURCE is a folder of any layout, or a manifest. Named are files that cannot be read, hold NaN, are silent, clipped,
 off zero, too short, of another sample rate than most, near-duplicates of another, whatever their gain, rate and
-encoding, or have channels that cancel each other. Exit status 1 says that there is trouble.
+encoding, have channels that cancel each other, or are listed with another length or rate. Exit status 1 says that there
+is trouble.
 """
 
 import argparse
@@ -18,7 +19,13 @@ EXAMPLE = "audiodiff scan recordings --out scan.json"
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the source, limits and output."""
     parser.add_argument("source", type=checks.recordings, metavar="SOURCE", help="folder or manifest (.jsonl)")
-    parser.add_argument("--min-seconds", type=float, default=0.5, metavar="S", help="shorter is trouble (default: 0.5)")
+    parser.add_argument(
+        "--min-seconds",
+        type=checks.number(0),
+        default=0.5,
+        metavar="S",
+        help="shorter is trouble (default: 0.5)",
+    )
     parser.add_argument("--out", metavar="SCAN.json", help="also write what is known of every file there")
     common.add_output_options(parser)
 
@@ -30,7 +37,8 @@ def run(options: argparse.Namespace) -> int:
 
     source = Path(options.source)
     check_new_file(options.out, options.force, ".json")
-    paths = list(audio_files(source)) if source.is_dir() else [r.path for r in read_manifest(source)]
+    listed = [] if source.is_dir() else read_manifest(source)
+    paths = [recording.path for recording in listed] or list(audio_files(source))
     if not paths:
         raise ValueError(f"{source}: holds no audio ({', '.join(sorted(audio.AUDIO_SUFFIXES))})")
     import torch
@@ -43,6 +51,8 @@ def run(options: argparse.Namespace) -> int:
     found = scan.scan(
         paths, scan.Limits(seconds=options.min_seconds), lambda them: tqdm(them, unit="file", disable=None)
     )
+    if listed:
+        scan.mark_stale(found, listed)
     text = json.dumps(_described(found), indent=2)
     if options.out:
         with files.atomic_file(options.out) as file:

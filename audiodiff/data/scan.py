@@ -15,9 +15,10 @@ from torch import Tensor
 
 from audiodiff import audio
 from audiodiff.audio import io as audio_io
+from audiodiff.data.manifest import Recording
 from audiodiff.utils import devices
 
-__all__ = ["TROUBLES", "Examined", "Limits", "examine", "fingerprint", "scan", "shown", "table", "totals"]
+__all__ = ["TROUBLES", "Examined", "Limits", "examine", "fingerprint", "mark_stale", "scan", "shown", "table", "totals"]
 
 TROUBLES = (
     "unreadable",
@@ -29,6 +30,7 @@ TROUBLES = (
     "too short",
     "odd rate",
     "near-duplicate",
+    "listed otherwise",
 )
 BANDS, SEGMENTS = 16, 32  # of a fingerprint
 LOWEST, HIGHEST = 120.0, 3400.0  # Hz: what a telephone keeps
@@ -97,6 +99,14 @@ def scan(
             one.troubles.append("odd rate")
     _mark_copies(files, prints, limits)
     return files
+
+
+def mark_stale(files: Sequence[Examined], listed: Sequence[Recording]) -> None:
+    """Mark the files whose length or rate differs from a manifest's, by which they would be drawn and cut."""
+    for one, recording in zip(files, listed, strict=True):
+        real = (round(one.seconds * one.sample_rate), one.sample_rate)
+        if one.sample_rate and real != (recording.n_samples, recording.sample_rate):
+            one.troubles.append("listed otherwise")
 
 
 def examine(path: Path, limits: Limits) -> tuple[Examined, Tensor | None]:

@@ -114,6 +114,21 @@ def test_command_tells_names_and_status(tmp_path, capsys):
     assert main(["scan", str(tmp_path / "deep")]) == 2
 
 
+def test_manifest_that_is_no_longer_true_is_told(tmp_path, capsys):
+    for seed, name in enumerate(("true", "faster", "longer")):
+        write(tmp_path / f"{name}.wav", noise(seed=seed))
+    facts = {"true": (RATE, RATE), "faster": (RATE, 2 * RATE), "longer": (100, RATE)}
+    lines = [json.dumps({"path": f"{k}.wav", "n_samples": n, "sample_rate": rate}) for k, (n, rate) in facts.items()]
+    (tmp_path / "list.jsonl").write_text("\n".join(lines))
+    assert main(["scan", str(tmp_path / "list.jsonl"), "--json"]) == 1
+    found = {
+        one["path"].rpartition("/")[2].removesuffix(".wav"): one["troubles"]
+        for one in json.loads(capsys.readouterr().out)["recordings"]
+    }
+    stale = {name: "listed otherwise" in troubles for name, troubles in found.items()}
+    assert stale == {"true": False, "faster": True, "longer": True}
+
+
 def test_training_draws_anew_for_a_file_that_cannot_be_read_and_names_it(tmp_path, caplog):
     good = [Recording(write(tmp_path / f"{n}.wav", noise(seed=n)), RATE, RATE, "a") for n in range(3)]
     torn = tmp_path / "torn.wav"
