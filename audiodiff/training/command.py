@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from audiodiff.data.manifest import check_source
 from audiodiff.models import hub, registry
 from audiodiff.training.hydra_config import check_overrides, plain
+from audiodiff.training.settings import check_settings
 from audiodiff.utils.config import conf_dir
 from audiodiff.utils.signals import Stopped
 
@@ -37,12 +38,13 @@ def _job_folder(cfg: DictConfig, job: Any) -> str:
 
 
 def check_places(cfg: DictConfig) -> None:
-    """Check that the recordings and the model of `init_from` exist, as far as names show.
+    """Check that the recordings and the model of `init_from` exist, as far as names show, and the settings.
 
     Raises:
-        ValueError: One is missing.
+        ValueError: One is missing, or a setting is wrong.
     """
     check_source(plain(cfg.data))
+    check_settings(cfg)
     if cfg.init_from and not str(cfg.init_from).startswith(hub.PREFIX):
         registry.locate(cfg.init_from)
 

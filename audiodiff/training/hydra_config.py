@@ -48,7 +48,7 @@ def composed(overrides: Sequence[str] = ()) -> DictConfig:
         with _hydra():
             return compose("train", list(overrides))
     except (HydraException, OmegaConfBaseException) as error:
-        raise ValueError(f"overrides {' '.join(overrides)}: {str(error).splitlines()[0]}") from None
+        raise ValueError(_explained(error, overrides, "train")) from None
 
 
 def _hydra() -> contextlib.AbstractContextManager[object]:
@@ -99,19 +99,26 @@ def check_overrides(arguments: Sequence[str], config: str = "train", also: Seque
     Traceback (most recent call last):
     ValueError: optimzer: there is no such setting (did you mean optimizer?); see conf/train.yaml
     """
+    for argument in arguments:
+        if re.fullmatch(r"[+~]{0,2}[\w./@]+=", argument):
+            raise ValueError(f"{argument}: the value is missing; for none say {argument}null")
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             return compose(config, [argument for argument in arguments if not argument.startswith("-")])
     except (HydraException, OmegaConfBaseException) as error:
-        text = str(error)
-        if unknown := re.search(r"Could not (?:override|find) '([\w./-]+)'", text):
-            name, wanted = unknown[1].replace("/", "="), "choice" if "/" in unknown[1] else "setting"
-            meant = nearest(name, [*_names(config), *also])
-            raise ValueError(f"{name}: there is no such {wanted}{meant}; see conf/{config}.yaml") from None
-        for argument in arguments:
-            if not argument.startswith("-") and not _is_readable(argument):
-                raise ValueError(f"{argument}: cannot be read; type {quoted(argument)}") from None
-        raise ValueError(text.splitlines()[0]) from None
+        raise ValueError(_explained(error, arguments, config, also)) from None
+
+
+def _explained(error: Exception, arguments: Sequence[str], config: str, also: Sequence[str] = ()) -> str:
+    """Say in one line which argument cannot be composed, and what may have been meant."""
+    if unknown := re.search(r"Could not (?:override|find) '([\w./-]+)'", str(error)):
+        name, wanted = unknown[1].replace("/", "="), "choice" if "/" in unknown[1] else "setting"
+        meant = nearest(name, [*_names(config), *also])
+        return f"{name}: there is no such {wanted}{meant}; see conf/{config}.yaml"
+    for argument in arguments:
+        if not argument.startswith("-") and not _is_readable(argument):
+            return f"{argument}: cannot be read; type {quoted(argument)}"
+    return str(error).splitlines()[0]
 
 
 def quoted(argument: str) -> str:
@@ -135,7 +142,7 @@ def _is_readable(argument: str) -> bool:
 
 def _names(config: str) -> list[str]:
     """List settings with dots, groups, and choices as group=choice."""
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+    with _hydra():
         tree = OmegaConf.to_container(compose(config), resolve=False)
     names = [f"{path.parent.name}={path.stem}" for path in conf_dir().glob("*/*.yaml")]
     names += sorted({path.parent.name for path in conf_dir().glob("*/*.yaml")})

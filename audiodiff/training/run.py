@@ -20,6 +20,7 @@ from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from audiodiff import audio
+from audiodiff.audio.io import mono
 from audiodiff.data.manifest import Recording, measure_level, read_manifest, readable, usable
 from audiodiff.evaluation.sanity_check import sound_of, untrained, verdict
 from audiodiff.mel.statistics import MelStatistics
@@ -34,6 +35,7 @@ from audiodiff.training.interrupts import StopOnSignal, Stopped
 from audiodiff.training.loaders import ClipLoaders, labels_for, recordings_for, shards_of, vector_size_of
 from audiodiff.training.module import LitModel
 from audiodiff.training.report import closing, opening
+from audiodiff.training.settings import check_settings
 from audiodiff.training.trainer import PREVIEW_SECONDS, make_trainer
 from audiodiff.training.transfer import transfer
 from audiodiff.utils import files as utils_files
@@ -61,6 +63,7 @@ def train(cfg: DictConfig, callbacks: Sequence[Callback] = ()) -> dict[str, floa
         ValueError: The configuration contradicts itself, or the data are missing.
         Stopped: SIGTERM or Ctrl-C ended the run; its state is saved.
     """
+    check_settings(cfg)
     for module in cfg.plugins:
         allow_plugin(module)
     set_output_rate(cfg)
@@ -175,7 +178,7 @@ def _report_forgetting(run_dir: Path, manifest: str, before: dict[str, float] | 
 def _sanity_check(run_dir: Path, recording: Recording) -> dict[str, float]:
     """Compare the saved model with trivial sounds, and write its own as `run_dir/sample.wav`."""
     model = Model.load(run_dir)
-    reference = audio.read(recording.path, model.sample_rate, seconds=PREVIEW_SECONDS)[0].mean(0)
+    reference = mono(audio.read(recording.path, model.sample_rate, seconds=PREVIEW_SECONDS)[0], recording.path)[0]
     audio.write(run_dir / "sample.wav", sound_of(model, reference)[None], model.sample_rate)
     return verdict(model, untrained(model), reference)
 
@@ -183,12 +186,6 @@ def _sanity_check(run_dir: Path, recording: Recording) -> dict[str, float]:
 def _resumed(cfg: DictConfig, run_dir: Path) -> Path | None:
     """Return the checkpoint from which the run resumes, or None for a new run."""
     path = run_dir / "last.ckpt"
-    if cfg.resume not in ("auto", True, False):
-        raise ValueError(f"resume={cfg.resume}: choose auto, true or false")
-    if cfg.resume is True and cfg.init_from:
-        raise ValueError("resume=true goes on with a run, init_from= begins one: leave one of them out")
-    if cfg.resume is True and not path.is_file():
-        raise ValueError(f"{path}: there is no such run to go on with; leave out resume=true to begin one")
     if not cfg.resume or not path.is_file():
         return None
     log.info("going on from %s%s", path, f"; {cfg.init_from} was for its first step" if cfg.init_from else "")
@@ -208,10 +205,6 @@ def _model(cfg: DictConfig, config: dict[str, Any], training: list[Recording], r
     """Build the model, with the weights of `init_from` or of the checkpoint to resume, and its facts."""
     source = resumed or cfg.init_from  # a resumed run has the model of its checkpoint
     first = Model.load(source) if source else None
-    if cfg.init_model and first is None:
-        raise ValueError("this objective goes on with a trained model: name it, as in init_from=speech-16k")
-    if config["adapter"] and first is None:
-        raise ValueError("an adapter changes a trained model: name it, as in init_from=speech-16k")
     if first is not None:
         _inherit(config, first, resumed is None)
     if cfg.data.get("one_shots"):

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import lightning
 from lightning.pytorch.callbacks import Callback
@@ -19,7 +18,6 @@ from audiodiff.utils.config import build
 
 __all__ = ["make_trainer"]
 
-PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 PREVIEW_SECONDS = 10  # longer recordings are not previewed
 
 
@@ -33,13 +31,9 @@ def make_trainer(
         run_dir: Folder of checkpoints, metrics and previews.
         validation: Held-out recordings; the first short ones are previewed.
         further: Additional callbacks.
-
-    Raises:
-        ValueError: A setting is reserved, or out of range.
     """
     settings = plain(cfg.trainer)
     every = settings.pop("checkpoint_every")
-    _check_trainer(settings)
     settings["val_check_interval"] = min(
         settings["val_check_interval"], settings["max_steps"] * settings["accumulate_grad_batches"]
     )  # so that a short run ends with a validation
@@ -76,22 +70,3 @@ def make_trainer(
     )
     logger.step = lambda: trainer.global_step
     return trainer
-
-
-def _check_trainer(settings: dict[str, Any]) -> None:
-    """Raise ValueError for reserved settings of Lightning's trainer and for values out of range."""
-    reserved = ("callbacks", "logger", "max_epochs", "overfit_batches", "check_val_every_n_epoch", "log_every_n_steps")
-    for name in (
-        *reserved,
-        "enable_progress_bar",
-        "enable_checkpointing",
-        "use_distributed_sampler",
-        "num_sanity_val_steps",
-    ):
-        if name in settings:
-            raise ValueError(f"trainer.{name} is set by audiodiff: leave it out (length: trainer.max_steps)")
-    for name in ("max_steps", "val_check_interval", "checkpoint_every", "accumulate_grad_batches"):
-        if not isinstance(settings.get(name, 1), int) or settings.get(name, 1) < 1:
-            raise ValueError(f"trainer.{name}={settings[name]}: a whole number of at least 1 is wanted")
-    if settings["precision"] not in PRECISIONS:
-        raise ValueError(f"trainer.precision={settings['precision']}: choose one of {', '.join(PRECISIONS)}")

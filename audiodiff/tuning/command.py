@@ -10,9 +10,11 @@ import hydra
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
+from audiodiff.training.command import check_places
 from audiodiff.training.hydra_config import check_overrides
 from audiodiff.utils.config import conf_dir
 from audiodiff.utils.signals import Stopped, stoppable
+from audiodiff.utils.validation import is_int
 
 __all__ = ["gather_base", "main"]
 
@@ -79,7 +81,10 @@ def main() -> None:
     try:
         if not any(argument.startswith("-") for argument in arguments):
             search = check_overrides(arguments, "tune")
-            check_overrides(search.base, also=list(search))
+            for name in ("n_trials", "workers"):
+                if not is_int(search[name], 1):
+                    raise ValueError(f"{name}={search[name]}: a whole number of at least 1 is wanted")
+            check_places(check_overrides(search.base, also=list(search)))
     except ValueError as error:
         print(f"audiodiff.tune: {error}", file=sys.stderr)
         sys.exit(2)
