@@ -1,7 +1,7 @@
 """Learn the detector of mel conventions from train speakers, and judge it on test speakers.
 
-    python demos/experiments/mel_detection/run.py speech-24k gather --turn 0 --readings turn0.npz   # and turn 1
-    python demos/experiments/mel_detection/run.py speech-24k learn --readings turn0.npz turn1.npz   # writes the weights
+    python demos/experiments/mel_detection/run.py speech-24k gather --turn 0 --readings turn0.npz   # and 1 and 2
+    python demos/experiments/mel_detection/run.py speech-24k learn --readings turn[012].npz         # writes the weights
     python demos/experiments/mel_detection/run.py speech-24k calibrate                              # shifts them
     python demos/experiments/mel_detection/run.py speech-24k judge                                  # writes results.csv
 
