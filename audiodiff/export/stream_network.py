@@ -1,5 +1,7 @@
 """The causal network as a function of one hop and a state of fixed shape: `HybridStream` in real numbers."""
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -46,7 +48,7 @@ class RealNetworkStep(nn.Module):
     def __init__(self, network: HybridNetwork, plan: Plan, late: int) -> None:
         super().__init__()
         self.real = RealMasked(network)
-        self.encoder: MelEncoder = network.mel_encoder
+        self.encoder = cast(MelEncoder, network.mel_encoder)  # a vocoder's network has one
         self.trunk_hop, self.n_fft = network.hop_length, network.transform.n_fft
         self.left = network.transform.padding[0]
         self.count = self.encoder.upsampling  # frames of the trunk in one step

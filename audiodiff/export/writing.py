@@ -196,9 +196,12 @@ def _traced(
     torch.onnx traces what it has traced once more, to break up operators that it does not know, and takes twice as
     long. Where `translations` suffice it is spared that; any other module goes the long way.
     """
+    from torch._dynamo.exc import UserError
+    from torch.fx.experimental import _config
+
     try:
         try:
-            with torch.fx.experimental._config.patch(backed_size_oblivious=True):  # as torch.onnx does
+            with _config.patch(backed_size_oblivious=True):  # as torch.onnx does
                 program = torch.export.export(
                     module,
                     inputs,
@@ -206,9 +209,9 @@ def _traced(
                     strict=False,
                     prefer_deferred_runtime_asserts_over_guards=True,  # where sizes cannot be proved to agree
                 )
-            program.run_decompositions = lambda table: program  # ty: ignore[invalid-assignment]
+            program.run_decompositions = lambda table: program
             return torch.onnx.export(program, dynamo=True, custom_translation_table=translations(), **options)
-        except (torch.onnx.OnnxExporterError, torch._dynamo.exc.UserError):
+        except (torch.onnx.OnnxExporterError, UserError):
             return torch.onnx.export(module, inputs, dynamo=True, dynamic_shapes=shapes, **options)
     except Exception as error:  # whatever stops the tracer, there is no graph of this model
         cause = (str(error.__cause__ or error).splitlines() or [type(error).__name__])[0]

@@ -79,7 +79,7 @@ class LitDistillation(LitModel):
         self.guidance: Tensor
         self.register_buffer("guidance", torch.tensor(guidance, dtype=torch.float32))  # a resumed student has 1
         if hasattr(model, "guidance"):
-            model.guidance = model.config["guidance"] = 1.0
+            model.guidance = model.config["guidance"] = 1.0  # ty: ignore[invalid-assignment]
         self.projected = projected
         self.target_decay = target_decay
         start = model.start_for(calls).time if hasattr(model, "start_for") else model.start.time
