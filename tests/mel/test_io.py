@@ -172,8 +172,8 @@ def test_wrong_convention_is_named(place, caplog):
     ("arguments", "word"),
     [
         (["--mel-preset", "hifgan"], "did you mean hifigan?"),
-        (["--mel-preset", "hifigan", "--mel-spec", "x.json"], "give one of them"),
-        (["--mel-spec", "x.json"], "No such file"),
+        (["--mel-preset", "hifigan", "--mel-spec", "narrow.json"], "give one of them"),
+        (["--mel-spec", "x.json"], "no such file"),
         (["--mel-spec", "text.json"], "no JSON"),
         (["--mel-spec", "odd.json"], "no fmin"),
         (["--mel-spec", "narrow.json"], "f_max is 4000 Hz, and 8000 Hz are needed"),
