@@ -56,18 +56,13 @@ def test_trivial_predictors_have_the_errors_that_theory_gives(shipped, recording
         assert level.wiener <= min(level.zero, level.input) + 0.1
 
 
-def test_shipped_model_is_better_than_what_needs_no_training(shipped, recordings):
-    report = diagnosis.examine(shipped, recordings)
-    assert not report.troubles
-    assert max(level.gain for level in report.levels) > 2
-
-
 @pytest.mark.parametrize(
     "rule",
     [lambda x_t, alpha, sigma: torch.zeros_like(x_t), lambda x_t, alpha, sigma: x_t / alpha],
     ids=["nothing", "its input"],
 )
 def test_model_that_says_what_anybody_can_say_is_found_out(shipped, recordings, rule):
+    shipped.start.time = 0.3  # where a denoiser has something to do
     shipped.denoiser = Instead(shipped.denoiser, rule)
     assert any("has not learned" in trouble for trouble in diagnosis.examine(shipped, recordings).troubles)
 

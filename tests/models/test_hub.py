@@ -56,7 +56,7 @@ def test_shipped_weights_stay_in_sixteen_bits_and_keep_their_card(far):
     size = (far / "me/speech/model.safetensors").stat().st_size
     assert size == pytest.approx(registry.locate("speech-16k").stat().st_size, rel=0.02)  # and the description
     card = (far / "me/speech/README.md").read_text()
-    assert card.startswith("---\nlicense: cc-by-sa-4.0\nlibrary_name: audiodiff\npipeline_tag: audio-to-audio\n")
+    assert card.startswith("---\nlicense: cc-by-4.0\nlibrary_name: audiodiff\npipeline_tag: audio-to-audio\n")
     assert "# speech-16k" in card
     assert "[LICENSE](LICENSE)" in card and (far / "me/speech/LICENSE").read_text()
     assert 'audiodiff.Vocoder.from_pretrained("me/speech")' in card
