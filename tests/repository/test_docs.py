@@ -60,7 +60,7 @@ def test_commands_of_a_page_are_ones_that_there_are(page, monkeypatch):
     import argparse
     import importlib
 
-    for kind in ("audio_file", "known_model", "model", "recordings"):
+    for kind in ("array", "audio_file", "generator", "mel_spec", "model", "recordings", "vocoder"):
         monkeypatch.setattr(checks, kind, str)
     for words in commands(page):
         if words[0] == "audiodiff" and words[1] in COMMANDS:
