@@ -196,11 +196,10 @@ def _traced(
     torch.onnx traces what it has traced once more, to break up operators that it does not know, and takes twice as
     long. Where `translations` suffice it is spared that; any other module goes the long way.
     """
-    from torch._dynamo.exc import UserError
-    from torch.fx.experimental import _config
-
     try:
         try:
+            from torch.fx.experimental import _config
+
             with _config.patch(backed_size_oblivious=True):  # as torch.onnx does
                 program = torch.export.export(
                     module,
@@ -211,7 +210,7 @@ def _traced(
                 )
             program.run_decompositions = lambda table: program
             return torch.onnx.export(program, dynamo=True, custom_translation_table=translations(), **options)
-        except (torch.onnx.OnnxExporterError, UserError):
+        except Exception:  # whatever the short way lacks, the long one has or tells
             return torch.onnx.export(module, inputs, dynamo=True, dynamic_shapes=shapes, **options)
     except Exception as error:  # whatever stops the tracer, there is no graph of this model
         cause = (str(error.__cause__ or error).splitlines() or [type(error).__name__])[0]

@@ -45,7 +45,8 @@ def upper(waveform: Tensor, rate: int, above: float) -> Tensor:
 
 def measure(reference: Tensor, test: Tensor, rate: int, above: float) -> dict[str, float]:
     """Score a waveform, [T], against its recording."""
-    test = test[: len(reference)]
+    length = min(len(reference), len(test))
+    reference, test = reference[:length], test[:length]
     ours, theirs = upper(reference, rate, above), upper(test, rate, above)
     found = score(reference, test, rate, ["dnsmos_p808", "pesq_wb"])
     return {
