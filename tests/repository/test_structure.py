@@ -265,6 +265,7 @@ def test_shipped_weights_say_licence_data_and_mel(name):
         assert isinstance(value, str), fact
         assert value.strip().lower() not in ("", "unspecified", "unknown"), f"{fact}: {value}"
     assert {"rms", "peak"} <= header["info"]["level"].keys()
+    assert not str(header["info"].get("initialised_from", "")).startswith("/")  # somebody's folder
     assert (PACKAGE / "weights" / f"{name}.safetensors").stat().st_size < 10e6
     if header["config"]["_target_"] == "audiodiff.models.Generator":
         assert len(header["config"]["labels"]) > 1
