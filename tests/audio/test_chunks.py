@@ -102,5 +102,5 @@ def test_streams_of_known_length_do_nothing_twice_at_the_end():
 
 @pytest.mark.parametrize("frames", [0, -3])
 def test_regrouping_wants_at_least_one_frame(frames):
-    with pytest.raises(ValueError, match=f"chunk_frames={frames}: at least 1"):
+    with pytest.raises(ValueError, match=f"chunk_frames={frames}: a whole number of at least 1"):
         list(regrouped([torch.ones(1, 2)], frames))

@@ -188,7 +188,7 @@ def test_streams_that_end_too_early_are_refused(mel):
 
 @pytest.mark.parametrize("chunk", [0, -1])
 def test_chunks_must_not_be_empty(chunk, mel):
-    with pytest.raises(ValueError, match=f"chunk_frames={chunk}: at least 1"):
+    with pytest.raises(ValueError, match=f"chunk_frames={chunk}: a whole number of at least 1"):
         vocoder_of().generate(mel, chunk_frames=chunk)
 
 
