@@ -2,11 +2,13 @@
 
 import os
 import signal
+from types import SimpleNamespace
 
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 from support.training import TINY, equal, run, states, steps
+from support.tree import load_script
 
 from audiodiff.training.hydra_config import composed
 from audiodiff.training.interrupts import Stopped
@@ -66,3 +68,17 @@ def test_short_run_ends_validated(tmp_path):
 def test_trainer_setting_that_would_lie_is_refused(override, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         run(tmp_path, *[o for o in steps(1) if override.split("=")[0] not in o], override)
+
+
+def test_script_with_a_time_budget_lets_a_signal_stop_its_run(tmp_path):
+    end = float("inf")
+    budgets = [
+        load_script("demos/experiments/flagship/run.py").Budget(tmp_path, end, {}),
+        load_script("demos/experiments/flagship/tournament.py").CPUBudget(end),
+        load_script("demos/experiments/tournament/run.py").Budget(end),
+    ]
+    for budget in budgets:
+        for asked in (True, False):
+            trainer = SimpleNamespace(should_stop=asked)
+            budget.on_train_batch_end(trainer)
+            assert trainer.should_stop is asked, type(budget)

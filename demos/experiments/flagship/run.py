@@ -51,7 +51,7 @@ class Budget(Callback):
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         """Look at the clock."""
-        trainer.should_stop = time.monotonic() > self.end
+        trainer.should_stop |= time.monotonic() > self.end  # a signal may have asked for it
 
     def on_train_start(self, trainer: lightning.Trainer, *_: Any) -> None:
         """Remember the first step."""

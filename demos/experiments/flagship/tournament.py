@@ -56,7 +56,7 @@ class CPUBudget(Callback):
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         """Look at the clock."""
-        trainer.should_stop = time.process_time() - self.began > self.seconds
+        trainer.should_stop |= time.process_time() - self.began > self.seconds
 
 
 def main() -> None:

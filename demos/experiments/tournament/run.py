@@ -54,7 +54,7 @@ class Budget(lightning.Callback):
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: object) -> None:
         """Look at the clock."""
-        trainer.should_stop = time.process_time() - self.began > self.seconds
+        trainer.should_stop |= time.process_time() - self.began > self.seconds
 
 
 def measure(run_dir: Path, manifest: str, clips: int) -> dict[str, float]:
