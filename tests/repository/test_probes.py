@@ -40,10 +40,11 @@ def test_probes_through_a_shipped_model_keep_their_bounds(name, probes):
             assert level_out < max(-50, level_in + 10), probe
             continue
         assert burst < 3, probe
-        assert tones < TONES_DB.get(name, 5.0), probe
-        if probe == "silence":
+        if probe == "silence":  # where lines may stand out of what nobody hears
             assert level_out < -80
-        elif probe == "offset of 0.5":
+            continue
+        assert tones < TONES_DB.get(name, 5.0), probe
+        if probe == "offset of 0.5":
             assert level_out < level_in  # a mel hardly knows it
         else:
             assert abs(level_out - level_in) < 4, probe

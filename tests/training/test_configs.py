@@ -71,6 +71,7 @@ BEGUN = {
     "speech-few": ["init_from=speech-16k"],
     "speech-16k": ["init_from=speech-24k", "init_strict=false", "data.balance=null"],
     "speech-22k": ["init_from=speech-24k", "init_strict=false", "data.balance=null"],
+    "speech-24k-hop480": ["init_from=speech-24k", "init_strict=false", "data.balance=null"],
     "speech-24k": ["data.balance=null"],  # nothing tells the speakers of the clips that ship
     "speech-24k-few": ["init_from=speech-24k", "data.balance=null"],
     "speech-24k-live": ["init_from=speech-24k", "data.balance=null"],
