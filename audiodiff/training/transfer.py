@@ -2,7 +2,7 @@
 
 Layers whose inputs or outputs lie along frequency are interpolated when rate, window or bands differ: a band or bin
 takes the weights of the old ones at its frequency. A network at twice the rate, with windows of equal duration, does
-exactly the same below the old limit.
+exactly the same below the old limit. Positions are interpolated along time.
 """
 
 import dataclasses
@@ -14,6 +14,7 @@ from torch import Tensor
 from audiodiff.mel.filterbank import band_centres
 from audiodiff.models.base import Model
 from audiodiff.models.vocoder import Vocoder
+from audiodiff.nn.coefficients import CoefficientNetwork
 
 __all__ = ["Transfer", "transfer"]
 
@@ -99,6 +100,10 @@ def _carried(name: str, old: Tensor, new: Tensor, model: Model, first: Model) ->
             return None
         matrix = interpolation(band_centres(model.mel), band_centres(first.mel))
         return torch.einsum("cok,on->cnk", old.double(), matrix).to(old)
+    if name.endswith("network.positions") and _alike_but(old, new, 0):
+        return (interpolation(_centres(first), _centres(model), centres=True) @ old.double()).to(old)
+    if isinstance(model.denoiser.network, CoefficientNetwork):
+        return _coefficients_carried(name, old, new, model, first)
     if name.endswith("network.inward.weight") and _alike_but(old, new, 1):  # [width, bins, re | im]
         matrix = interpolation(_bins(model), _bins(first)) / _louder(model, first)
         return torch.einsum("wbc,bn->wnc", old.double().unflatten(1, (-1, 2)), matrix).flatten(1).to(old)
@@ -108,11 +113,32 @@ def _carried(name: str, old: Tensor, new: Tensor, model: Model, first: Model) ->
     return None
 
 
+def _coefficients_carried(name: str, old: Tensor, new: Tensor, model: Model, first: Model) -> Tensor | None:
+    """Interpolate the ends of a network of coefficients: in [width, 2 bins], out [2 bins] or [2 bins, width].
+
+    Both halves of the input, coefficients and magnitudes, and of the output, mask and residual, lie along frequency.
+    """
+    if name.endswith("network.inward.weight") and _alike_but(old, new, 1):
+        matrix = interpolation(_bins(model), _bins(first), centres=True)
+        return torch.einsum("wpb,bn->wpn", old.double().unflatten(1, (2, -1)), matrix).flatten(1).to(old)
+    if name.endswith(("network.outward.weight", "network.outward.bias")) and _alike_but(old, new, 0):
+        matrix = interpolation(_bins(first), _bins(model), centres=True)
+        return torch.einsum("nb,pb...->pn...", matrix, old.double().unflatten(0, (2, -1))).flatten(0, 1).to(old)
+    return None
+
+
 def _outward(model: Model, first: Model) -> Tensor:
     return interpolation(_bins(first), _bins(model))
 
 
+def _centres(model: Model) -> Tensor:
+    network = model.denoiser.network
+    return (torch.arange(len(network.positions)) + 0.5) * network.hop_length / model.sample_rate
+
+
 def _bins(model: Model) -> Tensor:
+    if isinstance(model.denoiser.network, CoefficientNetwork):  # half a bin higher, and none at half the rate
+        return (torch.arange(model.denoiser.network.hop_length, dtype=torch.float64) + 0.5) * _spacing(model)
     return torch.arange(int(model.denoiser.network.transform.n_bins), dtype=torch.float64) * _spacing(model)
 
 
@@ -130,15 +156,17 @@ def _spacing(model: Model) -> float:
     return model.sample_rate / model.denoiser.network.transform.n_fft
 
 
-def interpolation(known: Tensor, wanted: Tensor) -> Tensor:
+def interpolation(known: Tensor, wanted: Tensor, centres: bool = False) -> Tensor:
     """Return the matrix of linear interpolation, [len(wanted), len(known)]; rows beyond the last known place are zero.
 
     Args:
         known, wanted: Places in rising order.
+        centres: Whether known places are centres of bins, so that the last one's value holds to the end of its bin.
     """
     known, wanted = known.to(torch.float64), wanted.to(torch.float64)
     after = torch.searchsorted(known, wanted).clamp(1, len(known) - 1)
     share = ((wanted - known[after - 1]) / (known[after] - known[after - 1])).clamp(0, 1)
     matrix = torch.zeros(len(wanted), len(known), dtype=torch.float64)
     matrix.scatter_(1, (after - 1)[:, None], (1 - share)[:, None]).scatter_add_(1, after[:, None], share[:, None])
-    return matrix * (wanted <= known[-1] * (1 + 1e-9))[:, None]
+    end = known[-1] + (known[-1] - known[-2]) / 2 if centres else known[-1]
+    return matrix * (wanted <= end * (1 + 1e-9))[:, None]

@@ -12,6 +12,7 @@ from torch import nn
 
 from audiodiff.models import lora_files
 from audiodiff.models.base import Model
+from audiodiff.nn.coefficients import CoefficientNetwork
 from audiodiff.nn.hybrid import HybridNetwork
 from audiodiff.nn.lora import LowRank, adapt, merged
 from audiodiff.training.hydra_config import composed
@@ -112,6 +113,35 @@ def test_network_at_twice_the_rate_does_below_the_old_limit_what_the_old_one_did
     error = (heard - one)[..., inner].norm() / (one - slow)[..., inner].norm()
     assert float(error) < 0.05
     assert float((one - slow).norm()) > 0.25 * float(slow.norm())
+
+
+@pytest.mark.parametrize("hops", [(8, 16), (16, 8)])
+def test_other_blocks_are_read_and_written_at_their_frequency(hops):
+    def holder(hop):
+        held = nn.Module()
+        held.sample_rate, held.denoiser = 1600, nn.Module()
+        held.denoiser.network = CoefficientNetwork(
+            hop, width=16, dilations=[1], n_stages=1, n_heads=2, attention_window=4, embedding=16, n_positions=96 // hop
+        )
+        return held
+
+    def places(network, of):
+        return (torch.arange(of) + 0.5) / of
+
+    first, model = (holder(hop) for hop in hops)
+    old, new = first.denoiser.network, model.denoiser.network
+    with torch.no_grad():
+        for line in (old.positions, old.outward.bias.unflatten(0, (2, -1)).T):
+            line.copy_(places(old, len(line))[:, None].expand_as(line))
+    transfer(model, first, strict=False)
+    inner = slice(1, -1)  # half a bin at each end is held, not continued
+    for line in (new.positions, new.outward.bias.unflatten(0, (2, -1)).T):
+        assert torch.allclose(line[inner], places(new, len(line))[inner, None].expand_as(line[inner]), atol=1e-6)
+    assert float(new.outward.bias.detach().min()) > 0
+    smooth = [(2 * places(network, network.hop_length)).sin().repeat(2) for network in (old, new)]
+    features = [network.inward(x) for network, x in zip((old, new), smooth, strict=True)]
+    assert torch.allclose(*features, atol=0.05)
+    assert float(features[0].detach().std()) > 0.25
 
 
 def test_interpolation_reproduces_lines_and_stops_at_the_last_place():
