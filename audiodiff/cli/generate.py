@@ -179,6 +179,6 @@ def _jobs(generator: "Generator", model: str, options: argparse.Namespace) -> li
 
 def _draw(folder: Path, paths: Sequence[Path], sample_rate: int) -> None:
     from audiodiff import audio
-    from audiodiff.evaluation.plots import contact_sheet
+    from audiodiff.evaluation.contact_sheet import contact_sheet
 
     contact_sheet({path.stem: audio.read(path)[0][0] for path in paths}, sample_rate, folder / SHEET)

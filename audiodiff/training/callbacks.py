@@ -148,7 +148,7 @@ class Previews(Callback):
                 logger.experiment.add_audio(
                     f"preview/{name}", torch.from_numpy(samples.T / 32767), trainer.global_step, model.sample_rate
                 )
-                image = spectrogram_image(waveform[0], model.sample_rate)
+                image = spectrogram_image(waveform[0])
                 logger.experiment.add_image(f"preview/{name}", image, trainer.global_step, dataformats="HWC")
 
 

@@ -143,6 +143,5 @@ def _shown(sounds: Iterable[Sound], n: int) -> Iterator[list[Any]]:
 
 
 def _picture(made: Sound) -> np.ndarray:
-    rate, samples = made
-    image = spectrogram_image(torch.from_numpy(samples[:, 0].copy()).float() / 32767, rate)
+    image = spectrogram_image(torch.from_numpy(made[1][:, 0].copy()).float() / 32767)
     return image[::2].repeat(4, axis=1)  # about twice as wide as high
