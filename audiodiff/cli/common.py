@@ -230,22 +230,23 @@ def load_vocoder(options: argparse.Namespace) -> "Vocoder":
     name = checks.known_model(options.model or registry.DEFAULT_MODEL, "Vocoder")
     if "times" in options:
         checks.steps_and_times(options.steps, options.times)
+    from audiodiff.griffin_lim.kernels import dispatch
     from audiodiff.models.vocoder import Vocoder
 
-    return load_model(Vocoder, name, options)
+    vocoder = load_model(Vocoder, name, options)
+    if vocoder.device.type == "cpu":
+        dispatch.prepare()
+    return vocoder
 
 
 def load_model(kind: type[M], model: str, options: argparse.Namespace) -> M:
     """Load a model with --weights onto --device, which multiplies in --precision."""
-    from audiodiff.griffin_lim.kernels import dispatch
     from audiodiff.utils import devices
 
     device = devices.resolve(options.device)
     precision = devices.inference_precision(device, options.precision)
     built = kind.load(model, device, options.weights)
     built.precision = precision
-    if device.type == "cpu":
-        dispatch.prepare()
     return built
 
 
