@@ -135,14 +135,14 @@ def _clips(options: argparse.Namespace) -> "tuple[list[Clip], str]":
 
     source = Path(options.data) if options.data else shipped_path("demos/audio/speech.flac")
     if source.is_file() and source.suffix.lower() in audio.AUDIO_SUFFIXES:
-        waveform, rate = audio.read(source)
-        chosen = [Recording(source, waveform.shape[-1], rate)]
+        with audio.opened(source) as file:
+            chosen = [Recording(source, file.n_samples, file.sample_rate)]
     else:
         chosen = recordings_of(source, min(options.seconds, 2.0), options.clips)
     clips = []
     for recording in chosen:
-        waveform, rate = audio.read(recording.path)
-        clips.append(Clip(audio_io.mono(waveform, recording.path)[:, : int(options.seconds * rate)], rate))
+        waveform, rate = audio.read(recording.path, seconds=options.seconds)
+        clips.append(Clip(audio_io.mono(waveform, recording.path), rate))
     return clips, list_hash(chosen)
 
 

@@ -30,6 +30,7 @@ LONGEST = 3600.0  # seconds
 LONGEST_VECTOR = 4096  # numbers
 FADE = 0.01  # seconds, at the end of a sound that is cut
 SILENCE = 1e-5  # peak, full scale = 1
+FILTER = 0.1  # seconds past the end that a resampler may ask for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,18 +211,24 @@ def continuation(
     Raises:
         ValueError: The recording has another rate or is silent up to there, or nothing is left to continue.
     """
-    waveform, rate = audio.read(path)
+    length, rate = _length(path)
     if rate != generator.sample_rate:
         raise ValueError(f"{path}: is at {rate} Hz, the model at {generator.sample_rate}: resample it first")
     end = generator.n_samples / rate if seconds is None else seconds
-    begin = waveform.shape[-1] / rate if begin is None else begin
-    if not 0 < begin <= waveform.shape[-1] / rate:
-        raise ValueError(f"{path}: lasts {waveform.shape[-1] / rate:.2f} s; it cannot be continued from {begin:g} s on")
+    begin = length / rate if begin is None else begin
+    if not 0 < begin <= length / rate:
+        raise ValueError(f"{path}: lasts {length / rate:.2f} s; it cannot be continued from {begin:g} s on")
     if begin >= end:
         raise ValueError(f"{path}: is continued from {begin:.2f} s on, and {end:.2f} s are to be made: more --seconds")
-    if float(waveform[:, : round(begin * rate)].abs().max()) < SILENCE:
+    if float(audio.read(path, frames=max(1, round(begin * rate)))[0].abs().max()) < SILENCE:
         raise ValueError(f"{path}: is silent up to {begin:.2f} s; there is nothing to continue")
     return begin, end
+
+
+def _length(path: str | Path) -> tuple[int, int]:
+    """Return how many samples an audio file has, and its rate, from its header."""
+    with audio.opened(path) as file:
+        return file.n_samples, file.sample_rate
 
 
 def guide_of(generator: Generator, recipe: GenerateRecipe) -> Generator | None:
@@ -249,10 +256,11 @@ def _recording(generator: Generator, recipe: GenerateRecipe, path: str | Path | 
     """Read the beginning of a recording, whole hops of at least the window: [1, 1, T]; silence behind what it has."""
     if path is None:
         raise ValueError("this recipe needs a recording: give one")
-    waveform, rate = audio.read(path, generator.sample_rate)
+    rate = generator.sample_rate
     needed, gap = recipe.n_samples, recipe.gap
     if gap is not None and round(gap[1] * rate) >= needed:
         needed = round(gap[0] * rate)  # the rest is made
+    waveform, _ = audio.read(path, rate, seconds=recipe.n_samples / rate + FILTER)
     if waveform.shape[-1] < needed:
         raise ValueError(
             f"{path}: lasts {waveform.shape[-1] / rate:.2f} s, and {recipe.n_samples / rate:.2f} s are to be made: "

@@ -1,5 +1,6 @@
 """Systems take turns, medians come with quartiles, nothing beaten is on the front, files hold what is printed."""
 
+import argparse
 import importlib.util
 import json
 import re
@@ -7,12 +8,14 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from support.tree import load_script
 
 from audiodiff import audio
-from audiodiff.cli import main
+from audiodiff.cli import bench, main
 from audiodiff.evaluation import benchmark, hardware, peers
 from audiodiff.mel import MelSpec
 
@@ -111,6 +114,14 @@ def test_command_writes_table_page_and_picture_of_a_model_and_floors(folder, tin
         assert any(judge in row["front"] for row in table["rows"])
     assert main(line) == 2
     assert "-f" in capsys.readouterr().err
+
+
+def test_no_more_of_a_clip_is_read_than_is_taken(tmp_path):
+    sound = 0.3 * np.sin(np.arange(64000) / 5)
+    sound[32000:] = np.nan  # which is refused where it is read
+    soundfile.write(tmp_path / "long.wav", sound, 16000, subtype="FLOAT")
+    clips, _ = bench._clips(argparse.Namespace(data=str(tmp_path / "long.wav"), seconds=1.5))
+    assert [clip.waveform.shape[-1] for clip in clips] == [24000]
 
 
 def test_command_without_the_extra_measures_what_it_can_and_says_so(folder, tiny_model_path, cold, capsys, monkeypatch):

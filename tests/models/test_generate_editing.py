@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from support.generators import RATE, conditioned, made, tiny
 
@@ -121,3 +122,19 @@ def test_bad_edit_is_one_line(place, capsys, name):
     error = capsys.readouterr().err
     assert word in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rate"),
+    [
+        (["--init", "long.wav"], RATE),
+        (["--init", "long.wav"], 2 * RATE),
+        (["--inpaint", "long.wav", "--from", "0.01", "--to", "0.02"], RATE),
+        (["--continue", "long.wav", "--from", "0.05"], RATE),
+    ],
+)
+def test_no_more_of_a_recording_is_read_than_is_made(place, arguments, rate):
+    sound = 0.3 * np.sin(np.arange(2 * rate) / 5)
+    sound[rate:] = np.nan  # which is refused where it is read
+    soundfile.write("long.wav", sound, rate, subtype="FLOAT")
+    assert made("out", "--model", "tiny.safetensors", *arguments, "--seconds", "0.1") == 0
