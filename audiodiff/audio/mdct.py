@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["imdct", "mdct"]
+__all__ = ["imdct", "mdct", "onset_imdct", "onset_mdct"]
 
 
 def mdct(waveform: Tensor, block: int, inner: Tensor | None = None) -> Tensor:
@@ -31,6 +31,38 @@ def imdct(coefficients: Tensor, inner: Tensor | None = None) -> Tensor:
     """Invert `mdct`: [..., F, block] to [..., F block]; `inner` as there."""
     blocks = coefficients @ _dct(coefficients.shape[-1], coefficients.dtype, coefficients.device)
     return _mix(blocks, -1.0, inner).flatten(-2)
+
+
+def onset_mdct(waveform: Tensor, block: int, short: int) -> Tensor:
+    """Transform as `mdct`, but the first block by shorter ones, so that what begins there begins sharply.
+
+    Its coefficients are in order of their frequency, those of one frequency in order of time.
+
+    Args:
+        waveform: The signal, [..., T], T a multiple of the block length.
+        block: Block length.
+        short: Length of the blocks into which the first is divided; the second overlaps the last of them by as much.
+    """
+    head, tail = waveform[..., :block], waveform[..., block:]
+    if tail.shape[-1]:
+        head, tail = _across(head, tail, short, 1.0)
+    first = mdct(head, short).transpose(-1, -2).flatten(-2)[..., None, :]
+    return torch.cat([first, mdct(tail, block)], dim=-2) if tail.shape[-1] else first
+
+
+def onset_imdct(coefficients: Tensor, short: int) -> Tensor:
+    """Invert `onset_mdct`: [..., F, block] to [..., F block]."""
+    head = imdct(coefficients[..., 0, :].unflatten(-1, (short, -1)).transpose(-1, -2))
+    if coefficients.shape[-2] == 1:
+        return head
+    return torch.cat(_across(head, imdct(coefficients[..., 1:, :]), short, -1.0), dim=-1)
+
+
+def _across(head: Tensor, tail: Tensor, overlap: int, direction: float) -> tuple[Tensor, Tensor]:
+    """Rotate the samples on both sides of one boundary, as far as half the overlap."""
+    pair = torch.stack([head[..., -overlap:], tail[..., :overlap]], dim=-2)
+    left, right = _mix(pair, direction, None).unbind(-2)
+    return torch.cat([head[..., :-overlap], left], dim=-1), torch.cat([right, tail[..., overlap:]], dim=-1)
 
 
 def _mix(blocks: Tensor, direction: float, within: Tensor | None) -> Tensor:

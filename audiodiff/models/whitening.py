@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from audiodiff.audio.chunks import Context
-from audiodiff.audio.mdct import imdct, mdct
+from audiodiff.audio.mdct import imdct, mdct, onset_imdct, onset_mdct
 from audiodiff.mel import MelSpec
 from audiodiff.mel.filterbank import band_weights, mean_magnitudes
 
@@ -133,17 +133,21 @@ class PowerMDCT(Whitening):
         block: MDCT block length in samples; must divide the model's hop.
         exponent: Power of the magnitudes, in (0, 1].
         scale: Divisor that brings x to a standard deviation of about one; measure it on the training data.
+        onset: Length of the blocks into which the first one is divided, for sounds that begin at once; 0 leaves it.
 
     Raises:
-        ValueError: The exponent lies outside.
+        ValueError: The exponent lies outside, or the onset's blocks do not divide the first.
     """
 
-    def __init__(self, block: int = 512, exponent: float = 0.4, scale: float = 1.0) -> None:
+    def __init__(self, block: int = 512, exponent: float = 0.4, scale: float = 1.0, onset: int = 0) -> None:
         if not 0 < exponent <= 1:
             raise ValueError(f"exponent={exponent} must lie in (0, 1]")
+        if onset < 0 or (onset and block % onset):
+            raise ValueError(f"onset={onset} must divide block={block}, or be 0")
         self.block = block
         self.exponent = exponent
         self.scale = scale
+        self.onset = onset
 
     def gains(self, mel: Tensor) -> Tensor:
         """Return the scale; the mel has no part in it."""
@@ -151,10 +155,11 @@ class PowerMDCT(Whitening):
 
     def encode(self, waveform: Tensor, gains: Tensor) -> Tensor:
         """Compress the coefficients of [B, 1, T], T a multiple of the block: [B, 1, T], block after block."""
-        c = mdct(waveform, self.block)
+        c = onset_mdct(waveform, self.block, self.onset) if self.onset else mdct(waveform, self.block)
         return (c.sign() * c.abs() ** self.exponent / gains).flatten(-2)
 
     def decode(self, x: Tensor, gains: Tensor) -> Tensor:
         """Expand the coefficients and transform back."""
         c = (x * gains).unflatten(-1, (-1, self.block))
-        return imdct(c.sign() * c.abs() ** (1 / self.exponent))
+        c = c.sign() * c.abs() ** (1 / self.exponent)
+        return onset_imdct(c, self.onset) if self.onset else imdct(c)

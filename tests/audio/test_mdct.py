@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from audiodiff.audio.mdct import _dct as dct
-from audiodiff.audio.mdct import imdct, mdct
+from audiodiff.audio.mdct import imdct, mdct, onset_imdct, onset_mdct
 
 BLOCKS = [2, 3, 4, 8, 15, 128, 147]
 every_block = pytest.mark.parametrize("block", BLOCKS)
@@ -90,3 +90,31 @@ def test_mdct_does_not_mix_across_a_boundary_that_is_an_end():
     c = mdct(x, 16, inner)
     torch.testing.assert_close(c, torch.cat([mdct(x[:, :32], 16), mdct(x[:, 32:], 16)], dim=1))
     torch.testing.assert_close(imdct(c, inner), x)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 5])
+@pytest.mark.parametrize("short", [2, 4, 16])
+def test_onset_mdct_is_an_orthogonal_matrix_and_inverted(short, frames):
+    matrix = onset_mdct(torch.eye(16 * frames, dtype=torch.float64), 16, short).flatten(1)
+    assert torch.allclose(matrix @ matrix.T, torch.eye(16 * frames, dtype=torch.float64), atol=1e-12)
+    x = draw(2, 1, 16 * frames)
+    assert torch.allclose(onset_imdct(onset_mdct(x, 16, short), short), x, atol=1e-12)
+
+
+def test_onset_mdct_is_the_plain_one_behind_the_first_blocks():
+    x = draw(64 * 6)
+    assert torch.allclose(onset_mdct(x, 64, 8)[2:], mdct(x, 64)[2:], atol=1e-12)
+    assert not torch.allclose(onset_mdct(x, 64, 8)[1], mdct(x, 64)[1], atol=1e-3)  # overlaps with shorter ones
+
+
+def test_change_of_an_onset_coefficient_lasts_two_short_blocks():
+    c = torch.zeros(4, 64, dtype=torch.float64)
+    c[0, 8 * 3 + 4] = 1  # the fourth of eight frequencies, the fifth of eight blocks
+    heard = onset_imdct(c, 8).abs().nonzero()[:, 0]
+    assert (int(heard.min()), int(heard.max())) == (8 * 4 - 4, 8 * 5 + 3)
+
+
+def test_first_frame_of_a_tone_is_loudest_at_its_frequency():
+    tone = (2 * math.pi * 0.25 * torch.arange(1024, dtype=torch.float64)).sin()  # half of the highest
+    energy = onset_mdct(tone, 256, 16)[0].square()
+    assert 0.45 < float((energy * torch.arange(256)).sum() / energy.sum()) / 256 < 0.55

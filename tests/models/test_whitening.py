@@ -154,9 +154,10 @@ def test_prior_block_must_divide_the_hop():
         MelWhitening(SPEC, block=100)
 
 
+@pytest.mark.parametrize("onset", [0, 8])
 @pytest.mark.parametrize("exponent", [0.3, 0.5, 1.0])
-def test_compression_is_inverted_exactly(exponent):
-    whitening, waveform = PowerMDCT(64, exponent, scale=0.2), coloured(64 * 9)
+def test_compression_is_inverted_exactly(exponent, onset):
+    whitening, waveform = PowerMDCT(64, exponent, scale=0.2, onset=onset), coloured(64 * 9)
     gains = whitening.gains(waveform)
     x = whitening.encode(waveform, gains)
     assert x.shape == waveform.shape
@@ -174,3 +175,13 @@ def test_compression_refuses_what_it_cannot_invert():
     for exponent in (0.0, -0.5, 1.5):
         with pytest.raises(ValueError, match=rf"exponent={exponent} must lie in \(0, 1\]"):
             PowerMDCT(64, exponent)
+    for onset in (-8, 7):
+        with pytest.raises(ValueError, match=f"onset={onset} must divide block=64"):
+            PowerMDCT(64, onset=onset)
+
+
+def test_error_in_the_first_block_stays_within_a_short_one():
+    whitening = PowerMDCT(64, 0.5, onset=8)
+    x = torch.zeros(1, 1, 256, dtype=torch.float64)
+    x[..., 0] = 1
+    assert int(whitening.decode(x, whitening.gains(x)).abs().nonzero()[:, -1].max()) < 12
