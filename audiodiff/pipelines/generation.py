@@ -28,6 +28,7 @@ __all__ = ["GenerateRecipe", "continuation", "guide_of"]
 
 LONGEST = 3600.0  # seconds
 LONGEST_VECTOR = 4096  # numbers
+FILLING, FILLING_STEPS = "ancestral", 32  # of gaps: demos/experiments/generation, gaps.csv
 FADE = 0.01  # seconds, at the end of a sound that is cut
 SILENCE = 1e-5  # peak, full scale = 1
 FILTER = 0.1  # seconds past the end that a resampler may ask for
@@ -117,7 +118,7 @@ class GenerateRecipe(SamplingRecipe):
             guide: Worse model to guide away from: shipped name, file or run folder.
             seconds: Length; that of the training clips by default.
             strength: How far a recording is noised before it is made anew, in (0, 1]; none without a recording.
-            gap: Seconds from and to which a recording is made anew.
+            gap: Seconds from and to which a recording is made anew, by default in 32 steps of the solver "ancestral".
             weights, seed, solver, steps, times, label, vector, guidance, projected: As in `GenerateRecipe`.
 
         Raises:
@@ -133,6 +134,9 @@ class GenerateRecipe(SamplingRecipe):
         n_samples = generator.n_samples if seconds is None else max(1, round(seconds * generator.sample_rate))
         if gap is not None:
             _check_gap(generator, gap, n_samples)
+            if solver is None:  # few steps without noise keep a gap's first, unrelated level: decibels too loud
+                solver = FILLING
+                steps = max(FILLING_STEPS, generator.steps) if steps is None and times is None else steps
         guiding = None if guide is None else Generator.load(guide, generator.device)
         generator.denoise(
             1, label, guidance, vector=vector, projected=projected, guide=guiding

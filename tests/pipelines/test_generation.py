@@ -181,6 +181,7 @@ def test_sounds_come_with_sidecars_and_a_picture_and_can_be_made_again(place):
 
 def test_gap_is_mended_and_the_rest_kept_to_the_sample(place):
     arguments = ["--model", "tiny.safetensors", "--inpaint", "in.wav", "--from", "0.05", "--to", "0.08"]
+    arguments += ["--solver", "ddim"]  # or this untrained model's peaks would be lowered
     assert made("out", *arguments) == 0
     (wav,) = Path("out").glob("*.wav")
     before, after = (audio.read(p)[0][0, :1000] for p in ("in.wav", wav))
