@@ -1,4 +1,4 @@
-"""Puts a trained generator into the package: weights in half precision, facts, card, table and contact sheet.
+"""Puts a trained generator into the package: weights in eight bits, facts, card, table and contact sheet.
 
     python demos/release/ship_generator.py runs/drums data/drums/test.jsonl data/drums/train.jsonl
 
@@ -35,7 +35,7 @@ CARD = """# {name}
 | labels | {labels} |
 | training | {steps} steps of {batch} sounds of {seconds:.3g} s, {wall:.2f} h on {hardware} |
 | command | `{command}` |
-| size | {parameters:,} parameters, stored as 16-bit floats |
+| size | {parameters:,} parameters, stored in eight bits |
 | sampling by default | {sampling} |
 
 ## Measured
@@ -75,7 +75,7 @@ def main() -> int:
     model.info["command"] = facts["command"].format(steps=f"{model.info['steps']:,}")
     model.info["steps"] += facts.get("earlier_steps", 0)  # what the run began with was trained too
     model.config |= facts.get("config", {})
-    model.save(target, dtype=torch.float16)
+    model.save(target, dtype=torch.int8)
     table_file = target.with_suffix(".eval.json")
     call = ["eval", name, options.test, "--train", options.train]
     if status := audiodiff([*call, "--out", str(table_file), "-f"]):
