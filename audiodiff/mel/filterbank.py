@@ -9,6 +9,7 @@ import math
 import torch
 from torch import Tensor
 
+from audiodiff.audio.io import resample
 from audiodiff.mel.spec import MelSpec
 
 __all__ = ["band_centres", "band_weights", "mean_magnitudes", "mel_filters"]
@@ -16,12 +17,15 @@ __all__ = ["band_centres", "band_weights", "mean_magnitudes", "mel_filters"]
 SLANEY_BREAK_HZ = 1000.0
 SLANEY_HZ_PER_MEL = 200.0 / 3
 SLANEY_LOG_STEP = math.log(6.4) / 27
+KEPT = 0.91  # share of half the rate up to which the usual resamplers leave a sound as it is
+CLICK = 4096  # samples, longer than a resampler's filter
 
 
 def mel_filters(spec: MelSpec, like: Tensor) -> Tensor:
     """Return the triangular filters, [n_fft // 2 + 1, n_mels], in the dtype and on the device of a tensor.
 
-    They carry the scale of the window and of the rate too, where the spec has one.
+    They carry the scale of the window and of the rate too, where the spec has one, and what a resampler to the rate at
+    which the mel is defined leaves near half of it.
     """
     return _filters(spec, like.dtype, like.device)
 
@@ -38,13 +42,26 @@ def _filters(spec: MelSpec, dtype: torch.dtype, device: torch.device) -> Tensor:
         energy = spec.window(frequencies).square().sum()
         triangles = triangles * energy ** (-spec.power / 2)
     triangles = triangles * spec.gain**spec.power
+    if spec.sample_rate > (low := spec.defined_at or spec.sample_rate):
+        triangles = triangles * _response(spec.sample_rate, low, frequencies)[:, None] ** spec.power
     return triangles.to(dtype).to(device)
+
+
+def _response(rate: int, low: int, frequencies: Tensor) -> Tensor:
+    """Measure the magnitude with which sound at each frequency passes `resample` from a rate to a lower one, [len]."""
+    click = torch.zeros(1, CLICK, dtype=torch.float64)
+    click[0, CLICK // 2] = rate / low
+    passed = resample(click, rate, low)[0]
+    angles = frequencies[:, None] * torch.arange(len(passed)) * (2 * math.pi / low)
+    magnitudes = torch.hypot(angles.cos() @ passed, angles.sin() @ passed)
+    return torch.where(frequencies < low / 2, magnitudes, 0.0)
 
 
 def band_weights(spec: MelSpec, n_bins: int, spacing: float, offset: float, like: Tensor) -> Tensor:
     """Return the weights that spread band values over bins at (k + offset) spacing Hz, [n_mels, n_bins].
 
-    Each bin's weights sum to one; a bin beyond the outermost bands takes the value of the nearest.
+    Each bin's weights sum to one; a bin beyond the outermost bands takes the value of the nearest. Of a mel that is
+    defined at a lower rate, the outermost is the last that any resampler leaves as it is.
     """
     return _band_weights(spec, n_bins, spacing, offset, like.dtype, like.device)
 
@@ -56,7 +73,10 @@ def _band_weights(
 ) -> Tensor:
     frequencies = (torch.arange(n_bins, dtype=torch.float64) + offset) * spacing
     edges, _ = _triangles(spec, frequencies)
-    inside = frequencies.clamp(float(edges[1]), float(edges[-2]))
+    low = spec.defined_at or spec.sample_rate
+    reliable = edges[2:] <= (KEPT * low / 2 if low < spec.sample_rate else math.inf)
+    reliable[0] = True
+    inside = frequencies.clamp(float(edges[1]), float(edges[1:-1][reliable][-1]))
     _, triangles = _triangles(spec, inside)
     return (triangles / triangles.sum(1, keepdim=True)).T.contiguous().to(dtype).to(device)
 

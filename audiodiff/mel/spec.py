@@ -176,8 +176,8 @@ class MelSpec:
     def at_rate(self, sample_rate: int) -> MelSpec:
         """Describe the same mel of a sound at another sample rate, so that a vocoder may sound above the mel's rate.
 
-        Windows and hops last as long and bands lie at the same frequencies, so mels of the two specs differ only by
-        what a resampler does near half the lower rate.
+        Windows and hops last as long, bands lie at the same frequencies, and they weaken what a resampler to the lower
+        rate weakens near half of it (`audio.resample`), so the mel is that of the resampled sound.
 
         Args:
             sample_rate: Hz; n_fft, win_length and hop_length must be whole at it.
