@@ -110,10 +110,10 @@ class RealInversion(nn.Module):
             return self.transform.spectrum_of(torch.cat(parts, -1))
 
         def moved(spectrum: Tensor, phases: Tensor) -> tuple[Tensor, Tensor]:
-            power = pair_power(spectrum)
+            power = pair_power(*spectrum.unbind(1))
             magnitudes, phase = power.sqrt(), spectrum * power.rsqrt().unsqueeze(1)
             ahead = phase - self.extrapolation * phases
-            factor = gains(magnitudes) * magnitudes * pair_power(ahead).rsqrt()
+            factor = gains(magnitudes) * magnitudes * pair_power(*ahead.unbind(1)).rsqrt()
             frames = self.transform.frames_of(ahead * factor.unsqueeze(1))
             return frames * opened, phase * opened.unsqueeze(1)
 
@@ -121,7 +121,7 @@ class RealInversion(nn.Module):
         hint = (noise @ self.noise_matrix).unflatten(-1, (2, 1, -1)) * newest.unsqueeze(1)
         spectrum = spectra(frames)
         last = spectrum[:, :, -1:] + hint
-        last = last * (newest / pair_power(last).sqrt().unsqueeze(1))
+        last = last * (newest / pair_power(*last.unbind(1)).sqrt().unsqueeze(1))
         frames, phases = moved(torch.cat([spectrum[:, :, :-1], last], 2), phases)
         frames, phases = repeat(lambda f, p: moved(spectra(f), p), self.n_iter - 1, frames, phases)
         closing = nn.functional.pad(frames[:, 0], (0, committed.shape[-1] - frames.shape[-1]))

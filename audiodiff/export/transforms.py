@@ -9,10 +9,13 @@ parts, differences the imaginary ones, and the products take half as long.
 """
 
 import functools
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from audiodiff.griffin_lim.projection import Pair
 
 __all__ = ["RealTransform", "overlap_add", "windowed_matrices"]
 
@@ -54,6 +57,10 @@ class RealTransform(nn.Module):
 
     def analyse(self, hops: Tensor) -> Tensor:
         """Transform a signal, [B, F, hop_length], to its first F frames, [B, 2, F, K]."""
+        return self.spectrum_of(self.framed(hops))
+
+    def framed(self, hops: Tensor) -> Tensor:
+        """Cut a signal, [B, F, hop_length], into its first F frames without a window, [B, F, laps hop]."""
         n_frames, signal = hops.shape[1], hops.flatten(1)
         if any(self.padding):
             signal = functional.pad(signal.unsqueeze(1), self.padding, mode=self.pad_mode).squeeze(1)
@@ -62,12 +69,16 @@ class RealTransform(nn.Module):
             signal = functional.pad(signal, (0, wanted - sum(self.padding)))
         signal = signal.narrow(1, 0, n_frames * self.hop_length + wanted)
         blocks = signal.unflatten(1, (n_frames + self.laps - 1, self.hop_length))
-        return self.spectrum_of(torch.cat([blocks.narrow(1, lap, n_frames) for lap in range(self.laps)], dim=-1))
+        return torch.cat([blocks.narrow(1, lap, n_frames) for lap in range(self.laps)], dim=-1)
 
     def inverse(self, spectrum: Tensor, weights: Tensor) -> Tensor:
         """Transform [B, 2, F, K] back to [B, F, hop_length]; weights as from `weights`."""
-        n_frames, left = spectrum.shape[2], self.padding[0]
-        waveform = overlap_add(self.frames_of(spectrum), self.hop_length) / weights
+        return self.joined(self.frames_of(spectrum), weights)
+
+    def joined(self, frames: Tensor, weights: Tensor) -> Tensor:
+        """Add windowed frames, [B, F, laps hop], up to a signal, [B, F, hop_length]; weights as from `weights`."""
+        n_frames, left = frames.shape[1], self.padding[0]
+        waveform = overlap_add(frames, self.hop_length) / weights
         missing = left - (self.laps - 1) * self.hop_length
         if missing > 0:
             waveform = functional.pad(waveform, (0, missing))
@@ -75,13 +86,21 @@ class RealTransform(nn.Module):
 
     def spectrum_of(self, frames: Tensor) -> Tensor:
         """Transform frames without a window, [B, F, laps hop], to [B, 2, F, K]."""
-        real, imaginary = self.forward_matrix
+        return torch.stack(self.pair_of(frames), dim=1)
+
+    def pair_of(self, frames: Tensor, first: int = 0) -> Pair:
+        """Transform frames without a window, [B, F, laps hop], to their bins from a first one on, [B, F, K] each."""
+        real, imaginary = self.forward_matrix[..., first:]
         even, odd = self._fold(frames)
-        return torch.stack([even @ real, odd @ imaginary], dim=1)
+        return even @ real, odd @ imaginary
 
     def frames_of(self, spectrum: Tensor) -> Tensor:
         """Transform [B, 2, F, K] back to windowed frames, [B, F, laps hop]."""
-        even, odd = (part @ matrix for part, matrix in zip(spectrum.unbind(1), self.backward_matrix, strict=True))
+        return self.frames_of_pair(spectrum.unbind(1))
+
+    def frames_of_pair(self, pair: Sequence[Tensor], first: int = 0) -> Tensor:
+        """Invert `pair_of`: the bins before the first are zero."""
+        even, odd = (part @ matrix for part, matrix in zip(pair, self.backward_matrix[:, first:], strict=True))
         return self._unfold(even, odd)
 
     def _fold(self, frames: Tensor) -> tuple[Tensor, Tensor]:

@@ -35,6 +35,8 @@ __all__ = [
 
 MOMENTUM = 0.99
 
+Pair = tuple[Tensor, Tensor]
+
 
 def fit_magnitudes(spec: MelSpec, magnitudes: Tensor, mel: Tensor, n_iter: int) -> Tensor:
     """Move STFT magnitudes, [B, F, n_fft // 2 + 1], towards those whose mel is the given one, [B, M, F]."""
@@ -87,17 +89,19 @@ class MelProjection:
 
 
 def iterate(
-    analyse: Callable[[Tensor], Tensor],
+    analyse: Callable[[Tensor], Pair],
     gains: Callable[[Tensor], Tensor],
-    synthesise: Callable[[Tensor], Tensor],
+    synthesise: Callable[[Pair], Tensor],
     signal: Tensor,
-    previous: Tensor | None,
+    previous: Pair | None,
     extrapolation: float,
-) -> tuple[Tensor, Tensor | None]:
+) -> tuple[Tensor, Pair | None]:
     """Do one iteration of `MelProjection` in real numbers, which serve gradients, any device and exported graphs.
 
+    Pairs stay apart, since runtimes of exported graphs would copy what is stacked and split.
+
     Args:
-        analyse: Map a signal to frames, [B, 2, F, K]: real parts, then imaginary ones.
+        analyse: Map a signal to frames, [B, F, K], as a pair: real and imaginary parts.
         gains: Map magnitudes, [B, F, K], to factors that move them towards the mel.
         synthesise: Invert `analyse`.
         signal: Initial signal.
@@ -107,22 +111,24 @@ def iterate(
     Returns:
         The signal and the phases of its frames.
     """
-    frames = analyse(signal)
-    power = pair_power(frames)
+    real, imaginary = analyse(signal)
+    power = pair_power(real, imaginary)
     magnitudes = power.sqrt()
     factor = gains(magnitudes)
     if extrapolation:
-        phase = frames * power.rsqrt().unsqueeze(-3)
+        phase = real / magnitudes, imaginary / magnitudes
+        real, imaginary = phase
         if previous is not None:
-            frames = torch.sub(phase, previous, alpha=extrapolation)
-            factor = factor * magnitudes * pair_power(frames).rsqrt()
-        previous = phase
-    return synthesise(frames * factor.unsqueeze(-3)), previous
+            real, imaginary = (
+                torch.sub(new, old, alpha=extrapolation) for new, old in zip(phase, previous, strict=True)
+            )
+            magnitudes = magnitudes / pair_power(real, imaginary).sqrt()
+        factor, previous = factor * magnitudes, phase
+    return synthesise((real * factor, imaginary * factor)), previous
 
 
-def pair_power(frames: Tensor) -> Tensor:
-    """Return the squared magnitudes, [B, F, K], of frames in real numbers, [B, 2, F, K], at least 1e-24."""
-    real, imaginary = frames.unbind(-3)  # a sum over an axis takes onnxruntime three times as long
+def pair_power(real: Tensor, imaginary: Tensor) -> Tensor:
+    """Return the squared magnitudes of frames, at least 1e-24."""
     return (real * real + imaginary * imaginary).clamp(min=1e-24)
 
 

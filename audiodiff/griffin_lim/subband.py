@@ -63,13 +63,14 @@ class SubbandSTFT:
         length = spectrum.shape[-2] * self.hop_length
         return istft(spectrum, self.window, self.hop_length, self.padding, length, self.weights)
 
-    def analyse(self, signal: Tensor) -> Tensor:
-        """Transform [B, F hop / r] to frames in real numbers, [B, 2, F, n_bins]: real parts, then imaginary ones."""
-        return torch.view_as_real(self.stft(signal)).movedim(-1, -3)
+    def analyse(self, signal: Tensor) -> tuple[Tensor, Tensor]:
+        """Transform [B, F hop / r] to the real and the imaginary parts of frames, [B, F, n_bins] each."""
+        spectrum = self.stft(signal)
+        return spectrum.real, spectrum.imag
 
-    def synthesise(self, frames: Tensor) -> Tensor:
+    def synthesise(self, frames: tuple[Tensor, Tensor]) -> Tensor:
         """Invert `analyse`."""
-        return self.istft(torch.view_as_complex(frames.movedim(-3, -1).contiguous()))
+        return self.istft(torch.complex(*frames))
 
     def gains(self, magnitudes: Tensor) -> Tensor:
         """Compute the factors of one iteration that moves magnitudes, [B, F, n_bins], towards the mel; 0 at 0 Hz."""
