@@ -49,7 +49,7 @@ class OpenUtau(Host):
         like = MelSpec(
             spec.sample_rate, spec.n_fft, spec.win_length, spec.hop_length, spec.n_mels, spec.f_min, spec.f_max
         )
-        names = ("norm", "power", "center", "mean", "std", "normalized", "dynamic_range", "ceiling")
+        names = ("norm", "power", "center", "mean", "std", "normalized", "dynamic_range", "ceiling", "guard")
         if strange := [f"{name}={getattr(spec, name)}" for name in names if getattr(spec, name) != getattr(like, name)]:
             raise ValueError(f"OpenUtau knows no mels with {', '.join(strange)}: choose another model")
 

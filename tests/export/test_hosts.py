@@ -271,6 +271,7 @@ def test_shipped_vocoder_sounds_the_same_through_sherpa_onnx(name, tmp_path):
         ("sherpa-onnx", MelSpec(16000, n_mels=40), "80 bands (Matcha) or 100 (ZipVoice), and this model has 40"),
         ("openutau", MelSpec(16000, center=True), "no mels with center=True"),
         ("openutau", MelSpec(16000, power=2.0, norm="none"), "no mels with norm=none, power=2.0"),
+        ("openutau", MelSpec(16000, guard="add"), "no mels with guard=add"),
     ],
 )
 def test_model_that_a_host_cannot_take_is_refused(host, spec, line):

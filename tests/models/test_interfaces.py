@@ -7,9 +7,11 @@ from types import ModuleType, SimpleNamespace
 import pytest
 import torch
 from conftest import tiny_vocoder
+from support.tree import ROOT
 
 from audiodiff.mel import LogMel, MelSpec
 from audiodiff.models.interfaces import HifiGanInterface, HiFTInterface, VocosInterface
+from audiodiff.models.vocoder import Vocoder
 
 SPEC = MelSpec(16000)
 
@@ -154,3 +156,46 @@ def test_interface_moves_and_switches_with_its_vocoder(vocoder):
     interface = VocosInterface(vocoder).eval().to("cpu")
     assert isinstance(interface, torch.nn.Module)
     assert (interface.device, interface.training) == (torch.device("cpu"), False)
+
+
+# --- the guide ---------------------------------------------------------------------------------------------------
+
+
+def stand_ins(name, sounds):
+    """Modules and objects by the names that a snippet uses, which call their vocoder as the system's code does."""
+    mel, speech = torch.full((1, 100, 20), -6.0), torch.full((20, 80), -4.0)
+    f5 = SimpleNamespace(device="cpu", infer_process=lambda *given: sounds.append(given[-1].decode(mel)))
+    zipvoice = SimpleNamespace(get_vocoder=None)
+    zipvoice.main = lambda: sounds.append(zipvoice.get_vocoder().decode(mel))
+    model = SimpleNamespace(generate_speech=lambda ids, voice, vocoder: sounds.append(vocoder(speech)))
+    hosts = SimpleNamespace(hift=None, device="cpu"), SimpleNamespace(mel2wav=None)
+    return {
+        "F5-TTS": {"utils_infer": f5, **dict.fromkeys(("ref_audio", "ref_text", "text", "model"))},
+        "ZipVoice": {"infer_zipvoice": zipvoice},
+        "SpeechT5 and diffusers": {"model": model, "inputs": {"input_ids": None}, "speaker_embeddings": None},
+        "CosyVoice and Chatterbox": {
+            "cosyvoice": SimpleNamespace(model=hosts[0]),
+            "tts": SimpleNamespace(s3gen=hosts[1], device="cpu"),
+        },
+    }[name]
+
+
+@pytest.mark.parametrize("system", ["F5-TTS", "ZipVoice", "SpeechT5 and diffusers", "CosyVoice and Chatterbox"])
+def test_snippet_of_the_guide_runs_as_written(system, monkeypatch):
+    section = (ROOT / "demos/docs/pages/guides/hosts.md").read_text(encoding="utf-8").partition(f"\n## {system}\n")[2]
+    code = section.partition("```text\n")[2].partition("```")[0]
+    names = stand_ins(system, sounds := [])
+    shipped = Vocoder.from_pretrained
+    own = {"runs/cosyvoice2": tiny_vocoder()}  # which the reader has trained
+    monkeypatch.setattr(Vocoder, "from_pretrained", lambda name: own.get(name) or shipped(name))
+    for package, module in (("f5_tts.infer", "utils_infer"), ("zipvoice.bin", "infer_zipvoice")):
+        for name in (package.partition(".")[0], package):
+            monkeypatch.setitem(sys.modules, name, ModuleType(name))
+        setattr(sys.modules[package], module, names.get(module))
+    exec(compile(code, system, "exec", dont_inherit=True), names)
+    if system.startswith("CosyVoice"):
+        speech = torch.full((1, 80, 20), -6.0)
+        for vocoder in (names["cosyvoice"].model.hift, names["tts"].s3gen.mel2wav):
+            sounds.append(vocoder.inference(speech_feat=speech, cache_source=torch.zeros(1, 1, 0))[0])
+    frames = 19 if system in ("F5-TTS", "ZipVoice") else 20  # centred mels have one more
+    assert sounds and all(sound.shape[-1] == frames * 256 and bool(sound.isfinite().all()) for sound in sounds)
