@@ -38,7 +38,7 @@ PARTS = ("sampler", "step", "stream")
 OPSET = 18  # the oldest that torch.onnx writes, so that old runtimes read it
 NEWEST_OPSET = 22  # that has been tried
 IR_VERSION = 8  # of the file format; that of opset 18
-MOST_DIFFERENCE = 1e-2  # of the loudest sample, between onnxruntime and torch: hundreds of iterations amplify rounding
+MOST_DIFFERENCE = 2e-3  # of the loudest sample, between onnxruntime and torch: hundreds of iterations amplify rounding
 
 
 def export(
