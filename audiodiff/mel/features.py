@@ -25,7 +25,7 @@ from audiodiff.utils import devices
 
 __all__ = ["LEVEL_AT", "features"]
 
-LEVEL_AT = 0  # where the level is in what `features` returns
+LEVEL_AT, SPECTRUM_AT = 0, slice(6, 38)  # where the level and the mean spectrum are in what `features` returns
 MELS = torch.linspace(186.0, 2760.0, 32, dtype=torch.float32).tolist()
 FREQUENCIES_HZ = tuple(700 * (10 ** (x / 2595) - 1) for x in MELS)  # 126 to 7402
 LAGS = 0.02, 0.04, 0.08, 0.16, 0.32  # seconds

@@ -33,12 +33,18 @@ def test_stored_table_of_test_speakers_keeps_its_bounds():
     with open(shipped_path("demos/experiments/mel_detection/results.csv"), encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["declared"] for row in rows} == set(SPECS)
-    share = {}
-    for kind, holds in {"right": lambda d: d <= NEAR, "other values": lambda d: d == math.inf}.items():
-        chosen = [row for row in rows if holds(float(row["apart"]))]
-        share[kind] = sum(int(row["doubted"]) for row in chosen) / sum(int(row["recordings"]) for row in chosen)
-    assert share["right"] <= 0.02  # 0.01 is the aim
-    assert share["other values"] >= 0.97
+    kinds = {
+        "right": lambda d: d == "square" or (d != "swapped" and float(d) <= NEAR),
+        "other values": lambda d: d == "inf",
+        "axes": lambda d: d == "swapped",
+    }
+    shares = {}
+    for kind, holds in kinds.items():
+        chosen = [row for row in rows if holds(row["apart"])]
+        shares[kind] = sum(int(row["doubted"]) for row in chosen) / sum(int(row["recordings"]) for row in chosen)
+    assert shares["right"] <= 0.01
+    assert shares["other values"] >= 0.97
+    assert shares["axes"] >= 0.9
 
 
 def test_wrong_conventions_are_doubted_and_right_ones_pass():
@@ -112,12 +118,12 @@ def test_mel_in_units_of_no_convention_is_doubted():
     assert doubts["decibels"] is not None
 
 
-def test_square_mel_with_swapped_axes_is_noticed_mostly_and_a_right_one_passes():
+def test_square_mel_with_swapped_axes_is_noticed_and_a_right_one_passes():
     """Of a second and a quarter, in which an axis of time and one of bands look much alike."""
     squares = [mel_of(voice, OWN)[:, 20:100] for voice in VOICES]
     assert [diagnose_mel(square, OWN, OWN) for square in squares] == [None] * len(squares)
     verdicts = [diagnose_mel(square.mT, OWN, OWN) for square in squares]
-    assert sum("transpose" in (verdict or "") for verdict in verdicts) >= len(squares) / 2
+    assert sum("transpose" in (verdict or "") for verdict in verdicts) >= 0.9 * len(squares)
 
 
 def test_ranking_holds_each_convention_with_as_many_bands():
