@@ -2,12 +2,14 @@
 
     python demos/experiments/output_rate/run.py data/open_speech/test.jsonl runs/speech-16k-to-24k
 
-One recording a speaker, cut to five seconds. DNSMOS hears 16 kHz alone, so it says whether the lower half is as good as
-before; what was made up above the mel is judged by its spectrum's distance from the recording's and by its level.
+One recording a speaker, cut to five seconds. DNSMOS and DistillMOS (if `distillmos` is installed) hear 16 kHz alone, so
+they say whether the lower half is as good as before; what was made up above the mel is judged by its spectrum, its
+distance from the recording's and its level.
 """
 
 import argparse
 import csv
+import importlib.util
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +23,9 @@ from audiodiff.data.manifest import read_manifest
 from audiodiff.evaluation.metrics import score
 from audiodiff.mel import LogMel
 from audiodiff.models.vocoder import Vocoder
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "published_audio"))
+from measures import distill_mos
 
 SECONDS, SHORTEST = 5.0, 2.0
 N_FFT, FLOOR = 1024, 1e-5  # the floor is -100 dB of full scale
@@ -49,6 +54,8 @@ def measure(reference: Tensor, test: Tensor, rate: int, above: float) -> dict[st
     reference, test = reference[:length], test[:length]
     ours, theirs = upper(reference, rate, above), upper(test, rate, above)
     found = score(reference, test, rate, ["dnsmos_p808", "pesq_wb"])
+    if importlib.util.find_spec("distillmos"):
+        found["distill_mos"] = distill_mos(test, rate)
     return {
         "lsd_above_db": float((ours - theirs).pow(2).mean(-1).sqrt().mean()),
         "level_above_db": float(theirs.mean() - ours.mean()),
@@ -88,11 +95,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("manifest", type=Path)
     parser.add_argument("model")
+    parser.add_argument("--table", type=Path, default=TABLE, metavar="CSV", help="where it is written")
     options = parser.parse_args()
     torch.set_num_threads(1)
     vocoder, plain = Vocoder.load(options.model), Vocoder.load("speech-16k")
     references = clips(options.manifest, vocoder.sample_rate)
-    with TABLE.open("w", newline="", encoding="utf-8") as file:
+    with options.table.open("w", newline="", encoding="utf-8") as file:
         table = None
         for name, system in systems(vocoder, plain).items():
             rows = [measure(w, system(w), vocoder.sample_rate, plain.sample_rate / 2) for w in references]
