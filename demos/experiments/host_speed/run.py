@@ -1,12 +1,13 @@
 """Compare the real-time factor of an exported vocoder with HiFi-GAN V2's and Vocos', as sherpa-onnx would run them.
 
-    audiodiff export speech-22k vocoder.onnx --host sherpa-onnx
-    python demos/experiments/host_speed/run.py vocoder.onnx
+    audiodiff export speech-22k own.onnx --host sherpa-onnx
+    audiodiff export speech-22k light.onnx --host sherpa-onnx --start coarse-to-fine=4/16/48/96
+    python demos/experiments/host_speed/run.py own.onnx light.onnx
 
 The two others have random weights, in the sizes that sherpa-onnx offers for 22.05 kHz (speed does not depend on
 weights). Vocos' graph ends with its spectrum; its inverse transform, which the host makes, is not counted. Contestants
-take turns on one mel, so a busy machine slows all of them alike. Writes `results.csv`: medians and quartiles.
-Needs the extras `export` and `hosts`.
+take turns on one mel, so a busy machine slows all of them alike; one thread is timed by its processor time. Writes
+`results.csv`: medians and quartiles. Needs the extras `export` and `hosts`.
 """
 
 import argparse
@@ -99,40 +100,53 @@ def session_of(path: Path, threads: int) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
-def turns(sessions: dict[str, onnxruntime.InferenceSession], mel: np.ndarray, rounds: int) -> dict[str, list[float]]:
-    """Time each contestant once a round, after one round that does not count."""
+def turns(
+    sessions: dict[str, onnxruntime.InferenceSession], mel: np.ndarray, rounds: int, threads: int
+) -> dict[str, list[float]]:
+    """Time each contestant once a round, after one round that does not count; one thread by its processor time."""
+    clock = time.process_time if threads == 1 else time.perf_counter
     seconds: dict[str, list[float]] = {name: [] for name in sessions}
     for round_number in range(rounds + 1):
         for name, session in sessions.items():
-            begin = time.perf_counter()
+            begin = clock()
             session.run(None, {"mel": mel})
             if round_number:
-                seconds[name].append(time.perf_counter() - begin)
+                seconds[name].append(clock() - begin)
     return seconds
+
+
+def name_of(told: dict[str, str]) -> str:
+    """Name an exported vocoder by its model and the iterations of its start."""
+    start = json.loads(told["start"])
+    counts = "/".join(str(start[part]) for part in ("full", "half", "quarter", "eighth") if part in start)
+    return f"audiodiff, {told['model']}, start {counts or start['name']}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("vocoder", type=Path, help="what `audiodiff export MODEL OUT.onnx --host sherpa-onnx` wrote")
+    parser.add_argument(
+        "vocoders", type=Path, nargs="+", help="what `audiodiff export MODEL OUT.onnx --host sherpa-onnx` wrote"
+    )
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--seconds", type=float, default=5.0, help="of sound (default: 5)")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--table", type=Path, default=Path(__file__).with_name("results.csv"), metavar="CSV")
     options = parser.parse_args()
-    told = session_of(options.vocoder, 1).get_modelmeta().custom_metadata_map
+    own = {session_of(path, 1).get_modelmeta(): path for path in options.vocoders}
+    told = next(iter(own)).custom_metadata_map
     rate = json.loads(told["sample_rate"]) / json.loads(told["hop_length"])
     frames = round(options.seconds * rate)
     mel = np.random.default_rng(0).normal(-5, 2, (1, 80, frames)).astype(np.float32)
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
         paths = {
-            f"audiodiff, {told['model']}": options.vocoder,
+            **{name_of(meta.custom_metadata_map): path for meta, path in own.items()},
             "HiFi-GAN V2": exported(BandsFirst(), Path(folder) / "hifigan.onnx"),
             "Vocos": exported(VocosSpectrum(), Path(folder) / "vocos.onnx"),
         }
         cells: dict[str, list[str]] = {name: [f"{path.stat().st_size / 1e6:.1f}"] for name, path in paths.items()}
         for threads in options.threads:
             sessions = {name: session_of(path, threads) for name, path in paths.items()}
-            for name, seconds in turns(sessions, mel, options.rounds).items():
+            for name, seconds in turns(sessions, mel, options.rounds, threads).items():
                 quarter, half, rest = (q * rate / frames for q in statistics.quantiles(seconds, n=4))
                 cells[name].append(f"{half:.3f} ({quarter:.3f}–{rest:.3f})")
     head = ["vocoder", "MB", *(f"real-time factor, {n} thread{'s' * (n > 1)}" for n in options.threads)]
