@@ -9,6 +9,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -27,6 +28,8 @@ def fine_hop(mel_hop_length: int, most: int = 160) -> int:
     """
     return max(n for n in range(1, most + 1) if mel_hop_length % n == 0)
 
+
+TEXTS = ("data.path", "data.manifest", "data.valid_manifest", "run_dir", "init_from", "forgetting", "study.name")
 
 # In YAML, ${shipped:datasets/clips/speech} is a folder that comes with the package, wherever that is installed.
 OmegaConf.register_new_resolver("shipped", lambda name: str(shipped_path(name)), replace=True)
@@ -99,26 +102,77 @@ def check_overrides(arguments: Sequence[str], config: str = "train", also: Seque
     Traceback (most recent call last):
     ValueError: optimzer: there is no such setting (did you mean optimizer?); see conf/train.yaml
     """
-    for argument in arguments:
-        if re.fullmatch(r"[+~]{0,2}[\w./@]+=", argument):
-            raise ValueError(f"{argument}: the value is missing; for none say {argument}null")
+    overrides = [argument for argument in arguments if not argument.startswith("-")]
+    for argument in overrides:
+        _check_form(argument)
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            return compose(config, [argument for argument in arguments if not argument.startswith("-")])
+            cfg = compose(config, overrides)
+            for argument in overrides:
+                _check_argument(argument, cfg)
+            return cfg
     except (HydraException, OmegaConfBaseException) as error:
-        raise ValueError(_explained(error, arguments, config, also)) from None
+        raise ValueError(_explained(error, overrides, config, also)) from None
 
 
-def _explained(error: Exception, arguments: Sequence[str], config: str, also: Sequence[str] = ()) -> str:
+def _check_form(argument: str) -> None:
+    """Refuse what is no NAME=VALUE, or no choice where one is wanted.
+
+    Raises:
+        ValueError: It is none.
+    """
+    name, equals, value = argument.partition("=")
+    if not name.strip("+~") or not (equals or argument.startswith("~")):
+        raise ValueError(f"{argument or 'an empty argument'}: NAME=VALUE is wanted, as in seed=1")
+    if equals and not value:
+        raise ValueError(f"{argument}: the value is missing; for none say {argument}null")
+    choices = sorted(path.stem for path in (conf_dir() / name.strip("+~")).glob("*.yaml"))
+    parsed = _parsed(argument) if choices and equals else None
+    if parsed and not parsed.is_sweep_override() and not isinstance(parsed.value(), str | list):
+        raise ValueError(f"{argument}: choose one of {', '.join(choices)}")
+
+
+def _check_argument(argument: str, cfg: DictConfig) -> None:
+    """Refuse what composes and cannot be meant: a setting that is taken away, and a name that Hydra reads as a number.
+
+    Raises:
+        ValueError: The argument is one of them.
+    """
+    name = argument.partition("=")[0].lstrip("+~")
+    section = OmegaConf.select(cfg, name.rpartition(".")[0]) if "." in name else cfg
+    if argument.startswith("~") and "_target_" not in (section or ()):
+        raise ValueError(f"{argument}: is needed, and what it is can be changed, as by {name}=")
+    if name in TEXTS and not isinstance(OmegaConf.select(cfg, name), str | None):
+        raise ValueError(f"{argument}: is read as another thing than a text; type {quoted(argument)}")
+
+
+def _explained(error: Exception, overrides: Sequence[str], config: str, also: Sequence[str] = ()) -> str:
     """Say in one line which argument cannot be composed, and what may have been meant."""
     if unknown := re.search(r"Could not (?:override|find) '([\w./-]+)'", str(error)):
-        name, wanted = unknown[1].replace("/", "="), "choice" if "/" in unknown[1] else "setting"
-        meant = nearest(name, [*_names(config), *also])
-        return f"{name}: there is no such {wanted}{meant}; see conf/{config}.yaml"
-    for argument in arguments:
-        if not argument.startswith("-") and not _is_readable(argument):
-            return f"{argument}: cannot be read; type {quoted(argument)}"
-    return str(error).splitlines()[0]
+        return _unknown(unknown[1].replace("/", "="), "choice" if "/" in unknown[1] else "setting", config, also)
+    for argument in overrides:
+        if (parsed := _parsed(argument)) is None and _parsed(shlex.split(quoted(argument))[0]) is None:
+            return _unknown(argument.partition("=")[0], "setting", config, also)
+        if parsed is None or parsed.is_sweep_override():
+            why = "cannot be read;" if parsed is None else "several values are for several runs (-m); to mean one,"
+            return f"{argument}: {why} type {quoted(argument)}"
+    guilty = next((argument for argument in overrides if not _composes(argument, config)), "together")
+    return f"{guilty}: {str(error).splitlines()[0]}"
+
+
+def _composes(argument: str, config: str) -> bool:
+    try:
+        with _hydra():
+            OmegaConf.resolve(compose(config, [argument]))
+    except HydraException:
+        return False
+    except OmegaConfBaseException:
+        return "${" not in argument
+    return True
+
+
+def _unknown(name: str, kind: str, config: str, also: Sequence[str]) -> str:
+    return f"{name}: there is no such {kind}{nearest(name, [*_names(config), *also])}; see conf/{config}.yaml"
 
 
 def quoted(argument: str) -> str:
@@ -132,12 +186,11 @@ def quoted(argument: str) -> str:
     return shlex.quote(f'{name}="{escaped}"')
 
 
-def _is_readable(argument: str) -> bool:
+def _parsed(argument: str) -> Override | None:
     try:
-        OverridesParser.create().parse_override(argument)
+        return OverridesParser.create().parse_override(argument)
     except HydraException:
-        return False
-    return True
+        return None
 
 
 def _names(config: str) -> list[str]:

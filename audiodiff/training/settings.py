@@ -1,5 +1,6 @@
 """Checks of a training configuration that need neither torch nor recordings: told before either is loaded."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,9 @@ def check_settings(cfg: DictConfig) -> None:
     for name in RESERVED:
         if name in config["trainer"]:
             raise ValueError(f"trainer.{name} is set by audiodiff: leave it out (length: trainer.max_steps)")
+    for name in ("loss", "info"):
+        if not isinstance(config[name], dict):
+            raise ValueError(f"{name}={config[name]}: its settings are wanted, one by one; see conf/train.yaml")
     for name, least in LEAST.items():
         if not is_int(value := _value(config, name, least), least, LARGEST):
             raise ValueError(f"{name}={value}: a whole number of at least {least} is wanted")
@@ -73,10 +77,14 @@ def _value(config: Any, name: str, default: int = 0) -> Any:
 
 def _check_beginning(config: dict[str, Any]) -> None:
     """Check from what a run begins: nothing, another model, or its own last checkpoint."""
+    if not config["run_dir"]:
+        raise ValueError("run_dir=null: name a folder, in which the run is saved")
     path, resume, first = Path(config["run_dir"], "last.ckpt"), config["resume"], config["init_from"]
     place = next(folder for folder in (path.parent, *path.parent.parents) if folder.exists())
     if not place.is_dir():
         raise ValueError(f"run_dir={config['run_dir']}: {place} is a file; name a folder")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise ValueError(f"run_dir={config['run_dir']}: the folder {place} cannot be written; choose another place")
     if resume not in ("auto", True, False):
         raise ValueError(f"resume={resume}: choose auto, true or false")
     if resume is True and first:
