@@ -17,6 +17,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from audiodiff.utils.files import check_readable
 from audiodiff.utils.lazy import lazy_module
 
 if TYPE_CHECKING:
@@ -99,13 +100,14 @@ class Reader:
 
 
 def check_is_there(path: str | Path, name: str | None = None) -> str | Path:
-    """Return an audio file's path if there is such a file; errors call it by its name, if it has another.
+    """Return an audio file's path if there is such a file to read; errors call it by its name, if it has another.
 
     Raises:
         ValueError: There is none.
     """
     if not os.path.isfile(path):  # unlike Path's, also false of a name that is too long
         raise ValueError(f"{name or path}: no such file; give an audio file")
+    check_readable(path, name)
     return path
 
 

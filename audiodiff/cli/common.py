@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from audiodiff.cli import checks
 from audiodiff.models import registry
+from audiodiff.utils.files import told
 from audiodiff.utils.signals import Stopped, stoppable
 
 if TYPE_CHECKING:
@@ -316,7 +317,7 @@ def guarded(run: Callable[[], int]) -> int:
         say("interrupted; what was not finished is not written")
         return stop.status if isinstance(stop, Stopped) else INTERRUPTED
     except OSError as error:
-        say(f"{error.filename or 'the system'}: {error.strerror or error}", trouble=True)
+        say(told(error), trouble=True)
     except ValueError as error:
         say(str(error), trouble=True)
     except (MemoryError, RuntimeError) as error:

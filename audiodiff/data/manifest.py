@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from audiodiff import audio
+from audiodiff.utils import remote
+from audiodiff.utils.validation import is_int
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,6 +37,7 @@ __all__ = [
 ]
 
 log = logging.getLogger(__name__)
+LARGEST = 2**53  # samples
 FIELDS = ("path", "n_samples", "sample_rate", "label")
 
 
@@ -164,16 +167,27 @@ def read_manifest(path: str | Path) -> list[Recording]:
 def _entry(path: Path, number: int, line: str) -> Recording:
     try:
         entry = json.loads(line)
-        length, rate = int(entry["n_samples"]), int(entry["sample_rate"])
-        if length < 0 or rate < 1:
-            raise ValueError(f"{length} samples at {rate} Hz")
-        label = None if entry.get("label") is None else str(entry["label"])
-        about = {name: value for name, value in entry.items() if name not in FIELDS}
-        return Recording(path.parent / entry["path"], length, rate, label, about or None)
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise ValueError(
-            f"{path}, line {number}: {error!r}; each line is a JSON object with path, n_samples, sample_rate"
-        ) from None
+    except (ValueError, RecursionError):
+        entry = None
+    if not isinstance(entry, dict):
+        raise ValueError(f"{path}, line {number}: a JSON object with path, n_samples and sample_rate is wanted")
+    name, label = entry.get("path"), entry.get("label")
+    place = remote.location(name) if name and isinstance(name, str) else None
+    if not isinstance(place, Path):
+        raise ValueError(f"{path}, line {number}: path={name!r}; the name of a file of this machine is wanted")
+    length, rate = (_whole(entry.get(key), least) for key, least in (("n_samples", 0), ("sample_rate", 1)))
+    if length is None or rate is None:
+        numbers = f"n_samples={entry.get('n_samples')!r}, sample_rate={entry.get('sample_rate')!r}"
+        raise ValueError(f"{path}, line {number}: {numbers}; whole numbers from 0 and from 1 on are wanted")
+    about = {key: value for key, value in entry.items() if key not in FIELDS}
+    return Recording(path.parent / place, length, rate, None if label is None else str(label), about or None)
+
+
+def _whole(value: Any, least: int) -> int | None:
+    """Return a whole number, also one that stands as a text or has a fraction of zero; None of anything else."""
+    if (isinstance(value, str) and value.isdecimal()) or (isinstance(value, float) and value.is_integer()):
+        value = int(value)
+    return value if is_int(value, least, LARGEST) else None
 
 
 def scan_folder(path: str | Path, max_bad: float = 1.0) -> list[Recording]:
@@ -213,7 +227,7 @@ def audio_files(folder: Path, suffixes: Collection[str] = audio.AUDIO_SUFFIXES) 
     """Yield the files below a folder with one of `suffixes`, sorted by name; no hidden ones, linked folders once."""
     pending, seen, paths = [folder], set[str](), list[Path]()
     while pending:  # links come last, so that files of the folder itself keep their own path
-        for place, folders, files in os.walk(pending.pop(0)):
+        for place, folders, files in os.walk(pending.pop(0), onerror=_refused):
             folders[:] = [name for name in sorted(folders) if not name.startswith(".")]
             if (real := os.path.realpath(place)) in seen:
                 folders.clear()
@@ -222,6 +236,10 @@ def audio_files(folder: Path, suffixes: Collection[str] = audio.AUDIO_SUFFIXES) 
                 pending += [Path(place, name) for name in folders if os.path.islink(os.path.join(place, name))]
                 paths += [Path(place, name) for name in files if not name.startswith(".")]
     yield from sorted(path for path in paths if path.suffix.lower() in suffixes)
+
+
+def _refused(error: OSError) -> None:
+    raise ValueError(f"{error.filename}: cannot be read ({error.strerror}); its recordings would be missing") from None
 
 
 def recordings_of(source: str | Path, at_least: float = 0.0, count: int | None = None) -> list[Recording]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from audiodiff import __version__
 from audiodiff.mel.spec import MelSpec, preset_of
 from audiodiff.utils.arrays import read_npy
-from audiodiff.utils.files import atomic_file
+from audiodiff.utils.files import atomic_file, check_readable
 from audiodiff.utils.lazy import lazy_module
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def read_mel(path: str | Path, n_mels: int | None = None) -> Tensor:
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"{path}: no such file; give a mel spectrogram as a .npy file, .pt or .safetensors")
+    check_readable(path)
     suffix = path.suffix.lower()
     reader = {".pt": _read_pt, ".safetensors": _read_safetensors}.get(suffix, _read_npy)
     try:

@@ -19,7 +19,7 @@ from audiodiff.models import registry
 from audiodiff.models.header import checked_header, paired, read_header, with_suffix, write_header
 from audiodiff.models.quantization import packed, unpacked
 from audiodiff.nn.lora import merged
-from audiodiff.utils.files import atomic_file
+from audiodiff.utils.files import atomic_file, check_readable
 from audiodiff.utils.validation import fits
 
 __all__ = ["export", "read", "save_timesteps", "write"]
@@ -118,6 +118,7 @@ def _replaces(new: Sequence[float], old: Sequence[float]) -> bool:
 
 
 def _read_safetensors(path: Path, weights: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    check_readable(path)
     try:
         tensors = unpacked(safetensors.torch.load_file(path))
     except (safetensors.SafetensorError, OSError) as error:

@@ -18,15 +18,18 @@ from audiodiff.models import hub, registry
 from audiodiff.training.hydra_config import check_overrides, plain
 from audiodiff.training.settings import check_settings
 from audiodiff.utils.config import conf_dir
+from audiodiff.utils.files import told
 from audiodiff.utils.signals import Stopped
 
-__all__ = ["checked_main", "main"]
+__all__ = ["checked_main", "main", "message_of"]
 
 
-def _message(error: ValueError) -> str:
+def message_of(error: ValueError | OSError) -> str:
     """Return an error's message; of one from a loader's process, the last line, without its traceback."""
     text = str(error).strip()
-    return text.splitlines()[-1].removeprefix("ValueError: ") if "in DataLoader worker process" in text else text
+    if "in DataLoader worker process" in text:
+        return text.splitlines()[-1].partition(": ")[2]
+    return told(error) if isinstance(error, OSError) else text
 
 
 def _job_folder(cfg: DictConfig, job: Any) -> str:
@@ -71,12 +74,12 @@ def main(cfg: DictConfig) -> None:
     except Stopped as stopped:
         print(f"audiodiff.train: {stopped}", file=sys.stderr)
         sys.exit(stopped.status)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         if sweeps:
-            write_result(job.runtime.output_dir, job.overrides.task, {}, _message(error))
+            write_result(job.runtime.output_dir, job.overrides.task, {}, message_of(error))
         if sweeps or os.environ.get("HYDRA_FULL_ERROR"):
             raise  # Hydra goes on with the other jobs, and ends with this error
-        print(f"audiodiff.train: {_message(error)}", file=sys.stderr)
+        print(f"audiodiff.train: {message_of(error)}", file=sys.stderr)
         sys.exit(2)
     if sweeps and rank_zero_only.rank == 0:
         print(write_result(job.runtime.output_dir, job.overrides.task, metrics), file=sys.stderr)
@@ -90,10 +93,10 @@ def checked_main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
-    if not any(a.startswith(("-", "hydra", "+hydra")) for a in arguments):
+    if not any(a.startswith(("-", "hydra.mode=")) for a in arguments):
         try:
             check_places(check_overrides(arguments))
-        except ValueError as error:
-            print(f"audiodiff.train: {error}", file=sys.stderr)
+        except (ValueError, OSError) as error:
+            print(f"audiodiff.train: {message_of(error)}", file=sys.stderr)
             sys.exit(2)
     main()

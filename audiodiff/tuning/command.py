@@ -10,7 +10,7 @@ import hydra
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
-from audiodiff.training.command import check_places
+from audiodiff.training.command import check_places, message_of
 from audiodiff.training.hydra_config import check_overrides
 from audiodiff.utils.config import conf_dir
 from audiodiff.utils.signals import Stopped, stoppable
@@ -61,8 +61,8 @@ def _run(cfg: DictConfig) -> None:
                 open_study(cfg)  # before the others look for it
                 workers = _start_workers(cfg.workers - 1, sys.argv[1:])
             best = tune(cfg)
-    except ValueError as error:
-        print(f"audiodiff.tune: {error}", file=sys.stderr)
+    except (ValueError, OSError) as error:
+        print(f"audiodiff.tune: {message_of(error)}", file=sys.stderr)
         sys.exit(2)
     except Stopped as stop:
         for worker in workers:
@@ -85,8 +85,8 @@ def main() -> None:
                 if not is_int(search[name], 1):
                     raise ValueError(f"{name}={search[name]}: a whole number of at least 1 is wanted")
             check_places(check_overrides(search.base, also=list(search)))
-    except ValueError as error:
-        print(f"audiodiff.tune: {error}", file=sys.stderr)
+    except (ValueError, OSError) as error:
+        print(f"audiodiff.tune: {message_of(error)}", file=sys.stderr)
         sys.exit(2)
     sys.argv[1:] = arguments
     _run()

@@ -7,7 +7,29 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["atomic_file"]
+__all__ = ["atomic_file", "check_readable", "told"]
+
+
+def told(error: OSError) -> str:
+    """Say in one line what the system refused.
+
+    >>> told(FileNotFoundError(2, "No such file or directory", "a.wav"))
+    'a.wav: No such file or directory'
+    """
+    return f"{error.filename or 'the system'}: {error.strerror or error}"
+
+
+def check_readable(path: str | Path, name: str | None = None) -> None:
+    """Read the first byte of a file: what reads the rest may be a library that hides why it could not.
+
+    Raises:
+        ValueError: The system refuses.
+    """
+    try:
+        with open(path, "rb") as file:
+            file.read(1)
+    except OSError as error:
+        raise ValueError(f"{name or path}: cannot be read ({error.strerror})") from None
 
 
 @contextmanager

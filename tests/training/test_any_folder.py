@@ -1,6 +1,7 @@
 """A folder as it is found, with all that is in it, is trained on; what cannot be, is said in one line."""
 
 import json
+import math
 import os
 
 import pytest
@@ -159,12 +160,55 @@ def test_what_is_shown_can_be_read_to_its_end(tmp_path):
     assert usable(recordings * 3, 2) == [recordings[1]] * 2
 
 
-@pytest.mark.parametrize("change", [{"n_samples": -1}, {"sample_rate": 0}, {"sample_rate": -8000}])
+@pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="there is no file that even root cannot read")
+def test_file_that_the_system_keeps_to_itself_is_one_bad_file(tmp_path, capsys):
+    write(tmp_path / "in/good.wav", 1.5)
+    (tmp_path / "in/kept.wav").symlink_to("/proc/self/mem")
+    assert [r.path.name for r in scan_folder(tmp_path / "in")] == ["good.wav"]
+    assert main(["scan", str(tmp_path / "in")]) == 1
+    assert main(["mel", str(tmp_path / "in"), str(tmp_path / "out")]) == 1
+    assert "kept.wav: cannot be read (Input/output error)" in capsys.readouterr().err
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["good.npy", "good.npy.json"]
+
+
+def test_folder_that_the_system_keeps_to_itself_is_named(folder, monkeypatch, capsys):
+    real = os.scandir
+
+    def scandir(place):
+        if str(place).endswith("er"):
+            raise PermissionError(13, "Permission denied", str(place))
+        return real(place)
+
+    monkeypatch.setattr(os, "scandir", scandir)  # root may read any
+    assert main(["scan", str(folder)]) == 2
+    assert "deep/er: cannot be read (Permission denied)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"n_samples": value} for value in (-1, None, True, 0.5, "long", math.inf, math.nan, 10**400)),
+        *({"sample_rate": value} for value in (0, -8000, None, True, 8000.5, "8 kHz", [8000])),
+        *({"path": value} for value in (None, "", 5, ["a.wav"], "s3://bucket/a.wav")),
+    ],
+)
 def test_manifest_names_a_line_that_makes_no_sense(tmp_path, change):
     line = {"path": "a.wav", "n_samples": 100, "sample_rate": 8000}
     (tmp_path / "train.jsonl").write_text(json.dumps(line) + "\n" + json.dumps(line | change))
-    with pytest.raises(ValueError, match=r"train\.jsonl, line 2: .*samples at"):
+    with pytest.raises(ValueError, match=rf"train\.jsonl, line 2: .*{next(iter(change))}=.* wanted$"):
         read_manifest(tmp_path / "train.jsonl")
+
+
+@pytest.mark.parametrize("line", ["a.wav", "[1]", "null", "[" * 100_000, '{"path": "a.wav"', "{}\0", "9" * 5000])
+def test_manifest_names_a_line_that_is_no_object(tmp_path, line):
+    (tmp_path / "train.jsonl").write_text("\n" + line)
+    with pytest.raises(ValueError, match=r"train\.jsonl, line 2: a JSON object with path, n_samples and"):
+        read_manifest(tmp_path / "train.jsonl")
+
+
+def test_manifest_takes_numbers_that_are_written_as_texts(tmp_path):
+    (tmp_path / "train.jsonl").write_text('{"path": "a.wav", "n_samples": "100", "sample_rate": 8000.0}')
+    assert read_manifest(tmp_path / "train.jsonl")[0][1:3] == (100, 8000)
 
 
 def test_clips_are_finite_whatever_the_folder(folder):
