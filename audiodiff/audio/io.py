@@ -7,9 +7,9 @@ import logging
 import math
 from numbers import Integral, Real
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from audiodiff.audio.decoding import opened
+from audiodiff.audio.decoding import HIGHEST_RATE, opened
 from audiodiff.utils.arrays import check_floats, check_tensor
 from audiodiff.utils.files import atomic_file
 from audiodiff.utils.lazy import lazy_module
@@ -51,12 +51,14 @@ def read(
         ValueError: The file is missing, empty, not audio, or holds values that are not finite; or what is asked for
             lies outside of any file.
     """
-    if seconds is not None and not 0 < seconds < math.inf:
-        raise ValueError(f"seconds={seconds}: a number above 0 is wanted")
-    if start < 0 or frames < -1:
-        raise ValueError(f"start={start}, frames={frames}: whole numbers from 0 on are wanted, or frames=-1 for all")
-    if sample_rate is not None and not (isinstance(sample_rate, Real) and 0 < sample_rate < math.inf):
-        raise ValueError(f"sample_rate={sample_rate!r}: a number of Hz above 0 is wanted")
+    if seconds is not None and not (isinstance(seconds, Real) and 0 < seconds < math.inf):
+        raise ValueError(f"seconds={seconds!r}: a number above 0 is wanted")
+    if not (isinstance(start, Integral) and isinstance(frames, Integral) and start >= 0 and frames >= -1):
+        raise ValueError(
+            f"start={start!r}, frames={frames!r}: whole numbers from 0 on are wanted, or frames=-1 for all"
+        )
+    if sample_rate is not None and not _is_rate(sample_rate):
+        raise ValueError(f"sample_rate={sample_rate!r}: a number of Hz from 1 to {HIGHEST_RATE} is wanted")
     with opened(path) as file:
         if seconds is not None:
             frames = int(seconds * file.sample_rate)
@@ -82,8 +84,8 @@ def resample(waveform: Tensor, rate: float, new_rate: float) -> Tensor:
     if waveform.ndim != 2 or not len(waveform) or not waveform.is_floating_point():
         kind = str(waveform.dtype).removeprefix("torch.")
         raise ValueError(f"the waveform is {list(waveform.shape)} of {kind}; [channels, samples] of floats is wanted")
-    if not (0 < rate < math.inf and 0 < new_rate < math.inf):
-        raise ValueError(f"resampling from {rate} to {new_rate} Hz: rates above 0 are wanted")
+    if not (_is_rate(rate) and _is_rate(new_rate)):
+        raise ValueError(f"resampling from {rate!r} to {new_rate!r} Hz: numbers from 1 to {HIGHEST_RATE} are wanted")
     if rate == new_rate or not waveform.shape[1]:
         return waveform
     import soxr
@@ -92,6 +94,10 @@ def resample(waveform: Tensor, rate: float, new_rate: float) -> Tensor:
     samples = samples if samples.dtype in (torch.float32, torch.float64) else samples.float()
     resampled = soxr.resample(samples.numpy().T, rate, new_rate, quality="VHQ").T.copy()
     return torch.from_numpy(resampled).to(waveform)
+
+
+def _is_rate(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and 1 <= value <= HIGHEST_RATE
 
 
 def mono(waveform: Tensor, name: str | Path = "the recording") -> Tensor:

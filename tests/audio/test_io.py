@@ -380,3 +380,16 @@ def test_suffix_decides_the_format_that_is_written(tmp_path, suffix, kind, error
     assert place.read_bytes() == before
     with pytest.raises(ValueError, match=r"\.wav or \.flac or \.mp3"):
         audio.write(tmp_path / "sound.ogg", sound, 16000)
+
+
+@pytest.mark.parametrize("rate", ["16000", None, True, 0.5, 10**8, math.nan])
+def test_rate_that_is_none_is_refused(rate):
+    with pytest.raises(ValueError, match="numbers from 1 to 10000000 are wanted"):
+        audio.resample(torch.zeros(1, 100), rate, 16000)
+
+
+@pytest.mark.parametrize("part", [{"start": 1.5}, {"start": "1"}, {"frames": None}, {"seconds": "3"}, {"seconds": 0}])
+def test_part_that_is_none_is_refused(tmp_path, part):
+    audio.write(tmp_path / "a.wav", torch.zeros(1, 100), 8000)
+    with pytest.raises(ValueError, match=f"{next(iter(part))}={next(iter(part.values()))!r}.* wanted"):
+        audio.read(tmp_path / "a.wav", **part)
