@@ -4,8 +4,10 @@ import io
 import json
 import logging
 import os
+import shutil
 import sys
 import warnings
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -38,6 +40,13 @@ def _job_folder(cfg: DictConfig, job: Any) -> str:
     if overrides and "$" not in overrides[0]:
         raise ValueError(f"{overrides[0]} is one folder for all jobs: say hydra.sweep.dir=FOLDER for one each in it")
     return cfg.run_dir if overrides else job.runtime.output_dir
+
+
+def remove_if_empty(run_dir: Path) -> None:
+    """Remove the folder of a run that failed before it wrote anything but its configuration."""
+    entries = {path.name for path in run_dir.iterdir()} if run_dir.is_dir() else {"none"}
+    if entries <= {"hydra", "config.yaml"}:
+        shutil.rmtree(run_dir)
 
 
 def check_places(cfg: DictConfig) -> None:
@@ -77,6 +86,8 @@ def main(cfg: DictConfig) -> None:
     except (ValueError, OSError) as error:
         if sweeps:
             write_result(job.runtime.output_dir, job.overrides.task, {}, message_of(error))
+        else:
+            remove_if_empty(Path(cfg.run_dir))
         if sweeps or os.environ.get("HYDRA_FULL_ERROR"):
             raise  # Hydra goes on with the other jobs, and ends with this error
         print(f"audiodiff.train: {message_of(error)}", file=sys.stderr)

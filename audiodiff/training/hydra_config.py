@@ -8,6 +8,7 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -17,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from audiodiff.utils.config import build, conf_dir, shipped_path
 from audiodiff.utils.validation import nearest
 
-__all__ = ["check_overrides", "composed", "fine_hop", "plain", "quoted", "set_output_rate"]
+__all__ = ["check_overrides", "composed", "fine_hop", "plain", "quoted", "set_output_rate", "typed_settings"]
 
 
 def fine_hop(mel_hop_length: int, most: int = 160) -> int:
@@ -80,6 +81,12 @@ def set_output_rate(cfg: DictConfig) -> None:
         cfg.mel = {"_target_": cfg.mel._target_} | build(plain(cfg.mel)).at_rate(cfg.output_rate).to_dict()
     except ValueError as error:
         raise ValueError(f"output_rate={cfg.output_rate}: {error}") from None
+
+
+def typed_settings() -> list[str]:
+    """List the names of the settings and groups on the command line of a program that Hydra started."""
+    typed = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    return [argument.partition("=")[0] for argument in typed if "=" in argument and argument[0] not in "+~"]
 
 
 def plain(section: Any) -> Any:

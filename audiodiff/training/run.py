@@ -29,7 +29,7 @@ from audiodiff.models.base import Model
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.nn.lora import adapt
 from audiodiff.training.continual import anchor_of, forgetting_report, score_recordings
-from audiodiff.training.hydra_config import composed, plain, set_output_rate
+from audiodiff.training.hydra_config import composed, plain, set_output_rate, typed_settings
 from audiodiff.training.inheritance import differences, inherit_facts, inherit_model, replace_model
 from audiodiff.training.interrupts import StopOnSignal, Stopped
 from audiodiff.training.loaders import ClipLoaders, labels_for, recordings_for, shards_of, vector_size_of
@@ -45,7 +45,10 @@ from audiodiff.utils.extras import install_command
 __all__ = ["train"]
 
 log = logging.getLogger(__name__)
+MOST_COMPARED = 20  # recordings that are tried
 ANEW = "say resume=false, or another name=, to begin anew"
+PARTS = ("schedule", "prediction", "solver", "start")  # of a model, that the user may set to what is usual
+SET = "set by the user"  # stands for them, and differs from any value
 _NO_DATA = ["data.path=."]  # a composition without settings of the user
 
 
@@ -105,7 +108,7 @@ def train(cfg: DictConfig, callbacks: Sequence[Callback] = ()) -> dict[str, floa
         raise Stopped(stop.number, trainer.global_step)
     if trainer.is_global_zero:
         if cfg.sanity_check:
-            metrics |= _sanity_check(run_dir, usable(validation, 1)[0])
+            metrics |= _sanity_check(run_dir, validation)
         if cfg.forgetting:
             _report_forgetting(run_dir, cfg.forgetting, before)
         log.info("%s", closing(run_dir, model, metrics))
@@ -175,12 +178,22 @@ def _report_forgetting(run_dir: Path, manifest: str, before: dict[str, float] | 
     print(forgetting_report(before, after, path), file=sys.stderr)
 
 
-def _sanity_check(run_dir: Path, recording: Recording) -> dict[str, float]:
-    """Compare the saved model with trivial sounds, and write its own as `run_dir/sample.wav`."""
-    model = Model.load(run_dir)
-    reference = mono(audio.read(recording.path, model.sample_rate, seconds=PREVIEW_SECONDS)[0], recording.path)[0]
-    audio.write(run_dir / "sample.wav", sound_of(model, reference)[None], model.sample_rate)
-    return verdict(model, untrained(model), reference)
+def _sanity_check(run_dir: Path, validation: Sequence[Recording]) -> dict[str, float]:
+    """Compare the saved model with trivial sounds, and write its own as `run_dir/sample.wav`.
+
+    The first held-out recording that can be compared is: some are too short, or cancel themselves when mixed down.
+    """
+    model, reason = Model.load(run_dir), "none can be read"
+    for recording in usable(validation, MOST_COMPARED):
+        try:
+            sound = audio.read(recording.path, model.sample_rate, seconds=PREVIEW_SECONDS)[0]
+            reference = mono(sound, recording.path)[0]
+            audio.write(run_dir / "sample.wav", sound_of(model, reference)[None], model.sample_rate)
+            return verdict(model, untrained(model), reference)
+        except ValueError as error:
+            reason = str(error)
+    log.warning("no held-out recording can be compared with trivial sounds: %s", reason)
+    return {}
 
 
 def _resumed(cfg: DictConfig, run_dir: Path) -> Path | None:
@@ -244,6 +257,9 @@ def _inherit(config: dict[str, Any], first: Model, begins: bool) -> None:
         return  # another kind of model keeps its own configuration
     if "mel" in section and section["mel"] != plain(usual.model).get("mel"):
         usual.mel = first.config["mel"]  # the user sets another mel, and with it all that is derived from the mel
+    for name in typed_settings():
+        if name.partition(".")[0] in PARTS and OmegaConf.select(usual, name) is not None:
+            OmegaConf.update(usual, name, SET, force_add=True)
     default = plain(usual.model)
     if config["init_model"]:  # the objective names the arguments that it replaces
         config["model"] = replace_model(first.config, config["init_model"])

@@ -38,6 +38,15 @@ def test_what_the_user_sets_replaces_what_was_inherited(first, tmp_path):
     assert (new.steps, new.final_iters, new.info["licence"]) == (5, 1, "MIT")
 
 
+def test_part_that_the_user_sets_to_the_usual_one_replaces_another(tmp_path, monkeypatch, caplog):
+    run(tmp_path / "first", *steps(1), "start=griffin-lim", "start.n_iter=1", "schedule=linear")
+    monkeypatch.setattr("audiodiff.training.run.typed_settings", lambda: ["start", "data.path"])
+    with caplog.at_level("INFO"):
+        new = begun(tmp_path / "new", tmp_path / "first", "start=noise")
+    assert (type(new.start).__name__, type(new.denoiser.schedule).__name__) == ("PureNoise", "LinearVP")
+    assert "set here, in place of what the first model has: start" in caplog.text
+
+
 def test_another_mel_brings_what_follows_from_it(tmp_path):
     """Bands and hop of the network, the whitening and the start follow, also where they equal the default."""
     start = ("start=griffin-lim", "start.n_iter=1", "data.n_samples=24576")

@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import Callback
 from support.training import TINY, equal, run, states, steps
 from support.tree import load_script
 
+from audiodiff.training.command import remove_if_empty
 from audiodiff.training.hydra_config import composed
 from audiodiff.training.interrupts import Stopped
 from audiodiff.training.run import train
@@ -82,3 +83,12 @@ def test_script_with_a_time_budget_lets_a_signal_stop_its_run(tmp_path):
             trainer = SimpleNamespace(should_stop=asked)
             budget.on_train_batch_end(trainer)
             assert trainer.should_stop is asked, type(budget)
+
+
+@pytest.mark.parametrize(("more", "kept"), [((), False), (("last.ckpt",), True), (("metrics.jsonl",), True)])
+def test_run_that_failed_before_it_began_leaves_no_folder(tmp_path, more, kept):
+    for name in ("config.yaml", "hydra/command.log", *more):
+        (tmp_path / "run" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "run" / name).touch()
+    remove_if_empty(tmp_path / "run")
+    assert (tmp_path / "run").exists() is kept

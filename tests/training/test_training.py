@@ -4,10 +4,12 @@ import json
 
 import pytest
 import torch
+from conftest import voiced
 from hydra import compose, initialize_config_dir
 from support.training import equal, run, states, steps
 
 from audiodiff import audio
+from audiodiff.data.manifest import Recording
 from audiodiff.evaluation import metrics
 from audiodiff.evaluation.sanity_check import verdict
 from audiodiff.mel import MelSpec
@@ -161,6 +163,20 @@ def test_learning_rate_rises_then_falls_to_its_last_value():
     assert values[10:] == sorted(values[10:], reverse=True)
     assert values[100] == pytest.approx(0.1)
     assert max(values) == 1
+
+
+def test_verdict_passes_over_recordings_that_cannot_be_compared(tmp_path, caplog):
+    from audiodiff.training.run import _sanity_check
+
+    run(tmp_path / "run", *steps(1))
+    tone = voiced(1.5, 16000)
+    sounds = {"short": tone[:, :30], "antiphase": torch.cat([tone, -tone]), "whole": tone}
+    for name, sound in sounds.items():
+        audio.write(tmp_path / f"{name}.wav", sound, 16000)
+    held_out = [Recording(tmp_path / f"{name}.wav", sound.shape[1], 16000) for name, sound in sounds.items()]
+    assert _sanity_check(tmp_path / "run", held_out)["lsd/model"] > 0
+    assert _sanity_check(tmp_path / "run", held_out[:2]) == {}
+    assert "no held-out recording can be compared" in caplog.text
 
 
 def test_verdict_compares_with_silence_noise_and_the_untrained_network(straight):
