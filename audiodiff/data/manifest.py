@@ -255,10 +255,24 @@ def recordings_of(source: str | Path, at_least: float = 0.0, count: int | None =
     """
     source = Path(check_recordings(source))
     recordings = scan_folder(source) if source.is_dir() else read_manifest(source)
-    chosen = [r for r in recordings if r.n_samples >= at_least * r.sample_rate]
+    longest = [r for r in recordings if r.n_samples >= at_least * r.sample_rate]
+    first = longest if count is None else longest[:: max(1, len(longest) // count)][:count]
+    chosen = [r for r in first if _is_as_long(r, at_least)]
+    if not chosen or len(chosen) < len(first):  # the manifest may be older than the files
+        others = (r for r in recordings if r not in first and _is_as_long(r, at_least))
+        chosen += itertools.islice(others, None if count is None else count - len(chosen))
     if not chosen:
         raise ValueError(f"{source}: no recording is {at_least:g} s long; lower --seconds")
-    return chosen if count is None else chosen[:: max(1, len(chosen) // count)][:count]
+    return chosen
+
+
+def _is_as_long(recording: Recording, seconds: float) -> bool:
+    """Tell whether a file itself, whatever its manifest says, is that long; one that cannot be opened says so later."""
+    try:
+        with audio.opened(recording.path) as file:
+            return file.n_samples >= seconds * file.sample_rate
+    except ValueError:
+        return True
 
 
 def check_recordings(source: str | Path) -> str | Path:

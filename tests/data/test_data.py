@@ -11,7 +11,7 @@ import torch
 
 from audiodiff import audio
 from audiodiff.data import Augment, Crops, ResumableSampler, clip_loader
-from audiodiff.data.manifest import Recording, measure_level, read_manifest, scan_folder, usable
+from audiodiff.data.manifest import Recording, measure_level, read_manifest, recordings_of, scan_folder, usable
 
 RATE = 8000
 
@@ -257,3 +257,17 @@ def test_level_of_recordings_is_that_of_all_their_samples(tmp_path):
     ]
     assert measure_level(recordings) == {"rms": pytest.approx(math.sqrt((3 * 0.01 + 0.25) / 4), abs=1e-5), "peak": 0.5}
     assert measure_level(recordings, limit=1) == {"rms": pytest.approx(0.1, abs=1e-5), "peak": 0.1}
+
+
+def test_length_of_the_file_itself_decides_what_is_long_enough(tmp_path):
+    lines = []
+    for name, seconds, listed in (("shrunk", 0.2, 3.0), ("grown", 3.0, 0.2), ("right", 2.0, 2.0)):
+        audio.write(tmp_path / f"{name}.wav", torch.zeros(1, int(seconds * 8000)), 8000)
+        lines.append(json.dumps({"path": f"{name}.wav", "n_samples": int(listed * 8000), "sample_rate": 8000}))
+    (tmp_path / "list.jsonl").write_text("\n".join(lines))
+    assert [r.path.stem for r in recordings_of(tmp_path / "list.jsonl", 1.0)] == ["right", "grown"]
+    assert [r.path.stem for r in recordings_of(tmp_path / "list.jsonl", 1.0, 1)] == ["grown"]
+    with pytest.raises(ValueError, match="no recording is 9 s long"):
+        recordings_of(tmp_path / "list.jsonl", 9.0)
+    (tmp_path / "list.jsonl").write_text(lines[1])
+    assert [r.path.stem for r in recordings_of(tmp_path / "list.jsonl", 1.0)] == ["grown"]
