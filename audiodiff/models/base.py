@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,7 +26,7 @@ from audiodiff.models.starts import Start
 from audiodiff.models.whitening import Whitening
 from audiodiff.utils import devices
 from audiodiff.utils.files import atomic_file
-from audiodiff.utils.validation import LARGEST_COUNT, check_counts
+from audiodiff.utils.validation import check_counts
 
 __all__ = ["Model"]
 
@@ -209,8 +210,8 @@ class Model(nn.Module, abc.ABC):
             raise ValueError(f"the weights are in {wrong.pop()}, and float32 is wanted: call model.denoiser.float()")
         times = None if times is None else check_timesteps(times).clone()
         asked = steps if times is None else len(times) - 1
-        if asked is not None and asked > LARGEST_COUNT:
-            raise ValueError(f"steps={asked}: a whole number from 1 to {LARGEST_COUNT} is wanted")
+        if asked is not None:
+            check_counts(1, steps=int(asked) if isinstance(asked, Integral) else asked)
         if times is None:
             return check_timesteps(self.grid(steps, start.time, solver))
         if abs(float(times[0]) - start.time) > ROUNDING:

@@ -155,3 +155,10 @@ def test_parts_that_were_cast_are_refused_in_one_line(folder):
             sound()
     vocoder.denoiser.float()
     assert torch.isfinite(vocoder.generate(mel)).all()
+
+
+@pytest.mark.parametrize("steps", ["2", 1.5, 0, 10_001])
+def test_steps_that_are_no_count_are_refused_by_name(steps):
+    vocoder = tiny_vocoder(1)
+    with pytest.raises(ValueError, match=r"steps=.*a whole number from 1 to 10000 is wanted"):
+        vocoder.generate(vocoder.spectrogram(torch.zeros(1, 1, 4000)), steps=steps)
