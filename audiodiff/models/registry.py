@@ -1,5 +1,6 @@
 """Find the file of a model: shipped inside the package, on disk, in a run's folder, or on the hub. Knows paths only."""
 
+import functools
 import json
 import logging
 from importlib import resources
@@ -33,6 +34,11 @@ def shipped_mels() -> dict[str, MelSpec]:
     return mels
 
 
+@functools.cache
+def say_once(message: str, *arguments: str) -> None:
+    log.warning(message, *arguments)
+
+
 def locate(model: str | Path) -> Path:
     """Find the file of a shipped name, a file, a run's folder, or hf://owner/name on the hub.
 
@@ -45,7 +51,7 @@ def locate(model: str | Path) -> Path:
     inside = Path(str(_weights())) / f"{model}.safetensors"
     if isinstance(model, str) and model in shipped() and inside.is_file():
         if path.exists():
-            log.warning("%s: the shipped model is taken; give ./%s for what lies here", model, model)
+            say_once("%s: the shipped model is taken; give ./%s for what lies here", model, model)
         return inside
     if path.is_dir():
         for name in ("model.safetensors", "last.ckpt"):

@@ -394,6 +394,8 @@ def test_package_never_unpickles_code():
 def test_shipped_name_wins_over_a_folder_of_that_name(tmp_path, monkeypatch, caplog):
     (tmp_path / "speech-16k").mkdir()
     monkeypatch.chdir(tmp_path)
+    registry.say_once.cache_clear()
+    assert registry.locate("speech-16k").parent.name == "weights"
     assert registry.locate("speech-16k").parent.name == "weights"
     assert caplog.messages == ["speech-16k: the shipped model is taken; give ./speech-16k for what lies here"]
     with pytest.raises(ValueError, match="holds neither"):
