@@ -21,7 +21,7 @@ from audiodiff.training.hydra_config import check_overrides, plain
 from audiodiff.training.settings import check_settings
 from audiodiff.utils.config import conf_dir
 from audiodiff.utils.files import told
-from audiodiff.utils.signals import Stopped
+from audiodiff.utils.signals import Stopped, stoppable
 
 __all__ = ["checked_main", "main", "message_of"]
 
@@ -64,6 +64,16 @@ def check_places(cfg: DictConfig) -> None:
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")
 def main(cfg: DictConfig) -> None:
     """Run `train` on the configuration that Hydra composes."""
+    try:
+        with stoppable():
+            _train(cfg)
+    except Stopped as stopped:
+        remove_if_empty(Path(cfg.run_dir))
+        print(f"audiodiff.train: {str(stopped) or 'stopped; run the same command again'}", file=sys.stderr)
+        sys.exit(stopped.status)
+
+
+def _train(cfg: DictConfig) -> None:
     from lightning.pytorch.utilities import rank_zero_only
 
     from audiodiff.training.run import train
@@ -80,9 +90,6 @@ def main(cfg: DictConfig) -> None:
         if sweeps:
             cfg.run_dir = _job_folder(cfg, job)
         metrics = train(cfg)
-    except Stopped as stopped:
-        print(f"audiodiff.train: {stopped}", file=sys.stderr)
-        sys.exit(stopped.status)
     except (ValueError, OSError) as error:
         if sweeps:
             write_result(job.runtime.output_dir, job.overrides.task, {}, message_of(error))

@@ -2,11 +2,14 @@
 
 import os
 import signal
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
+from support.processes import environment
 from support.training import TINY, equal, run, states, steps
 from support.tree import load_script
 
@@ -92,3 +95,24 @@ def test_run_that_failed_before_it_began_leaves_no_folder(tmp_path, more, kept):
         (tmp_path / "run" / name).touch()
     remove_if_empty(tmp_path / "run")
     assert (tmp_path / "run").exists() is kept
+
+
+EARLY = """
+import os, signal, sys, types
+number = signal.Signals[sys.argv.pop()]
+import audiodiff.training.command as command
+
+def train(cfg):
+    os.kill(os.getpid(), number)
+
+sys.modules["audiodiff.training.run"] = types.SimpleNamespace(train=train)
+command.main()
+"""
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGINT", 130)])
+def test_signal_before_the_first_step_is_told_and_leaves_nothing(name, status, tmp_path):
+    call = [sys.executable, "-c", EARLY, "experiment=quickstart", f"run_dir={tmp_path / 'run'}", name]
+    done = subprocess.run(call, env=environment(), cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (status, "audiodiff.train: stopped; run the same command again\n")
+    assert not (tmp_path / "run").exists()
