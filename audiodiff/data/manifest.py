@@ -38,6 +38,7 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 LARGEST = 2**53  # samples
+LONGEST_NAME = 255  # characters of a file or folder
 FIELDS = ("path", "n_samples", "sample_rate", "label")
 
 
@@ -173,11 +174,11 @@ def _entry(path: Path, number: int, line: str) -> Recording:
         raise ValueError(f"{path}, line {number}: a JSON object with path, n_samples and sample_rate is wanted")
     name, label = entry.get("path"), entry.get("label")
     place = remote.location(name) if name and isinstance(name, str) else None
-    if not isinstance(place, Path):
-        raise ValueError(f"{path}, line {number}: path={name!r}; the name of a file of this machine is wanted")
+    if not isinstance(place, Path) or any(len(part) > LONGEST_NAME for part in place.parts):
+        raise ValueError(f"{path}, line {number}: path={name!r:.100}; the name of a file of this machine is wanted")
     length, rate = (_whole(entry.get(key), least) for key, least in (("n_samples", 0), ("sample_rate", 1)))
     if length is None or rate is None:
-        numbers = f"n_samples={entry.get('n_samples')!r}, sample_rate={entry.get('sample_rate')!r}"
+        numbers = f"n_samples={entry.get('n_samples')!r:.100}, sample_rate={entry.get('sample_rate')!r:.100}"
         raise ValueError(f"{path}, line {number}: {numbers}; whole numbers from 0 and from 1 on are wanted")
     about = {key: value for key, value in entry.items() if key not in FIELDS}
     return Recording(path.parent / place, length, rate, None if label is None else str(label), about or None)

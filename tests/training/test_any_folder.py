@@ -187,16 +187,17 @@ def test_folder_that_the_system_keeps_to_itself_is_named(folder, monkeypatch, ca
 @pytest.mark.parametrize(
     "change",
     [
-        *({"n_samples": value} for value in (-1, None, True, 0.5, "long", math.inf, math.nan, 10**400)),
+        *({"n_samples": value} for value in (-1, None, True, 0.5, "long" * 5000, math.inf, math.nan, 10**400)),
         *({"sample_rate": value} for value in (0, -8000, None, True, 8000.5, "8 kHz", [8000])),
-        *({"path": value} for value in (None, "", 5, ["a.wav"], "s3://bucket/a.wav")),
+        *({"path": value} for value in (None, "", 5, ["a.wav"], "s3://bucket/a.wav", "x" * 5000)),
     ],
 )
 def test_manifest_names_a_line_that_makes_no_sense(tmp_path, change):
     line = {"path": "a.wav", "n_samples": 100, "sample_rate": 8000}
     (tmp_path / "train.jsonl").write_text(json.dumps(line) + "\n" + json.dumps(line | change))
-    with pytest.raises(ValueError, match=rf"train\.jsonl, line 2: .*{next(iter(change))}=.* wanted$"):
+    with pytest.raises(ValueError, match=rf"train\.jsonl, line 2: .*{next(iter(change))}=.* wanted$") as refused:
         read_manifest(tmp_path / "train.jsonl")
+    assert len(str(refused.value)) < 600
 
 
 @pytest.mark.parametrize("line", ["a.wav", "[1]", "null", "[" * 100_000, '{"path": "a.wav"', "{}\0", "9" * 5000])
