@@ -179,19 +179,19 @@ def test_manifest_paths_are_relative_to_it(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "line",
+    ("line", "wanted"),
     [
-        "{",
-        "[1, 2]",
-        "7",
-        '{"path": "a.wav", "n_samples": 100}',
-        '{"path": "a.wav", "n_samples": "many", "sample_rate": 8000}',
-        '{"path": 3, "n_samples": 1, "sample_rate": 8000}',
+        ("{", "path, n_samples and sample_rate"),
+        ("[1, 2]", "path, n_samples and sample_rate"),
+        ("7", "path, n_samples and sample_rate"),
+        ('{"path": "a.wav", "n_samples": 100}', "sample_rate=None; whole numbers"),
+        ('{"path": "a.wav", "n_samples": "many", "sample_rate": 8000}', "n_samples='many', .* whole numbers"),
+        ('{"path": 3, "n_samples": 1, "sample_rate": 8000}', "path=3; the name of a file"),
     ],
 )
-def test_manifest_names_the_line_that_is_wrong(tmp_path, line):
+def test_manifest_names_the_line_that_is_wrong(tmp_path, line, wanted):
     good = {"path": "a.wav", "n_samples": 100, "sample_rate": 8000}
-    with pytest.raises(ValueError, match=r"train\.jsonl, line 2: .*path, n_samples, sample_rate"):
+    with pytest.raises(ValueError, match=rf"train\.jsonl, line 2: .*{wanted}"):
         read_manifest(manifest(tmp_path, good, line, good))
 
 
@@ -213,12 +213,17 @@ def test_manifest_that_is_no_text_is_told_in_a_line(tmp_path):
         read_manifest(tmp_path / "m.jsonl")
 
 
+def test_name_too_long_for_any_file_is_refused_with_its_line(tmp_path):
+    good = {"path": "a.wav", "n_samples": 100, "sample_rate": 8000}
+    with pytest.raises(ValueError, match=r"line 2: path=.{3,110}; the name of a file of this machine is wanted"):
+        read_manifest(manifest(tmp_path, good, good | {"path": "x" * 3000}))
+
+
 def test_recording_whose_name_is_impossible_is_left_out(tmp_path):
     audio.write(tmp_path / "a.wav", torch.ones(1, 100), 8000)
     good = {"path": "a.wav", "n_samples": 100, "sample_rate": 8000}
-    listed = read_manifest(manifest(tmp_path, good, good | {"path": "x" * 3000}, good | {"path": "a\0.wav"}))
-    assert len(listed) == 3
-    assert [recording.path.name for recording in usable(listed, 3)] == ["a.wav"]
+    listed = read_manifest(manifest(tmp_path, good, good | {"path": "a\0.wav"}))
+    assert [recording.path.name for recording in usable(listed, 2)] == ["a.wav"]
 
 
 def test_manifest_must_be_there_and_hold_something(tmp_path):

@@ -416,7 +416,7 @@ def test_generator_scales_what_it_makes_by_its_prior(generator, monkeypatch):
     [
         ({"solver": "ddim"}, "is no Solver: give one"),
         ({"start": "mel"}, "is no Start: give one"),
-        ({"steps": 1.5}, "whole number, at least 1"),
+        ({"steps": 1.5}, "whole number from 1"),
         ({"steps": 10**6}, "whole number from 1 to"),
         ({"times": torch.linspace(1, 0, 20_000)}, "steps=19999: a whole number from 1 to"),
     ],
@@ -446,7 +446,7 @@ def test_times_in_single_precision_are_those_in_double(vocoder, mel):
 
 @pytest.mark.parametrize("wrong", [{"n_samples": 0}, {"n_samples": 64, "batch": 0}, {"n_samples": 64, "steps": 0}])
 def test_generator_refuses_nothing(generator, wrong):
-    with pytest.raises(ValueError, match="at least 1"):
+    with pytest.raises(ValueError, match=r"at least 1|from 1 to"):
         generator.generate(**wrong)
 
 
