@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from audiodiff.cli import checks
 from audiodiff.models import registry
-from audiodiff.utils.files import told
+from audiodiff.utils.files import refusal
 from audiodiff.utils.signals import Stopped, stoppable
 
 if TYPE_CHECKING:
@@ -317,7 +317,7 @@ def guarded(run: Callable[[], int]) -> int:
         say("interrupted; what was not finished is not written")
         return stop.status if isinstance(stop, Stopped) else INTERRUPTED
     except OSError as error:
-        say(told(error), trouble=True)
+        say(refusal(error), trouble=True)
     except ValueError as error:
         say(str(error), trouble=True)
     except (MemoryError, RuntimeError) as error:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from audiodiff.cli.common import out_of_memory, say
 from audiodiff.cli.jobs import Batch, Job
-from audiodiff.utils.files import told
+from audiodiff.utils.files import refusal
 from audiodiff.utils.remote import UploadError
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def try_job(do: Callable[[Job], JobResult], job: Job, go_on: bool) -> dict[str, 
             raise
         return places | {"error": f"{job.input}: out of memory; give it --chunk-seconds 10"}
     except (ValueError, OSError) as error:
-        message = " ".join((told(error) if isinstance(error, OSError) else str(error)).splitlines())
+        message = " ".join((refusal(error) if isinstance(error, OSError) else str(error)).splitlines())
         if not message.startswith((f"{job.input}: ", str(job.output))):
             message = f"{job.input}: {message}"
         if not go_on or isinstance(error, UploadError) or _disk_is_full(error):

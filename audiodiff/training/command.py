@@ -20,7 +20,7 @@ from audiodiff.models import hub, registry
 from audiodiff.training.hydra_config import check_overrides, plain
 from audiodiff.training.settings import check_settings
 from audiodiff.utils.config import conf_dir
-from audiodiff.utils.files import told
+from audiodiff.utils.files import refusal
 from audiodiff.utils.signals import Stopped, stoppable
 
 __all__ = ["checked_main", "main", "message_of"]
@@ -31,7 +31,7 @@ def message_of(error: ValueError | OSError) -> str:
     text = str(error).strip()
     if "in DataLoader worker process" in text:
         return text.splitlines()[-1].partition(": ")[2]
-    return told(error) if isinstance(error, OSError) else text
+    return refusal(error) if isinstance(error, OSError) else text
 
 
 def _job_folder(cfg: DictConfig, job: Any) -> str:

@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["atomic_file", "check_readable", "told"]
+__all__ = ["atomic_file", "check_readable", "refusal"]
 
 
-def told(error: OSError) -> str:
+def refusal(error: OSError) -> str:
     """Say in one line what the system refused.
 
-    >>> told(FileNotFoundError(2, "No such file or directory", "a.wav"))
+    >>> refusal(FileNotFoundError(2, "No such file or directory", "a.wav"))
     'a.wav: No such file or directory'
     """
     return f"{error.filename or 'the system'}: {error.strerror or error}"
