@@ -16,8 +16,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Context", "OverlappingWindows", "Piece", "cut", "joined", "overlapped", "regrouped"]
-
 Aligned = Any
 """Tensors that share their last axis, time, at a whole number of samples per frame; in tuples, lists and mappings, with
 numbers and None among them, which hold for all times."""

@@ -29,8 +29,6 @@ else:
     np = lazy_module("numpy")
     torch = lazy_module("torch")
 
-__all__ = ["Reader", "check_is_there", "opened"]
-
 log = logging.getLogger(__name__)
 LARGEST = 0xFFFF0000  # a length field from here on, or near 2^31, stands for "unknown"
 HALF = range(0x7FFF0000, 0x80001000)

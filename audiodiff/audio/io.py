@@ -22,8 +22,6 @@ else:
     np = lazy_module("numpy")
     torch = lazy_module("torch")
 
-__all__ = ["AUDIO_SUFFIXES", "WRITTEN", "cancels", "lowered", "mono", "read", "resample", "to_pcm", "write"]
-
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".w64", ".caf"})
 WRITTEN = {".wav": "PCM_16", ".flac": "PCM_16", ".mp3": "MPEG_LAYER_III"}  # and how
 MOST_CHANNELS = 1024  # of a WAV file, as libsndfile writes it

@@ -7,8 +7,6 @@ autoregressive processes" (`declipped`); Kauppinen & Roth, 2002, extrapolation f
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["coefficients", "declipped", "filled"]
-
 Signal = NDArray[np.float64]
 CONTEXT, LONG_ORDER = 4096, 320  # samples beside a gap, and coefficients for extrapolating over it
 FRAME, ORDER, ITERATIONS = 1024, 48, 4  # of declipping

@@ -12,8 +12,6 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["imdct", "mdct", "onset_imdct", "onset_mdct"]
-
 
 def mdct(waveform: Tensor, block: int, inner: Tensor | None = None) -> Tensor:
     """Transform [..., T], T a multiple of the block length, to [..., T // block, block].

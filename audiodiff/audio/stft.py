@@ -9,8 +9,6 @@ import functools
 import torch
 from torch import Tensor
 
-__all__ = ["envelope", "hann", "istft", "overlap_add", "stft"]
-
 
 @functools.lru_cache(maxsize=32)
 @torch.inference_mode(False)  # else training could not use what sampling has cached

@@ -17,35 +17,6 @@ from audiodiff.models.header import number_of, read_header
 from audiodiff.utils.config import check_choice
 from audiodiff.utils.validation import LARGEST_COUNT, is_falling_grid, is_int, nearest
 
-__all__ = [
-    "LONGEST_CHUNK",
-    "array",
-    "audio_file",
-    "chunk_seconds",
-    "device",
-    "generator",
-    "host",
-    "hub_name",
-    "kind_of",
-    "known_label",
-    "known_model",
-    "mel_preset",
-    "mel_spec",
-    "model",
-    "number",
-    "one_of",
-    "precisions",
-    "recordings",
-    "seed",
-    "solver",
-    "start",
-    "steps",
-    "steps_and_times",
-    "times",
-    "vocoder",
-    "whole",
-]
-
 LONGEST_CHUNK = 86_400  # seconds
 KINDS = {f"audiodiff.models.{kind}": kind for kind in ("Vocoder", "Generator")}  # other classes may be of either kind
 

@@ -15,8 +15,6 @@ from audiodiff.cli.worker import Result, Run, do_job
 from audiodiff.utils.extras import requires_extra
 from audiodiff.utils.signals import Stopped, handlers_kept
 
-__all__ = ["cluster_results"]
-
 CONNECT_SECONDS = 5
 RETRIES = 3  # of a task whose process or machine dies
 QUEUED = 2  # tasks for each CPU or GPU, so that none waits for the next

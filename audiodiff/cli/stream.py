@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from audiodiff.models import Vocoder
     from audiodiff.pipelines.vocoding import VocodeRecipe
 
-__all__ = ["run"]
-
 AT_ONCE = 2**16  # bytes
 FILES = (b"\x93NUMPY", b"PK\x03\x04", b"RIFF")  # how .npy, .pt and .wav begin
 

@@ -17,8 +17,6 @@ from audiodiff.utils import remote
 if TYPE_CHECKING:
     from audiodiff.pipelines.vocoding import VocodeRecipe
 
-__all__ = ["TEMPORARY", "Prepare", "Result", "Run", "do_job", "is_whole", "temporary_files"]
-
 Prepare = Callable[[argparse.Namespace], tuple[Callable[[Job], progress.JobResult], "VocodeRecipe"]]
 Result = dict[str, Any]
 # As `atomic_file` names them.

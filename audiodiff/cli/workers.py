@@ -29,8 +29,6 @@ from audiodiff.cli.jobs import Batch, Job
 from audiodiff.cli.worker import TEMPORARY, Prepare, Result, Run, do_job, temporary_files
 from audiodiff.utils.signals import Stopped
 
-__all__ = ["run_parallel"]
-
 MOST = 1024
 
 

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 
 from audiodiff.data.manifest import Recording
 
-__all__ = ["field_of", "sampling_weights"]
-
 
 def sampling_weights(
     recordings: Sequence[Recording], sizes: Sequence[float], balance: str | None = None, power: float = 0.0

@@ -13,8 +13,6 @@ from audiodiff import audio
 from audiodiff.audio import io as audio_io
 from audiodiff.data.views import View
 
-__all__ = ["Crops", "ResumableSampler", "clip_loader"]
-
 TRIES = 100  # unreadable sounds in a row that end the run
 
 

@@ -21,21 +21,6 @@ from audiodiff.utils.validation import is_int
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = [
-    "BadFiles",
-    "Recording",
-    "audio_files",
-    "check_recordings",
-    "check_source",
-    "held_out",
-    "measure_level",
-    "read_manifest",
-    "readable",
-    "recordings_of",
-    "scan_folder",
-    "usable",
-]
-
 log = logging.getLogger(__name__)
 LARGEST = 2**53  # samples
 LONGEST_NAME = 255  # characters of a file or folder

@@ -19,8 +19,6 @@ from audiodiff.data.manifest import Recording
 from audiodiff.data.sources import Source
 from audiodiff.data.views import View
 
-__all__ = ["OneShots", "labels_of", "read_one_shot"]
-
 FADE = 0.02  # seconds at the end of a cut sound
 
 

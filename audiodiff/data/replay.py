@@ -17,8 +17,6 @@ from audiodiff.data.augment.chain import Augment
 from audiodiff.data.crops import Crops
 from audiodiff.data.manifest import Recording, audio_files
 
-__all__ = ["Replay", "WatchedFolder"]
-
 
 class Replay(Dataset[Tensor]):
     """Mix clips of old recordings among new ones, as a function of seed and clip number.

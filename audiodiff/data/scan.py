@@ -18,8 +18,6 @@ from audiodiff.audio import io as audio_io
 from audiodiff.data.manifest import Recording
 from audiodiff.utils import devices
 
-__all__ = ["TROUBLES", "Examined", "Limits", "examine", "fingerprint", "mark_stale", "scan", "shown", "table", "totals"]
-
 TROUBLES = (
     "unreadable",
     "not finite",

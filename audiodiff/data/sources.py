@@ -16,8 +16,6 @@ from audiodiff.data.balance import sampling_weights
 from audiodiff.data.manifest import Recording
 from audiodiff.data.vectors import vectors_of
 
-__all__ = ["Files", "Source"]
-
 log = logging.getLogger(__name__)
 Sound = TypeVar("Sound")
 

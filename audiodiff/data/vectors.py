@@ -10,8 +10,6 @@ from torch import Tensor
 from audiodiff.data.manifest import Recording
 from audiodiff.utils.arrays import read_npy
 
-__all__ = ["read_vector", "vector_of", "vectors_of"]
-
 
 def vectors_of(recordings: Sequence[Recording], size: int) -> dict[Path, Tensor]:
     """Return the vectors of recordings, [size] each, by path.

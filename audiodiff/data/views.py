@@ -16,8 +16,6 @@ from audiodiff.data.augment.chain import Augment
 from audiodiff.data.manifest import BadFiles, Recording
 from audiodiff.data.sources import Files, Source
 
-__all__ = ["View"]
-
 Clip = TypeVar("Clip")
 
 

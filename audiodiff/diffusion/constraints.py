@@ -13,8 +13,6 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["BandwidthConstraint", "ClippingConstraint", "Constraint", "InpaintingConstraint"]
-
 
 class Constraint(abc.ABC):
     """Say what is known of a signal, as the nearest signal that agrees with it.

@@ -22,8 +22,6 @@ from audiodiff.diffusion.predictions import EpsPrediction, Estimate, Prediction,
 from audiodiff.diffusion.schedules.base import Schedule
 from audiodiff.utils import devices
 
-__all__ = ["Conditioned", "ConstrainedDenoiser", "Denoise", "Denoiser"]
-
 MOST_LOG_SNR = 20.0  # of a network's condition; beyond it float32 holds signal alone or noise alone
 
 

@@ -24,8 +24,6 @@ from audiodiff.diffusion.denoiser import Denoise, scales
 from audiodiff.diffusion.predictions import TINY, Estimate, noise_of
 from audiodiff.diffusion.schedules import Schedule
 
-__all__ = ["ClassifierFreeGuidance", "ProjectedGuidance", "ReconstructionGuidance"]
-
 
 class ClassifierFreeGuidance:
     """Extrapolate from the unconditional estimate through the conditional one: classifier-free guidance.

@@ -9,8 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["NoiseField"]
-
 BLOCK = 4096  # samples drawn together; another value gives other noise
 DRAWS = 2**16  # largest number of draws in a step
 

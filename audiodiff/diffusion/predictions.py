@@ -5,8 +5,6 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-__all__ = ["EpsPrediction", "Estimate", "FlowPrediction", "Prediction", "VPrediction", "XPrediction"]
-
 TINY = 1e-12  # below every scale that a schedule reaches; keeps 0 / 0 at the very ends of a path finite
 
 

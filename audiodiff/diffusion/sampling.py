@@ -7,8 +7,6 @@ from audiodiff.diffusion.noise import NoiseField
 from audiodiff.diffusion.solvers.base import Callback, NoiseSource, Solver, SolverState
 from audiodiff.diffusion.timesteps import check_timesteps
 
-__all__ = ["sample", "take_step"]
-
 
 def sample(
     denoise: Denoise,

@@ -20,15 +20,6 @@ if TYPE_CHECKING:
 else:
     torch = lazy_module("torch")
 
-__all__ = [
-    "TIMESTEP_GRIDS",
-    "check_timesteps",
-    "karras_timesteps",
-    "linear_timesteps",
-    "log_snr_timesteps",
-    "quadratic_timesteps",
-]
-
 
 def linear_timesteps(steps: int, start: float = 1.0) -> Tensor:
     """Divide [start, 0] into equal steps of time. DDIM converges best on this grid.

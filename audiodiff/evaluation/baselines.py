@@ -13,8 +13,6 @@ from audiodiff.mel import MelSpec
 from audiodiff.mel.filterbank import mel_filters
 from audiodiff.utils.numba_cache import librosa
 
-__all__ = ["griffin_lim_nnls", "pseudo_inverse_true_phase"]
-
 
 def griffin_lim_nnls(spec: MelSpec, mel: Tensor, n_iter: int = 32, momentum: float = 0.99) -> Tensor:
     """Invert a log-mel, [1, M, F], to [1, 1, F hop] by non-negative least squares and Griffin-Lim.

@@ -25,21 +25,6 @@ from audiodiff.mel.spectrogram import mel_of
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.utils.extras import install_command
 
-__all__ = [
-    "HIGHER",
-    "QUALITY",
-    "Clip",
-    "System",
-    "floors_of",
-    "front",
-    "fronts_of",
-    "markdown",
-    "measure",
-    "missing_measures",
-    "quality_of",
-    "systems_of",
-]
-
 QUALITY = ("pesq_wb", "stoi", "dnsmos_p808", "log_mel_l1", "mr_stft")
 HIGHER = ("pesq_wb", "stoi", "dnsmos_p808")  # more is better
 JUDGES = ("pesq_wb", "dnsmos_p808")  # nearness to the recording, and naturalness, which do not agree

@@ -12,8 +12,6 @@ from audiodiff.data.manifest import Recording
 from audiodiff.data.one_shots import OneShots
 from audiodiff.mel import LogMel, MelSpec
 
-__all__ = ["EMBEDDING", "Classifier", "train_classifier"]
-
 EMBEDDING = 32  # size
 STEPS, BATCH = 600, 32
 

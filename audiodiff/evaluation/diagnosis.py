@@ -24,8 +24,6 @@ from audiodiff.mel.detection import diagnose_mel
 from audiodiff.models.base import Model
 from audiodiff.models.vocoder import Vocoder
 
-__all__ = ["Level", "Report", "examine", "levels_of", "verdict"]
-
 LEVELS = (-10.0, -8.0, -6.0, -4.0, -2.0, 0.0, 2.0, 4.0, 6.0, 8.0, 12.0)  # log-SNR, nepers of power
 JUDGED = (-6.0, 4.0)  # above, an error is 30 dB and more below the sound whatever one does; below, nobody knows much
 WINDOW = 512

@@ -15,8 +15,6 @@ from torch import Tensor
 from audiodiff.audio import resample
 from audiodiff.mel import LogMel, MelSpec
 
-__all__ = ["is_available", "predict_opinion"]
-
 RATE = 16000
 WINDOW, STEP = int(9.01 * RATE), RATE  # samples
 CUT = 160  # at the end of each window

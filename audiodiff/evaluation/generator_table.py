@@ -33,21 +33,6 @@ from audiodiff.evaluation.classifier import EMBEDDING, Classifier, train_classif
 from audiodiff.evaluation.manifold import compare_manifolds, frechet_distance
 from audiodiff.models.generator import Generator
 
-__all__ = [
-    "HELD_OUT",
-    "MEASURES",
-    "REAL",
-    "SPECTROGRAM",
-    "Judge",
-    "Way",
-    "comparisons",
-    "evaluate_generator",
-    "markdown_of",
-    "over_seeds",
-    "shaped_noise",
-    "sounds_of",
-]
-
 MEASURES = (
     *("accuracy", "fad", "precision", "recall", "density", "coverage"),
     *("diversity", "nearest", "copies"),

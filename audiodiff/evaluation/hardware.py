@@ -18,8 +18,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Spread", "Work", "describe", "first_sound", "load_average", "peak_gflops", "spread", "work_of"]
-
 
 class Spread(NamedTuple):
     """Hold the median of repetitions, and the lower and upper quartile."""

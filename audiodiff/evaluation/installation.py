@@ -17,8 +17,6 @@ from audiodiff.utils import devices
 from audiodiff.utils.config import shipped_path
 from audiodiff.utils.extras import DISTRIBUTION, install_command
 
-__all__ = ["Finding", "examine_installation", "verdict"]
-
 FORMATS = ("WAV", "FLAC", "OGG", "MP3")
 LEAST_ROOM = 1e9  # bytes that a cache should be able to take
 BUSY = 2.0  # load per core from which on times say little

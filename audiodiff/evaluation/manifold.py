@@ -15,8 +15,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Manifold", "compare_manifolds", "frechet_distance"]
-
 
 class Manifold(NamedTuple):
     """Hold the coverage measures of a generated and a real set."""

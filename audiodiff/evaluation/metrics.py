@@ -21,8 +21,6 @@ from audiodiff.mel import LogMel, MelSpec
 from audiodiff.utils import devices
 from audiodiff.utils.arrays import check_floats
 
-__all__ = ["MEASURES", "UNITS", "log_mel_l1", "log_spectral_distance_db", "multi_resolution_stft", "score"]
-
 Measure = Callable[[Tensor, Tensor, int], float]
 
 SILENCE_DB = -120.0

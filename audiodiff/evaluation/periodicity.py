@@ -13,8 +13,6 @@ from torch import Tensor
 from audiodiff.audio import resample
 from audiodiff.utils.numba_cache import librosa
 
-__all__ = ["periodicity_rmse", "voicing_f1"]
-
 RATE, FRAME, HOP = 16000, 1024, 256
 F_MIN, F_MAX = 60.0, 500.0  # Hz; voices
 

@@ -10,8 +10,6 @@ from audiodiff.models.base import Model
 from audiodiff.models.generator import Generator
 from audiodiff.models.vocoder import Vocoder
 
-__all__ = ["sound_of", "untrained", "verdict"]
-
 
 def untrained(model: Model, seed: int = 0) -> Model:
     """Copy a model and draw its network's weights at random, zero-initialised layers included."""

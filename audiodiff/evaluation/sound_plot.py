@@ -13,8 +13,6 @@ import numpy as np
 
 from audiodiff.utils.files import atomic_file
 
-__all__ = ["SoundColumns", "draw_sounds", "reduce_sound"]
-
 N_FFT, HOP = 1024, 256
 COLUMNS = 1000  # of a sound in the picture, at most
 AT_ONCE = 2048  # frames that are transformed together

@@ -25,19 +25,6 @@ from audiodiff.models.named_starts import name_start
 from audiodiff.models.starts import GriffinLim, PureNoise
 from audiodiff.models.vocoder import Vocoder
 
-__all__ = [
-    "Row",
-    "evaluate",
-    "floors",
-    "in_precision",
-    "interval",
-    "list_hash",
-    "markdown",
-    "noise_rows",
-    "own_rows",
-    "rows_of",
-]
-
 
 class Row(NamedTuple):
     """Hold a named map from mel, [1, M, F], to waveform, [1, 1, T], and its number of network calls.

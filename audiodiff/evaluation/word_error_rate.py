@@ -12,8 +12,6 @@ from torch import Tensor
 
 from audiodiff.audio import resample
 
-__all__ = ["edit_distance", "word_error_rate"]
-
 RATE = 16000
 
 

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 HOPS = 3  # of a stream that are compared, from the first that sounds
 
-__all__ = ["difference", "difference_in_host", "difference_in_stream", "session_of"]
-
 
 def session_of(model: bytes | str | Path, threads: int = 1) -> "onnxruntime.InferenceSession":
     """Open an ONNX model for the CPU."""

@@ -16,8 +16,6 @@ from audiodiff.export.networks import real_network
 from audiodiff.export.plans import Plan, PlannedSteps
 from audiodiff.models.generator import Generator
 
-__all__ = ["ClassSampler", "ClassStep"]
-
 
 class ClassStep(nn.Module):
     """Call the denoiser of a generator, guided if the scale is other than 0 and 1.

@@ -8,8 +8,6 @@ from audiodiff.utils.validation import nearest
 if TYPE_CHECKING:
     from audiodiff.export.hosts import Host
 
-__all__ = ["check_host", "companions", "host_named"]
-
 HOSTS = {"sherpa-onnx": ("sherpa_onnx", "SherpaOnnx"), "openutau": ("open_utau", "OpenUtau")}
 COMPANIONS = {"openutau": ("vocoder.yaml",)}  # files that are written beside a host's model
 

@@ -22,8 +22,6 @@ from audiodiff.models.vocoder import Vocoder
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["INNER", "NOISE_SECONDS", "Host", "embed", "frame_noise", "silence"]
-
 NOISE_SECONDS = 12.0  # longer than most sentences; 4 bytes a sample
 INNER = {"mel": "vocoder_mel", "noise": "vocoder_noise", "waveform": "vocoder_waveform"}  # the sampler within a host
 

@@ -17,8 +17,6 @@ from torch import Tensor
 if TYPE_CHECKING:
     from onnxscript import ir
 
-__all__ = ["fold_loops", "repeat"]
-
 DOMAIN = "audiodiff.loops"
 numbers = itertools.count()
 

@@ -14,8 +14,6 @@ from audiodiff.nn.hybrid import HybridNetwork
 from audiodiff.nn.multi_resolution import ParallelNetwork
 from audiodiff.nn.stft_frontend import LappedTransform
 
-__all__ = ["RealMasked", "real_network"]
-
 
 class RealMasked(nn.Module):
     """Call a network between two lapped transforms, as its own `forward` does.

@@ -19,8 +19,6 @@ from audiodiff.export.hosts import Host
 from audiodiff.mel import MelSpec
 from audiodiff.models.vocoder import Vocoder
 
-__all__ = ["OpenUtau"]
-
 WAVEFORM = """
 waveform (float[1, 1, made] host_sound, int64[1] host_frames_after) => (float[1, n_samples] waveform)
 {{

@@ -15,8 +15,6 @@ from audiodiff.export.projection import RealProjection, hops, samples, start_of
 from audiodiff.models.sampling import SamplingConfig
 from audiodiff.models.vocoder import Vocoder
 
-__all__ = ["Sampler", "Step"]
-
 
 class Step(nn.Module):
     """Call the denoiser of a vocoder, projected onto the mel if the vocoder projects every estimate.

@@ -23,8 +23,6 @@ from audiodiff.diffusion.solvers import Solver
 from audiodiff.diffusion.solvers.base import path_point
 from audiodiff.export.loops import repeat
 
-__all__ = ["Call", "Plan", "PlannedSteps", "Sum", "plan_of", "table_of", "weights_of"]
-
 
 class Sum:
     """Hold weights of signals by their number: 0 is the first, 1 + 2 k and 2 + 2 k are x̂ and ε̂ of call k.

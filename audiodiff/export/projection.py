@@ -17,8 +17,6 @@ from audiodiff.griffin_lim.subband import SubbandSTFT
 from audiodiff.mel import MelSpec
 from audiodiff.models.starts import CoarseToFine, GriffinLim, MelNoise, PureNoise, Start
 
-__all__ = ["RealCoarseToFine", "RealMelNoise", "RealProjection", "hops", "samples", "start_of"]
-
 
 class RealOctave(nn.Module):
     """Transform as `SubbandSTFT` does, in real numbers.

@@ -16,8 +16,6 @@ from audiodiff.griffin_lim.real_time import DOUBT, open_divisor
 from audiodiff.griffin_lim.subband import SubbandSTFT
 from audiodiff.models.starts import RealTimeGriffinLim
 
-__all__ = ["RealInversion"]
-
 
 class RealInversion(nn.Module):
     """Map a frame, its noise and the state to the samples that become final and the next state.

@@ -23,8 +23,6 @@ from audiodiff.export.hosts import Host
 from audiodiff.export.transforms import windowed_matrices
 from audiodiff.models.vocoder import Vocoder
 
-__all__ = ["SherpaOnnx"]
-
 KINDS = {80: "hifigan", 100: "vocos"}
 
 SAMPLES = """

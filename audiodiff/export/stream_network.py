@@ -13,8 +13,6 @@ from audiodiff.nn.hybrid import HybridNetwork
 from audiodiff.nn.mel_encoder import MEL_MEAN, MEL_STD, MelEncoder
 from audiodiff.nn.stateful import AttentionBlockStream, ConvBlockStream, block_stream
 
-__all__ = ["RealNetworkStep", "State", "StateQueue"]
-
 State = dict[str, Tensor]
 LayerStream = ConvBlockStream | AttentionBlockStream
 

@@ -20,8 +20,6 @@ from audiodiff.models.stateful import can_keep_state
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.models.whitening import MelWhitening
 
-__all__ = ["StreamStep", "check_live"]
-
 
 def check_live(vocoder: Vocoder, sampling: SamplingConfig) -> None:
     """Raise ValueError unless the step of a stream can be exported."""

@@ -22,8 +22,6 @@ from audiodiff.models.streaming import stage_contexts
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.utils.config import name_of
 
-__all__ = ["Target", "context_in_frames", "fewest_frames", "target_of"]
-
 EXAMPLE = 2, 61  # clips and frames: the latter unlike any other size in a graph, so that no other is taken for it
 
 

@@ -17,8 +17,6 @@ from torch.nn import functional
 
 from audiodiff.griffin_lim.projection import Pair
 
-__all__ = ["RealTransform", "overlap_add", "windowed_matrices"]
-
 SHORTEST_FOLDED = 256  # samples; of shorter frames, folding takes longer than it saves
 
 

@@ -5,8 +5,6 @@ from typing import Any
 
 import torch
 
-__all__ = ["translations"]
-
 
 def translations() -> dict[Callable, Callable]:
     """Return functions that write ONNX, by operator of torch."""

@@ -32,8 +32,6 @@ from audiodiff.models.vocoder import Vocoder
 from audiodiff.utils.extras import requires_extra
 from audiodiff.utils.files import atomic_file
 
-__all__ = ["NEWEST_OPSET", "OPSET", "PARTS", "check", "export"]
-
 PARTS = ("sampler", "step", "stream")
 OPSET = 18  # the oldest that torch.onnx writes, so that old runtimes read it
 NEWEST_OPSET = 22  # that has been tried

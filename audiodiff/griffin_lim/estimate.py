@@ -11,15 +11,6 @@ from audiodiff.griffin_lim.subband import SubbandSTFT, lowest_octave
 from audiodiff.mel import MelSpec
 from audiodiff.mel.filterbank import band_weights, mean_magnitudes
 
-__all__ = [
-    "Octave",
-    "band_magnitudes",
-    "climb",
-    "coarse_to_fine",
-    "iterations_by_octave",
-    "random_phase_spectrum",
-]
-
 
 def band_magnitudes(spec: MelSpec, mel: Tensor, n_iter: int = 10) -> Tensor:
     """Fit STFT magnitudes, [B, F, n_fft // 2 + 1], to a mel, beginning with its bands spread over the bins."""

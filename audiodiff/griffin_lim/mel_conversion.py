@@ -23,8 +23,6 @@ from audiodiff.mel import LogMel, MelSpec
 from audiodiff.mel.filterbank import mel_filters
 from audiodiff.utils.arrays import check_floats
 
-__all__ = ["Conversion", "Converted", "convert_mel"]
-
 ANALYSIS = (
     "sample_rate",
     "n_fft",

@@ -17,21 +17,8 @@ from torch import Tensor
 
 from audiodiff.audio.chunks import Context
 from audiodiff.griffin_lim.kernels import dispatch
-from audiodiff.griffin_lim.subband import LIMIT, RELAXATION, SubbandSTFT
+from audiodiff.griffin_lim.subband import SubbandSTFT
 from audiodiff.mel import MelSpec
-
-__all__ = [
-    "LIMIT",
-    "MOMENTUM",
-    "RELAXATION",
-    "MelProjection",
-    "fit_magnitudes",
-    "iterate",
-    "magnitudes_of",
-    "pair_power",
-    "projection_context",
-    "with_phase",
-]
 
 MOMENTUM = 0.99
 

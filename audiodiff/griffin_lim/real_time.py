@@ -27,8 +27,6 @@ from audiodiff.mel import MelSpec
 
 DOUBT = 0.01  # amount of noise in the first phases of a frame, in units of its magnitudes
 
-__all__ = ["DOUBT", "RealTimeInversion", "iterate_open_frames", "open_divisor"]
-
 
 class RealTimeInversion:
     """Turn log-mel frames into samples as they arrive; all state is in this object.

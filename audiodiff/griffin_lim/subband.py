@@ -14,8 +14,6 @@ from audiodiff.audio.stft import envelope, hann, istft, stft
 from audiodiff.mel import MelSpec
 from audiodiff.mel.filterbank import band_weights, mel_filters
 
-__all__ = ["SubbandSTFT", "lowest_octave", "subband_filters"]
-
 RELAXATION = 1.7  # 1 converges half as fast; 2 does not converge
 LIMIT = 3.0  # nepers per iteration
 

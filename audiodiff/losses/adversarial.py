@@ -11,8 +11,6 @@ from typing import Protocol
 
 from torch import Tensor
 
-__all__ = ["DiscriminatorOutput", "discriminator_loss", "feature_distance", "generator_loss"]
-
 
 class DiscriminatorOutput(Protocol):
     """Describe the output of one discriminator; `nn.discriminators.DiscriminatorOutput` satisfies it."""

@@ -9,8 +9,6 @@ from torch import Tensor
 from audiodiff.audio.stft import hann, stft
 from audiodiff.mel import LogMel, MelSpec
 
-__all__ = ["AuxiliaryLoss", "LogSpectral", "MelL1", "MultiResolutionSTFT", "MultiScaleMel", "Phase"]
-
 
 class AuxiliaryLoss(abc.ABC):
     """Compare waveforms.

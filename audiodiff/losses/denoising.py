@@ -12,8 +12,6 @@ from audiodiff.losses.distances import Distance, SquaredError
 from audiodiff.losses.time_sampling import TimeSampler
 from audiodiff.losses.weightings import VelocityWeight, Weighting
 
-__all__ = ["DenoisingLoss", "LossTerms"]
-
 
 class LossTerms(NamedTuple):
     """Hold the values of a loss per clip, [B] each; all but `total` are detached, auxiliary ones unweighted."""

@@ -9,8 +9,6 @@ from torch.nn import functional
 
 from audiodiff.audio.stft import hann, stft
 
-__all__ = ["Distance", "EnergyBalanced", "OctaveWeighted", "SquaredError"]
-
 
 class Distance(Protocol):
     """Compare two signals of the diffused space."""

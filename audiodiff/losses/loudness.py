@@ -15,8 +15,6 @@ from torch import Tensor
 from audiodiff.audio.stft import hann, stft
 from audiodiff.losses.auxiliary import AuxiliaryLoss
 
-__all__ = ["Loudness"]
-
 EXPONENT = 0.23  # of Zwicker's power law
 LEVEL = 88.0  # dB SPL of every reference: loud, so that its quiet parts count
 

@@ -13,8 +13,6 @@ from torch import Tensor
 
 from audiodiff.diffusion.schedules import Schedule
 
-__all__ = ["LogNormalTimes", "LogitNormalTimes", "PowerTimes", "TimeSampler"]
-
 
 class TimeSampler(abc.ABC):
     """Draw training times."""

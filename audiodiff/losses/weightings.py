@@ -10,8 +10,6 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["DataWeight", "MinSNR", "NoiseWeight", "SigmoidWeight", "VelocityWeight", "Weighting"]
-
 
 class Weighting(abc.ABC):
     """Weight |x̂ - x|²."""

@@ -17,8 +17,6 @@ from audiodiff.mel.features import LEVEL_AT, features
 from audiodiff.mel.spec import MelSpec
 from audiodiff.utils.config import choices
 
-__all__ = ["Candidate", "diagnose_mel", "equivalent", "judge", "presets", "presets_with", "rank_conventions"]
-
 DOUBTFUL = -2.0  # log-odds below which a declared convention is doubted if another is likelier
 CLEARER = 6.0  # by which the other's must be higher
 CLEARER_OF_RATE = 8.0  # likewise, if it differs in rate, hop or edges alone, which resembles another voice

@@ -23,8 +23,6 @@ from audiodiff.mel import MelSpec
 from audiodiff.mel.filterbank import band_centres, mel_filters
 from audiodiff.utils import devices
 
-__all__ = ["LEVEL_AT", "features"]
-
 LEVEL_AT, SPECTRUM_AT = 0, slice(6, 38)  # where the level and the mean spectrum are in what `features` returns
 MELS = torch.linspace(186.0, 2760.0, 32, dtype=torch.float32).tolist()
 FREQUENCIES_HZ = tuple(700 * (10 ** (x / 2595) - 1) for x in MELS)  # 126 to 7402

@@ -12,8 +12,6 @@ from torch import Tensor
 from audiodiff.audio.io import resample
 from audiodiff.mel.spec import MelSpec
 
-__all__ = ["band_centres", "band_weights", "mean_magnitudes", "mel_filters"]
-
 SLANEY_BREAK_HZ = 1000.0
 SLANEY_HZ_PER_MEL = 200.0 / 3
 SLANEY_LOG_STEP = math.log(6.4) / 27

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 else:
     np, torch = lazy_module("numpy"), lazy_module("torch")
 
-__all__ = ["MEL_SUFFIXES", "note_path", "oriented", "read_mel", "read_spec", "write_mel"]
-
 MEL_SUFFIXES = {".npy", ".pt", ".safetensors"}
 KEY = "mel"  # the tensor that is taken where a file holds several
 LARGEST_NOTE = 100_000  # bytes; a note has about one thousand

@@ -33,8 +33,6 @@ else:
     torch = lazy_module("torch")
     transforms = lazy_module("audiodiff.audio.stft")
 
-__all__ = ["MelSpec", "preset_of", "systems"]
-
 LARGEST_FFT, MOST_BANDS = 2**16, 1024  # beyond all conventions; the filters of both have 130 MB
 
 

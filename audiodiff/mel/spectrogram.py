@@ -9,8 +9,6 @@ from audiodiff.mel.filterbank import mel_filters
 from audiodiff.mel.spec import MelSpec
 from audiodiff.utils.arrays import check_floats, check_tensor
 
-__all__ = ["LogMel", "check_channels", "mel_of"]
-
 AT_ONCE = 4096  # frames that are transformed together: bounds the memory that a long recording takes
 
 

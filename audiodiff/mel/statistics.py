@@ -11,8 +11,6 @@ from audiodiff.audio.io import cancels, mono
 from audiodiff.mel.spec import MelSpec
 from audiodiff.mel.spectrogram import LogMel
 
-__all__ = ["MelStatistics"]
-
 RIDGE = 0.05  # added to the variance of each band: what statistics cannot tell
 
 

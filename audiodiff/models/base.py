@@ -28,8 +28,6 @@ from audiodiff.utils import devices
 from audiodiff.utils.files import atomic_file
 from audiodiff.utils.validation import check_counts
 
-__all__ = ["Model"]
-
 log = logging.getLogger(__name__)
 if hasattr(os, "register_at_fork"):  # a forked process has none of the threads with which its parent calculated
     os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))

@@ -22,8 +22,6 @@ from audiodiff.nn.lora import merged
 from audiodiff.utils.files import atomic_file, check_readable
 from audiodiff.utils.validation import fits
 
-__all__ = ["export", "read", "save_timesteps", "write"]
-
 RAW = "raw."
 
 

@@ -21,8 +21,6 @@ from audiodiff.models.stages import Bound, Stages
 from audiodiff.models.starts import PureNoise, Start
 from audiodiff.models.whitening import Identity, PowerMDCT
 
-__all__ = ["Generator"]
-
 
 class Generator(Model):
     """Generate sound unconditionally, of a class, or of a vector that describes it.

@@ -16,8 +16,6 @@ from typing import Any
 from audiodiff.utils.files import atomic_file
 from audiodiff.utils.validation import nearest
 
-__all__ = ["checked_header", "header_path", "number_of", "read_header", "with_suffix", "write_header"]
-
 NUMBERS = re.compile(r"\[[\s\d.,e+-]+\]")
 PAIR, INSIDE = "pair", "description"  # in a description, and in the metadata of the tensors
 LARGEST = 10**8  # bytes, as in the format's own reader

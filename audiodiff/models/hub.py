@@ -16,8 +16,6 @@ from typing import Any
 
 from audiodiff.utils.extras import install_command
 
-__all__ = ["FILES", "PREFIX", "card", "check_name", "fetch", "upload"]
-
 PREFIX = "hf://"
 FILES = ("model.safetensors", "config.json")
 LICENCES = {  # by the names that the hub knows; others are "other" there, with their name beside it

@@ -18,8 +18,6 @@ from audiodiff.griffin_lim.mel_conversion import Conversion
 from audiodiff.mel import MelSpec
 from audiodiff.models.vocoder import Vocoder
 
-__all__ = ["HiFTInterface", "HifiGanInterface", "VocosInterface"]
-
 
 class _Interface(nn.Module):
     """Hold what the interfaces share.

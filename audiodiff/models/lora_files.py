@@ -13,8 +13,6 @@ from audiodiff.models.base import Model
 from audiodiff.nn.lora import adapter_state, merged, with_adapter
 from audiodiff.utils import files
 
-__all__ = ["describe_change", "export", "load"]
-
 NOTHING = 1e-6  # relative change of a weight below which an adapter has learned nothing
 
 

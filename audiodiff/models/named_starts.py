@@ -10,8 +10,6 @@ from audiodiff.models.vocoder import Vocoder
 from audiodiff.utils.config import choices, describe, kind_of, name_of
 from audiodiff.utils.validation import LARGEST_COUNT, is_int, is_number
 
-__all__ = ["build_start", "describe_start", "name_start", "named_start"]
-
 
 def named_start(name: str, vocoder: Vocoder) -> Start:
     """Return the start of a name: the model's own where it is of this kind, else with default parameters.

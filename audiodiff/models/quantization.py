@@ -12,8 +12,6 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-__all__ = ["narrowest", "packed", "unpacked"]
-
 STEP = ".step"
 FEWEST = 4096  # weights of a tensor that is worth it
 LARGEST = 127

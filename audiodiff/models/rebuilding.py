@@ -13,8 +13,6 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from audiodiff.utils import devices
 from audiodiff.utils.config import build
 
-__all__ = ["fill", "rebuild"]
-
 
 def rebuild(path: Path, config: Any, size: int) -> Any:
     """Build what a configuration describes.

@@ -10,8 +10,6 @@ from typing import Any
 from audiodiff.mel import MelSpec
 from audiodiff.models import hub
 
-__all__ = ["DEFAULT_MODEL", "LIVE_MODEL", "locate", "shipped", "shipped_mels"]
-
 DEFAULT_MODEL = "speech-24k"
 LIVE_MODEL = "speech-24k-live"  # of the same mel, for streams
 log = logging.getLogger(__name__)

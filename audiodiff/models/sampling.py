@@ -11,8 +11,6 @@ from audiodiff.diffusion.solvers import Solver
 from audiodiff.diffusion.solvers.base import Callback
 from audiodiff.models.starts import Start
 
-__all__ = ["SamplingConfig", "SamplingOptions"]
-
 
 @dataclasses.dataclass(frozen=True)
 class SamplingConfig:

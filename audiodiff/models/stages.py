@@ -24,8 +24,6 @@ from audiodiff.models.starts import Start
 from audiodiff.models.whitening import Whitening
 from audiodiff.utils import devices
 
-__all__ = ["Bound", "Stages", "State", "Streamable"]
-
 
 class Bound:
     """Hold what a model computes from one condition.

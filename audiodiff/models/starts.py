@@ -20,8 +20,6 @@ from audiodiff.griffin_lim.real_time import RealTimeInversion
 from audiodiff.mel import MelSpec
 from audiodiff.utils.validation import check_counts
 
-__all__ = ["CoarseToFine", "GriffinLim", "MelNoise", "PureNoise", "RealTimeGriffinLim", "Start", "Variation"]
-
 UNLIMITED = 2**31  # samples: the output depends on the whole past
 
 

@@ -25,8 +25,6 @@ from audiodiff.models.whitening import MelWhitening, Whitening
 from audiodiff.nn.stateful import ConditionStream, Fifo, HybridStream, can_stream
 from audiodiff.utils import devices
 
-__all__ = ["VocoderStream", "can_keep_state", "delay_in_samples"]
-
 
 def can_keep_state(vocoder: Streamable, sampling: SamplingConfig) -> bool:
     """Tell whether sampling can run with state: a network that can, one call a step, no projection of each estimate.

@@ -21,8 +21,6 @@ from audiodiff.models.starts import RealTimeGriffinLim, Variation
 from audiodiff.models.stateful import VocoderStream, can_keep_state, delay_in_samples
 from audiodiff.nn.stateful import Fifo
 
-__all__ = ["chunk_of", "live_config", "look_ahead", "stage_contexts", "streamed"]
-
 CHUNK_SECONDS = 30.0  # default length of a chunk
 BESIDE_A_WIDE_START = 20.0  # the same with a start of wider context, whose windows are long anyway
 LIVE_SECONDS = 0.125  # delay up to which a model counts as live

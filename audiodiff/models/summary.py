@@ -12,8 +12,6 @@ from audiodiff.models import registry
 from audiodiff.models.header import read_header
 from audiodiff.utils.config import name_of_section
 
-__all__ = ["purpose", "summarise"]
-
 RAW, STEP = "raw.", ".step"  # as in `checkpoint` and `quantization`
 OWN = {"solver": {"_target_": "audiodiff.diffusion.solvers.DDIM"}, "start": {"_target_": "audiodiff.models.PureNoise"}}
 

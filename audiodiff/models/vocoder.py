@@ -30,8 +30,6 @@ from audiodiff.utils import devices
 from audiodiff.utils.arrays import check_floats
 from audiodiff.utils.validation import check_counts
 
-__all__ = ["Model", "Vocoder"]
-
 LOUDEST = 40.0  # nepers above 1 that a magnitude may have: a full-scale sine has about 6, and squares must be finite
 
 

@@ -16,8 +16,6 @@ from audiodiff.audio.mdct import imdct, mdct, onset_imdct, onset_mdct
 from audiodiff.mel import MelSpec
 from audiodiff.mel.filterbank import band_weights, mean_magnitudes
 
-__all__ = ["Identity", "MelWhitening", "PowerMDCT", "Whitening"]
-
 
 class Whitening(abc.ABC):
     """Map waveforms to the diffused space and back, exactly.

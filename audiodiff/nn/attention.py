@@ -7,8 +7,6 @@ from torch.nn import functional
 from audiodiff.nn.conv import Modulation, mlp
 from audiodiff.utils.validation import check_counts
 
-__all__ = ["AttentionBlock", "BandAttention", "WindowedAttention"]
-
 
 class WindowedAttention(nn.Module):
     """Attend from frame i to the frames j with |i - j| <= window, with a learned bias for each distance.

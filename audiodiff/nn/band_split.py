@@ -19,8 +19,6 @@ from audiodiff.nn.embedding import LogSNREmbedding
 from audiodiff.nn.mel_encoder import MelEncoder
 from audiodiff.nn.stft_frontend import LappedTransform
 
-__all__ = ["SubBandNetwork"]
-
 
 class SubBandNetwork(nn.Module):
     """Map (noisy signal, log-SNR, condition) to a signal.

@@ -11,8 +11,6 @@ from torch import Tensor, nn
 
 from audiodiff.nn.hybrid import HybridNetwork
 
-__all__ = ["CoefficientNetwork"]
-
 
 class CoefficientNetwork(HybridNetwork):
     """Map (noisy coefficients, log-SNR, condition) to a signal like them, such as that of `PowerMDCT`.

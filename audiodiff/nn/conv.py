@@ -5,8 +5,6 @@ from torch import Tensor, nn
 
 from audiodiff.utils.validation import check_counts
 
-__all__ = ["ConvBlock", "DepthwiseConv", "Modulation", "mlp", "split_context"]
-
 
 class Modulation(nn.Module):
     """Normalise frames, scale and shift them by an embedding, and compute the gate of the residual branch.

@@ -10,8 +10,6 @@ from audiodiff.audio.chunks import Context
 from audiodiff.nn.embedding import LogSNREmbedding
 from audiodiff.nn.mel_encoder import MelEncoder
 
-__all__ = ["SampleNetwork"]
-
 
 class SampleNetwork(nn.Module):
     """Map (noisy signal, log-SNR, condition) to a signal.

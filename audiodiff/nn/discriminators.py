@@ -13,8 +13,6 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from audiodiff.audio.stft import hann, stft
 
-__all__ = ["DiscriminatorOutput", "Discriminators", "Period", "Resolution"]
-
 SLOPE = 0.1  # of the leaky rectifiers
 
 

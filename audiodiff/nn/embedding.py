@@ -3,8 +3,6 @@
 import torch
 from torch import Tensor, nn
 
-__all__ = ["LogSNREmbedding", "VectorEmbedding"]
-
 
 class LogSNREmbedding(nn.Module):
     """Embed the log-SNR by sines of geometric frequencies and a small MLP.

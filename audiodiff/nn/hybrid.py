@@ -22,8 +22,6 @@ from audiodiff.nn.magnitudes import ExpectedMagnitudes, PowerScale
 from audiodiff.nn.mel_encoder import MelEncoder
 from audiodiff.nn.stft_frontend import LappedTransform
 
-__all__ = ["HybridNetwork", "masked"]
-
 
 class HybridNetwork(nn.Module):
     """Map (noisy signal, log-SNR, condition) to a signal.

@@ -13,8 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-__all__ = ["LowRank", "adapt", "adapter_state", "merged", "with_adapter"]
-
 
 class LowRank(nn.Module):
     """Change a weight, [out, ...], by a low-rank product; all axes but the first are flattened.

@@ -6,8 +6,6 @@ from torch import Tensor, nn
 from audiodiff.mel import MelSpec
 from audiodiff.mel.filterbank import band_weights, mean_magnitudes
 
-__all__ = ["ExpectedMagnitudes", "PowerScale"]
-
 
 class ExpectedMagnitudes(nn.Module):
     """Spread the bands of a mel over the bins of another transform.

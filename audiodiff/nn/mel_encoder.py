@@ -6,8 +6,6 @@ from torch.nn import functional
 from audiodiff.audio.chunks import Context
 from audiodiff.nn.conv import split_context
 
-__all__ = ["MelEncoder"]
-
 MEL_MEAN, MEL_STD = -5.0, 3.0  # roughly those of natural-log mels of speech
 
 

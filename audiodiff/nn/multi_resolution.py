@@ -11,8 +11,6 @@ from torch import Tensor, nn
 from audiodiff.audio.chunks import Context
 from audiodiff.nn.hybrid import HybridNetwork
 
-__all__ = ["ParallelNetwork"]
-
 
 class ParallelNetwork(nn.Module):
     """Average networks over the same signal.

@@ -16,16 +16,6 @@ from audiodiff.nn.hybrid import HybridNetwork, masked
 from audiodiff.nn.mel_encoder import MEL_MEAN, MEL_STD
 from audiodiff.nn.stft_frontend import LappedTransform
 
-__all__ = [
-    "AttentionBlockStream",
-    "ConditionStream",
-    "ConvBlockStream",
-    "Fifo",
-    "HybridStream",
-    "block_stream",
-    "can_stream",
-]
-
 
 def can_stream(network: nn.Module) -> bool:
     """Check whether a network can keep state per layer: a `HybridNetwork` without positions and labels."""

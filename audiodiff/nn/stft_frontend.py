@@ -5,8 +5,6 @@ from torch import Tensor, nn
 from audiodiff.audio.stft import hann, istft, stft
 from audiodiff.utils.validation import check_counts
 
-__all__ = ["LappedTransform"]
-
 LARGEST = 2**16
 
 

@@ -24,8 +24,6 @@ from audiodiff.pipelines.recipe import SamplingRecipe, recipe_fields, sampler_fi
 from audiodiff.pipelines.resynthesis import CallCounter, Resynthesis
 from audiodiff.utils.validation import is_int, is_interval, is_number
 
-__all__ = ["GenerateRecipe", "continuation", "guide_of"]
-
 LONGEST = 3600.0  # seconds
 LONGEST_VECTOR = 4096  # numbers
 FILLING, FILLING_STEPS = "ancestral", 32  # of gaps: demos/experiments/generation, gaps.csv

@@ -19,8 +19,6 @@ from audiodiff.utils import devices
 from audiodiff.utils.config import choose, name_of
 from audiodiff.utils.validation import LARGEST_COUNT, is_falling_grid, is_int
 
-__all__ = ["OWN", "RecipeBase", "SamplingRecipe", "recipe_fields", "sampler_fields"]
-
 OWN = "own"  # a model's solver without a name
 
 

@@ -32,8 +32,6 @@ from audiodiff.pipelines.recipe import RecipeBase, recipe_fields
 from audiodiff.pipelines.resynthesis import Resynthesis
 from audiodiff.utils.validation import is_interval, is_number
 
-__all__ = ["TASKS", "RestoreRecipe", "find_cutoff", "find_limit", "mend"]
-
 TASKS = ("gap", "declip", "bandwidth")
 SHORT_GAP = 0.03  # seconds up to which linear prediction alone says what the mel is
 TIMES = {"gap": 0.15, "declip": 0.3, "bandwidth": 0.3}  # to which the first estimate is noised

@@ -21,8 +21,6 @@ from audiodiff.models.vocoder import Vocoder
 from audiodiff.utils import devices
 from audiodiff.utils.arrays import check_floats
 
-__all__ = ["Resynthesis", "analyse", "resynthesise", "shipped_for", "vocode", "vocode_stream", "watched"]
-
 log = logging.getLogger(__name__)
 DECIBELS = 8.686  # per neper
 MOST_LOSS_DB = 20.0  # largest difference of a converted mel from its source; right ones differ by 1 to 4

@@ -30,8 +30,6 @@ from audiodiff.pipelines.vocoding import VocodeRecipe
 from audiodiff.utils import devices, remote
 from audiodiff.utils import files as utils_files
 
-__all__ = ["Sidecar", "file_hash", "sidecar_path", "versions", "write"]
-
 KINDS: dict[str, type[GenerateRecipe | RestoreRecipe]] = {"generate": GenerateRecipe, "restore": RestoreRecipe}
 LARGEST = 100_000  # bytes; a sidecar has about one thousand
 log = logging.getLogger(__name__)

@@ -22,8 +22,6 @@ from audiodiff.pipelines.recipe import SamplingRecipe, recipe_fields, sampler_fi
 from audiodiff.pipelines.resynthesis import Resynthesis, resynthesise, shipped_for, vocode
 from audiodiff.utils.validation import is_int
 
-__all__ = ["VocodeRecipe"]
-
 ALIKE = 4.0  # log-odds by which a convention may be less likely than the likeliest, and still be named
 
 

@@ -28,8 +28,6 @@ from audiodiff.training.module import LitModel, condition_of
 from audiodiff.training.param_groups import optimizer_of
 from audiodiff.utils import devices
 
-__all__ = ["LitAdversarial"]
-
 
 class LitAdversarial(LitModel):
     """Train the unrolled sampler of a vocoder or a generator against discriminators, which step in turn with it.

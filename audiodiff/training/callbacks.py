@@ -23,8 +23,6 @@ from audiodiff.models.vocoder import Vocoder
 from audiodiff.pipelines.resynthesis import resynthesise
 from audiodiff.utils import devices
 
-__all__ = ["Checkpoints", "ClipsPerSecond", "Previews", "StepLogger", "Throughput"]
-
 log = logging.getLogger(__name__)
 
 

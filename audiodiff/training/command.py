@@ -23,8 +23,6 @@ from audiodiff.utils.config import conf_dir
 from audiodiff.utils.files import refusal
 from audiodiff.utils.signals import Stopped, stoppable
 
-__all__ = ["checked_main", "main", "message_of"]
-
 
 def message_of(error: ValueError | OSError) -> str:
     """Return an error's message; of one from a loader's process, the last line, without its traceback."""

@@ -12,8 +12,6 @@ from torch import nn
 
 from audiodiff.training.dropout import blocks_of
 
-__all__ = ["Compiled", "compile_blocks"]
-
 MOST_KINDS = 64  # recompilations of a block: one a dilation, with and without gradients
 log = logging.getLogger(__name__)
 

@@ -26,8 +26,6 @@ from audiodiff.models.vocoder import Vocoder
 from audiodiff.pipelines.resynthesis import resynthesise
 from audiodiff.utils import files
 
-__all__ = ["Anchor", "anchor_of", "fisher_of", "forgetting_report", "score_recordings"]
-
 LONGEST = 10.0  # seconds of each recording
 MEASURES = {"pesq_wb": 1, "stoi": 1, "log_mel_l1": -1, "mr_stft": -1, "lsd_db": -1}  # 1: more is better
 

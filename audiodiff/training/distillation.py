@@ -28,8 +28,6 @@ from audiodiff.losses import DenoisingLoss, LossTerms
 from audiodiff.models.base import Model
 from audiodiff.training.module import LitModel, PreparedBatch, condition_of
 
-__all__ = ["LitDistillation", "estimate_of_jump", "jump"]
-
 
 class LitDistillation(LitModel):
     """Distil a trained model, vocoder or generator, into one that takes a few calls.

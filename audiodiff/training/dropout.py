@@ -6,8 +6,6 @@ from torch import Tensor, nn
 from audiodiff.nn.attention import AttentionBlock
 from audiodiff.nn.conv import ConvBlock
 
-__all__ = ["Dropout", "blocks_of"]
-
 
 def blocks_of(network: nn.Module) -> list[nn.Module]:
     """List the convolution and attention blocks of a network in order of depth."""

@@ -9,8 +9,6 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-__all__ = ["EMA", "check_whole"]
-
 Weights = dict[str, Tensor]
 IN_PIECES = ("fsdp", "model_parallel", "deepspeed", "xla_fsdp")
 

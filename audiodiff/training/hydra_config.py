@@ -18,8 +18,6 @@ from omegaconf.errors import OmegaConfBaseException
 from audiodiff.utils.config import build, conf_dir, shipped_path
 from audiodiff.utils.validation import nearest
 
-__all__ = ["check_overrides", "composed", "fine_hop", "plain", "quoted", "set_output_rate", "typed_settings"]
-
 
 def fine_hop(mel_hop_length: int, most: int = 160) -> int:
     """Return the largest divisor of a mel's hop that is at most `most`: the default hop of a network.

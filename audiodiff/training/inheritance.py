@@ -5,8 +5,6 @@ from typing import Any
 
 from audiodiff.models.base import Model
 
-__all__ = ["differences", "inherit_facts", "inherit_model", "replace_model"]
-
 
 def differences(section: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values of a section that differ from its default, nested like the section.

@@ -12,8 +12,6 @@ from lightning.pytorch.callbacks import Callback
 
 from audiodiff.utils import signals
 
-__all__ = ["StopOnSignal", "Stopped"]
-
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from audiodiff.data.shards.corpus import Corpus
     from audiodiff.data.shards.streaming import StreamLoader
 
-__all__ = ["ClipLoaders", "labels_for", "recordings_for", "shards_of", "vector_size_of"]
-
 ANY = "any"  # the class of sounds without labels
 
 

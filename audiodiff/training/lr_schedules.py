@@ -5,8 +5,6 @@ from collections.abc import Callable
 
 import torch
 
-__all__ = ["Constant", "WarmupCosine", "WarmupStableDecay", "scheduled"]
-
 
 class Constant:
     """Rise linearly, then stay constant.

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["MelAugment"]
-
 
 class MelAugment:
     """Blur, mask and jitter log-mels.

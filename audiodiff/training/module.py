@@ -19,8 +19,6 @@ from audiodiff.training.nan_guard import NanGuard
 from audiodiff.training.param_groups import freeze, optimizer_of
 from audiodiff.utils import devices
 
-__all__ = ["LitModel", "PreparedBatch", "condition_of"]
-
 BANDS = (-10.0, -4.0, 0.0, 4.0, 10.0)  # edges of the log-SNR bands in which the loss is logged
 
 

@@ -10,8 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Muon"]
-
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of x, x x' x and (x x')² x: singular values end between 0.68 and 1.13
 RMS = 0.2  # of a step of AdamW, roughly
 

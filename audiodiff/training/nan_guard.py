@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
-__all__ = ["NanGuard"]
-
 log = logging.getLogger(__name__)
 NAMED = 5  # skipped batches whose files are logged
 

@@ -7,8 +7,6 @@ from typing import Any
 import torch
 from torch import nn
 
-__all__ = ["freeze", "optimizer_of", "parameter_groups"]
-
 MakeOptimizer = Callable[[Iterable[Any]], torch.optim.Optimizer]
 
 

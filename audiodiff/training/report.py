@@ -9,8 +9,6 @@ import lightning
 from audiodiff.data.manifest import Recording
 from audiodiff.models.base import Model
 
-__all__ = ["closing", "opening"]
-
 SHOWN = ("train/loss", "valid/loss", "valid/error", "clips_per_second")
 
 

@@ -42,8 +42,6 @@ from audiodiff.utils import files as utils_files
 from audiodiff.utils.config import allow_plugin, build
 from audiodiff.utils.extras import install_command
 
-__all__ = ["train"]
-
 log = logging.getLogger(__name__)
 MOST_COMPARED = 20  # recordings that are tried
 ANEW = "say resume=false, or another name=, to begin anew"

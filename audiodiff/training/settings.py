@@ -9,8 +9,6 @@ from omegaconf import DictConfig
 from audiodiff.training.hydra_config import plain
 from audiodiff.utils.validation import is_int, is_number
 
-__all__ = ["check_settings"]
-
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 RESERVED = (
     "callbacks",

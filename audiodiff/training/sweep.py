@@ -6,8 +6,6 @@ from pathlib import Path
 
 from audiodiff.utils import files
 
-__all__ = ["write_result"]
-
 METRIC = "valid/loss"
 
 

@@ -16,8 +16,6 @@ from audiodiff.training.hydra_config import plain
 from audiodiff.utils import devices
 from audiodiff.utils.config import build
 
-__all__ = ["make_trainer"]
-
 PREVIEW_SECONDS = 10  # longer recordings are not previewed
 
 

@@ -16,8 +16,6 @@ from audiodiff.models.base import Model
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.nn.coefficients import CoefficientNetwork
 
-__all__ = ["Transfer", "transfer"]
-
 log = logging.getLogger(__name__)
 
 

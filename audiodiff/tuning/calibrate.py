@@ -21,8 +21,6 @@ from torch import Tensor
 from audiodiff.audio.stft import hann, stft
 from audiodiff.diffusion.schedules import CosineVP, Schedule
 
-__all__ = ["Calibration", "calibrate", "plot"]
-
 WEAK, LOUD = 0.1, 0.999
 SILENCE_DBFS = -90.0
 QUANTILES = (0.1, 0.5, 0.9)

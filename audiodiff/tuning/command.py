@@ -16,8 +16,6 @@ from audiodiff.utils.config import conf_dir
 from audiodiff.utils.signals import Stopped, stoppable
 from audiodiff.utils.validation import is_int
 
-__all__ = ["gather_base", "main"]
-
 
 def _start_workers(count: int, arguments: Sequence[str]) -> list[subprocess.Popen[bytes]]:
     """Start the other processes of this machine."""

@@ -21,8 +21,6 @@ from audiodiff.tuning.search import Study, write_report
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
-__all__ = ["open_study", "tune"]
-
 log = logging.getLogger(__name__)
 LOSS_GROUPS = frozenset(
     [

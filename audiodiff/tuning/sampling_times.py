@@ -22,8 +22,6 @@ from audiodiff.diffusion.timesteps import TIMESTEP_GRIDS, check_timesteps
 from audiodiff.evaluation.metrics import MEASURES
 from audiodiff.models.vocoder import Vocoder
 
-__all__ = ["BETTER_HIGH", "Search", "search_times"]
-
 BETTER_HIGH = ("pesq_wb", "stoi", "dnsmos_p808")  # the measures that are better if they are higher
 FREE_STEPS = 4  # up to this number, each time is searched by itself
 DEFAULT = "even-t"  # the grid of a model without searched times

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 else:
     np, torch = lazy_module("numpy"), lazy_module("torch")
 
-__all__ = ["check_floats", "check_tensor", "read_npy"]
-
 
 def check_tensor(value: Any, name: str) -> None:
     """Check that a value is a tensor.

@@ -20,21 +20,6 @@ from typing import Any
 
 from audiodiff.utils.validation import fits, nearest, wanted
 
-__all__ = [
-    "allow_plugin",
-    "build",
-    "check_choice",
-    "choices",
-    "choose",
-    "conf_dir",
-    "describe",
-    "kind_of",
-    "name_of",
-    "name_of_section",
-    "shipped_path",
-]
-
-
 PLUGINS: set[str] = set()  # modules whose classes may be named too, by the user's word
 
 

@@ -16,23 +16,6 @@ if TYPE_CHECKING:
 else:
     torch = lazy_module("torch")
 
-__all__ = [
-    "CHOICES",
-    "PRECISIONS",
-    "arithmetic",
-    "check_name",
-    "cpu_threads",
-    "free_memory",
-    "inference_precision",
-    "inference_precisions",
-    "peak_memory_mib",
-    "precision_for",
-    "release_memory",
-    "resolve",
-    "small_pages",
-    "take_turn",
-]
-
 log = logging.getLogger(__name__)
 CHOICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bfloat16")

@@ -6,8 +6,6 @@ message that says how to install an extra comes from here, so the name stands in
 
 import importlib.util
 
-__all__ = ["DISTRIBUTION", "MissingExtra", "install_command", "requires_extra"]
-
 DISTRIBUTION = "audiodiff-torch"
 
 

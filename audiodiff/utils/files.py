@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["atomic_file", "check_readable", "refusal"]
-
 
 def refusal(error: OSError) -> str:
     """Say in one line what the system refused.

@@ -18,8 +18,6 @@ from types import ModuleType
 
 from filelock import FileLock
 
-__all__ = ["librosa", "one_process_at_a_time"]
-
 SECONDS = 600  # for which another process is waited for
 PATIENCE = 4.0  # seconds after which it is said what is waited for
 log = logging.getLogger(__name__)

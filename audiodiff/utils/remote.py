@@ -16,19 +16,6 @@ from audiodiff.utils.extras import install_command
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-__all__ = [
-    "Location",
-    "UploadError",
-    "exists",
-    "files_in",
-    "is_folder",
-    "join",
-    "local_copy",
-    "local_output",
-    "location",
-    "name_of",
-]
-
 Location = Path | str
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 

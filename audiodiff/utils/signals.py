@@ -9,8 +9,6 @@ from collections.abc import Generator
 from types import FrameType
 from typing import Any
 
-__all__ = ["Stopped", "as_stopped", "handlers_kept", "stoppable"]
-
 
 class Stopped(KeyboardInterrupt):
     """Raised where a process was when a signal stopped it.

@@ -10,18 +10,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-__all__ = [
-    "LARGEST_COUNT",
-    "check_counts",
-    "fits",
-    "is_falling_grid",
-    "is_int",
-    "is_interval",
-    "is_number",
-    "nearest",
-    "wanted",
-]
-
 LARGEST_COUNT = (
     10_000  # of steps, iterations and threads: more is a typing error, or an attempt to keep the machine busy
 )

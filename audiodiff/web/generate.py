@@ -15,8 +15,6 @@ from audiodiff.models.generator import Generator
 from audiodiff.pipelines import generation
 from audiodiff.web.common import Sound, Stops, buttons, one_message, run, seed_of, sound, told_line
 
-__all__ = ["lay_out", "make"]
-
 MOST = 12
 NO_CLASS = "any"
 PROGRESS = gr.Progress()

@@ -29,8 +29,6 @@ from audiodiff.web import common, generate, mels, models, restore, served, vocod
 from audiodiff.web.common import Stops
 from audiodiff.web.live import LiveSounds
 
-__all__ = ["build", "launch", "main"]
-
 GENERATOR = "drums"
 MOST_WAITING = 64
 LARGEST_UPLOAD = "100mb"

@@ -11,8 +11,6 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-__all__ = ["LiveSounds", "LiveStream"]
-
 PLACE = "audiodiff-live"
 PATIENCE = 120.0  # seconds for which a listener waits for the next chunk
 MOST = 64  # streams that are remembered; older ones were listened to, or never will be

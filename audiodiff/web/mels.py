@@ -30,8 +30,6 @@ from audiodiff.web.common import (
 )
 from audiodiff.web.vocode import draw_mel
 
-__all__ = ["lay_out", "speak"]
-
 OWN, DETECT = "the model's own", "detect"
 SUFFIXES = (".npy", ".safetensors")  # never a pickle from a visitor
 SHOWN = 5

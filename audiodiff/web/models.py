@@ -11,8 +11,6 @@ import gradio as gr
 from audiodiff.models import registry
 from audiodiff.models.summary import purpose, summarise
 
-__all__ = ["card", "card_places", "lay_out", "short_card"]
-
 LINK = re.compile(r"\[([^\]]+)\]\((?!https?://)[^)]+\)")
 FACT = '<div><dt>{key}</dt><dd title="{value}">{value}</dd></div>'
 CARD = """<article class="model-card">

@@ -26,8 +26,6 @@ from audiodiff.web.common import (
     told_line,
 )
 
-__all__ = ["lay_out", "mend"]
-
 MAX_SECONDS = 60
 TASKS = {"a gap": "gap", "clipping": "declip", "missing treble": "bandwidth"}
 

@@ -13,8 +13,6 @@ from typing import Any
 
 from gradio import processing_utils
 
-__all__ = ["beside"]
-
 
 def beside(write: Callable[..., Any]) -> Callable[..., Any]:
     """Let a function that writes a sound (rate in Hz, samples, file name) write it under another name, and renames."""

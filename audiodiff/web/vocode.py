@@ -37,8 +37,6 @@ from audiodiff.web.common import (
 )
 from audiodiff.web.live import LiveSounds, LiveStream
 
-__all__ = ["Answer", "lay_out", "respond", "show_estimate"]
-
 MAX_STEPS = 16
 LIVE_FRAMES = 16  # mel frames that are handed to the stream at once
 LONGEST_KEPT = 30.0  # seconds of which the estimates are kept

@@ -8,8 +8,6 @@ from torch import Tensor
 from audiodiff.data.augment.effects import Effect
 from audiodiff.data.augment.filters import at_level_of, ordered
 
-__all__ = ["Augment"]
-
 
 class Augment:
     """Draw a speed and a gain for each clip, mix some with another clip, and apply effects.

@@ -11,8 +11,6 @@ from audiodiff import audio
 from audiodiff.data.augment.effects import Effect
 from audiodiff.data.augment.filters import aligned, ordered
 
-__all__ = ["Codec"]
-
 CODING = {  # libsndfile's names of format and coding
     "mp3": ("MP3", "MPEG_LAYER_III"),
     "vorbis": ("OGG", "VORBIS"),

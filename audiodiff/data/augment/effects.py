@@ -16,8 +16,6 @@ from torch import Tensor
 from audiodiff.data.augment.filters import at_level_of, convolved, filtered, ordered
 from audiodiff.utils.numba_cache import librosa
 
-__all__ = ["AdditiveNoise", "BandLimit", "Effect", "Equaliser", "PitchShift", "Polarity", "Room", "Shift", "Tilt"]
-
 REFERENCE = 1000.0  # Hz, where the gain of a tilt is 0 dB
 
 

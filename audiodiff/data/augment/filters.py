@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["aligned", "at_level_of", "convolved", "filtered", "ordered"]
-
 
 def ordered(name: str, limits: Sequence[float]) -> tuple[float, float]:
     """Return a lowest and a highest value.

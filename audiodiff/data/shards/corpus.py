@@ -5,36 +5,16 @@ An index with other items, such as litdata's pickled objects, is refused before 
 
 import contextlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
-from audiodiff.utils.extras import MissingExtra, install_command
-
-os.environ.setdefault("LITDATA_DISABLE_VERSION_CHECK", "1")  # which asks a package index
-try:
-    from litdata import StreamingDataLoader, StreamingDataset
-    from litdata.streaming.cache import Cache
-    from litdata.streaming.sampler import ChunkedIndex
-except ImportError as missing:
-    raise MissingExtra(f"packed corpora need litdata ({missing}): {install_command('shards')}") from None
+from litdata import StreamingDataset
 
 from audiodiff import audio
 from audiodiff.data.manifest import Recording
-
-__all__ = [
-    "Cache",
-    "ChunkedIndex",
-    "Corpus",
-    "StreamingDataLoader",
-    "StreamingDataset",
-    "check_bytes",
-    "index_of",
-    "readable",
-]
 
 SAMPLE = 200  # pieces for measurements
 BYTES = '[1, {"type": null, "context": null, "children_spec": []}]'  # litdata's spec of plain items

@@ -18,20 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from litdata import StreamingDataLoader, StreamingDataset
+from litdata.streaming.sampler import ChunkedIndex
 
 from audiodiff import audio
-from audiodiff.data.shards.corpus import (
-    ChunkedIndex,
-    Corpus,
-    StreamingDataLoader,
-    StreamingDataset,
-    check_bytes,
-    index_of,
-    readable,
-)
+from audiodiff.data.shards.corpus import Corpus, check_bytes, index_of, readable
 from audiodiff.data.sources import Source
-
-__all__ = ["ClipStream", "StreamLoader"]
 
 
 class ChunkPieces(Source[int]):

@@ -18,13 +18,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from litdata.streaming.cache import Cache
 
 from audiodiff import audio
 from audiodiff.audio import io as audio_io
 from audiodiff.data.manifest import BadFiles, Recording
-from audiodiff.data.shards.corpus import Cache
-
-__all__ = ["Piece", "pack", "pieces_of", "spread"]
 
 SHRINKS = 0.55  # size of FLAC over 16-bit PCM, for speech
 AT_ONCE = 64  # pieces decoded ahead

@@ -5,8 +5,6 @@ import abc
 import torch
 from torch import Tensor
 
-__all__ = ["RangedSchedule", "Schedule"]
-
 
 class Schedule(abc.ABC):
     """Define the path x_t = alpha_t x + sigma_t eps by its two scales."""

@@ -4,8 +4,6 @@ from torch import Tensor
 
 from audiodiff.diffusion.schedules.base import RangedSchedule
 
-__all__ = ["RectifiedFlow"]
-
 
 class RectifiedFlow(RangedSchedule):
     """Move from signal to noise on a straight line at constant speed.

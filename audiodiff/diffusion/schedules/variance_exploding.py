@@ -7,8 +7,6 @@ from torch import Tensor
 
 from audiodiff.diffusion.schedules.base import RangedSchedule
 
-__all__ = ["GeometricVE", "KarrasVE"]
-
 
 class GeometricVE(RangedSchedule):
     """Let sigma grow by equal factors: sigma_t = sigma_min (sigma_max / sigma_min)^t.

@@ -11,8 +11,6 @@ from torch import Tensor
 
 from audiodiff.diffusion.schedules.base import RangedSchedule
 
-__all__ = ["CosineVP", "LaplaceVP", "LinearVP", "LogisticVP", "SigmoidVP", "SubVP", "VariancePreserving"]
-
 
 class VariancePreserving(RangedSchedule):
     """Keep alpha² + sigma² = 1."""

@@ -5,8 +5,6 @@ from torch import Tensor
 
 from audiodiff.diffusion.schedules.base import Schedule
 
-__all__ = ["ZeroTerminalSNR"]
-
 
 class ZeroTerminalSNR(Schedule):
     """Rescale a variance-preserving path so that it ends in noise alone.

@@ -17,18 +17,6 @@ from audiodiff.diffusion.noise import NoiseField
 from audiodiff.diffusion.predictions import Estimate
 from audiodiff.diffusion.schedules import Schedule
 
-__all__ = [
-    "Callback",
-    "NoiseSource",
-    "PathPoint",
-    "Solver",
-    "check_order",
-    "endpoints",
-    "mix",
-    "path_point",
-    "white_noise",
-]
-
 SolverState = Any
 Callback = Callable[[int, Tensor], None]
 NoiseSource = NoiseField | torch.Generator | Sequence[torch.Generator] | None

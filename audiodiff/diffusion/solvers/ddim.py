@@ -7,8 +7,6 @@ from torch import Tensor
 from audiodiff.diffusion.denoiser import Denoise
 from audiodiff.diffusion.solvers.base import NoiseSource, Solver, SolverState, endpoints, white_noise
 
-__all__ = ["DDIM"]
-
 
 class DDIM(Solver):
     """First order, one call a step; the safest choice at one to four steps.

@@ -22,8 +22,6 @@ from audiodiff.diffusion.solvers.base import (
     white_noise,
 )
 
-__all__ = ["DPMSolver1", "DPMSolver2M", "DPMSolver2S", "DPMSolver3M", "SDEDPMSolver2M"]
-
 
 def exponential_step(x_t: Tensor, direction: Tensor, now: PathPoint, then: PathPoint) -> Tensor:
     """Move along the ODE as if the clean estimate were `direction` on the whole way."""

@@ -8,8 +8,6 @@ from audiodiff.diffusion.denoiser import Denoise
 from audiodiff.diffusion.solvers.base import NoiseSource, Solver, SolverState, endpoints, white_noise
 from audiodiff.diffusion.solvers.ddim import DDIM
 
-__all__ = ["EulerMaruyama"]
-
 
 class EulerMaruyama(Solver):
     """First order (weakly), one call a step; wants hundreds of steps, even in log-SNR."""

@@ -17,8 +17,6 @@ from audiodiff.diffusion.solvers.base import (
     white_noise,
 )
 
-__all__ = ["Heun"]
-
 MOST_CHURN = math.sqrt(2) - 1
 
 

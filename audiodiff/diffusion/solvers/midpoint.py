@@ -5,8 +5,6 @@ from torch import Tensor
 from audiodiff.diffusion.denoiser import Denoise
 from audiodiff.diffusion.solvers.base import NoiseSource, Solver, SolverState, check_order
 
-__all__ = ["Midpoint"]
-
 
 class Midpoint(Solver):
     """Second order from two calls a step; made for paths that are straight in time, such as rectified flow."""

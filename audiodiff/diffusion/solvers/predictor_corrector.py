@@ -8,8 +8,6 @@ from audiodiff.diffusion.denoiser import Denoise
 from audiodiff.diffusion.solvers.base import NoiseSource, Solver, SolverState, path_point, white_noise
 from audiodiff.diffusion.solvers.ddim import DDIM
 
-__all__ = ["PredictorCorrector"]
-
 
 class PredictorCorrector(Solver):
     """First order (weakly): Langevin corrections at t, then an ancestral step to s.

@@ -10,8 +10,6 @@ from audiodiff.diffusion.denoiser import Denoise
 from audiodiff.diffusion.solvers.base import NoiseSource, PathPoint, Solver, SolverState, endpoints
 from audiodiff.diffusion.solvers.dpm_solver import exponential_step
 
-__all__ = ["UniPC"]
-
 
 class Past(NamedTuple):
     """Remember the corrected signal, where it was, and the estimates from there back: (lam, x̂), newest first."""

@@ -21,8 +21,6 @@ from audiodiff.griffin_lim.kernels import objects
 from audiodiff.griffin_lim.subband import SubbandSTFT, subband_filters
 from audiodiff.mel import MelSpec
 
-__all__ = ["can_iterate_open_frames", "can_project", "iterate_open_frames", "loaded", "prepare", "project"]
-
 log = logging.getLogger(__name__)
 TILE = 1 << 17  # samples at once: complex, twice, and their magnitudes lie in a second-level cache
 

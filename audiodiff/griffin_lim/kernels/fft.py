@@ -15,8 +15,6 @@ from typing import Any
 import numpy as np
 from numba import boolean, float32, int64, njit, void
 
-__all__ = ["ROW", "ROWS", "compiled", "pack", "transform", "unpack"]
-
 ROW, ROWS = float32[::1], float32[:, ::1]
 ONE, HALF, ZERO = np.float32(1), np.float32(0.5), np.float32(0)
 LAX = {"contract", "reassoc", "nsz"}  # division stays exact, so that bits do not depend on what is beside a frame

@@ -16,8 +16,6 @@ from numba.types import Tuple, UniTuple  # ty: ignore[missing-module-member]  (m
 
 from audiodiff.griffin_lim.kernels.fft import HALF, ONE, ROW, ROWS, ZERO, compiled
 
-__all__ = ["BANK", "INDEX", "MEL", "TABLES", "add_up", "cut", "fit", "take_logarithm"]
-
 TINY = np.float32(1e-24)  # as in projection.power_of
 LIMIT = np.float32(3.0)  # as in subband
 LN_2, ROOT_2 = np.float32(math.log(2)), np.float32(math.sqrt(2))

@@ -7,8 +7,6 @@ from numba.types import UniTuple  # ty: ignore[missing-module-member]  (made by 
 from audiodiff.griffin_lim.kernels.fft import ONE, ROW, ROWS, ZERO, compiled, pack, transform, unpack
 from audiodiff.griffin_lim.kernels.frames import BANK, MEL, TABLES, add_up, cut, fit
 
-__all__ = ["SCRATCH", "iterate", "pad"]
-
 SCRATCH = UniTuple(ROW, 6)
 
 

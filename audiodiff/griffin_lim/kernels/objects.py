@@ -27,8 +27,6 @@ import numpy as np
 from audiodiff.utils.files import atomic_file
 from audiodiff.utils.numba_cache import one_process_at_a_time
 
-__all__ = ["folders", "kernel"]
-
 Kernel = Callable[..., Any]
 PLATFORM = ("Linux", "x86_64")  # on which it has passed
 TRIED = ("0.68",)  # minor versions of Numba with which test_object_gives_the_bits_of_numbas_own_call has passed

@@ -11,8 +11,6 @@ from audiodiff.griffin_lim.kernels.fft import ONE, ROW, ROWS, compiled, pack, tr
 from audiodiff.griffin_lim.kernels.frames import BANK, MEL, TABLES, add_up, cut, fit
 from audiodiff.griffin_lim.kernels.iterations import SCRATCH, pad
 
-__all__ = ["iterate_open"]
-
 TINY = np.float32(1e-24)  # as in projection.power_of
 
 

@@ -10,8 +10,6 @@ import yaml
 from audiodiff.tuning.search.study import Study, rounded
 from audiodiff.utils import files
 
-__all__ = ["experiment_of", "write_report"]
-
 SHOWN = 15
 
 

@@ -14,8 +14,6 @@ from audiodiff.utils.extras import install_command
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
-__all__ = ["database_errors", "open_storage"]
-
 CREATION_ATTEMPTS = 5  # two processes that create the tables at once: one of them fails, and finds them on its next try
 CONNECT_SECONDS = 10
 

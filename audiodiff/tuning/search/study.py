@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial, Trial
 
-__all__ = ["Study"]
-
 log = logging.getLogger(__name__)
 POLL_SECONDS = 0.5  # between looks at the trials of others, when none is left to begin
 PRUNERS = ("median", "hyperband", "none")
