@@ -30,46 +30,4 @@ if TYPE_CHECKING:
     from audiodiff.models.vocoder import Vocoder
     from audiodiff.pipelines.resynthesis import resynthesise, vocode
 
-__all__ = [
-    "DDIM",
-    "CosineVP",
-    "DPMSolver2M",
-    "Denoiser",
-    "EpsPrediction",
-    "Estimate",
-    "FlowPrediction",
-    "Generator",
-    "LogMel",
-    "MelSpec",
-    "Schedule",
-    "Solver",
-    "VPrediction",
-    "Vocoder",
-    "XPrediction",
-    "convert_mel",
-    "linear_timesteps",
-    "log_snr_timesteps",
-    "read",
-    "resynthesise",
-    "sample",
-    "vocode",
-    "write",
-]
-
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "audio": ("read", "write"),
-        "diffusion": ("XPrediction", "Denoiser", "Estimate", "FlowPrediction", "EpsPrediction", "VPrediction"),
-        "mel": ("LogMel", "MelSpec"),
-        "griffin_lim.mel_conversion": ("convert_mel",),
-        "models.generator": ("Generator",),
-        "models.vocoder": ("Vocoder",),
-        "pipelines.resynthesis": ("resynthesise", "vocode"),
-        "diffusion.schedules": ("CosineVP", "Schedule"),
-        "diffusion.timesteps": ("log_snr_timesteps", "linear_timesteps"),
-        "diffusion.solvers": ("DDIM", "DPMSolver2M", "Solver"),
-        "diffusion.sampling": ("sample",),
-    },
-    [*__all__, "__version__"],
-)
+__getattr__, __dir__, __all__ = lazy_names(__name__)

@@ -8,24 +8,4 @@ if TYPE_CHECKING:
     from audiodiff.audio.decoding import Reader, opened
     from audiodiff.audio.io import AUDIO_SUFFIXES, WRITTEN, lowered, read, resample, to_pcm, write
 
-__all__ = ["AUDIO_SUFFIXES", "WRITTEN", "Reader", "lowered", "opened", "read", "resample", "to_pcm", "write"]
-
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "decoding": (
-            "Reader",
-            "opened",
-        ),
-        "io": (
-            "AUDIO_SUFFIXES",
-            "WRITTEN",
-            "lowered",
-            "read",
-            "resample",
-            "to_pcm",
-            "write",
-        ),
-    },
-    __all__,
-)
+__getattr__, __dir__, __all__ = lazy_names(__name__)

@@ -11,38 +11,4 @@ if TYPE_CHECKING:
     from audiodiff.data.one_shots import OneShots, labels_of
     from audiodiff.data.sources import Files
 
-__all__ = [
-    "Augment",
-    "Crops",
-    "Files",
-    "OneShots",
-    "Recording",
-    "ResumableSampler",
-    "clip_loader",
-    "labels_of",
-    "read_manifest",
-    "scan_folder",
-]
-
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "augment.chain": ("Augment",),
-        "crops": (
-            "Crops",
-            "ResumableSampler",
-            "clip_loader",
-        ),
-        "manifest": (
-            "Recording",
-            "read_manifest",
-            "scan_folder",
-        ),
-        "one_shots": (
-            "OneShots",
-            "labels_of",
-        ),
-        "sources": ("Files",),
-    },
-    __all__,
-)
+__getattr__, __dir__, __all__ = lazy_names(__name__)

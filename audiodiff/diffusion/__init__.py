@@ -8,19 +8,4 @@ if TYPE_CHECKING:
     from audiodiff.diffusion.denoiser import Denoiser
     from audiodiff.diffusion.predictions import EpsPrediction, Estimate, FlowPrediction, VPrediction, XPrediction
 
-__all__ = ["Denoiser", "EpsPrediction", "Estimate", "FlowPrediction", "VPrediction", "XPrediction"]
-
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "denoiser": ("Denoiser",),
-        "predictions": (
-            "EpsPrediction",
-            "Estimate",
-            "FlowPrediction",
-            "VPrediction",
-            "XPrediction",
-        ),
-    },
-    __all__,
-)
+__getattr__, __dir__, __all__ = lazy_names(__name__)

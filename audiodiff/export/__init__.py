@@ -13,18 +13,4 @@ if TYPE_CHECKING:
     from audiodiff.export.host_names import companions
     from audiodiff.export.writing import OPSET, PARTS, check, export
 
-__all__ = ["OPSET", "PARTS", "check", "companions", "export"]
-
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "host_names": ("companions",),
-        "writing": (
-            "OPSET",
-            "PARTS",
-            "check",
-            "export",
-        ),
-    },
-    __all__,
-)
+__getattr__, __dir__, __all__ = lazy_names(__name__)

@@ -12,28 +12,3 @@ from audiodiff.losses.distances import EnergyBalanced, OctaveWeighted, SquaredEr
 from audiodiff.losses.loudness import Loudness
 from audiodiff.losses.time_sampling import LogitNormalTimes, LogNormalTimes, PowerTimes, TimeSampler
 from audiodiff.losses.weightings import DataWeight, MinSNR, NoiseWeight, SigmoidWeight, VelocityWeight, Weighting
-
-__all__ = [
-    "AuxiliaryLoss",
-    "DataWeight",
-    "DenoisingLoss",
-    "EnergyBalanced",
-    "LogNormalTimes",
-    "LogSpectral",
-    "LogitNormalTimes",
-    "LossTerms",
-    "Loudness",
-    "MelL1",
-    "MinSNR",
-    "MultiResolutionSTFT",
-    "MultiScaleMel",
-    "NoiseWeight",
-    "OctaveWeighted",
-    "Phase",
-    "PowerTimes",
-    "SigmoidWeight",
-    "SquaredError",
-    "TimeSampler",
-    "VelocityWeight",
-    "Weighting",
-]

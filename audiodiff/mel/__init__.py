@@ -8,13 +8,4 @@ if TYPE_CHECKING:
     from audiodiff.mel.spec import MelSpec
     from audiodiff.mel.spectrogram import LogMel
 
-__all__ = ["LogMel", "MelSpec"]
-
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "spec": ("MelSpec",),
-        "spectrogram": ("LogMel",),
-    },
-    __all__,
-)
+__getattr__, __dir__, __all__ = lazy_names(__name__)

@@ -10,38 +10,4 @@ if TYPE_CHECKING:
     from audiodiff.models.vocoder import Vocoder
     from audiodiff.models.whitening import Identity, MelWhitening, PowerMDCT
 
-__all__ = [
-    "CoarseToFine",
-    "Generator",
-    "GriffinLim",
-    "Identity",
-    "MelNoise",
-    "MelWhitening",
-    "PowerMDCT",
-    "PureNoise",
-    "RealTimeGriffinLim",
-    "Variation",
-    "Vocoder",
-]
-
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "generator": ("Generator",),
-        "starts": (
-            "CoarseToFine",
-            "GriffinLim",
-            "MelNoise",
-            "PureNoise",
-            "RealTimeGriffinLim",
-            "Variation",
-        ),
-        "vocoder": ("Vocoder",),
-        "whitening": (
-            "Identity",
-            "MelWhitening",
-            "PowerMDCT",
-        ),
-    },
-    __all__,
-)
+__getattr__, __dir__, __all__ = lazy_names(__name__)

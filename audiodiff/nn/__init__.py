@@ -6,12 +6,3 @@ from audiodiff.nn.diffwave import SampleNetwork
 from audiodiff.nn.discriminators import Discriminators
 from audiodiff.nn.hybrid import HybridNetwork
 from audiodiff.nn.multi_resolution import ParallelNetwork
-
-__all__ = [
-    "CoefficientNetwork",
-    "Discriminators",
-    "HybridNetwork",
-    "ParallelNetwork",
-    "SampleNetwork",
-    "SubBandNetwork",
-]

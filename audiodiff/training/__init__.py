@@ -12,26 +12,4 @@ if TYPE_CHECKING:
     from audiodiff.training.module import LitModel
     from audiodiff.training.muon import Muon
 
-__all__ = [
-    "Constant",
-    "LitAdversarial",
-    "LitDistillation",
-    "LitModel",
-    "MelAugment",
-    "Muon",
-    "WarmupCosine",
-    "WarmupStableDecay",
-]
-
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "adversarial": ["LitAdversarial"],
-        "distillation": ["LitDistillation"],
-        "lr_schedules": ["Constant", "WarmupCosine", "WarmupStableDecay"],
-        "mel_augment": ["MelAugment"],
-        "module": ["LitModel"],
-        "muon": ["Muon"],
-    },
-    __all__,
-)
+__getattr__, __dir__, __all__ = lazy_names(__name__)

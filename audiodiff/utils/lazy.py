@@ -3,12 +3,12 @@
 Importing torch takes longer than all else that a command does before it can say that a name is misspelt.
 """
 
+import ast
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
-
-__all__ = ["lazy_module", "lazy_names"]
 
 
 class _LazyModule(ModuleType):
@@ -27,32 +27,30 @@ def lazy_module(name: str) -> Any:
     return _LazyModule(name)
 
 
-def lazy_names(
-    package: str, homes: Mapping[str, Sequence[str]], public: Sequence[str]
-) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """Make the `__getattr__` and `__dir__` of a package that imports each public name when it is first asked for.
+def lazy_names(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """Make the `__getattr__`, `__dir__` and `__all__` of a package that imports each name when it is first asked for.
 
-    Args:
-        package: Its full name.
-        homes: Names by the module of the package that defines them.
-        public: What `dir` lists.
+    The names are those that the package's source imports under `if TYPE_CHECKING:`.
 
-    >>> find, names = lazy_names("audiodiff.utils", {"files": ["write_json"]}, ["write_json"])
-    >>> find("files").__name__, names()
-    ('audiodiff.utils.files', ['write_json'])
+    >>> find, names, _ = lazy_names("audiodiff.mel")
+    >>> find("MelSpec").__name__, find("spec").__name__, names()
+    ('MelSpec', 'audiodiff.mel.spec', ['LogMel', 'MelSpec'])
     """
-    home_of = {name: home for home, names in homes.items() for name in names}
+    source = sys.modules[package].__spec__.loader.get_source(package)
+    blocks = [node.body for node in ast.parse(source).body if isinstance(node, ast.If)]
+    home_of = {name.name: line.module for block in blocks for line in block for name in line.names}
 
     def find(name: str) -> Any:
         """Import a public name, or a module of the package."""
         if name.startswith("_"):
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        home = home_of.get(name, f"{package}.{name}")
         try:
-            module = importlib.import_module(f"{package}.{home_of.get(name, name)}")
+            module = importlib.import_module(home)
         except ModuleNotFoundError as error:
-            if error.name != f"{package}.{name}":
+            if name in home_of or error.name != home:
                 raise
             raise AttributeError(f"module {package!r} has no attribute {name!r}") from None
         return getattr(module, name) if name in home_of else module
 
-    return find, lambda: list(public)
+    return find, lambda: sorted(home_of), sorted(home_of)

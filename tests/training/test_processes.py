@@ -31,7 +31,7 @@ DRIVER = """
 import sys
 import torch
 from audiodiff.training.hydra_config import composed
-from audiodiff.train import train
+from audiodiff.training.run import train
 from audiodiff.training.callbacks import Checkpoints
 from audiodiff.training.module import LitModel
 

@@ -13,17 +13,3 @@ from audiodiff.data.augment.effects import (
     Shift,
     Tilt,
 )
-
-__all__ = [
-    "AdditiveNoise",
-    "Augment",
-    "BandLimit",
-    "Codec",
-    "Effect",
-    "Equaliser",
-    "PitchShift",
-    "Polarity",
-    "Room",
-    "Shift",
-    "Tilt",
-]

@@ -23,18 +23,3 @@ from audiodiff.diffusion.schedules.variance_preserving import (
     SubVP,
 )
 from audiodiff.diffusion.schedules.zero_terminal import ZeroTerminalSNR
-
-__all__ = [
-    "CosineVP",
-    "GeometricVE",
-    "KarrasVE",
-    "LaplaceVP",
-    "LinearVP",
-    "LogisticVP",
-    "RangedSchedule",
-    "RectifiedFlow",
-    "Schedule",
-    "SigmoidVP",
-    "SubVP",
-    "ZeroTerminalSNR",
-]

@@ -11,19 +11,3 @@ from audiodiff.diffusion.solvers.heun import Heun
 from audiodiff.diffusion.solvers.midpoint import Midpoint
 from audiodiff.diffusion.solvers.predictor_corrector import PredictorCorrector
 from audiodiff.diffusion.solvers.unipc import UniPC
-
-__all__ = [
-    "DDIM",
-    "DPMSolver1",
-    "DPMSolver2M",
-    "DPMSolver2S",
-    "DPMSolver3M",
-    "EulerMaruyama",
-    "Heun",
-    "Midpoint",
-    "NoiseSource",
-    "PredictorCorrector",
-    "SDEDPMSolver2M",
-    "Solver",
-    "UniPC",
-]

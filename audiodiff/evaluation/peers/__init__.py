@@ -13,8 +13,6 @@ from types import ModuleType
 
 from audiodiff.evaluation.benchmark import System
 
-__all__ = ["available", "build"]
-
 
 def available() -> tuple[list[System], list[dict[str, str]]]:
     """Build every peer that is installed; for each of the others return its name and the reason (`why`)."""

@@ -2,5 +2,3 @@
 
 from audiodiff.tuning.search.report import write_report
 from audiodiff.tuning.search.study import Study
-
-__all__ = ["Study", "write_report"]
