@@ -160,13 +160,12 @@ def _files(folder: str | Path) -> list[Path]:
 
 def _write(folder: Path, table: dict[str, Any], shown: str) -> None:
     from audiodiff.evaluation.plots import pareto
-    from audiodiff.utils import files as utils_files
+    from audiodiff.utils.files import write_text
 
     folder.mkdir(parents=True, exist_ok=True)
     table_file, page, picture = _files(folder)
-    for path, text in ((table_file, json.dumps(table, indent=1)), (page, shown)):
-        with utils_files.atomic_file(path) as file:
-            file.write((text + "\n").encode())
+    write_text(table_file, json.dumps(table, indent=1) + "\n")
+    write_text(page, shown + "\n")
     rows = [row for row in table["rows"] if any(judge in row["quality"] for judge in table["judged_by"])]
     names = [f"{row['name']}, {row['calls']} calls{', bf16' * (row['precision'] == 'bfloat16')}" for row in rows]
     panels = {

@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
     from audiodiff.models.base import Model
     from audiodiff.models.vocoder import Vocoder
     from audiodiff.utils import devices
-    from audiodiff.utils import files as utils_files
+    from audiodiff.utils.files import write_text
 
     model = Model.load(options.model, devices.resolve(options.device))
     if isinstance(model, Vocoder):
@@ -78,7 +78,6 @@ def run(options: argparse.Namespace) -> int:
         shown = generator_table.markdown_of(table)
     text = json.dumps(table, indent=1) + "\n"
     if out:
-        with utils_files.atomic_file(out) as file:
-            file.write(text.encode())
+        write_text(out, text)
     print(text if options.json else shown)
     return 0

@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from audiodiff.data import scan
-    from audiodiff.utils import files
+    from audiodiff.utils.files import write_text
 
     torch.set_num_threads(1)  # of single files there is too little to share; on a busy machine it took 30 times as long
     found = scan.scan(
@@ -55,8 +55,7 @@ def run(options: argparse.Namespace) -> int:
         scan.mark_stale(found, listed)
     text = json.dumps(_described(found), indent=2)
     if options.out:
-        with files.atomic_file(options.out) as file:
-            file.write((text + "\n").encode())
+        write_text(options.out, text + "\n")
     if options.json:
         print(text)
     else:

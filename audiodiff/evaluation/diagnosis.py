@@ -110,7 +110,7 @@ def levels_of(model: Model, clips: Sequence[Tensor], seed: int = 0) -> list[Leve
     spectrum = torch.stack([_transformed(x).abs().square().mean(-1) for x, _ in encoded]).mean(0)
     found = []
     for log_snr in LEVELS:
-        t = _time_of(schedule, log_snr)
+        t = schedule.time(torch.tensor(log_snr, dtype=torch.float64)).clamp(0, 1)  # the nearest that the path has
         alpha, sigma = (float(s) for s in schedule(t))
         errors: dict[str, list[Tensor]] = {name: [] for name in ("model", "zero", "input", "wiener")}
         for i, (x, condition) in enumerate(encoded):
@@ -131,18 +131,6 @@ def levels_of(model: Model, clips: Sequence[Tensor], seed: int = 0) -> list[Leve
 
 def _mean(values: Sequence[Tensor]) -> float:
     return float(torch.stack(list(values)).mean())
-
-
-def _time_of(schedule: object, log_snr: float) -> Tensor:
-    """Find the time of a log-SNR, [], by bisection: it falls from 0 to 1; the nearest that the path has."""
-    low, high = 0.0, 1.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        if float(schedule.log_snr(torch.tensor(middle, dtype=torch.float64))) > log_snr:
-            low = middle
-        else:
-            high = middle
-    return torch.tensor(low, dtype=torch.float64)
 
 
 def _clips(model: Model, recordings: Sequence[Recording], seconds: float) -> list[Tensor]:

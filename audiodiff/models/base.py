@@ -25,7 +25,7 @@ from audiodiff.models.rebuilding import fill, rebuild
 from audiodiff.models.starts import Start
 from audiodiff.models.whitening import Whitening
 from audiodiff.utils import devices
-from audiodiff.utils.files import atomic_file
+from audiodiff.utils.files import write_text
 from audiodiff.utils.validation import check_counts
 
 log = logging.getLogger(__name__)
@@ -179,8 +179,7 @@ class Model(nn.Module, abc.ABC):
         (folder / "model.json").replace(folder / hub.FILES[1])
         own = self.info.get("name")
         shipped = registry.locate(own).with_suffix(".md") if own in registry.shipped() else None
-        with atomic_file(folder / "README.md") as file:
-            file.write(hub.card(name, type(self).__name__, self.sample_rate, self.info, shipped).encode())
+        write_text(folder / "README.md", hub.card(name, type(self).__name__, self.sample_rate, self.info, shipped))
         if shipped is not None:
             shutil.copyfile(shipped.with_suffix(".LICENSE"), folder / "LICENSE")
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from audiodiff.utils.files import atomic_file
+from audiodiff.utils.files import write_text
 from audiodiff.utils.validation import nearest
 
 NUMBERS = re.compile(r"\[[\s\d.,e+-]+\]")
@@ -117,8 +117,7 @@ def write_header(path: Path, header: dict[str, Any]) -> None:
     """Write the description of NAME.safetensors, complete or not at all."""
     text = json.dumps(header, indent=2, ensure_ascii=False)
     text = NUMBERS.sub(lambda found: " ".join(found[0].split()), text)  # each list of numbers on one line
-    with atomic_file(header_path(path)) as file:
-        file.write((text + "\n").encode())
+    write_text(header_path(path), text + "\n")
 
 
 def header_path(path: Path) -> Path:

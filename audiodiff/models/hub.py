@@ -9,12 +9,13 @@ huggingface_hub's cache. Names of files and of shipped models never reach the ne
 hf://owner/name, or hf://owner/name@revision, wherever a model is asked for.
 """
 
+import importlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from audiodiff.utils.extras import install_command
+from audiodiff.utils.extras import requires_extra
 
 PREFIX = "hf://"
 FILES = ("model.safetensors", "config.json")
@@ -132,8 +133,5 @@ def check_name(name: str) -> str:
 
 
 def _library() -> Any:
-    try:
-        import huggingface_hub
-    except ImportError:
-        raise ValueError(f"the hub needs huggingface_hub: {install_command('hub')}") from None
-    return huggingface_hub
+    requires_extra("hub", "huggingface_hub", purpose="the hub")
+    return importlib.import_module("huggingface_hub")

@@ -150,6 +150,5 @@ def forgetting_report(before: dict[str, float], after: dict[str, float], path: s
         change = (after[name] - before[name]) * MEASURES[name]
         verdict = "better" if change > 0 else "worse" if change < 0 else "the same"
         lines.append(f"| {name} | {before[name]:.4f} | {after[name]:.4f} | {verdict} |")
-    with files.atomic_file(path) as file:
-        file.write((json.dumps({"before": before, "after": after}, indent=2) + "\n").encode())
+    files.write_text(path, json.dumps({"before": before, "after": after}, indent=2) + "\n")
     return "\n".join(lines)

@@ -38,9 +38,9 @@ from audiodiff.training.report import closing, opening
 from audiodiff.training.settings import check_settings
 from audiodiff.training.trainer import PREVIEW_SECONDS, make_trainer
 from audiodiff.training.transfer import transfer
-from audiodiff.utils import files as utils_files
 from audiodiff.utils.config import allow_plugin, build
 from audiodiff.utils.extras import install_command
+from audiodiff.utils.files import write_text
 
 log = logging.getLogger(__name__)
 MOST_COMPARED = 20  # recordings that are tried
@@ -72,8 +72,7 @@ def train(cfg: DictConfig, callbacks: Sequence[Callback] = ()) -> dict[str, floa
     run_dir = Path(cfg.run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     config = plain(cfg)
-    with utils_files.atomic_file(run_dir / "config.yaml") as file:
-        file.write(OmegaConf.to_yaml(cfg, resolve=True).encode())
+    write_text(run_dir / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
 
     resumed = _resumed(cfg, run_dir)
     corpus = shards_of(config["data"])

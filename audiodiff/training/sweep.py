@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from audiodiff.utils import files
+from audiodiff.utils.files import write_text
 
 METRIC = "valid/loss"
 
@@ -21,10 +21,10 @@ def write_result(folder: str | Path, overrides: Sequence[str], metrics: Mapping[
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     own = {"overrides": list(overrides), "metrics": dict(metrics), "error": error}
-    _write(folder / "result.json", json.dumps(own, indent=2) + "\n")
+    write_text(folder / "result.json", json.dumps(own, indent=2) + "\n")
     results = {path.parent.name: json.loads(path.read_text()) for path in sorted(folder.parent.glob("*/result.json"))}
     place = folder.parent / "summary.md"
-    _write(place, _table(results))
+    write_text(place, _table(results))
     return place
 
 
@@ -39,8 +39,3 @@ def _table(results: Mapping[str, Mapping[str, object]]) -> str:
         result = f"{metrics[METRIC]:.5f}" if METRIC in metrics else results[job]["error"] or "no such metric"
         lines.append(" | ".join([f"| {job}", *(values[job].get(name, "") for name in names), f"{result} |"]))
     return "\n".join(lines) + "\n"
-
-
-def _write(path: Path, text: str) -> None:
-    with files.atomic_file(path) as file:
-        file.write(text.encode())

@@ -57,6 +57,12 @@ def atomic_file(path: str | Path) -> Generator[BinaryIO]:
         raise
 
 
+def write_text(path: str | Path, text: str) -> None:
+    """Write a file of UTF-8, whole or not at all; raise what `atomic_file` raises."""
+    with atomic_file(path) as file:
+        file.write(text.encode())
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

@@ -39,11 +39,11 @@ def write_report(study: Study, base: Sequence[str], metric: str) -> Path | None:
     lines += [f"- {name}: {weight:.2f}" for name, weight in weights.items()] or ["- too few trials to tell"]
     place = study.folder / "experiment" / "best.yaml"
     lines += ["", f"To train the best: python -m audiodiff.train --config-dir {study.folder} experiment=best name=best"]
-    _write(study.folder / "report.md", "\n".join(lines) + "\n")
+    files.write_text(study.folder / "report.md", "\n".join(lines) + "\n")
     if weights:
         _plot(weights, study.folder / "importance.png")
     place.parent.mkdir(exist_ok=True)
-    _write(place, experiment_of(base, {name: rounded(value) for name, value in complete[0].params.items()}))
+    files.write_text(place, experiment_of(base, {name: rounded(value) for name, value in complete[0].params.items()}))
     return place
 
 
@@ -105,11 +105,6 @@ def _plot(weights: dict[str, float], path: Path) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     with files.atomic_file(path) as file:
         figure.savefig(file, format="png", dpi=120)
-
-
-def _write(path: Path, text: str) -> None:
-    with files.atomic_file(path) as file:
-        file.write(text.encode())
 
 
 def _short(value: Any) -> str:
