@@ -30,7 +30,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="manifest (.jsonl), folder or recording (default: one that ships)",
     )
     parser.add_argument("--models", default="speech-24k", metavar="NAME,NAME", help="vocoders (default: speech-24k)")
-    parser.add_argument("--calls", default="1,2,4", metavar="N,N", help="network calls (default: 1,2,4)")
+    parser.add_argument(
+        "--calls", type=checks.counts, default="1,2,4", metavar="N,N", help="network calls (default: 1,2,4)"
+    )
     parser.add_argument(
         "--precisions",
         type=checks.precisions,
@@ -38,22 +40,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="in which the models' networks multiply (default: float32, and bfloat16 where the processor does)",
     )
     parser.add_argument("--peers", action="store_true", help="other vocoders too, those that are installed")
-    parser.add_argument("--clips", type=int, default=6, metavar="N", help="recordings, evenly from DATA (default: 6)")
-    parser.add_argument("--seconds", type=float, default=10.0, metavar="S", help="taken of each at most (default: 10)")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="of the CPU (default: 1)")
-    parser.add_argument("--repeats", type=int, default=5, metavar="N", help="timed rounds (default: 5)")
+    parser.add_argument(
+        "--clips", type=checks.whole(1), default=6, metavar="N", help="recordings, evenly from DATA (default: 6)"
+    )
+    parser.add_argument(
+        "--seconds", type=checks.number(1), default=10.0, metavar="S", help="taken of each at most (default: 10)"
+    )
+    parser.add_argument("--threads", type=checks.whole(1), default=1, metavar="N", help="of the CPU (default: 1)")
+    parser.add_argument("--repeats", type=checks.whole(1), default=5, metavar="N", help="timed rounds (default: 5)")
     parser.add_argument("--out", metavar="DIR", help="also write bench.json, bench.md and bench.png there")
     common.add_output_options(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Measure, print the table, write it."""
-    for name in ("clips", "threads", "repeats"):
-        if getattr(options, name) < 1:
-            raise ValueError(f"--{name} {getattr(options, name)}: at least 1 is wanted")
-    if not 1 <= options.seconds < float("inf"):
-        raise ValueError(f"--seconds {options.seconds:g}: at least 1 is wanted")
-    calls = common.counts("--calls", options.calls)
     _check_target(options)
     for name in options.models.split(","):
         checks.known_model(name, "Vocoder")
@@ -67,7 +67,9 @@ def run(options: argparse.Namespace) -> int:
     clips, names = _clips(options)
     precisions = devices.inference_precisions(torch.device("cpu"), options.precisions)
     systems = [
-        one for name, vocoder in vocoders.items() for one in benchmark.systems_of(name, vocoder, calls, precisions)
+        one
+        for name, vocoder in vocoders.items()
+        for one in benchmark.systems_of(name, vocoder, options.calls, precisions)
     ]
     systems += benchmark.floors_of(next(iter(vocoders.values())))
     with devices.cpu_threads(options.threads):

@@ -173,22 +173,12 @@ def precisions(text: str) -> str:
 
 
 @_told
-def steps(text: str) -> int:
-    """Take a number of steps."""
-    return _whole("steps", text, 1, LARGEST_COUNT)
-
-
-@_told
-def seed(text: str) -> int:
-    """Take a seed."""
-    return _whole("seed", text, 0, 2**63 - 1)
-
-
-def _whole(name: str, text: str, low: int, high: int) -> int:
-    number = int(text) if text.lstrip("-").isdecimal() else None
-    if number is None or not is_int(number, low, high):
-        raise ValueError(f"{name}={text}: a whole number from {low} to {high} is wanted")
-    return number
+def counts(text: str) -> list[int]:
+    """Take whole numbers with commas between."""
+    numbers = [int(part) if part.isdecimal() else 0 for part in text.split(",")]
+    if min(numbers) < 1:
+        raise ValueError(f"{text}: whole numbers from 1 on are wanted, such as 1,2,4")
+    return numbers
 
 
 def number(low: float, high: float = math.inf, above: bool = False) -> Check:
@@ -223,6 +213,8 @@ def whole(low: int, high: int = LARGEST_COUNT) -> Check:
 
 
 chunk_seconds = number(0, LONGEST_CHUNK, above=True)
+steps = whole(1)
+seed = whole(0, 2**63 - 1)
 
 
 def one_of(*names: str) -> Check:

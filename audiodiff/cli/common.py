@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound="Model")
 
 LARGEST_SPEC = 1_000_000  # characters
+MOST_WORKERS = 1024
 INTERRUPTED, BROKEN_PIPE = 130, 141  # 128 + the number of the signal, as a shell reports it
 
 
@@ -174,30 +175,14 @@ def add_json_option(parser: argparse.ArgumentParser) -> None:
 def add_workers_option(parser: argparse.ArgumentParser) -> None:
     """Add --workers and --ray."""
     group = parser.add_argument_group("large folders").add_mutually_exclusive_group()
-    group.add_argument("--workers", type=int, metavar="N", help="use N processes; skip what is whole")
+    group.add_argument(
+        "--workers", type=checks.whole(1, MOST_WORKERS), metavar="N", help="use N processes; skip what is whole"
+    )
     group.add_argument(
         "--ray",
         metavar="auto|ADDRESS",
         help="use a Ray cluster: the one that runs here, or HOST:PORT; skip what is whole",
     )
-
-
-def counts(option: str, text: str) -> list[int]:
-    """Read whole numbers with commas between.
-
-    Raises:
-        ValueError: It is something else, or a number is below 1.
-
-    >>> counts("--calls", "1,2,4")
-    [1, 2, 4]
-    """
-    try:
-        found = [int(part) for part in text.split(",")]
-    except ValueError:
-        found = []
-    if not found or min(found) < 1:
-        raise ValueError(f"{option} {text}: whole numbers from 1 on are wanted, such as 1,2,4")
-    return found
 
 
 def convention_of(options: argparse.Namespace) -> "MelSpec | None":

@@ -20,7 +20,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the model's options and the server's."""
     common.add_model_options(parser)
     group = parser.add_argument_group("server")
-    group.add_argument("--port", type=int, default=7860, metavar="N", help="where to listen (default: 7860)")
+    group.add_argument(
+        "--port", type=checks.whole(1, 65535), default=7860, metavar="N", help="where to listen (default: 7860)"
+    )
     group.add_argument("--host", default="127.0.0.1", metavar="NAME", help="address to serve (default: 127.0.0.1)")
     group.add_argument(
         "--generator",
@@ -35,8 +37,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> NoReturn:
     """Check what is needed, load the model and serve."""
-    if not 1 <= options.port <= 65535:
-        raise ValueError(f"--port {options.port}: a number from 1 to 65535 is wanted")
     checks.known_model(options.model or registry.DEFAULT_MODEL, "Vocoder")
     requires_extra("demo", "gradio", purpose="the page")
     from audiodiff.web import layout

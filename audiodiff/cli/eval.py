@@ -8,7 +8,6 @@ and its own training recordings: class accuracy, Fréchet distance, diversity, c
 
 import argparse
 import json
-from pathlib import Path
 
 from audiodiff.cli import checks, common
 from audiodiff.cli.jobs import check_new_file
@@ -29,7 +28,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seconds", type=checks.number(0), default=2.0, metavar="S", help="shortest that counts (default: 2)"
     )
-    parser.add_argument("--calls", default="1,2,4", metavar="N,N", help="network calls (default: 1,2,4)")
+    parser.add_argument(
+        "--calls", type=checks.counts, default="1,2,4", metavar="N,N", help="network calls (default: 1,2,4)"
+    )
     parser.add_argument(
         "--train", type=checks.recordings, metavar="DATA", help="of a generator: the recordings on which it was trained"
     )
@@ -53,7 +54,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Evaluate, print Markdown or JSON."""
     check_new_file(options.out, options.force, ".json")
-    counts, out = common.counts("--calls", options.calls), Path(options.out) if options.out else None
     if not options.train and checks.kind_of(options.model) == "Generator":
         raise ValueError(NEEDS_TRAIN.format(options.model))
     from audiodiff.data.manifest import recordings_of
@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
     if isinstance(model, Vocoder):
         chosen = recordings_of(options.data, options.seconds, options.clips)
         precisions = devices.inference_precisions(model.device, options.precisions)
-        rows = vocoder_table.rows_of(model, counts, precisions)
+        rows = vocoder_table.rows_of(model, options.calls, precisions)
         table = vocoder_table.evaluate(model, rows, chosen)
         shown = vocoder_table.markdown(table)
     else:
@@ -77,7 +77,7 @@ def run(options: argparse.Namespace) -> int:
         table = generator_table.evaluate_generator(model, *found, options.per_label, options.seeds)
         shown = generator_table.markdown_of(table)
     text = json.dumps(table, indent=1) + "\n"
-    if out:
-        write_text(out, text)
+    if options.out:
+        write_text(options.out, text)
     print(text if options.json else shown)
     return 0

@@ -25,7 +25,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "data", type=checks.recordings, metavar="DATA", help="manifest (.jsonl) or folder of recordings"
     )
-    parser.add_argument("--calls", default="1,2,3,4,6,8", metavar="N,N", help="numbers of steps (default: 1,2,3,4,6,8)")
+    parser.add_argument(
+        "--calls",
+        type=checks.counts,
+        default="1,2,3,4,6,8",
+        metavar="N,N",
+        help="numbers of steps (default: 1,2,3,4,6,8)",
+    )
     parser.add_argument("--measure", default="mr_stft", metavar="NAME", help="what is to be best (default: mr_stft)")
     parser.add_argument(
         "--clips", type=checks.whole(4), default=32, metavar="N", help="recordings taken from DATA (default: 32)"
@@ -44,7 +50,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Search for each number of calls, store the grids, and print what each grid scored."""
-    counts = common.counts("--calls", options.calls)
     _check_target(options)
     from tqdm import tqdm
 
@@ -56,8 +61,8 @@ def run(options: argparse.Namespace) -> int:
     vocoder = Vocoder.load(options.model, devices.resolve(options.device))
     clips = _clips(vocoder, options)
     found = {}
-    with tqdm(unit="grid", total=len(counts) * (options.evaluations + 9), disable=None) as bar:
-        for steps in counts:
+    with tqdm(unit="grid", total=len(options.calls) * (options.evaluations + 9), disable=None) as bar:
+        for steps in options.calls:
             bar.set_description(f"{steps} steps")
             found[steps] = sampling_times.search_times(
                 vocoder, clips, steps, options.measure, options.evaluations, options.seed, bar.update

@@ -29,15 +29,13 @@ from audiodiff.cli.jobs import Batch, Job
 from audiodiff.cli.worker import TEMPORARY, Prepare, Result, Run, do_job, temporary_files
 from audiodiff.utils.signals import Stopped
 
-MOST = 1024
-
 
 def run_parallel(batch: Batch, prepare: Prepare, options: argparse.Namespace) -> int:
     """Do the jobs of a batch in parallel, report the results, and return the exit status.
 
     Raises:
-        ValueError: The number of workers is out of range, the outputs have no folder, an output was made by another
-            recipe, there is no cluster, or a worker died.
+        ValueError: The outputs have no folder, an output was made by another recipe, there is no cluster, or a worker
+            died.
     """
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
@@ -78,8 +76,6 @@ def _results(run: Run, jobs: list[Job]) -> Iterator[Result]:
         from audiodiff.cli.cluster import cluster_results
 
         return cluster_results(run, jobs, run.options.ray)
-    if not 1 <= run.options.workers <= MOST:
-        raise ValueError(f"--workers {run.options.workers}: a whole number from 1 to {MOST} is wanted")
     if run.options.workers == 1:
         return (do_job(run, job) for job in jobs)
     return _pool_results(run, jobs, run.options.workers)

@@ -47,7 +47,7 @@ class System(NamedTuple):
         calls: Network calls of a sound.
         network: Network whose operations and weights are counted.
         trained: False for random weights, whose sound is not scored.
-        package: Its package, as name==version.
+        package: Its package, as name==version; of a peer, filled in by `peers.build`.
         seconds: Seconds of the first clip by which a slow system is timed, without a score; None for all clips.
         precision: Precision of the network's products.
     """

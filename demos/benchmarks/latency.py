@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from audiodiff.audio.chunks import Context, OverlappingWindows, Piece
+from audiodiff.evaluation import peers
 from audiodiff.evaluation.hardware import describe
 from audiodiff.evaluation.peers import vocos
 from audiodiff.mel import LogMel, MelSpec
@@ -66,7 +67,7 @@ def of_vocoder(name: str) -> Streaming:
 
 def of_vocos() -> Streaming:
     """Stream Vocos in windows that overlap by its context, with random weights."""
-    system = vocos.systems()[0]
+    (system,), _ = peers.build(vocos)
 
     def begin() -> Push:
         windows = OverlappingWindows(Context(VOCOS_CONTEXT, VOCOS_CONTEXT), lambda mel, at: system.vocode(mel)[None])

@@ -70,13 +70,13 @@ def refused(place, capsys):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("resynth speech.wav new.wav --steps 0", ["steps=0", "from 1"]),
-        ("resynth speech.wav new.wav --steps -3", ["steps=-3", "from 1"]),
+        ("resynth speech.wav new.wav --steps 0", ["--steps: 0: ", "from 1"]),
+        ("resynth speech.wav new.wav --steps -3", ["--steps: -3: ", "from 1"]),
         ("resynth speech.wav new.wav --steps two", ["--steps", "two", "--help"]),
-        ("resynth speech.wav new.wav --steps 99999999", ["steps=99999999", "10000"]),
+        ("resynth speech.wav new.wav --steps 99999999", ["--steps: 99999999: ", "10000"]),
         ("resynth speech.wav new.wav --solver euler", ["'euler'", "ddim", "dpmpp-2m"]),
         ("resynth speech.wav new.wav --start silence", ["'silence'", "noise", "griffin-lim"]),
-        ("resynth speech.wav new.wav --seed -1", ["seed=-1", "from 0"]),
+        ("resynth speech.wav new.wav --seed -1", ["--seed: -1: ", "from 0"]),
         ("resynth speech.wav new.wav --chunk-seconds 0", ["--chunk-seconds: 0: ", "above 0"]),
         ("resynth speech.wav new.wav --chunk-seconds inf", ["--chunk-seconds: inf: ", "above 0"]),
         ("resynth speech.wav new.wav --chunk-seconds nan", ["--chunk-seconds: nan: ", "above 0"]),

@@ -9,6 +9,7 @@ import importlib
 import importlib.util
 import pkgutil
 import sys
+from importlib import metadata
 from types import ModuleType
 
 from audiodiff.evaluation.benchmark import System
@@ -32,6 +33,8 @@ def build(adapter: ModuleType) -> tuple[list[System], str | None]:
         return [], f"not installed: pip install {adapter.REQUIRES}"
     try:
         with contextlib.redirect_stdout(sys.stderr):  # packages print
-            return adapter.systems(), None
+            systems = adapter.systems()
+        name = adapter.REQUIRES.partition("==")[0]
+        return [system._replace(package=f"{name}=={metadata.version(name)}") for system in systems], None
     except Exception as error:  # whatever a package of others does when it is imported or built
         return [], f"does not start: {' '.join((str(error) or repr(error)).split())[:120]}"

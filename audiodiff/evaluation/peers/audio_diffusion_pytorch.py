@@ -4,8 +4,6 @@ Tested: audio-diffusion-pytorch 0.1.3. It fails unless the frames are a multiple
 Two steps, where its README takes ten: time is proportional to them, and ten last minutes.
 """
 
-from importlib import metadata
-
 from torch import Tensor
 from torch.nn import functional
 
@@ -37,5 +35,4 @@ def systems() -> list[System]:
         return model.sample(whole, num_steps=2)[..., : mel.shape[-1] * 256]
 
     spec = MelSpec(48000, f_max=24000)
-    package = f"audio-diffusion-pytorch=={metadata.version('audio-diffusion-pytorch')}"
-    return [System("audio-diffusion-pytorch", spec, vocode, 2, model.net, False, package, 0.5)]
+    return [System("audio-diffusion-pytorch", spec, vocode, 2, model.net, False, seconds=0.5)]

@@ -3,8 +3,6 @@
 `predict` draws from the global generator and finds its model in `models`, which spares a checkpoint file.
 """
 
-from importlib import metadata
-
 import torch
 from torch import Tensor
 
@@ -26,5 +24,4 @@ def systems() -> list[System]:
     def vocode(mel: Tensor) -> Tensor:
         return inference.predict(mel, "random", device=torch.device("cpu"), fast_sampling=True)[0]
 
-    package = f"diffwave=={metadata.version('diffwave')}"
-    return [System("DiffWave", MelSpec(22050), vocode, 6, model, False, package, 0.5)]
+    return [System("DiffWave", MelSpec(22050), vocode, 6, model, False, seconds=0.5)]

@@ -1,7 +1,5 @@
 """SpeechBrain's HiFi-GAN V1, 22.05 kHz; its weights are on a hub. Tested: speechbrain 1.1.2."""
 
-from importlib import metadata
-
 from audiodiff.evaluation.benchmark import System
 from audiodiff.mel import MelSpec
 
@@ -23,5 +21,4 @@ def systems() -> list[System]:
         upsample_factors=[8, 8, 2, 2],
     ).eval()
     model.remove_weight_norm()
-    package = f"speechbrain=={metadata.version('speechbrain')}"
-    return [System("SpeechBrain HiFi-GAN", MelSpec(22050), model, 1, model, False, package, 0.5)]
+    return [System("SpeechBrain HiFi-GAN", MelSpec(22050), model, 1, model, False, seconds=0.5)]

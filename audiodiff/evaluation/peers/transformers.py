@@ -1,7 +1,5 @@
 """UnivNet and SpeechT5's HiFi-GAN (AudioLDM's vocoder too) of transformers; weights are on a hub. Tested: 5.23.0."""
 
-from importlib import metadata
-
 from audiodiff.evaluation.benchmark import System
 from audiodiff.mel import MelSpec
 
@@ -12,14 +10,11 @@ def systems() -> list[System]:
     """Build what is measured."""
     from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig, UnivNetConfig, UnivNetModel
 
-    package = f"transformers=={metadata.version('transformers')}"
     univnet = UnivNetModel(UnivNetConfig()).eval()
     hifigan = SpeechT5HifiGan(SpeechT5HifiGanConfig()).eval()
     wide = MelSpec(24000, n_mels=100, f_max=12000)
     return [
-        System(
-            "UnivNet-c32", wide, lambda mel: univnet(mel.transpose(1, 2)).waveforms, 1, univnet, False, package, 0.5
-        ),
+        System("UnivNet-c32", wide, lambda mel: univnet(mel.transpose(1, 2)).waveforms, 1, univnet, False, seconds=0.5),
         System(
             "SpeechT5 HiFi-GAN",
             MelSpec(16000),
@@ -27,7 +22,6 @@ def systems() -> list[System]:
             1,
             hifigan,
             False,
-            package,
-            1.0,
+            seconds=1.0,
         ),
     ]
