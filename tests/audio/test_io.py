@@ -62,12 +62,6 @@ def test_pcm_clamps_and_counts_what_is_above_full_scale():
     assert clipped == 3
 
 
-def test_pcm_never_changes_the_level():
-    for level in (1e-4, 0.01, 0.9):
-        samples, _ = audio.to_pcm(level * tone(440, 16000))
-        assert abs(int(np.abs(samples).max()) - level * 32767) <= 1
-
-
 def test_pcm_of_every_sample_value_is_that_value():
     values = torch.arange(-32767, 32768)
     assert np.array_equal(audio.to_pcm(values[None] / 32767)[0][:, 0], values.numpy())
@@ -97,13 +91,6 @@ def test_write_reports_clamped_samples(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         assert audio.write(tmp_path / "a.wav", torch.tensor([[0.0, 1.5, -3.0]]), 16000) == 2
     assert "2 samples were above full scale" in caplog.text
-
-
-def test_write_replaces_a_file_at_once(tmp_path):
-    audio.write(tmp_path / "a.wav", ramp(), 16000)
-    audio.write(tmp_path / "a.wav", ramp(10), 16000)
-    assert audio.read(tmp_path / "a.wav")[0].shape == (1, 10)
-    assert [p.name for p in tmp_path.iterdir()] == ["a.wav"]
 
 
 @pytest.mark.parametrize("error", [RuntimeError("broken"), KeyboardInterrupt()])
@@ -197,13 +184,6 @@ def test_read_takes_what_libsndfile_reads(tmp_path, suffix, tolerance):
     n = min(len(samples), waveform.shape[-1])
     assert n > 15000
     assert float((waveform[0, :n] - torch.from_numpy(samples[:n, 0])).abs().median()) < tolerance
-
-
-def test_read_takes_a_part(tmp_path):
-    audio.write(tmp_path / "a.wav", ramp(), 16000)
-    whole = audio.read(tmp_path / "a.wav")[0]
-    assert torch.equal(audio.read(tmp_path / "a.wav", start=100, frames=50)[0], whole[:, 100:150])
-    assert torch.equal(audio.read(tmp_path / "a.wav", start=1990)[0], whole[:, 1990:])
 
 
 def test_read_resamples_if_asked(tmp_path):
@@ -378,8 +358,6 @@ def test_suffix_decides_the_format_that_is_written(tmp_path, suffix, kind, error
     with pytest.raises(ValueError, match=f"does not take {many} channels at 16000 Hz; write .wav"):
         audio.write(place, torch.zeros(many, 100), 16000)
     assert place.read_bytes() == before
-    with pytest.raises(ValueError, match=r"\.wav or \.flac or \.mp3"):
-        audio.write(tmp_path / "sound.ogg", sound, 16000)
 
 
 @pytest.mark.parametrize("rate", ["16000", None, True, 0.5, 10**8, math.nan])

@@ -249,18 +249,6 @@ def test_schedule_zero_terminal_is_algorithm_1_of_lin_et_al(within):
     assert (float(alpha[-1]), float(sigma[-1])) == (0.0, pytest.approx(1, abs=1e-15))
 
 
-@pytest.mark.parametrize("within", [CosineVP(-15, 20), CosineVP(-6, 3), LinearVP()])
-def test_schedule_zero_terminal_is_that_of_diffusers(within):
-    ddim = pytest.importorskip("diffusers.schedulers.scheduling_ddim")
-    t = torch.linspace(0, 1, 1000, dtype=torch.float64)
-    alpha_bar = within(t)[0].square()
-    betas = 1 - alpha_bar / torch.cat([torch.ones(1, dtype=torch.float64), alpha_bar[:-1]])
-    wanted = (1 - ddim.rescale_zero_terminal_snr(betas)).cumprod(0).sqrt()
-    assert torch.allclose(
-        ZeroTerminalSNR(within)(t)[0], wanted, rtol=0, atol=1e-9
-    )  # a product of 1000 ratios in float64
-
-
 def test_schedule_zero_terminal_keeps_its_precision_and_its_slope_at_the_ends():
     path = ZeroTerminalSNR(CosineVP(-15, 40))
     assert float(path.log_snr(double(0.0))) == pytest.approx(40, abs=1e-9)  # 1 - alpha² is 4e-18

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from audiodiff.diffusion.denoiser import Denoiser, scales
 from audiodiff.diffusion.predictions import EpsPrediction, VPrediction, XPrediction
-from audiodiff.diffusion.schedules import CosineVP, GeometricVE, KarrasVE, RectifiedFlow
+from audiodiff.diffusion.schedules import CosineVP, KarrasVE, RectifiedFlow
 from audiodiff.losses import (
     DataWeight,
     DenoisingLoss,
@@ -125,16 +125,6 @@ def test_schedule_of_training_times_is_even_within_a_stratum(times, share):
     assert scipy.stats.kstest(within, "uniform").pvalue > 0.01  # the one seed, far from the tail
 
 
-@every_path
-def test_schedule_of_training_times_of_edm_makes_the_noise_level_log_normal(schedule):
-    alpha, sigma = schedule(LogNormalTimes(-1.2, 1.2)(20_000, seeded(), schedule))
-    level = (sigma / alpha).log().numpy()
-    assert level.mean() == pytest.approx(-1.2, abs=1e-3)  # stratified: errors go with n^-1.5, tails apart
-    assert level.std() == pytest.approx(1.2, abs=1e-3)
-    for below, wanted in ((0.05, -3.1738), (0.5, -1.2), (0.95, 0.7738)):  # -1.2 ± 1.6449 · 1.2
-        assert np.quantile(level, below) == pytest.approx(wanted, abs=2e-3)
-
-
 @pytest.mark.parametrize("path", [CosineVP, RectifiedFlow])
 def test_schedule_of_training_times_of_edm_is_clamped_to_its_path(path):
     schedule, n = path(-1.0, 2.0), 4000  # log(sigma / alpha) from -1 to 0.5
@@ -162,28 +152,12 @@ def test_schedule_of_training_times_refuses_a_normal_without_width(kind, std):
         kind(0.0, std)
 
 
-@given(batch=st.integers(1, 40), seed=st.integers(0, 99), power=st.sampled_from([0.5, 1.0, 2.0]))
-def test_schedule_of_training_times_is_stratified(batch, seed, power):
-    times = PowerTimes(power, low=0.1, high=0.7)(batch, seeded(seed), SCHEDULE)
-    assert times.dtype == torch.float64
-    assert times.shape == (batch,)
-    u = ((times - 0.1) / 0.6) ** (1 / power)
-    # One in each of `batch` equal parts of u, in random order.
-    assert sorted((u * batch - 1e-9).floor().clamp(min=0).int().tolist()) == list(range(batch))
-
-
 def test_schedule_of_training_times_is_shuffled_and_repeatable():
     times = PowerTimes()(64, seeded(), SCHEDULE)
     assert torch.equal(PowerTimes()(64, seeded(), SCHEDULE), times)
     assert not torch.equal(PowerTimes()(64, seeded(1), SCHEDULE), times)
     assert not torch.equal(times.sort().values, times)
     assert abs(float(torch.corrcoef(torch.stack([times, torch.arange(64).double()]))[0, 1])) < 0.5  # 4 standard errors
-
-
-def test_schedule_of_training_times_of_power_two_prefers_early_ones():
-    for times, share in ((PowerTimes(), 0.25), (PowerTimes(2.0), 0.5)):
-        early = (times(1000, seeded(), SCHEDULE) < 0.25).double().mean()
-        assert float(early) == pytest.approx(share, abs=0.002)  # stratified: exact to 1 / 1000
 
 
 @pytest.mark.parametrize(
@@ -218,23 +192,6 @@ def test_prediction_weight_is_its_closed_form_and_finite_over_eighty_units_of_lo
     assert bool(weight.isfinite().all())
     assert bool((weight > 0).all())
     assert np.allclose(weight.numpy(), law(LEVELS.exp().numpy(), sigma_data), rtol=1e-12, atol=0)  # float64
-
-
-@pytest.mark.parametrize("schedule", [KarrasVE(), GeometricVE()])
-@pytest.mark.parametrize("sigma_data", [0.5, 1.0])
-def test_prediction_weight_of_v_is_that_of_edm_on_a_path_that_explodes(schedule, sigma_data):
-    t = torch.linspace(0, 1, 33, dtype=torch.float64)
-    sigma = schedule(t)[1]
-    edm = (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2  # table 1 of arXiv:2206.00364
-    assert torch.allclose(VelocityWeight(None)(schedule.log_snr(t), sigma_data), edm, rtol=1e-12)
-
-
-@pytest.mark.parametrize("bias", [-1.0, 2.0])
-def test_prediction_weight_of_a_sigmoid_goes_from_snr_to_a_constant(bias):
-    low, half, high = SigmoidWeight(bias)(torch.tensor([-30.0, bias, 30.0], dtype=torch.float64), 1.0).tolist()
-    assert low == pytest.approx(math.exp(-30), rel=1e-12)
-    assert half == pytest.approx(math.exp(bias) / 2)
-    assert high == pytest.approx(math.exp(bias), rel=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -300,15 +257,6 @@ def test_loss_balanced_distance_is_its_formula(exponent, floor, n_fft):
     assert np.allclose(found.numpy(), x.square().mean((1, 2)).numpy() * relative, rtol=1e-9)
 
 
-def test_loss_balanced_distance_without_balance_is_the_relative_error_times_the_power():
-    x, error = draw(2, 1, 4000), 0.1 * draw(2, 1, 4000, seed=1)
-    relative = energy(error).sum((1, 2)) / energy(x).sum((1, 2))
-    found = EnergyBalanced(exponent=0.0, floor=1e-9)(x + error, x, same)
-    assert torch.allclose(found, x.square().mean((1, 2)) * relative, rtol=1e-9)
-    # For noise, which is as loud at the ends as elsewhere, this is the squared error itself.
-    assert torch.allclose(found, SquaredError()(x + error, x, same), rtol=0.05)  # 4000 draws: standard error 0.02
-
-
 @pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("gain", [1e-2, 30.0])
 def test_loss_balanced_distance_does_not_know_how_loud_the_decoder_is(exponent, gain):
@@ -319,20 +267,6 @@ def test_loss_balanced_distance_does_not_know_how_loud_the_decoder_is(exponent, 
     assert torch.allclose(distance(estimate, x, lambda z: gain * z), plain, rtol=1e-9)
     assert torch.allclose(distance(gain * estimate, gain * x, same), gain**2 * plain, rtol=1e-9)
     assert torch.allclose(distance(gain * estimate, gain * x, lambda z: z / gain), gain**2 * plain, rtol=1e-9)
-
-
-@pytest.mark.parametrize("exponent", [0.0, 0.25, 0.5])
-def test_loss_balanced_distance_counts_an_error_by_the_energy_where_it_is(exponent):
-    """Of tones a_i and an error e in band i: e² a_i^(-2p) / sum_j a_j^(2 - 2p) of the power."""
-    amplitudes, frequencies, e = (1.0, 0.05), (1000.0, 5000.0), 0.01
-    x = sum(tone(f, amplitude=a) for f, a in zip(frequencies, amplitudes, strict=True))
-    distance = EnergyBalanced(exponent=exponent, floor=1e-4)
-    mass = sum(a ** (2 - 2 * exponent) for a in amplitudes)
-    found = []
-    for f, a in zip(frequencies, amplitudes, strict=True):
-        found.append(float(distance(x + tone(f, amplitude=e), x, same) / x.square().mean()))
-        assert found[-1] == pytest.approx(e**2 * a ** (-2 * exponent) / mass, rel=0.02)  # the fades' side bands
-    assert found[1] / found[0] == pytest.approx((amplitudes[0] / amplitudes[1]) ** (2 * exponent), rel=0.02)
 
 
 def test_loss_balanced_distance_has_a_gradient_at_silence():
@@ -489,23 +423,11 @@ def test_loss_phase_term_of_a_delayed_pulse_is_its_phases_and_group_delay():
     n_fft, place = 512, 2050  # the pulse stays within its four frames, which begin at multiples of 128
     pulse, k = torch.zeros(1, 1, 4096).double(), np.arange(n_fft // 2 + 1)
     pulse[0, 0, place] = 1.0
-    last = 0.0
     for delay in (1, 5, 20, 60):
         turn = 2 * np.pi * delay / n_fft
         wanted = (np.mean(1 - np.cos(k * turn)) + 1 - np.cos(turn)) / 3  # frames agree: no phase advance
         found = float(Phase(floor=1e-12)(pulse.roll(delay), pulse))
         assert found == pytest.approx(wanted, rel=1e-6)
-        assert 1 - np.cos(turn) > last
-        last = 1 - np.cos(turn)
-
-
-def test_loss_phase_term_grows_with_the_delay_of_a_tone_up_to_half_a_period():
-    x, term, found = tone(500.0), Phase(floor=1e-6), []
-    for delay in (0, 2, 4, 8, 12, 16):  # of 32 samples
-        found.append(float(term(tone(500.0, phase=-2 * math.pi * delay / 32), x)))
-        # Of a steady tone the phase alone is off; its steps are not.
-        assert found[-1] == pytest.approx((1 - math.cos(2 * math.pi * delay / 32)) / 3, abs=2e-3)
-    assert found == sorted(found)
 
 
 def test_loss_phase_term_of_a_mistuned_tone_is_its_phase_advance():
@@ -538,9 +460,3 @@ def test_loss_log_spectral_distance_sees_nothing_below_its_floor():
     window = torch.hann_window(512, dtype=torch.float64)
     spectrum = torch.stft(tone[0], 512, 128, window=window, pad_mode="constant", return_complex=True)
     assert float(level) == pytest.approx(float((spectrum.abs().square() + 1).log().mean() / 2), rel=1e-6)
-
-
-def test_loss_log_spectral_distance_has_a_gradient_at_silence():
-    silence = torch.zeros(1, 1, 2000).double().requires_grad_()
-    log_spectral_distance(silence, draw(1, 1, 2000)).sum().backward()
-    assert bool(silence.grad.isfinite().all())

@@ -85,23 +85,6 @@ def test_prediction_loss_is_the_error_in_v_up_to_its_cut_off(sigma_data, max_wei
     assert torch.equal(terms.total, terms.error)
 
 
-def test_prediction_loss_equals_the_squared_error_of_a_velocity_network():
-    class Half(torch.nn.Module):
-        def forward(self, x, log_snr, condition=None):
-            return 0.5 * x
-
-    x, velocity = draw(8, 1, 64), VPrediction(0.7)
-    terms = DenoisingLoss(PowerTimes(), VelocityWeight(None))(
-        Denoiser(Half(), velocity, SCHEDULE), x, None, unreachable, seeded(1)
-    )
-    generator = seeded(1)
-    alpha, sigma = scales(SCHEDULE, PowerTimes()(8, generator, SCHEDULE), x)
-    eps = torch.randn(x.shape, generator=generator, dtype=torch.float64)
-    output = 0.5 * (alpha * x + sigma * eps) / velocity.norm(alpha, sigma)
-    wanted = (output - velocity.target(x, eps, alpha, sigma)).square().mean((1, 2))
-    assert torch.allclose(terms.error, wanted, rtol=1e-6)  # the difference of nearly equal x̂ at small sigma
-
-
 def test_prediction_loss_is_a_mean_over_samples_and_unreduced_over_clips():
     x = draw(3, 1, 64)
     error = torch.zeros_like(x)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from support.damage import Payload
 
 from audiodiff import audio
 from audiodiff.cli import main
@@ -91,16 +92,6 @@ def test_other_contents_are_refused_in_one_line_with_the_name(tmp_path, mel, nam
         mel_io.read_mel(tmp_path / name, 80)
     assert str(caught.value).startswith(f"{tmp_path / name}: ")
     assert "\n" not in str(caught.value)
-
-
-class Payload:
-    def __init__(self, trace):
-        self.trace = trace
-
-    def __reduce__(self):
-        import os
-
-        return os.mkdir, (str(self.trace),)
 
 
 def test_pickle_in_a_pt_file_does_not_run(tmp_path):

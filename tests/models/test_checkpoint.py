@@ -10,6 +10,7 @@ import pytest
 import safetensors.torch
 import torch
 from conftest import TINY, tiny_vocoder
+from support.damage import Payload
 
 import audiodiff
 from audiodiff.diffusion.denoiser import Denoiser
@@ -165,16 +166,6 @@ def test_unknown_model_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(registry, "shipped", lambda: ["one", "two"])
     with pytest.raises(ValueError, match=r"spech: no such model; give a file, .* \(one, two\)"):
         Model.load("spech")
-
-
-class Payload:
-    """Creates a file when it is unpickled."""
-
-    def __init__(self, marker):
-        self.marker = marker
-
-    def __reduce__(self):
-        return Path.touch, (self.marker,)
 
 
 def crafted(kind, path, vocoder, marker):

@@ -20,6 +20,7 @@ def branch(hop):
 
 
 NETWORKS = {
+    "hybrid": lambda: branch(8),
     "magnitudes in": lambda: HybridNetwork(8, 32, **TRUNK, **HEARS, magnitudes="input", mel=MEL),
     "magnitudes scale": lambda: HybridNetwork(8, 32, **TRUNK, **HEARS, magnitudes="residual", mel=MEL),
     "magnitudes both": lambda: HybridNetwork(8, 32, **TRUNK, **HEARS, magnitudes="both", mel=MEL),

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from pathlib import Path
 
 from hypothesis import strategies as st
 
@@ -19,6 +20,16 @@ VALUES = st.one_of(
     st.integers(-10, 300),
     st.floats(width=32),
 )
+
+
+class Payload:
+    """Creates a file when a careless reader unpickles it."""
+
+    def __init__(self, trace):
+        self.trace = trace
+
+    def __reduce__(self):
+        return Path.touch, (self.trace,)
 
 
 @st.composite
