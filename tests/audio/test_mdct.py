@@ -4,16 +4,13 @@ import math
 
 import pytest
 import torch
+from support.drawn import draw
 
 from audiodiff.audio.mdct import _dct as dct
 from audiodiff.audio.mdct import imdct, mdct, onset_imdct, onset_mdct
 
 BLOCKS = [2, 3, 4, 8, 15, 128, 147]
 every_block = pytest.mark.parametrize("block", BLOCKS)
-
-
-def draw(*shape, dtype=torch.float64):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=dtype)
 
 
 @every_block

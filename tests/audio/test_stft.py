@@ -2,14 +2,11 @@
 
 import pytest
 import torch
+from support.drawn import draw
 
 from audiodiff.audio.stft import hann, istft, overlap_add, stft
 
 CPU = torch.device("cpu")
-
-
-def draw(*shape, seed=0, dtype=torch.float64):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
 def window_of(n_fft, power=1.0, win_length=None):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from support.drawn import draw
 
 from audiodiff.diffusion.constraints import BandwidthConstraint, ClippingConstraint, InpaintingConstraint
 from audiodiff.diffusion.denoiser import ConstrainedDenoiser, Denoiser, scales
@@ -21,10 +22,6 @@ from audiodiff.utils.config import choices, choose
 SCHEDULE, N = CosineVP(), 32
 GAP = slice(12, 20)
 TIMES = torch.tensor([1.0, 0.6, 0.2], dtype=torch.float64)
-
-
-def draw(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 class Correlated:

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from support.drawn import seeded
 from support.exact import ExactGaussian, Mixture
 
 from audiodiff.diffusion.denoiser import scales
@@ -19,10 +20,6 @@ ONE, ZERO = torch.tensor([1.0, 0.0], dtype=torch.float64)
 SOLVERS = {name: choose("solver", name) for name in choices("solver")}
 DETERMINISTIC = [name for name, solver in SOLVERS.items() if not solver.stochastic]
 STOCHASTIC = [name for name, solver in SOLVERS.items() if solver.stochastic]
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def standardised():

@@ -1,25 +1,22 @@
 """`--part stream`: one frame of a live model as a graph with its state, which a script runs without torch."""
 
+import functools
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
+from support.live import live_vocoder
 from support.tree import ROOT, load_script
 
 from audiodiff import export
 from audiodiff.cli import main
-from audiodiff.diffusion.denoiser import Denoiser
 from audiodiff.diffusion.noise import NoiseField
-from audiodiff.diffusion.predictions import VPrediction
-from audiodiff.diffusion.schedules import CosineVP
 from audiodiff.export.plans import plan_of
 from audiodiff.export.streaming import StreamStep
 from audiodiff.mel import MelSpec
-from audiodiff.models import MelWhitening, RealTimeGriffinLim, Vocoder
 from audiodiff.models.stateful import delay_in_samples
-from audiodiff.nn import HybridNetwork
 
 SPECS = {
     "HiFi-GAN's frames": MelSpec(8000, n_fft=64, win_length=64, hop_length=16, n_mels=8, f_max=4000.0),
@@ -30,21 +27,7 @@ SPECS = {
 }
 FRAMES = 50
 SCRIPT = ROOT / "demos/examples/onnx_stream.py"
-
-
-def vocoder_of(spec, causal=True, **start):
-    small = {"width": 8, "dilations": (1, 2), "n_stages": 2, "kernel": 3, "n_heads": 2, "attention_window": 3}
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = HybridNetwork(
-            8, 32, embedding=8, n_mels=8, mel_hop_length=16, causal=causal, encoder_causal=False, **small
-        )
-        for parameter in network.parameters():
-            torch.nn.init.normal_(parameter, std=0.2)
-    denoiser = Denoiser(network, VPrediction(), CosineVP(log_snr_min=-8.0, log_snr_max=12.0))
-    start = RealTimeGriffinLim(spec, **start)
-    whitening = MelWhitening(spec, block=8)
-    return Vocoder(spec, denoiser, whitening, start, steps=1, projection_iters=0, final_iters=0).eval()
+vocoder_of = functools.partial(live_vocoder, n_stages=2)
 
 
 def mel_of(vocoder):

@@ -11,6 +11,7 @@ import scipy.stats
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from support.drawn import draw, seeded
 
 from audiodiff.diffusion.denoiser import Denoiser, scales
 from audiodiff.diffusion.predictions import EpsPrediction, VPrediction, XPrediction
@@ -46,14 +47,6 @@ TERMS = {
     "phase": Phase(floor=1e-9),
 }
 every_term = pytest.mark.parametrize("term", TERMS.values(), ids=TERMS)
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def draw(*shape, seed=0, dtype=torch.float64):
-    return torch.randn(shape, generator=seeded(seed), dtype=dtype)
 
 
 def tone(frequency, n=16000, amplitude=1.0, phase=0.0, sample_rate=16000):

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from support.drawn import draw, seeded
 
 from audiodiff.diffusion.denoiser import Denoiser, scales
 from audiodiff.diffusion.predictions import Estimate, VPrediction, XPrediction
@@ -22,14 +23,6 @@ from audiodiff.training.hydra_config import composed, plain
 from audiodiff.utils.config import build, choices
 
 SCHEDULE = CosineVP()
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def draw(*shape, seed=0, dtype=torch.float64):
-    return torch.randn(shape, generator=seeded(seed), dtype=dtype)
 
 
 class Oracle:

@@ -1,5 +1,6 @@
 """Live streams: the sound of the whole, early, whatever the producer does, in memory that does not grow."""
 
+import functools
 import gc
 import itertools
 import random
@@ -7,33 +8,16 @@ import threading
 
 import pytest
 import torch
+from support.live import live_vocoder
 
-from audiodiff.diffusion.denoiser import Denoiser
-from audiodiff.diffusion.predictions import VPrediction
-from audiodiff.diffusion.schedules import CosineVP
 from audiodiff.mel import MelSpec
-from audiodiff.models import Identity, MelWhitening, RealTimeGriffinLim, Vocoder
+from audiodiff.models import Identity, MelWhitening
 from audiodiff.models.stateful import VocoderStream, can_keep_state, delay_in_samples
 from audiodiff.models.streaming import live_config
-from audiodiff.nn import HybridNetwork
 
 SPEC = MelSpec(8000, n_fft=64, win_length=64, hop_length=16, n_mels=8, f_max=4000.0)
 FRAMES = 60
-
-
-def vocoder_of(causal=True, whitening=None, **options):
-    small = {"width": 8, "dilations": (1, 2), "n_stages": 1, "kernel": 3, "n_heads": 2, "attention_window": 3}
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = HybridNetwork(
-            8, 32, embedding=8, n_mels=8, mel_hop_length=16, causal=causal, encoder_causal=False, **small
-        )
-        for parameter in network.parameters():
-            torch.nn.init.normal_(parameter, std=0.2)
-    denoiser = Denoiser(network, VPrediction(), CosineVP(log_snr_min=-8.0, log_snr_max=12.0))
-    start = RealTimeGriffinLim(SPEC, n_iter=2)
-    whitening = whitening or MelWhitening(SPEC, block=8)
-    return Vocoder(SPEC, denoiser, whitening, start, steps=1, projection_iters=0, **options).eval()
+vocoder_of = functools.partial(live_vocoder, SPEC, n_iter=2)
 
 
 @pytest.fixture(scope="module")

@@ -1,15 +1,12 @@
 """The network of coefficients: what passes it, what it hears, and that all of it learns."""
 
 import torch
+from support.drawn import draw
 from torch import nn
 
 from audiodiff.nn import CoefficientNetwork
 
 HOP, FRAMES = 16, 6
-
-
-def draw(*shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def network(random=True):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from support.drawn import draw
 from torch import nn
 
 from audiodiff.mel import MelSpec
@@ -31,10 +32,6 @@ NETWORKS = {
     "samples": lambda: SampleNetwork(16, 5, width=8, n_layers=4, cycle=3, embedding=8, encoder_width=8),
 }
 every_network = pytest.mark.parametrize("name", NETWORKS)
-
-
-def draw(*shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def randomised(name):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from support.drawn import draw
 from torch import nn
 from torch.nn import functional
 
@@ -16,10 +17,6 @@ SMALL = dict(
     hop_length=8, n_fft=32, width=8, dilations=(1, 2), n_stages=2, kernel=3, n_heads=2, attention_window=3, embedding=8
 )
 SIZES = [(32, 8), (512, 128), (33, 8), (30, 7), (100, 50), (600, 147)]  # n_fft, hop: powers of two, odd, not dividing
-
-
-def draw(*shape, seed=0, dtype=torch.float64):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
 def randomised(module, seed=0, std=0.3):

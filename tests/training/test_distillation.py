@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import torch
+from support.drawn import draw
 from support.exact import ExactGaussian
 from support.generators import tiny
 from torch import nn
@@ -19,19 +20,15 @@ from audiodiff.models import Generator
 from audiodiff.training.distillation import LitDistillation, estimate_of_jump, jump, midpoint_step
 
 
-def drawn(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
 def test_estimate_of_a_jump_inverts_it():
     schedule, t, s = CosineVP(), torch.tensor([1.0, 0.7, 0.1]), torch.tensor([0.5, 0.0, 0.05])
-    x_t, x = drawn(3, 1, 16), drawn(3, 1, 16, seed=1)
+    x_t, x = draw(3, 1, 16), draw(3, 1, 16, seed=1)
     x_s = jump(x_t, x, schedule, t.double(), s.double())
     assert torch.allclose(estimate_of_jump(x_t, x_s, schedule, t.double(), s.double()), x, atol=1e-8)
 
 
 def test_midpoint_step_follows_the_exact_flow_to_third_order():
-    exact, noise = ExactGaussian(), drawn(1, 1, 8)
+    exact, noise = ExactGaussian(), draw(1, 1, 8)
     errors = []
     for size in (0.2, 0.1, 0.05):
         t, s = torch.tensor([0.6], dtype=torch.float64), torch.tensor([0.6 - size], dtype=torch.float64)
@@ -80,7 +77,7 @@ def test_student_of_an_exact_teacher_nears_its_flow(calls):
         optimizer.step()
         schedule.step()
         module.on_train_batch_end()
-    noise = drawn(2000, 1, 1, seed=5).float()
+    noise = draw(2000, 1, 1, seed=5).float()
     with torch.no_grad():
         ends = teacher.mean + teacher.std * noise
         plain, found = (
