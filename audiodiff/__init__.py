@@ -5,8 +5,9 @@
     >>> waveform, _ = audiodiff.read("speech.flac", vocoder.sample_rate)  # doctest: +SKIP
     >>> audiodiff.write("out.wav", audiodiff.resynthesise(vocoder, waveform).waveform, 24000)  # doctest: +SKIP
 
-Follow one clip through the code: `audio.read` → `mel.LogMel` → `model.Vocoder.generate` (`starts`, `solvers.sample`,
-`denoisers.Denoiser`, `nn.HybridNetwork`, `consistency.MelProjection`, `whitenings`) → `audio.write`.
+Follow one clip through the code: `audio.read` → `mel.LogMel` → `models.Vocoder.generate` (`models.stages`,
+`models.starts`, `griffin_lim`, `diffusion.sampling`, `nn.HybridNetwork`) → `audio.write`. The page
+demos/docs/pages/journey.md names every hop.
 
 Each name is imported from its module when it is first used, so that `audiodiff --help` answers without torch.
 """

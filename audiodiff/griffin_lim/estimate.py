@@ -12,12 +12,6 @@ from audiodiff.mel import MelSpec
 from audiodiff.mel.filterbank import band_weights, mean_magnitudes
 
 
-def band_magnitudes(spec: MelSpec, mel: Tensor, n_iter: int = 10) -> Tensor:
-    """Fit STFT magnitudes, [B, F, n_fft // 2 + 1], to a mel, beginning with its bands spread over the bins."""
-    spread = band_weights(spec, spec.n_fft // 2 + 1, spec.sample_rate / spec.n_fft, 0.0, mel)
-    return fit_magnitudes(spec, mean_magnitudes(spec, mel) @ spread, mel, n_iter)
-
-
 def random_phase_spectrum(spec: MelSpec, mel: Tensor, noise: Tensor, n_iter: int = 10) -> Tensor:
     """Combine the magnitudes of a mel with the phases of noise.
 
@@ -33,6 +27,12 @@ def random_phase_spectrum(spec: MelSpec, mel: Tensor, noise: Tensor, n_iter: int
         Complex spectrum, [B, F, n_fft // 2 + 1].
     """
     return with_phase(band_magnitudes(spec, mel, n_iter), spec.stft(noise[:, 0])[:, : mel.shape[-1]])
+
+
+def band_magnitudes(spec: MelSpec, mel: Tensor, n_iter: int = 10) -> Tensor:
+    """Fit STFT magnitudes, [B, F, n_fft // 2 + 1], to a mel, beginning with its bands spread over the bins."""
+    spread = band_weights(spec, spec.n_fft // 2 + 1, spec.sample_rate / spec.n_fft, 0.0, mel)
+    return fit_magnitudes(spec, mean_magnitudes(spec, mel) @ spread, mel, n_iter)
 
 
 class Octave(NamedTuple):

@@ -25,14 +25,6 @@ MOMENTUM = 0.99
 Pair = tuple[Tensor, Tensor]
 
 
-def fit_magnitudes(spec: MelSpec, magnitudes: Tensor, mel: Tensor, n_iter: int) -> Tensor:
-    """Move STFT magnitudes, [B, F, n_fft // 2 + 1], towards those whose mel is the given one, [B, M, F]."""
-    whole = SubbandSTFT(spec, mel)
-    for _ in range(n_iter):
-        magnitudes = magnitudes * whole.gains(magnitudes)
-    return magnitudes
-
-
 class MelProjection:
     """Move a waveform towards those that have a given mel, by accelerated alternating projections.
 
@@ -124,6 +116,19 @@ def projection_context(spec: MelSpec, n_iter: int) -> Context:
     return Context(n_iter * spec.win_length, n_iter * spec.win_length)
 
 
+def fit_magnitudes(spec: MelSpec, magnitudes: Tensor, mel: Tensor, n_iter: int) -> Tensor:
+    """Move STFT magnitudes, [B, F, n_fft // 2 + 1], towards those whose mel is the given one, [B, M, F]."""
+    whole = SubbandSTFT(spec, mel)
+    for _ in range(n_iter):
+        magnitudes = magnitudes * whole.gains(magnitudes)
+    return magnitudes
+
+
+def with_phase(magnitudes: Tensor, spectrum: Tensor) -> Tensor:
+    """Give magnitudes the phases of a spectrum."""
+    return spectrum * (magnitudes / magnitudes_of(spectrum))
+
+
 def magnitudes_of(spectrum: Tensor) -> Tensor:
     """Return |spectrum|, at least 1e-12."""
     return power_of(spectrum).sqrt()
@@ -133,8 +138,3 @@ def power_of(spectrum: Tensor) -> Tensor:
     """Return |spectrum|², at least 1e-24; several times as fast as the absolute value of complex numbers."""
     squares = torch.view_as_real(spectrum).square()
     return (squares[..., 0] + squares[..., 1]).clamp(min=1e-24)
-
-
-def with_phase(magnitudes: Tensor, spectrum: Tensor) -> Tensor:
-    """Give magnitudes the phases of a spectrum."""
-    return spectrum * (magnitudes / magnitudes_of(spectrum))

@@ -46,11 +46,6 @@ class SubbandSTFT:
         size = spec.win_length // self.rate, spec.n_fft // self.rate
         self.window = hann(*size, 1.0, mel.dtype, mel.device, spec.periodic)
 
-    @functools.cached_property
-    def weights(self) -> Tensor:
-        """What `istft` divides by."""
-        return envelope(self.window, self.n_frames, self.hop_length)
-
     def stft(self, signal: Tensor) -> Tensor:
         """Transform [B, F hop / r] to complex frames, [B, F, n_bins]."""
         frames = stft(signal, self.window, self.hop_length, self.padding, self.spec.pad_mode)
@@ -60,6 +55,11 @@ class SubbandSTFT:
         """Invert `stft`."""
         length = spectrum.shape[-2] * self.hop_length
         return istft(spectrum, self.window, self.hop_length, self.padding, length, self.weights)
+
+    @functools.cached_property
+    def weights(self) -> Tensor:
+        """What `istft` divides by."""
+        return envelope(self.window, self.n_frames, self.hop_length)
 
     def analyse(self, signal: Tensor) -> tuple[Tensor, Tensor]:
         """Transform [B, F hop / r] to the real and the imaginary parts of frames, [B, F, n_bins] each."""

@@ -83,10 +83,6 @@ class Vocoder(Model):
         self.projection_iters = projection_iters
         self.final_iters = final_iters
 
-    def start_for(self, steps: int) -> Start:
-        """Return where sampling of so many steps starts unless told otherwise."""
-        return self.one_step_start if steps == 1 and self.one_step_start is not None else self.start
-
     def spectrogram(self, waveform: Tensor) -> Tensor:
         """Compute the log-mel spectrogram of a waveform, [B, 1, T] to [B, M, F], at the model's sample rate."""
         return self.log_mel(waveform)
@@ -177,6 +173,10 @@ class Vocoder(Model):
         times = self.resolve_timesteps(steps, solver, times, self.start if start is None else start)
         start = self.start_for(len(times) - 1) if start is None else start
         return SamplingConfig(start, solver or self.solver, times, seed, callback)
+
+    def start_for(self, steps: int) -> Start:
+        """Return where sampling of so many steps starts unless told otherwise."""
+        return self.one_step_start if steps == 1 and self.one_step_start is not None else self.start
 
     def stages(
         self,

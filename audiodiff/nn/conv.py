@@ -6,6 +6,41 @@ from torch import Tensor, nn
 from audiodiff.utils.validation import check_counts
 
 
+class ConvBlock(nn.Module):
+    """Mix along time by a dilated depthwise convolution, then across channels by an MLP.
+
+    The layout of ConvNeXt (Liu et al., 2022, arXiv:2201.03545) with adaLN-Zero in place of its norm and layer scale.
+
+    Args:
+        width: Channels.
+        kernel: Taps of the convolution, odd.
+        dilation: Frames between taps.
+        expansion: Hidden width of the MLP in units of width.
+        embedding: Size of the log-SNR embedding.
+        causal: Whether no frame sees a later one.
+    """
+
+    def __init__(
+        self, width: int, kernel: int, dilation: int, expansion: float, embedding: int, causal: bool = False
+    ) -> None:
+        super().__init__()
+        self.conv = DepthwiseConv(width, kernel, dilation, causal)
+        self.context, self.look_ahead = self.conv.context, self.conv.look_ahead
+        self.modulation = Modulation(width, embedding)
+        self.mlp = mlp(width, expansion)
+
+    def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
+        """Map frames [B, F, C] and a log-SNR embedding [B, E] to frames [B, F, C]."""
+        mixed, gate = self.modulation(self.conv(h), embedding)
+        return torch.addcmul(h, gate, self.mlp(mixed))
+
+
+def mlp(width: int, expansion: float) -> nn.Sequential:
+    """Build an MLP from width to width x expansion and back, with the exact GELU (the tanh one is slower on a CPU)."""
+    hidden = int(width * expansion)
+    return nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+
+
 class Modulation(nn.Module):
     """Normalise frames, scale and shift them by an embedding, and compute the gate of the residual branch.
 
@@ -73,38 +108,3 @@ class DepthwiseConv(nn.Module):
         for k, tap in enumerate(self.weight[:, 0].unbind(-1)):
             out = torch.addcmul(out, padded.narrow(1, k * self.dilation, frames), tap)
         return out
-
-
-def mlp(width: int, expansion: float) -> nn.Sequential:
-    """Build an MLP from width to width x expansion and back, with the exact GELU (the tanh one is slower on a CPU)."""
-    hidden = int(width * expansion)
-    return nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
-
-
-class ConvBlock(nn.Module):
-    """Mix along time by a dilated depthwise convolution, then across channels by an MLP.
-
-    The layout of ConvNeXt (Liu et al., 2022, arXiv:2201.03545) with adaLN-Zero in place of its norm and layer scale.
-
-    Args:
-        width: Channels.
-        kernel: Taps of the convolution, odd.
-        dilation: Frames between taps.
-        expansion: Hidden width of the MLP in units of width.
-        embedding: Size of the log-SNR embedding.
-        causal: Whether no frame sees a later one.
-    """
-
-    def __init__(
-        self, width: int, kernel: int, dilation: int, expansion: float, embedding: int, causal: bool = False
-    ) -> None:
-        super().__init__()
-        self.conv = DepthwiseConv(width, kernel, dilation, causal)
-        self.context, self.look_ahead = self.conv.context, self.conv.look_ahead
-        self.modulation = Modulation(width, embedding)
-        self.mlp = mlp(width, expansion)
-
-    def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
-        """Map frames [B, F, C] and a log-SNR embedding [B, E] to frames [B, F, C]."""
-        mixed, gate = self.modulation(self.conv(h), embedding)
-        return torch.addcmul(h, gate, self.mlp(mixed))

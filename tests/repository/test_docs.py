@@ -12,6 +12,7 @@ import yaml
 from support.tree import ROOT, load_script
 
 from audiodiff.cli import COMMANDS, checks
+from audiodiff.models import Vocoder
 from audiodiff.training.hydra_config import composed
 
 PAGES = sorted((ROOT / "demos" / "docs" / "pages").rglob("*.md"))
@@ -42,6 +43,26 @@ def test_python_of_a_page_runs_from_top_to_bottom_and_prints_what_it_says(page, 
         assert printed == told
     else:
         assert printed
+
+
+def test_journey_names_the_hops_of_generate_in_order(waveform):
+    """The first call of each, in one run of the model that the page loads."""
+    page = (ROOT / "demos/docs/pages/journey.md").read_text(encoding="utf-8")
+    named = re.findall(r"^\| `([\w.]+)` \| ", page, re.MULTILINE)
+    vocoder, seen = Vocoder.load("speech-24k"), {}
+    mel = vocoder.spectrogram(waveform[None])
+
+    def note(frame, event, _):
+        if event == "call":
+            seen.setdefault(f"{frame.f_globals.get('__name__')}.{frame.f_code.co_qualname}".removeprefix("audiodiff."))
+
+    sys.setprofile(note)
+    try:
+        vocoder.generate(mel, steps=1)
+    finally:
+        sys.setprofile(None)
+    assert len(named) > 20
+    assert [name for name in seen if name in named] == named
 
 
 def commands(page):

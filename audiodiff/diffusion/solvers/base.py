@@ -23,57 +23,6 @@ NoiseSource = NoiseField | torch.Generator | Sequence[torch.Generator] | None
 """Where noise comes from: a field, one generator for the batch, or one for each clip."""
 
 
-class PathPoint(NamedTuple):
-    """Hold a path's scales at one time; lam = log(alpha / sigma)."""
-
-    alpha: float
-    sigma: float
-    lam: float
-
-
-def path_point(schedule: Schedule, t: Tensor) -> PathPoint:
-    """Evaluate a path at a time, []."""
-    alpha, sigma = schedule(t)
-    return PathPoint(float(alpha), float(sigma), float(schedule.log_snr(t)) / 2)
-
-
-def endpoints(schedule: Schedule, t: Tensor, s: Tensor) -> tuple[PathPoint, PathPoint]:
-    """Evaluate a path at both ends of a step.
-
-    Raises:
-        ValueError: s is not below t.
-    """
-    check_order(t, s)
-    return path_point(schedule, t), path_point(schedule, s)
-
-
-def check_order(t: Tensor, s: Tensor) -> None:
-    """Raise ValueError if s is not below t."""
-    if not s < t:
-        raise ValueError(f"s={float(s):g} is not below t={float(t):g}: a step goes from noise (1) towards audio (0)")
-
-
-def mix(estimate: Estimate, point: PathPoint) -> Tensor:
-    """Return alpha x̂ + sigma ε̂: the signal at another time by the estimates."""
-    return point.alpha * estimate.x + point.sigma * estimate.eps
-
-
-def white_noise(like: Tensor, generator: NoiseSource) -> Tensor:
-    """Draw white noise of unit variance, shaped like a signal, [B, 1, T]; generators draw on their own device.
-
-    Raises:
-        ValueError: There is no generator, or not one for each clip.
-    """
-    if isinstance(generator, NoiseField):
-        return generator.draw(like)
-    if isinstance(generator, torch.Generator):
-        return torch.randn(like.shape, generator=generator, device=generator.device, dtype=like.dtype).to(like)
-    if generator is None or len(generator) != len(like):
-        raise ValueError("a stochastic solver needs a generator, or one for each clip: pass generator=")
-    clips = [torch.randn(like.shape[1:], generator=g, device=g.device, dtype=like.dtype) for g in generator]
-    return torch.stack(clips).to(like)
-
-
 class Solver(abc.ABC):
     """Move a noisy signal one step along the path.
 
@@ -111,3 +60,54 @@ class Solver(abc.ABC):
         Raises:
             ValueError: s is not below t.
         """
+
+
+class PathPoint(NamedTuple):
+    """Hold a path's scales at one time; lam = log(alpha / sigma)."""
+
+    alpha: float
+    sigma: float
+    lam: float
+
+
+def endpoints(schedule: Schedule, t: Tensor, s: Tensor) -> tuple[PathPoint, PathPoint]:
+    """Evaluate a path at both ends of a step.
+
+    Raises:
+        ValueError: s is not below t.
+    """
+    check_order(t, s)
+    return path_point(schedule, t), path_point(schedule, s)
+
+
+def path_point(schedule: Schedule, t: Tensor) -> PathPoint:
+    """Evaluate a path at a time, []."""
+    alpha, sigma = schedule(t)
+    return PathPoint(float(alpha), float(sigma), float(schedule.log_snr(t)) / 2)
+
+
+def check_order(t: Tensor, s: Tensor) -> None:
+    """Raise ValueError if s is not below t."""
+    if not s < t:
+        raise ValueError(f"s={float(s):g} is not below t={float(t):g}: a step goes from noise (1) towards audio (0)")
+
+
+def mix(estimate: Estimate, point: PathPoint) -> Tensor:
+    """Return alpha x̂ + sigma ε̂: the signal at another time by the estimates."""
+    return point.alpha * estimate.x + point.sigma * estimate.eps
+
+
+def white_noise(like: Tensor, generator: NoiseSource) -> Tensor:
+    """Draw white noise of unit variance, shaped like a signal, [B, 1, T]; generators draw on their own device.
+
+    Raises:
+        ValueError: There is no generator, or not one for each clip.
+    """
+    if isinstance(generator, NoiseField):
+        return generator.draw(like)
+    if isinstance(generator, torch.Generator):
+        return torch.randn(like.shape, generator=generator, device=generator.device, dtype=like.dtype).to(like)
+    if generator is None or len(generator) != len(like):
+        raise ValueError("a stochastic solver needs a generator, or one for each clip: pass generator=")
+    clips = [torch.randn(like.shape[1:], generator=g, device=g.device, dtype=like.dtype) for g in generator]
+    return torch.stack(clips).to(like)
