@@ -223,7 +223,7 @@ def test_script_refuses_in_one_line(sampler, step, tmp_path):
         (["MODEL", "out.onnx", "--part", "whole"], "choose one of sampler, step"),
         (["MODEL", "out.wav"], "ends in .onnx"),
         (["MODEL", "there.onnx"], "exists; give -f"),
-        (["MODEL", "out.onnx", "--steps", "0"], "steps=0"),
+        (["MODEL", "out.onnx", "--steps", "0"], "--steps: 0: "),
         (["MODEL", "out.onnx", "--guidance", "2"], "this is a vocoder: leave it out"),
         (["drums", "out.onnx", "--start", "griffin-lim"], "a generator starts from noise"),
         (["drums", "out.onnx", "--solver", "dpmpp-2m-sde"], "draws noise"),

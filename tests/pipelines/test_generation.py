@@ -220,7 +220,7 @@ BAD = {
     "both": (["--init", "in.wav", "--inpaint", "in.wav"], "give one of them"),
     "no recording": (["--init", "none.wav"], "none.wav"),
     "endless": (["--seconds", "inf"], "up to 3600"),
-    "no steps": (["--steps", "0"], "steps=0"),
+    "no steps": (["--steps", "0"], "--steps: 0: "),
 }
 
 

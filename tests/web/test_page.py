@@ -407,7 +407,7 @@ def test_served_page_answers_with_the_bytes_that_resynth_writes(app, vocoder, ti
     ("arguments", "words"),
     [
         (["--model", "nowhere"], "nowhere: no such model"),
-        (["--port", "0"], "--port 0: a number from 1 to 65535"),
+        (["--port", "0"], "argument --port: 0: a whole number from 1 to 65535"),
         (["--device", "abacus"], "argument --device: unknown device 'abacus'"),
     ],
 )
