@@ -6,10 +6,10 @@ recognised, is the collection's.
 """
 
 import argparse
+import csv
 import dataclasses
 import hashlib
 import io
-import json
 import os
 import sys
 import urllib.error
@@ -17,24 +17,36 @@ import urllib.request
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol
 from urllib.parse import quote
 
 import numpy as np
 import soundfile
 import soxr
 
-__all__ = ["BASE", "SPLITS", "Collection", "Listed", "gather", "resampled", "sample_hash", "url_of"]
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from manifests import write_manifest
 
 BASE = "https://raw.githubusercontent.com"
 SPLITS = ("train", "valid", "test")
 TIMEOUT = 60.0  # seconds without a byte
 MOST_BYTES = 64 * 2**20  # of one recording
 LOWEST_RATE = 8000
+SEGMENTS = 16  # of an envelope
 
 
-class Listed(Protocol):
-    """A recording of a list: its file in the folder, where it is public, and the hash of its samples."""
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Describe one recording: where it is public, and what its samples are.
+
+    Args:
+        file: Path within the prepared folder.
+        split: train, valid or test.
+        repository, commit, path: Where it is public.
+        sample_rate, n_samples: As it is stored.
+        sha256: Of the stored samples as little-endian int16.
+        levels: Levels of `SEGMENTS` equal parts in dB, which survive another decoder or resampler.
+        about: The other columns, for the manifest.
+    """
 
     file: str
     split: str
@@ -44,6 +56,8 @@ class Listed(Protocol):
     sample_rate: int
     n_samples: int
     sha256: str
+    levels: str
+    about: dict[str, str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +67,6 @@ class Collection:
     Args:
         what: One line of help.
         places: The list, a CSV file.
-        read: Reads it.
         convert: Maps a recording, its mono waveform, [T], and Hz to samples, [T] int16 at the recording's sample_rate;
             raises ValueError if the waveform is another recording.
         about: What the manifest says of a recording.
@@ -62,13 +75,32 @@ class Collection:
 
     what: str
     places: Path
-    read: Callable[[Path], Sequence[Listed]]
-    convert: Callable[[Listed, np.ndarray, int], np.ndarray]
-    about: Callable[[Listed], dict]
+    convert: Callable[[Place, np.ndarray, int], np.ndarray]
+    about: Callable[[Place], dict]
     table: Callable[[dict[str, list[dict]]], str]
 
 
-def url_of(place: Listed, base: str) -> str:
+def read_places(path: Path) -> list[Place]:
+    """Read a list of places.
+
+    Raises:
+        ValueError: It is no such list, or a file leads out of the folder.
+    """
+    kinds = {field.name: field.type for field in dataclasses.fields(Place) if field.name != "about"}
+    places = []
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            try:
+                fields = {name: kind(row.pop(name)) for name, kind in kinds.items()}
+            except (KeyError, ValueError, TypeError) as error:
+                raise ValueError(f"{path}: is no list of recordings ({error!r})") from None
+            if fields["split"] not in SPLITS or Path(fields["file"]).is_absolute() or ".." in fields["file"]:
+                raise ValueError(f"{path}: {fields['file']}, {fields['split']}: no file of this folder and its split")
+            places.append(Place(**fields, about=row))
+    return places
+
+
+def url_of(place: Place, base: str) -> str:
     """Compose the address of a recording; a commit is part of it, so what lies there cannot change."""
     return f"{base.rstrip('/')}/{place.repository}/{place.commit}/{quote(place.path)}"
 
@@ -78,12 +110,18 @@ def sample_hash(samples: np.ndarray) -> str:
     return hashlib.sha256(samples.astype("<i2").tobytes()).hexdigest()
 
 
+def envelope(waveform: np.ndarray) -> np.ndarray:
+    """Measure the levels of `SEGMENTS` equal parts of a waveform, [T] in [-1, 1], in dB of full scale."""
+    parts = np.array_split(np.asarray(waveform, np.float64), SEGMENTS)
+    return np.array([10 * np.log10(np.mean(part**2) + 1e-10) for part in parts])
+
+
 def resampled(waveform: np.ndarray, rate: int, wanted: int) -> np.ndarray:
     """Change the rate of a waveform, [T]."""
     return waveform if rate == wanted else soxr.resample(waveform, rate, wanted, quality="VHQ")
 
 
-def fetched(place: Listed, base: str, collection: Collection) -> np.ndarray:
+def fetched(place: Place, base: str, collection: Collection) -> np.ndarray:
     """Fetch and convert one recording.
 
     Raises:
@@ -101,7 +139,7 @@ def fetched(place: Listed, base: str, collection: Collection) -> np.ndarray:
         raise ValueError(f"{url}: {error}") from None
 
 
-def copied(place: Listed, folder: Path) -> np.ndarray:
+def copied(place: Place, folder: Path) -> np.ndarray:
     """Read one recording from a folder of prepared files.
 
     Raises:
@@ -117,7 +155,7 @@ def copied(place: Listed, folder: Path) -> np.ndarray:
     return samples
 
 
-def stored(place: Listed, target: Path, rate: int, fetch: Callable[[Listed], np.ndarray]) -> dict | str:
+def stored(place: Place, target: Path, rate: int, fetch: Callable[[Place], np.ndarray]) -> dict | str:
     """Bring one recording into the folder, unless it is there; return what the file is, or what went wrong."""
     if (facts := existing(place, target, rate)) is not None:
         return facts
@@ -139,7 +177,7 @@ def stored(place: Listed, target: Path, rate: int, fetch: Callable[[Listed], np.
     return existing(place, target, rate) or f"{target}: was written, and cannot be read"
 
 
-def existing(place: Listed, target: Path, rate: int) -> dict | None:
+def existing(place: Place, target: Path, rate: int) -> dict | None:
     """Describe a recording that an earlier run has stored; None if it has not, or at another rate or length."""
     try:
         info = soundfile.info(target)
@@ -159,9 +197,7 @@ def write_manifests(out: Path, parts: dict[str, list[dict]]) -> None:
     if empty := [split for split, part in parts.items() if not part]:
         raise ValueError(f"there is nothing for {empty[0]}.jsonl: the manifests are left as they were")
     for split in reversed(SPLITS):
-        temporary = out / f"{split}.jsonl.tmp"
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in parts[split]), encoding="utf-8")
-        os.replace(temporary, out / f"{split}.jsonl")
+        write_manifest(out / f"{split}.jsonl", parts[split])
 
 
 def gather(collection: Collection, arguments: Sequence[str] | None = None) -> int:
@@ -176,18 +212,18 @@ def gather(collection: Collection, arguments: Sequence[str] | None = None) -> in
     options = parser.parse_args(arguments)
     highest, problems = options.sample_rate, []
 
-    def line_of(place: Listed) -> dict | str:
+    def line_of(place: Place) -> dict | str:
         rate = place.sample_rate if highest is None else min(place.sample_rate, highest)
         line = stored(place, options.out / place.file, rate, fetch)
         return line if isinstance(line, str) else line | collection.about(place)
 
-    def fetch(place: Listed) -> np.ndarray:
+    def fetch(place: Place) -> np.ndarray:
         return copied(place, options.source) if options.source else fetched(place, options.base, collection)
 
     try:
         if highest is not None and highest < LOWEST_RATE:
             raise ValueError(f"--sample-rate {highest}: at least {LOWEST_RATE} Hz are wanted")
-        places = collection.read(options.places)
+        places = read_places(options.places)
         options.out.mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor(max(1, options.jobs)) as pool:
             lines = list(pool.map(line_of, places))

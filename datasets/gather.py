@@ -1,14 +1,10 @@
 """Gathers short sounds, as a list says where they are and what they are.
 
-A list is a CSV file with a row for each recording: `file`, `split`, `repository`, `commit`, `path`, `sample_rate`,
-`n_samples`, `sha256` and `levels`, and what the manifest is to say of it: label, kit, licence and so on. A recording is
-fetched, resampled and cut to the part that the list describes (`fetching`).
+A list (`fetching.Place`) also has what the manifest is to say of a recording: label, kit, licence and so on. A
+recording is fetched, resampled and cut to the part that the list describes.
 """
 
-import csv
-import dataclasses
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,67 +12,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import fetching
-from fetching import SPLITS, resampled, sample_hash
+from fetching import Place, envelope, resampled, sample_hash
+from manifests import table_of_labels
 
-__all__ = ["Place", "envelope", "main", "read_places"]
-
-SEGMENTS = 16  # of an envelope
 TOLERANCE_DB = 1.5  # by which a segment's level may differ after another decoder or resampler
 QUIET_DB = -30.0  # below the loudest segment: not compared
 STEP = 0.002  # seconds between the beginnings that are tried
 PEAK = 10 ** (-1 / 20)
-
-
-@dataclasses.dataclass(frozen=True)
-class Place:
-    """Describe one recording: where it is public, and what its samples are.
-
-    Args:
-        file: Path within the prepared folder.
-        split: train, valid or test.
-        repository, commit, path: Where it is public.
-        sample_rate, n_samples: As it is stored.
-        sha256: Of the stored samples as little-endian int16.
-        levels: Levels of `SEGMENTS` equal parts in dB, which survive another decoder or resampler.
-        about: The other columns, for the manifest.
-    """
-
-    file: str
-    split: str
-    repository: str
-    commit: str
-    path: str
-    sample_rate: int
-    n_samples: int
-    sha256: str
-    levels: str
-    about: dict[str, str]
-
-
-def read_places(path: Path) -> list[Place]:
-    """Read a list of places.
-
-    Raises:
-        ValueError: It is no such list, or a file leads out of the folder.
-    """
-    kinds = {field.name: field.type for field in dataclasses.fields(Place) if field.name != "about"}
-    places = []
-    with path.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            try:
-                fields = {name: kind(row.pop(name)) for name, kind in kinds.items()}
-            except (KeyError, ValueError, TypeError) as error:
-                raise ValueError(f"{path}: is no list of recordings ({error!r})") from None
-            if fields["split"] not in SPLITS or Path(fields["file"]).is_absolute() or ".." in fields["file"]:
-                raise ValueError(f"{path}: {fields['file']}, {fields['split']}: no file of this folder and its split")
-            places.append(Place(**fields, about=row))
-    return places
-
-
-def envelope(waveform: np.ndarray) -> np.ndarray:
-    """Measure the levels of `SEGMENTS` equal parts of a waveform, [T] in [-1, 1], in dB of full scale."""
-    parts = np.array_split(np.asarray(waveform, np.float64), SEGMENTS)
-    return np.array([10 * np.log10(np.mean(part**2) + 1e-10) for part in parts])
 
 
 def cut_out(place: Place, waveform: np.ndarray) -> np.ndarray:
@@ -120,15 +62,7 @@ def converted(place: Place, mono: np.ndarray, rate: int) -> np.ndarray:
     return cut_out(place, mono)
 
 
-def table(parts: dict[str, list[dict]]) -> str:
-    """Count labels by split."""
-    counts = {split: Counter(line["label"] for line in part) for split, part in parts.items()}
-    labels = sorted(set().union(*counts.values()))
-    rows = [f"| {label} | " + " | ".join(str(counts[split][label]) for split in SPLITS) + " |" for label in labels]
-    return "\n".join([f"| label | {' | '.join(SPLITS)} |", "|---" * (len(SPLITS) + 1) + "|", *rows])
-
-
 def main(what: str, places: Path, arguments: Sequence[str] | None = None) -> int:
     """Fetch what is missing and write the manifests; return 0, 1 if recordings are missing, or 2 after one line."""
-    collection = fetching.Collection(what, places, read_places, converted, lambda place: place.about, table)
+    collection = fetching.Collection(what, places, converted, lambda place: place.about, table_of_labels)
     return fetching.gather(collection, arguments)

@@ -10,12 +10,10 @@ from pathlib import Path
 
 import soundfile
 
+from audiodiff.utils.files import write_text
+
 Part = Iterable[tuple[Path, dict]]
 """Files, and what is known of each besides its length and rate."""
-
-
-class Problem(Exception):
-    """Tell the user in one line what is wrong and what to do; ends the script with exit code 2."""
 
 
 def prepare(
@@ -28,7 +26,7 @@ def prepare(
     options = parser.parse_args(arguments)
     try:
         print(write_parts(options.out, parts(options.corpus)))
-    except (Problem, OSError) as error:
+    except (ValueError, OSError) as error:
         print(f"prepare.py: error: {error}", file=sys.stderr)
         return 2
     return 0
@@ -39,21 +37,17 @@ def write_parts(out: Path, parts: Mapping[str, Part]) -> str:
 
     Returns a table of labels by parts. A file that cannot be read is named on stderr and left out.
 
-    Raises: Problem: a part is empty.
+    Raises: ValueError: a part is empty.
     """
     out.mkdir(parents=True, exist_ok=True)
-    numbers = {}
+    listed = {}
     for part, files in parts.items():
         lines = [line for path, about in files if (line := _line(out, path, about))]
         if not lines:
-            raise Problem(f"nothing is listed as {part}: is this the whole corpus?")
-        temporary = out / f"{part}.jsonl.tmp"
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-        os.replace(temporary, out / f"{part}.jsonl")
-        numbers[part] = Counter(line["label"] for line in lines)
-    labels = sorted(set().union(*numbers.values()))
-    rows = [f"| {label} | " + " | ".join(str(counts[label]) for counts in numbers.values()) + " |" for label in labels]
-    return "\n".join([f"| label | {' | '.join(numbers)} |", "|---" * (len(numbers) + 1) + "|", *rows])
+            raise ValueError(f"nothing is listed as {part}: is this the whole corpus?")
+        write_manifest(out / f"{part}.jsonl", lines)
+        listed[part] = lines
+    return table_of_labels(listed)
 
 
 def _line(out: Path, path: Path, about: dict) -> dict | None:
@@ -64,3 +58,16 @@ def _line(out: Path, path: Path, about: dict) -> dict | None:
         return None
     place = os.path.relpath(path, out)
     return {"path": place, "n_samples": info.frames, "sample_rate": info.samplerate, **about}
+
+
+def write_manifest(path: Path, lines: Iterable[dict]) -> None:
+    """Write a manifest, complete or not at all."""
+    write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
+
+
+def table_of_labels(parts: Mapping[str, Iterable[dict]]) -> str:
+    """Count the labels of each part's lines, as a table."""
+    numbers = {part: Counter(line["label"] for line in lines) for part, lines in parts.items()}
+    labels = sorted(set().union(*numbers.values()))
+    rows = [f"| {label} | " + " | ".join(str(counts[label]) for counts in numbers.values()) + " |" for label in labels]
+    return "\n".join([f"| label | {' | '.join(numbers)} |", "|---" * (len(numbers) + 1) + "|", *rows])

@@ -9,15 +9,11 @@ from pathlib import Path
 logger = logging.getLogger("datasets")
 
 
-class Problem(Exception):
-    """Tell the user in one line what is wrong and what to do; ends the script with exit code 2."""
-
-
 def check_tools() -> None:
-    """Raise Problem where Debian's tools are missing."""
+    """Raise ValueError where Debian's tools are missing."""
     missing = [tool for tool in ("apt-get", "dpkg", "dpkg-deb") if shutil.which(tool) is None]
     if missing:
-        raise Problem(f"{missing[0]} not found: this needs Debian or a system like it (a container will do)")
+        raise ValueError(f"{missing[0]} not found: this needs Debian or a system like it (a container will do)")
 
 
 def fetch(package: str, folder: Path) -> Path:
@@ -28,11 +24,11 @@ def fetch(package: str, folder: Path) -> Path:
         command = ["apt-get", "download", "-q", package]
         result = subprocess.run(command, cwd=folder, capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"})
         if "Unable to locate" in result.stderr or "no installation candidate" in result.stderr:
-            raise Problem(f"package {package} not found: run `apt-get update` as root, then try again")
+            raise ValueError(f"package {package} not found: run `apt-get update` as root, then try again")
         there = sorted(folder.glob(f"{package}_*.deb"))
         if result.returncode or not there:
             errors = [line for line in result.stderr.splitlines() if line.startswith("E:")] or ["no reason given"]
-            raise Problem(f"cannot download {package} ({errors[0]}): run `apt-get update` as root, then try again")
+            raise ValueError(f"cannot download {package} ({errors[0]}): run `apt-get update` as root, then try again")
     return there[-1]
 
 
@@ -44,4 +40,4 @@ def unpack(deb: Path, folder: Path) -> str:
         query = ["dpkg-deb", "-f", deb, "Version"]
         return subprocess.run(query, check=True, capture_output=True, text=True).stdout.strip()
     except subprocess.CalledProcessError as error:
-        raise Problem(f"cannot unpack {deb}: delete it and try again") from error
+        raise ValueError(f"cannot unpack {deb}: delete it and try again") from error

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import soundfile
 
-from audiodiff.utils.files import atomic_file
+from audiodiff.utils.files import write_text
 
 NEVER = "GPL-2.0-only"
 HELD_OUT = {"klettres-hu", "ktuberling-lt", "tuxpaint-fr"}
@@ -37,8 +37,7 @@ def main() -> None:
     broad = [r for r in recordings if not is_held_out(r) and not has_offset(options.folder / r["path"])]
     unseen = chosen([r for r in recordings if is_held_out(r)], options.each)
     for name, part in (("broad", broad), ("unseen", unseen)):
-        with atomic_file(options.folder / f"{name}.jsonl") as file:
-            file.write("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in part).encode())
+        write_text(options.folder / f"{name}.jsonl", "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in part))
         minutes = sum(r["n_samples"] / r["sample_rate"] for r in part) / 60
         print(
             f"{name}: {len(part)} recordings, {minutes:.1f} min, {len({r['speaker'] for r in part})} labels of speakers"

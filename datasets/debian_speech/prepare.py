@@ -29,8 +29,10 @@ import soxr
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import speech_plan as plan
-from packages import Problem, check_tools, fetch, unpack
+from packages import check_tools, fetch, unpack
 from speech_plan import SOURCES, SPLITS, Built, Clip, Source
+
+from audiodiff.utils.files import write_text
 
 NOT_USED = "no speech, damaged, or of another source"
 SUFFIXES = {".g722", ".ogg", ".opus", ".wav"}
@@ -39,14 +41,6 @@ logger = logging.getLogger("debian_speech")
 
 
 # ---- files
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file under a temporary name and renames it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def decode(path: Path) -> tuple[np.ndarray, int]:
@@ -87,7 +81,7 @@ def convert(path: Path, target: Path, sample_rate: int) -> tuple[int, int]:
         soundfile.write(temporary, waveform, sample_rate, format="FLAC", subtype="PCM_16")
     except soundfile.LibsndfileError as error:
         temporary.unlink(missing_ok=True)
-        raise Problem(f"cannot write {target}: make room on the disk, then run the same command") from error
+        raise ValueError(f"cannot write {target}: make room on the disk, then run the same command") from error
     os.replace(temporary, target)
     return waveform.size, native_rate
 
@@ -151,8 +145,10 @@ def build_source(source: Source, out: Path, sample_rate: int, debs: Path, work: 
     logger.info("%s: converting, version %s", source.key, version)
     clips, left_out = convert_source(source, out, sample_rate, root)
     if not clips:
-        raise Problem(f"{source.package} {version} has no speech in {source.base}: it is laid out in another way")
+        raise ValueError(f"{source.package} {version} has no speech in {source.base}: it is laid out in another way")
     terms = (root / "usr/share/doc" / source.package / "copyright").read_text(encoding="utf-8")
+    for folder in ("licences", "state"):
+        (out / folder).mkdir(exist_ok=True)
     write_text(out / "licences" / f"{source.package}.txt", terms)
     built = Built(source, sample_rate, version, clips, left_out, plan.RULES)
     write_text(out / "state" / f"{source.key}.json", json.dumps(asdict(built), ensure_ascii=False))
@@ -219,15 +215,15 @@ def left_out_summary(all_built: Sequence[Built]) -> str:
 
 
 def check_machine(out: Path) -> None:
-    """Raise Problem where the tools or the output folder are missing."""
+    """Raise ValueError where the tools or the output folder are missing."""
     check_tools()
     if importlib.util.find_spec("av") is None:
-        raise Problem("PyAV is missing, which decodes G.722: pip install 'audiodiff-torch[datasets]'")
+        raise ValueError("PyAV is missing, which decodes G.722: pip install 'audiodiff-torch[datasets]'")
     try:
         out.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=out).close()
     except OSError as error:
-        raise Problem(f"cannot write to {out} ({error.strerror}): choose another folder") from error
+        raise ValueError(f"cannot write to {out} ({error.strerror}): choose another folder") from error
 
 
 def prepare(out: Path, everything: bool, sample_rate: int, packages: Path | None = None) -> str:
@@ -254,7 +250,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         logging.basicConfig(level=logging.INFO, format="%(message)s")
         print(prepare(args.out, args.all, args.sample_rate, args.keep_packages))
-    except (Problem, OSError, soundfile.LibsndfileError) as error:
+    except (ValueError, OSError, soundfile.LibsndfileError) as error:
         print(f"prepare.py: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -3,8 +3,6 @@
 import re
 from typing import NamedTuple
 
-LABELS = ("kick", "snare", "hat", "tom", "cymbal", "clap", "percussion")
-
 
 class Kit(NamedTuple):
     """Name a kit.

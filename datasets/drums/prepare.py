@@ -8,13 +8,10 @@ last; running it again rebuilds everything.
 
 import argparse
 import hashlib
-import json
 import logging
-import os
 import shutil
 import sys
 import tempfile
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -23,8 +20,11 @@ import soundfile
 
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent)]
 import soundfont
-from kits import KITS, LABELS, Kit, label_of
-from packages import Problem, check_tools, fetch, unpack
+from kits import KITS, Kit, label_of
+from manifests import table_of_labels, write_manifest
+from packages import check_tools, fetch, unpack
+
+from audiodiff.utils.files import write_text
 
 LONGEST = 3.0  # seconds
 FADE = 0.02  # seconds, where a sound is cut
@@ -57,7 +57,7 @@ def one_shot(waveform: np.ndarray, rate: int) -> np.ndarray:
 def sounds(kit: Kit, root: Path) -> Iterator[tuple[str, np.ndarray, int]]:
     """Yield name, waveform and rate of every sound in a kit.
 
-    Raises: Problem: the package does not hold what is expected.
+    Raises: ValueError: the package does not hold what is expected.
     """
     place = root / kit.place
     if place.is_file():
@@ -70,7 +70,7 @@ def sounds(kit: Kit, root: Path) -> Iterator[tuple[str, np.ndarray, int]]:
                 continue
             yield file.stem, waveform, rate
     else:
-        raise Problem(f"{kit.package} has no {kit.place}: it is another version than the one that was planned for")
+        raise ValueError(f"{kit.package} has no {kit.place}: it is another version than the one that was planned for")
 
 
 def convert(kit: Kit, root: Path, out: Path, seen: set[str]) -> list[dict]:
@@ -119,26 +119,10 @@ def prepare(out: Path, packages: Path | None = None) -> str:
             if told.is_file():
                 shutil.copy(told, out / "licences" / f"{kit.package}.txt")
     changes = "Changes: mixed to mono, cut to one hit, offset removed, scaled to a peak of -1 dBFS, renamed."
-    write(out / "LICENCES.md", f"# Where these sounds come from\n\n{changes}\n\n" + "\n".join(table) + "\n")
+    write_text(out / "LICENCES.md", f"# Where these sounds come from\n\n{changes}\n\n" + "\n".join(table) + "\n")
     for part, lines in parts.items():
-        write(out / f"{part}.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
-    return "\n".join(table) + "\n\n" + counts(parts)
-
-
-def counts(parts: dict[str, list[dict]]) -> str:
-    """Return a table of labels by parts."""
-    lines = ["| label | " + " | ".join(PARTS) + " |", "|---" * (len(PARTS) + 1) + "|"]
-    numbers = {part: Counter(line["label"] for line in found) for part, found in parts.items()}
-    return "\n".join(
-        lines + [f"| {label} | " + " | ".join(str(numbers[p][label]) for p in PARTS) + " |" for label in LABELS]
-    )
-
-
-def write(path: Path, text: str) -> None:
-    """Write a text file under a temporary name and renames it."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+        write_manifest(out / f"{part}.jsonl", lines)
+    return "\n".join(table) + "\n\n" + table_of_labels(parts)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -150,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         print(prepare(options.out, options.keep_packages))
-    except (Problem, OSError, soundfile.LibsndfileError) as error:
+    except (ValueError, OSError, soundfile.LibsndfileError) as error:
         print(f"prepare.py: error: {error}", file=sys.stderr)
         return 2
     return 0

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from manifests import Part, Problem, prepare
+from manifests import Part, prepare
 
 PARTS = {"train": "train", "valid": "dev", "test": "test"}
 
@@ -27,7 +27,7 @@ def parts(corpus: Path) -> dict[str, Part]:
     """Find the folders of each part."""
     found = {part: sorted(p for p in corpus.glob(f"{name}-*") if p.is_dir()) for part, name in PARTS.items()}
     if missing := [PARTS[part] for part, folders in found.items() if not folders]:
-        raise Problem(f"{corpus} has no {missing[0]}-* folder: give the folder that holds train-*, dev-* and test-*")
+        raise ValueError(f"{corpus} has no {missing[0]}-* folder: give the folder that holds train-*, dev-* and test-*")
     return {part: sentences(folders) for part, folders in found.items()}
 
 

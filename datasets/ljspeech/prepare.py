@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from manifests import Part, Problem, prepare
+from manifests import Part, prepare
 
 HELD_OUT = 250  # for each of two parts; of a smaller corpus a twentieth
 
@@ -20,7 +20,7 @@ def parts(corpus: Path) -> dict[str, Part]:
     """Split the recordings by name."""
     files = sorted((corpus / "wavs").glob("*.wav"))
     if not files:
-        raise Problem(f"{corpus} has no wavs: give the folder that holds wavs and metadata.csv")
+        raise ValueError(f"{corpus} has no wavs: give the folder that holds wavs and metadata.csv")
     count = min(HELD_OUT, max(1, len(files) // 20))
     told = [(path, {"label": "linda", "licence": "public domain"}) for path in files]
     return {"train": told[: -2 * count], "valid": told[-2 * count : -count], "test": told[-count:]}

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from manifests import Problem, write_parts
+from manifests import write_parts
 
 PARTS = ("train", "valid", "test")
 
@@ -23,7 +23,7 @@ def notes(folder: Path, sources: Sequence[str]) -> Iterator[tuple[Path, dict]]:
     try:
         examples = json.loads((folder / "examples.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        raise Problem(
+        raise ValueError(
             f"{folder} has no examples.json: give the folder that holds nsynth-train, -valid, -test"
         ) from None
     for name, about in sorted(examples.items()):
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         parts = {part: notes(options.corpus / f"nsynth-{part}", options.source) for part in PARTS}
         print(write_parts(options.out, parts))
-    except (Problem, OSError) as error:
+    except (ValueError, OSError) as error:
         print(f"prepare.py: error: {error}", file=sys.stderr)
         return 2
     return 0

@@ -18,6 +18,9 @@ from pathlib import Path
 import soundfile
 import soxr
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from manifests import write_manifest
+
 RATE = 24000  # one of Opus'
 LEAST, MOST = 6.0, 256.0  # kb/s of libsndfile's compression levels 1 and 0
 LOWEST = 40.0  # kb/s below which this is no longer a corpus for a vocoder
@@ -39,13 +42,6 @@ def compressed(source: Path, target: Path, level: float) -> int:
         soundfile.write(temporary, waveform, RATE, format="OGG", subtype="OPUS", compression_level=level)
         os.replace(temporary, target)
     return soundfile.info(target).frames
-
-
-def write_manifest(path: Path, entries: Sequence[dict]) -> None:
-    """Write a manifest, complete or not at all."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

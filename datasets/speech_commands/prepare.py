@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from manifests import Problem, write_parts
+from manifests import write_parts
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 LISTS = {"valid": "validation_list.txt", "test": "testing_list.txt"}
@@ -22,7 +22,7 @@ def prepare(corpus: Path, out: Path) -> str:
     part_of = {}
     for part, name in LISTS.items():
         if not (corpus / name).is_file():
-            raise Problem(f"{corpus} has no {name}: give the folder into which speech_commands_v0.02 was unpacked")
+            raise ValueError(f"{corpus} has no {name}: give the folder into which speech_commands_v0.02 was unpacked")
         part_of |= dict.fromkeys((corpus / name).read_text(encoding="utf-8").split(), part)
     parts = {"train": [], "valid": [], "test": []}
     for digit in DIGITS:
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         print(prepare(options.corpus, options.out))
-    except (Problem, OSError) as error:
+    except (ValueError, OSError) as error:
         print(f"prepare.py: error: {error}", file=sys.stderr)
         return 2
     return 0

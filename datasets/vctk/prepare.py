@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from manifests import Part, Problem, prepare
+from manifests import Part, prepare
 
 LAYOUTS = {"wav48_silence_trimmed": "*_mic1.flac", "wav48": "*.wav"}
 EVERY = 12
@@ -29,11 +29,13 @@ def parts(corpus: Path) -> dict[str, Part]:
     """Split the speakers by their names."""
     folder = next((corpus / name for name in LAYOUTS if (corpus / name).is_dir()), None)
     if folder is None:
-        raise Problem(f"{corpus} has no {' and no '.join(LAYOUTS)}: give the folder that holds one of them")
+        raise ValueError(f"{corpus} has no {' and no '.join(LAYOUTS)}: give the folder that holds one of them")
     pattern = LAYOUTS[folder.name]
     speakers = [p for p in sorted(folder.iterdir()) if p.is_dir() and any(p.glob(pattern))]
     if len(speakers) < 3:
-        raise Problem(f"{folder} holds {len(speakers)} speakers, and 3 are needed: give the folder of the whole corpus")
+        raise ValueError(
+            f"{folder} holds {len(speakers)} speakers, and 3 are needed: give the folder of the whole corpus"
+        )
     half = min(EVERY // 2, len(speakers) // 2)
     test, valid = speakers[::EVERY], speakers[half::EVERY]
     train = [speaker for speaker in speakers if speaker not in test and speaker not in valid]

@@ -1,7 +1,6 @@
 """The speech corpus: what is used, how files are named, and that no split leaks into another. Without network."""
 
 import doctest
-import importlib.util
 import json
 import random
 import shutil
@@ -16,22 +15,13 @@ import pytest
 import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
+from support.datasets import FOLDER, script
 
-FOLDER = Path(__file__).parents[2] / "datasets" / "debian_speech"
 SAMPLE_RATE = 16000
 
 
-def load(name):
-    """Imports a file of the data set's folder by its path, under a name that shadows nothing."""
-    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-plan = load("speech_plan")
-prepare = load("prepare")
+plan = script("debian_speech/speech_plan")
+prepare = script("debian_speech/prepare", "debian_speech_prepare")
 SOURCES = {source.key: source for source in plan.SOURCES}
 
 
@@ -234,13 +224,14 @@ def test_noted_state_is_used_only_by_the_same_rules(unpacked):
     source, root, out = unpacked
     built = plan.Built(source, SAMPLE_RATE, "1.0", *prepare.convert_source(source, out, SAMPLE_RATE, root), plan.RULES)
     note = asdict(built)
-    prepare.write_text(out / "state" / "made-up.json", json.dumps(note))
+    (out / "state").mkdir()
+    (out / "state" / "made-up.json").write_text(json.dumps(note))
     assert prepare.read_built(source, out, SAMPLE_RATE) == built
     assert prepare.read_built(source, out, 8000) is None
     assert prepare.read_built(replace(source, drop="x"), out, SAMPLE_RATE) is None
-    prepare.write_text(out / "state" / "made-up.json", json.dumps({**note, "rules": plan.RULES - 1}))
+    (out / "state" / "made-up.json").write_text(json.dumps({**note, "rules": plan.RULES - 1}))
     assert prepare.read_built(source, out, SAMPLE_RATE) is None
-    prepare.write_text(out / "state" / "made-up.json", json.dumps(note))
+    (out / "state" / "made-up.json").write_text(json.dumps(note))
     (out / built.clips[0].path).unlink()
     assert prepare.read_built(source, out, SAMPLE_RATE) is None
 
@@ -310,12 +301,12 @@ def test_table_counts_clips_minutes_and_splits(clips):
 
 
 def test_scripts_carry_no_address_of_a_host():
-    for file in FOLDER.iterdir():
+    for file in (FOLDER / "debian_speech").iterdir():
         assert not file.is_file() or "://" not in file.read_text(encoding="utf-8"), file
 
 
 def test_broad_set_and_unseen_voices_share_nobody_and_keep_the_licence(tmp_path, capsys, monkeypatch):
-    broad = load("broad")
+    broad = script("debian_speech/broad")
     (tmp_path / "audio").mkdir()
     samples, rows = tone(seconds=2.5), []
     for speaker, licence, offset, native in (

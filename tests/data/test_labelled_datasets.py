@@ -1,31 +1,22 @@
 """The recipes of labelled sounds, each on a tiny tree of the corpus' own shape."""
 
-import importlib.util
 import json
 import struct
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from support.datasets import FOLDER, script
 
 from audiodiff.data import OneShots, labels_of
 from audiodiff.data.manifest import read_manifest
-from audiodiff.utils.config import shipped_path
 
-FOLDER = shipped_path("datasets")
 RATE = 8000
 PARTS = ("train", "valid", "test")
 
 
 def load(name):
-    """Imports datasets/NAME/prepare.py under a name of its own."""
-    sys.path[:0] = [str(FOLDER), str(FOLDER / name)]
-    spec = importlib.util.spec_from_file_location(f"prepare_{name}", FOLDER / name / "prepare.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script(f"{name}/prepare", f"prepare_{name}")
 
 
 def tone(path, n=1600, amplitude=0.5, rate=RATE):
@@ -199,4 +190,4 @@ def re_free(licence):
 
 def test_datasets_are_where_the_readme_says():
     for name in ("drums", "speech_commands", "nsynth", "ljspeech", "libritts", "vctk"):
-        assert (Path(FOLDER) / name / "prepare.py").is_file()
+        assert (FOLDER / name / "prepare.py").is_file()

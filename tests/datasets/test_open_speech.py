@@ -1,36 +1,16 @@
 """The open speech corpus: fetched from a server on loopback, resumed, checked against the list, split by speaker."""
 
-import csv
 import dataclasses
-import functools
-import http.server
-import importlib.util
 import json
-import sys
-import threading
-from pathlib import Path
-from urllib.parse import unquote
 
 import numpy as np
 import pytest
 import soundfile
+from support.datasets import FOLDER, script, serving, write_places
 
-FOLDER = Path(__file__).parents[2] / "datasets" / "open_speech"
-
-
-def load(name):
-    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-places = load("places")
-spec = importlib.util.spec_from_file_location("open_speech_prepare", FOLDER / "prepare.py")
-prepare = importlib.util.module_from_spec(spec)
-pack = load("pack")
-spec.loader.exec_module(prepare)
+fetching = script("fetching")
+prepare = script("open_speech/prepare", "open_speech_prepare")
+pack = script("open_speech/pack")
 
 
 def syllables(seed, rate, seconds=1.0):
@@ -42,23 +22,9 @@ def syllables(seed, rate, seconds=1.0):
 
 @pytest.fixture
 def server(tmp_path):
-    """Serves tmp_path/server on loopback and counts what is asked for."""
-    root, asked = tmp_path / "server", []
-    root.mkdir()
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def do_GET(self):
-            asked.append(unquote(self.path))
-            super().do_GET()
-
-        def log_message(self, *_):
-            pass
-
-    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(root)))
-    threading.Thread(target=httpd.serve_forever, daemon=True).start()
-    yield root, f"http://127.0.0.1:{httpd.server_address[1]}", asked
-    httpd.shutdown()
-    httpd.server_close()
+    (tmp_path / "server").mkdir()
+    with serving(tmp_path / "server") as (address, asked):
+        yield tmp_path / "server", address, asked
 
 
 @pytest.fixture
@@ -74,21 +40,16 @@ def listing(tmp_path, server):
         soundfile.write(target, np.stack([original, original], 1), rate, subtype="PCM_16")
         waveform, _ = soundfile.read(target, dtype="float32", always_2d=True)
         pcm = prepare.as_pcm(prepare.resampled(waveform.mean(1), rate, kept))
-        rows.append(
-            places.Place(
-                *(f"C/{number}.flac", "C", f"C:{number}", split, "CC0", "owner/name", "c" * 40, place_path),
-                *(rate, kept, len(pcm), places.sample_hash(pcm), places.envelope(pcm)),
-            )
-        )
+        levels = " ".join(str(round(level)) for level in fetching.envelope(pcm / 2**15))
+        about = {"corpus": "C", "speaker": f"C:{number}", "licence": "CC0"}
+        where = (f"C/{number}.flac", split, "owner/name", "c" * 40, place_path)
+        rows.append(fetching.Place(*where, kept, len(pcm), fetching.sample_hash(pcm), levels, about))
     return written(tmp_path / "places.csv", rows), rows
 
 
 def written(path, rows):
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, [f.name for f in dataclasses.fields(places.Place)])
-        writer.writeheader()
-        writer.writerows(map(dataclasses.asdict, rows))
-    return path
+    columns = [dataclasses.asdict(row) for row in rows]
+    return write_places(path, [row | row.pop("about") for row in columns])
 
 
 def run(out, listing, base, *more):
@@ -105,7 +66,7 @@ def test_corpus_is_fetched_and_listed_by_split(tmp_path, server, listing):
     assert [e["speaker"] for s in ("valid", "test") for e in entries(tmp_path / "out", s)] == ["C:2", "C:3"]
     for place in listing[1]:
         samples, rate = soundfile.read(tmp_path / "out" / place.file, dtype="int16")
-        assert (places.sample_hash(samples), rate) == (place.sha256, place.sample_rate)
+        assert (fetching.sample_hash(samples), rate) == (place.sha256, place.sample_rate)
 
 
 def test_second_run_fetches_only_what_is_missing(tmp_path, server, listing):
@@ -128,9 +89,9 @@ def test_another_recording_at_the_address_is_refused(tmp_path, server, listing, 
 def test_copy_that_another_resampler_made_is_accepted(listing):
     place = listing[1][0]
     samples = prepare.as_pcm(0.999 * prepare.resampled(syllables(0, 48000).astype(np.float32), 48000, 24000))
-    assert places.sample_hash(samples) != place.sha256
-    assert places.fits(place, samples)
-    assert not places.fits(place, samples[::-1].copy())
+    assert fetching.sample_hash(samples) != place.sha256
+    assert prepare.fits(place, samples)
+    assert not prepare.fits(place, samples[::-1].copy())
 
 
 def test_prepared_folder_is_copied_and_its_hashes_are_checked(tmp_path, server, listing):
@@ -149,8 +110,8 @@ def test_lower_rate_is_stored_and_lower_recordings_stay(tmp_path, server, listin
 
 
 def test_shipped_list_splits_by_speaker_and_pins_commits():
-    rows = places.read_places(FOLDER / "places.csv")
-    speakers = {s: {p.speaker for p in rows if p.split == s} for s in prepare.SPLITS}
+    rows = fetching.read_places(FOLDER / "open_speech" / "places.csv")
+    speakers = {s: {p.about["speaker"] for p in rows if p.split == s} for s in prepare.SPLITS}
     assert [len(speakers[s]) for s in prepare.SPLITS] == [226, 12, 18]
     assert len(set().union(*speakers.values())) == 256
     assert all(len(p.commit) == 40 and len(p.sha256) == 64 for p in rows)
