@@ -3,8 +3,6 @@
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
@@ -14,8 +12,8 @@ import soundfile
 import torch
 from conftest import tiny_vocoder, voiced
 from support.damage import Payload
+from support.processes import python
 
-import audiodiff
 from audiodiff import audio
 from audiodiff.cli import common, main
 from audiodiff.mel import LogMel, MelSpec
@@ -416,9 +414,7 @@ def test_errors_of_our_own_keep_their_traceback():
 def test_the_process_says_one_line_and_returns_2(place):
     bad_recording(place / "truncated.wav")
     before = contents(place)
-    command = [sys.executable, "-m", "audiodiff", "resynth", "truncated.wav", "new.wav", "--model", "tiny.safetensors"]
-    environment = os.environ | {"PYTHONPATH": str(Path(audiodiff.__file__).parents[1])}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    done = python("-m", "audiodiff", "resynth", "truncated.wav", "new.wav", "--model", "tiny.safetensors")
     wanted = "audiodiff: truncated.wav: the file ends before the audio that its header announces; copy it again\n"
     assert (done.returncode, done.stdout, done.stderr) == (2, "", wanted)
     assert contents(place) == before

@@ -7,13 +7,13 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import torch
 from conftest import tiny_vocoder, voiced
+from support.processes import environment, python, started
 
 import audiodiff
 from audiodiff import audio
@@ -94,7 +94,7 @@ def test_help_loads_neither_torch_nor_anything_heavy():
         "heavy = {'torch', 'numpy', 'lightning', 'hydra', 'librosa', 'gradio', 'soundfile', 'tqdm'}\n"
         "sys.exit(repr(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    done = python("-c", code, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -423,15 +423,13 @@ def test_progress_shows_on_a_terminal_only(cli, tmp_path, tree, monkeypatch, ter
 
 # --- the process -------------------------------------------------------------------------------------------------
 
-ROOT = Path(audiodiff.__file__).parents[1]
-
 
 def test_python_m_audiodiff_is_the_command(tmp_path, speech, tiny_model_path):
-    command = [sys.executable, "-m", "audiodiff", "resynth", speech, tmp_path / "out.wav", "--model", tiny_model_path]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
+    command = ["-m", "audiodiff", "resynth", speech, tmp_path / "out.wav", "--model", tiny_model_path]
+    done = python(*command)
     assert (done.returncode, done.stdout) == (0, "")
     assert LINE.fullmatch(done.stderr)
-    again = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
+    again = python(*command)
     assert again.returncode == 2
     assert again.stderr == f"audiodiff: {tmp_path}/out.wav and 1 more: exists; give -f to overwrite, or another name\n"
 
@@ -439,11 +437,10 @@ def test_python_m_audiodiff_is_the_command(tmp_path, speech, tiny_model_path):
 def test_a_reader_that_leaves_is_no_error():
     read, write = os.pipe()
     os.close(read)
-    command = [sys.executable, "-m", "audiodiff", "--help"]
-    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, cwd=ROOT, env=buffered, timeout=60)
+    buffered = {name: value for name, value in environment().items() if name != "PYTHONUNBUFFERED"}
+    process = started("-m", "audiodiff", "--help", stdout=write, stderr=subprocess.PIPE, env=buffered)
     os.close(write)
-    assert (done.returncode, done.stderr) == (141, b"")
+    assert (process.communicate(timeout=60)[1], process.returncode) == ("", 141)
 
 
 def test_a_reader_that_leaves_while_something_is_printed_is_no_error(cli, tiny_model_path, monkeypatch):
@@ -516,10 +513,6 @@ def test_trouble_is_red_on_a_terminal_and_plain_elsewhere(monkeypatch, capsys, t
 
 @pytest.mark.parametrize("encoding", ["cp1252", "koi8-r", "ascii"])
 def test_help_is_printed_whatever_the_terminal_encodes(encoding):
-    done = subprocess.run(
-        [sys.executable, "-m", "audiodiff", "--help"],
-        capture_output=True,
-        env=os.environ | {"PYTHONIOENCODING": encoding, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
+    done = python("-m", "audiodiff", "--help", text=False, env=environment() | {"PYTHONIOENCODING": encoding})
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"resynth" in done.stdout

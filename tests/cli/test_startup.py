@@ -1,13 +1,11 @@
 """What a command can know by names, paths and suffixes it says before torch is imported."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import soundfile
-from support.processes import environment
+from support.processes import python
 
 HEAVY = ("torch", "numba", "scipy", "librosa", "lightning", "matplotlib", "onnxruntime")
 REFUSED = [
@@ -125,11 +123,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def told(folder):
     """What each line says, by one process for all; the first that imports something heavy spoils those behind it."""
-    run = [sys.executable, "-c", SCRIPT]
-    call = subprocess.run(
-        run, cwd=folder, env=environment(), input=json.dumps(REFUSED), capture_output=True, text=True, check=True
-    )
-    return json.loads(call.stdout)
+    return json.loads(python("-c", SCRIPT, cwd=folder, input=json.dumps(REFUSED), check=True).stdout)
 
 
 @pytest.mark.parametrize("line", REFUSED)
@@ -150,8 +144,7 @@ status = main({line!r}.split())
 print()
 print(status, [name for name in ("torch", "numba", "scipy", "librosa", "lightning") if name in sys.modules])
 """
-    run = [sys.executable, "-c", script]
-    call = subprocess.run(run, cwd=folder, env=environment(), capture_output=True, text=True, check=True)
+    call = python("-c", script, cwd=folder, check=True)
     assert call.stdout.splitlines()[-1] == "0 []"
 
 
@@ -165,8 +158,7 @@ from audiodiff.cli import main
 status = main("vocode mel.npy first.wav --model speech-16k".split())
 print(status, [name for name in {(*HEAVY[1:], "torch._dynamo")} if name in sys.modules])
 """
-    run = [sys.executable, "-c", script]
-    call = subprocess.run(run, cwd=folder, env=environment(), capture_output=True, text=True, check=True)
+    call = python("-c", script, cwd=folder, check=True)
     assert call.stdout == "0 []\n"
 
 
@@ -220,8 +212,7 @@ try:
 finally:
     print([name for name in {HEAVY} if name in sys.modules])
 """
-    run = [sys.executable, "-c", script, *argument.split()]
-    call = subprocess.run(run, cwd=folder, env=environment(), capture_output=True, text=True)
+    call = python("-c", script, *argument.split(), cwd=folder)
     assert call.returncode == 2
     assert words in call.stderr
     assert call.stdout == "[]\n"

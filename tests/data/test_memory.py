@@ -3,8 +3,8 @@
 import json
 import os
 import struct
-import subprocess
-import sys
+
+from support.processes import python
 
 CHILD = """
 import json, resource, sys
@@ -36,8 +36,7 @@ def test_memory_before_training_does_not_grow_with_length(tmp_path):
     """Four files of ten minutes: 154 MB of samples, which once were held at a time, and twice over."""
     for n in range(4):
         ten_minutes(tmp_path / f"{n}.wav")
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    child = subprocess.run([sys.executable, "-c", CHILD, tmp_path], env=environment, capture_output=True, text=True)
+    child = python("-c", CHILD, tmp_path)
     assert child.returncode == 0, child.stderr
     measured = json.loads(child.stdout)
     assert measured["files"] == 4

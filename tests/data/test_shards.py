@@ -2,17 +2,15 @@
 
 import contextlib
 import json
-import os
 import signal
 import subprocess
-import sys
-import time
 from collections import Counter, deque
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from support.processes import started, wait_until
 
 pytest.importorskip("litdata")
 
@@ -423,11 +421,8 @@ def test_shard_command_that_is_stopped_leaves_nothing(tmp_path, number, status):
     noise = 0.2 * np.random.default_rng(0).standard_normal(10 * 48000)
     for n in range(100):
         soundfile.write(tmp_path / "in" / f"{n}.wav", noise, 48000, subtype="PCM_16")
-    call = [sys.executable, "-m", "audiodiff", "shard", tmp_path / "in", tmp_path / "out"]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    run = subprocess.Popen(call, env=environment, stderr=subprocess.PIPE, text=True)
-    while run.poll() is None and not any(tmp_path.glob(".out.*/train")):
-        time.sleep(0.01)
+    run = started("-m", "audiodiff", "shard", tmp_path / "in", tmp_path / "out", stderr=subprocess.PIPE)
+    wait_until(lambda: any(tmp_path.glob(".out.*/train")), run)
     run.send_signal(number)
     _, error = run.communicate(timeout=60)
     assert run.returncode == status

@@ -3,7 +3,6 @@
 import functools
 import importlib.util
 import json
-import subprocess
 import sys
 import types
 from pathlib import Path
@@ -14,6 +13,7 @@ import soundfile
 import torch
 from conftest import tiny_vocoder
 from support.export import CONVENTIONS, NETWORKS, hybrid
+from support.processes import without_torch
 from support.tree import ROOT, load_script
 
 from audiodiff import audio, export
@@ -154,28 +154,12 @@ def test_file_tells_nothing_of_the_machine_that_wrote_it(sampler):
 # --- without torch -----------------------------------------------------------------------------------------------
 
 
-def vocoded_without_torch(*arguments):
-    """Runs the script in a process that can import neither torch nor audiodiff."""
-    refuse = f"""
-import builtins, runpy, sys
-original = builtins.__import__
-def refusing(name, *rest, **named):
-    if name.split(".")[0] in ("torch", "audiodiff", "scipy", "librosa"):
-        raise ImportError(name)
-    return original(name, *rest, **named)
-builtins.__import__ = refusing
-sys.argv = {[str(SCRIPT), *map(str, arguments)]!r}
-runpy.run_path({str(SCRIPT)!r}, run_name="__main__")
-"""
-    return subprocess.run([sys.executable, "-c", refuse], capture_output=True, text=True)
-
-
 @pytest.mark.parametrize("layout", ["mono", "frames first", "stereo"])
 def test_script_makes_what_audiodiff_vocode_makes(layout, sampler, model_path, waveform, tmp_path):
     mel = mel_of(waveform, 120)[0].numpy()
     mel = {"mono": mel, "frames first": mel.T, "stereo": np.stack([mel, mel - 1])}[layout]
     np.save(tmp_path / "mel.npy", mel)
-    done = vocoded_without_torch(sampler, tmp_path / "mel.npy", tmp_path / "onnx.wav", "--seed", 7)
+    done = without_torch(SCRIPT, sampler, tmp_path / "mel.npy", tmp_path / "onnx.wav", "--seed", 7)
     assert done.returncode == 0, done.stderr
     assert "licence CC0-1.0" in done.stderr
     how = ["--model", str(model_path), "--seed", "7", "--steps", "2"]
@@ -190,7 +174,7 @@ def test_script_in_windows_makes_what_it_makes_at_once(sampler, waveform, tmp_pa
     np.save(tmp_path / "mel.npy", mel_of(waveform, 700)[0].numpy())
     assert 2 * sum(json.loads(told(sampler)["reach_frames"])) < 700  # windows do not reach over everything
     for name, seconds in (("whole.wav", 60), ("windows.wav", 1.1)):
-        done = vocoded_without_torch(sampler, tmp_path / "mel.npy", tmp_path / name, "--seconds", seconds)
+        done = without_torch(SCRIPT, sampler, tmp_path / "mel.npy", tmp_path / name, "--seconds", seconds)
         assert done.returncode == 0, done.stderr
     whole, windows = (soundfile.read(tmp_path / name)[0] for name in ("whole.wav", "windows.wav"))
     np.testing.assert_allclose(windows, whole, atol=1e-4, rtol=0)
@@ -207,7 +191,7 @@ def test_script_refuses_in_one_line(sampler, step, tmp_path):
         (step, "narrow.npy", "out.wav"),
         (sampler, "narrow.npy", "there.wav"),
     ):
-        done = vocoded_without_torch(model, tmp_path / mel, tmp_path / out)
+        done = without_torch(SCRIPT, model, tmp_path / mel, tmp_path / out)
         assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert not (tmp_path / "out.wav").exists()
     assert (tmp_path / "there.wav").read_bytes() == b"mine"

@@ -1,8 +1,6 @@
 """A generator without torch: from noise and a class to the sound of `Generator.generate`, to 1e-4."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -10,6 +8,7 @@ import soundfile
 import torch
 from conftest import tiny_vocoder
 from support.export import tiny_generator
+from support.processes import without_torch
 from support.tree import ROOT
 
 from audiodiff import export
@@ -32,6 +31,7 @@ from audiodiff.utils.config import choose
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 onnxruntime = pytest.importorskip("onnxruntime")
+EXAMPLES = ROOT / "demos/examples"
 
 
 def drawn(length, seeds=(0,)):
@@ -192,25 +192,9 @@ def test_file_says_what_a_generator_wants_and_does(sampler):
 # --- without torch -----------------------------------------------------------------------------------------------
 
 
-def run_without_torch(script, *arguments):
-    refuse = f"""
-import builtins, runpy, sys
-original = builtins.__import__
-def refusing(name, *rest, **named):
-    if name.split(".")[0] in ("torch", "audiodiff", "scipy", "librosa"):
-        raise ImportError(name)
-    return original(name, *rest, **named)
-builtins.__import__ = refusing
-sys.path.insert(0, {str(ROOT / "demos/examples")!r})
-sys.argv = {[script, *map(str, arguments)]!r}
-runpy.run_path({str(ROOT / "demos/examples" / script)!r}, run_name="__main__")
-"""
-    return subprocess.run([sys.executable, "-c", refuse], capture_output=True, text=True)
-
-
 def test_script_makes_what_audiodiff_generate_makes(sampler, model_path, tmp_path):
     how = ["--label", "high", "--seed", "7", "--seconds", "0.15"]
-    done = run_without_torch("onnx_generate.py", sampler, tmp_path / "onnx.wav", *how)
+    done = without_torch(EXAMPLES / "onnx_generate.py", sampler, tmp_path / "onnx.wav", *how)
     assert done.returncode == 0, done.stderr
     assert "licence CC0-1.0" in done.stderr
     assert main(["generate", str(tmp_path / "torch"), "--model", str(model_path), *how]) == 0
@@ -232,7 +216,7 @@ def test_scripts_refuse_in_one_line(sampler, tmp_path):
         ("onnx_generate.py", tmp_path / "none.onnx", tmp_path / "out.wav"),
         ("onnx_vocode.py", sampler, tmp_path / "mel.npy", tmp_path / "out.wav"),
     ):
-        done = run_without_torch(script, *arguments)
+        done = without_torch(EXAMPLES / script, *arguments)
         assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert not (tmp_path / "out.wav").exists()
     assert (tmp_path / "there.wav").read_bytes() == b"mine"

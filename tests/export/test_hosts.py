@@ -1,8 +1,6 @@
 """Files for hosts: names, shapes, noise and lengths of each contract, and the real sherpa-onnx."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +10,7 @@ import torch
 import yaml
 from conftest import tiny_vocoder, voiced
 from support.export import tiny_generator
+from support.processes import python
 
 from audiodiff import export
 from audiodiff.cli import main
@@ -197,7 +196,7 @@ def spoken(spec, mel, vocoder_path, folder):
     text = acoustic_model(spec, mel, folder)
     files = [str(folder / name) for name in ("acoustic.onnx", "lexicon.txt", "tokens.txt")]
     words = [files[0], str(vocoder_path), *files[1:], text, str(folder / "out.npy")]
-    done = subprocess.run([sys.executable, "-c", SPEAK, *words], capture_output=True, text=True)
+    done = python("-c", SPEAK, *words)
     assert done.returncode == 0, done.stderr
     rate, *samples = np.load(folder / "out.npy").tolist()
     assert rate == spec.sample_rate

@@ -1,13 +1,12 @@
 """`--part stream`: one frame of a live model as a graph with its state, which a script runs without torch."""
 
 import functools
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
 from support.live import live_vocoder
+from support.processes import without_torch
 from support.tree import ROOT, load_script
 
 from audiodiff import export
@@ -112,12 +111,7 @@ def exported(tmp_path_factory):
 
 
 def piped(path, data):
-    code = (
-        "import sys, runpy; sys.modules['torch'] = sys.modules['audiodiff'] = None; "
-        f"sys.path.insert(0, {str(SCRIPT.parent)!r}); sys.argv = ['onnx_stream', {str(path)!r}, '--seed', '4']; "
-        "runpy.run_module('onnx_stream', run_name='__main__')"
-    )
-    return subprocess.run([sys.executable, "-c", code], input=data, capture_output=True, timeout=300)
+    return without_torch(SCRIPT, path, "--seed", 4, input=data, text=False)
 
 
 def test_script_without_torch_streams_the_sound_of_the_library(exported):

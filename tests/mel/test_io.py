@@ -2,13 +2,16 @@
 
 import json
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import safetensors.torch
+import soundfile
 import torch
 from support.damage import Payload
+from support.processes import environment, python
 
 from audiodiff import audio
 from audiodiff.cli import main
@@ -29,28 +32,16 @@ def mel():
     return torch.randn(80, 30, generator=torch.Generator().manual_seed(0))
 
 
-def save_pt(path, value):
-    torch.save(value, path)
-
-
 WRITERS = {
     "mel.npy": lambda path, mel: np.save(path, mel.numpy()),
     "half.npy": lambda path, mel: np.save(path, mel.double().numpy()),
-    "mel.pt": save_pt,
+    "mel.pt": lambda path, mel: torch.save(mel, path),
     "dict.pt": lambda path, mel: torch.save({"mel": mel, "pitch": mel[0]}, path),
     "single.pt": lambda path, mel: torch.save({"x": mel, "name": "clip"}, path),
     "mel.safetensors": lambda path, mel: safetensors.torch.save_file({"anything": mel}, path),
     "several.safetensors": lambda path, mel: safetensors.torch.save_file({"mel": mel, "other": mel + 1}, path),
-    "NPY.NPY": lambda path, mel: path.write_bytes(_npy_bytes(mel)),
+    "NPY.NPY": lambda path, mel: np.lib.format.write_array(path.open("wb"), mel.numpy()),
 }
-
-
-def _npy_bytes(mel):
-    import io
-
-    buffer = io.BytesIO()
-    np.save(buffer, mel.numpy())
-    return buffer.getvalue()
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -115,8 +106,6 @@ def vocode(*arguments):
 
 
 def test_mel_of_a_preset_is_that_of_its_formula(place):
-    from audiodiff import audio
-
     assert main(["mel", str(VOICE), "w.npy", "--mel-preset", "whisper"]) == 0
     spec = choose("mel", "whisper")
     waveform = audio.read(VOICE, 16000)[0]
@@ -189,25 +178,17 @@ def test_bad_convention_is_refused_in_one_line(place, capsys, arguments, word):
 @pytest.mark.slow
 def test_text_to_speech_demo_speaks_in_every_convention(place, tmp_path):
     """With a stand-in for espeak-ng that plays a recording."""
-    import os
-    import stat
-    import subprocess
-    import sys
-
-    import soundfile
-
     engine = tmp_path / "bin" / "espeak-ng"
     engine.parent.mkdir()
     samples, rate = soundfile.read(VOICE)
     soundfile.write(tmp_path / "voice.wav", samples, rate)
     engine.write_text(f'#!/bin/sh\ncp "{tmp_path}/voice.wav" "$2"\n')
-    engine.chmod(engine.stat().st_mode | stat.S_IXUSR)
+    engine.chmod(0o755)
     demo = shipped_path("demos/experiments/mel_conversion/run.py")
-    environment = os.environ | {"PATH": f"{engine.parent}:{os.environ['PATH']}"}
+    found_first = environment() | {"PATH": f"{engine.parent}:{os.environ['PATH']}"}
 
     def speak(text):
-        command = [sys.executable, str(demo), text, "spoken", "--engine", "espeak-ng"]
-        return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        return python(demo, text, "spoken", "--engine", "espeak-ng", env=found_first)
 
     done = speak("hello")
     assert done.returncode == 0, done.stderr

@@ -2,11 +2,10 @@
 
 import copy
 import dataclasses
-import subprocess
-import sys
 
 import pytest
 import torch
+from support.processes import python
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from audiodiff import audio
@@ -463,7 +462,7 @@ vocoder = audiodiff.Vocoder.load({str(tiny_model_path)!r})
 sound = audiodiff.resynthesise(vocoder, 0.1 * torch.sin(torch.arange(4000) / 10)[None]).waveform
 print(tuple(sound.shape), bool(sound.isfinite().all()))
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    done = python("-c", script)
     assert done.stdout.strip() == "(1, 4000) True", done.stderr
 
 
@@ -485,7 +484,7 @@ import sys, audiodiff
 names = [getattr(audiodiff, name) for name in audiodiff.__all__]
 print([name for name in {heavy!r} if name in sys.modules], len(names) > 10)
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    done = python("-c", script)
     assert done.stdout.strip() == "[] True", done.stdout + done.stderr
 
 

@@ -3,14 +3,13 @@
 import functools
 import os
 import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
 from conftest import tiny_vocoder, voiced
 from support.batches import write_recordings
-from support.processes import environment
+from support.processes import environment, python, started
 from support.training import TINY
 
 from audiodiff import audio
@@ -130,8 +129,7 @@ main()
 
 def trained(strike, *overrides):
     """Trains in a process, and strikes once the first checkpoint is there."""
-    call = [sys.executable, "-c", WATCHING, strike, *TINY, *STEPS, *map(str, overrides)]
-    return subprocess.run(call, env=environment(), capture_output=True, text=True, timeout=300)
+    return python("-c", WATCHING, strike, *TINY, *STEPS, *overrides, timeout=300)
 
 
 @pytest.fixture(params=["full", "read-only"])
@@ -182,11 +180,10 @@ def test_recordings_that_vanish_mid_epoch_are_left_out(tmp_path):
 def test_two_first_commands_at_once_compile_once_and_both_end(tmp_path, speech):
     """With an empty cache of compiled code, as on a machine where nothing has run yet."""
     cache = environment() | {"NUMBA_CACHE_DIR": str(tmp_path / "cache"), "TMPDIR": str(tmp_path)}
-    call = [sys.executable, "-m", "audiodiff", "resynth", str(speech), "--model", "speech-16k", "--device", "cpu", "-f"]
+    options = ["--model", "speech-16k", "--device", "cpu", "-f"]
     outs = [tmp_path / f"{n}.wav" for n in range(2)]
-    runs = [
-        subprocess.Popen([*call[:5], str(out), *call[5:]], env=cache, stderr=subprocess.PIPE, text=True) for out in outs
-    ]
+    call = ["-m", "audiodiff", "resynth", speech]
+    runs = [started(*call, out, *options, env=cache, stderr=subprocess.PIPE) for out in outs]
     told = [run.communicate(timeout=580)[1] for run in runs]
     assert [run.returncode for run in runs] == [0, 0], told
     assert outs[0].read_bytes() == outs[1].read_bytes()
@@ -213,8 +210,6 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 def test_forked_child_after_threads_sounds_or_says_why_not():
-    call = [sys.executable, "-c", FORKING]
-    threads = environment() | {"OMP_NUM_THREADS": "2"}
-    done = subprocess.run(call, env=threads, capture_output=True, text=True, timeout=120)
+    done = python("-c", FORKING, env=environment() | {"OMP_NUM_THREADS": "2"}, timeout=120)
     status = int(done.stdout)
     assert status == 0 or (status == 2 and "fork" in done.stderr), done.stderr

@@ -2,13 +2,13 @@
 
 import re
 import shlex
-import subprocess
 import sys
 import types
 import unicodedata
 
 import pytest
 import yaml
+from support.processes import python
 from support.tree import ROOT, load_script
 
 from audiodiff.cli import COMMANDS, checks
@@ -156,12 +156,7 @@ def test_every_page_is_in_the_navigation():
 def test_the_site_builds_without_a_warning(tmp_path):
     pytest.importorskip("material")
     pytest.importorskip("mkdocstrings")
-    done = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "-q", "-d", tmp_path, "-f", "demos/docs/mkdocs.yml"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
+    done = python("-m", "mkdocs", "build", "--strict", "-q", "-d", tmp_path, "-f", "demos/docs/mkdocs.yml", cwd=ROOT)
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "reference" / "models.html").read_text(encoding="utf-8")
     assert "audiodiff.models.vocoder.Vocoder.generate" in page

@@ -4,11 +4,10 @@
 """
 
 import json
-import subprocess
 import sys
 
 import pytest
-from support.processes import environment
+from support.processes import python
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")]
 
@@ -18,8 +17,7 @@ def test_work_that_is_killed_at_any_moment_goes_on(tmp_path, work, request):
     for name in {"sharding": ["litdata"], "search": ["optuna"]}.get(work, []):
         pytest.importorskip(name)
     kills = request.config.getoption("--kills")
-    call = [sys.executable, "-m", "support.killing", work, str(tmp_path / work), str(kills), "0"]
-    done = subprocess.run(call, env=environment(), capture_output=True, text=True, timeout=3600)
+    done = python("-m", "support.killing", work, tmp_path / work, kills, 0, timeout=3600)
     assert done.returncode == 0, done.stderr[-3000:]
     counts = json.loads(done.stdout.splitlines()[-1])
     print(f"\n{work}: {counts}")

@@ -2,12 +2,11 @@
 
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
 from conftest import voiced
-from support.processes import environment
+from support.processes import environment, wait_until
 
 from audiodiff import audio
 
@@ -33,10 +32,7 @@ def start(model, source, out, *options):
 
 def wait_for_outputs(out, process, count=1):
     """Wait until a process has written some sounds with their sidecars."""
-    deadline = time.monotonic() + 300
-    while len(list(out.rglob("*.wav.json"))) < count and time.monotonic() < deadline:
-        assert process.poll() is None, process.communicate()[1]
-        time.sleep(0.001)
+    wait_until(lambda: len(list(out.rglob("*.wav.json"))) >= count, process)
 
 
 def sounds(folder):

@@ -2,9 +2,9 @@
 
 import contextlib
 import re
-import socket
-import time
 import urllib.request
+
+from support.processes import environment, free_port, started, wait_until
 
 from audiodiff.cli import main
 
@@ -19,17 +19,24 @@ def resynth(recording, out, model):
     return out.read_bytes()
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+@contextlib.contextmanager
+def demo(folder, *options, **variables):
+    """Serve the page by `audiodiff demo`, which logs into FOLDER/log; yield its address and the process."""
+    port = free_port()
+    with open(folder / "log", "w") as log:
+        call, how = ["-m", "audiodiff", "demo", "--port", port, *options], {"stdout": log, "stderr": log}
+        server = started(*call, cwd=folder, env=environment() | variables, **how)
+    try:
+        wait_until(lambda: answers(f"http://127.0.0.1:{port}/"), server)
+        yield f"http://127.0.0.1:{port}/", server
+        server.terminate()
+        assert server.wait(30) == 0
+    finally:
+        server.kill()
 
 
-def wait_until_served(address, server, seconds=120):
+def answers(address):
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and server.poll() is None:
-        with contextlib.suppress(OSError), direct.open(address, timeout=5):
-            return
-        time.sleep(0.2)
-    raise AssertionError(f"the page was not served within {seconds} s")
+    with contextlib.suppress(OSError), direct.open(address, timeout=5):
+        return True
+    return False

@@ -3,13 +3,13 @@
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 import uuid
 from pathlib import Path
 
 import pytest
+from support.processes import free_port
 
 
 def programs():
@@ -17,12 +17,6 @@ def programs():
     if found := shutil.which("initdb"):
         return Path(found).parent
     return max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 @pytest.fixture

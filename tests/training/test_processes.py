@@ -3,9 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 
 import pytest
 
@@ -13,7 +10,7 @@ pytest.importorskip("litdata")  # beside a CPU build of torch its torchvision do
 
 import soundfile
 import torch
-from support.processes import environment
+from support.processes import python, started, wait_until
 from support.training import TINY, TINY_ONE_SHOTS, equal
 
 from audiodiff.data import Augment, Crops, OneShots
@@ -80,12 +77,11 @@ def labelled(tmp_path_factory):
 
 
 def command(folder, *overrides, tiny=TINY):
-    return [sys.executable, "-m", "audiodiff.train", *tiny, f"run_dir={folder}", *overrides]
+    return ["-m", "audiodiff.train", *tiny, f"run_dir={folder}", *overrides]
 
 
 def finished(folder, *overrides, tiny=TINY):
-    call = command(folder, *overrides, tiny=tiny)
-    done = subprocess.run(call, env=environment(), capture_output=True, text=True, timeout=300)
+    done = python(*command(folder, *overrides, tiny=tiny), timeout=300)
     assert done.returncode == 0, done.stderr
     return torch.load(folder / "last.ckpt", weights_only=True), done
 
@@ -96,15 +92,14 @@ def steps(n):
 
 def killed(folder, *overrides, tiny=TINY):
     """Starts a run, and kills all of its processes without warning soon after step 10."""
+    metrics, call = folder / "metrics.jsonl", command(folder, *overrides, tiny=tiny)
+
+    def begun():
+        return metrics.is_file() and any(json.loads(line)["step"] >= 11 for line in metrics.read_text().splitlines())
+
     with open(folder.with_suffix(".log"), "w") as log:
-        call = command(folder, *overrides, tiny=tiny)
-        run = subprocess.Popen(call, env=environment(), stdout=log, stderr=log, start_new_session=True)
-    metrics, deadline = folder / "metrics.jsonl", time.monotonic() + 200
-    while time.monotonic() < deadline and run.poll() is None:
-        if metrics.is_file() and any(json.loads(line)["step"] >= 11 for line in metrics.read_text().splitlines()):
-            break
-        time.sleep(0.02)
-    assert run.poll() is None, folder.with_suffix(".log").read_text()
+        run = started(*call, stdout=log, stderr=log, start_new_session=True)
+    wait_until(begun, run, 200)
     os.killpg(run.pid, signal.SIGKILL)
     run.wait(30)
     return torch.load(folder / "last.ckpt", weights_only=True)
@@ -137,9 +132,8 @@ def two_ranks(folder, *overrides, tiny=TINY):
     """Runs two processes under torchrun; returns what each ended with, and saw: clips, and labels if it has them."""
     driver = folder / "driver.py"
     driver.write_text(DRIVER)
-    call = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", driver, folder]
-    call += [*tiny, *TWO, f"run_dir={folder / 'run'}", *overrides]
-    done = subprocess.run(call, env=environment(), capture_output=True, text=True, timeout=300)
+    call = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", driver, folder]
+    done = python(*call, *tiny, *TWO, f"run_dir={folder / 'run'}", *overrides, timeout=300)
     assert done.returncode == 0, done.stderr
     return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
 

@@ -1,17 +1,18 @@
 """A study finds what is good, is shared, outlives those who are killed, and says what it found."""
 
-import os
 import signal
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from subprocess import PIPE, STDOUT
 
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
+from support.processes import python, started, wait_until
+from support.training import TINY as TINY_RUN
+from support.training import steps
 
 from audiodiff.training.hydra_config import composed, plain
 from audiodiff.tuning.command import gather_base
@@ -147,10 +148,8 @@ study.run(objective, n_trials)
 
 def workers(count, folder, storage, n_trials, seconds):
     """Start processes that share a study, and let them begin together."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": environment}
-    call = [sys.executable, "-c", WORKER, str(folder), storage or "", str(n_trials), str(seconds)]
-    processes = [subprocess.Popen(call, **pipes) for _ in range(count)]
+    call, pipes = ["-c", WORKER, folder, storage or "", n_trials, seconds], {"stdin": PIPE, "stdout": PIPE}
+    processes = [started(*call, **pipes) for _ in range(count)]
     assert [process.stdout.readline() for process in processes] == ["ready\n"] * count
     for process in processes:
         process.stdin.write("\n")
@@ -387,33 +386,15 @@ def checked_space(cfg):
     return space
 
 
-TINY = [
-    "model.denoiser.network.width=16",
-    "model.denoiser.network.dilations=[1]",
-    "model.denoiser.network.n_heads=2",
-    "model.denoiser.network.attention_window=4",
-    "data.batch_size=2",
-    "data.validation_clips=2",
-    "data.n_samples=8192",
-    "previews=0",
-    "trainer.max_steps=30",
-    "trainer.val_check_interval=10",
-    "trainer.checkpoint_every=5",
-    "log_every=1",
-]
+TINY = [*TINY_RUN, *steps(30), "trainer.val_check_interval=10"]
 
 
 @pytest.mark.slow
 def test_search_resumes_the_training_of_a_killed_process(tmp_path):
     options = ["n_trials=4", f"folder={tmp_path}", "stale_seconds=10"]
-    call = [sys.executable, "-m", "audiodiff.tune", *options, "experiment=quickstart", *TINY]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    pipes = {"env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    killed, survivor = (subprocess.Popen(call, **pipes) for _ in range(2))
-    deadline = time.monotonic() + 200
-    while len(list(tmp_path.glob("trials/*/last.ckpt"))) < 2 and time.monotonic() < deadline:
-        assert killed.poll() is None, killed.communicate()[0]
-        time.sleep(0.05)
+    call = ["-m", "audiodiff.tune", *options, *TINY]
+    killed, survivor = (started(*call, stdout=PIPE, stderr=STDOUT) for _ in range(2))
+    wait_until(lambda: len(list(tmp_path.glob("trials/*/last.ckpt"))) == 2, killed, 200)
     killed.kill()
     killed.wait(30)
     output, _ = survivor.communicate(timeout=300)
@@ -429,30 +410,22 @@ def test_search_resumes_the_training_of_a_killed_process(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_search_that_a_signal_stops_is_resumed_by_its_command(tmp_path, number, status):
-    options = ["n_trials=1", f"folder={tmp_path}", "pruner=none", "experiment=quickstart", *TINY]
-    call = [sys.executable, "-m", "audiodiff.tune", *options]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    pipes = {"env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    first = subprocess.Popen(call, **pipes)
-    deadline = time.monotonic() + 200
-    while not list(tmp_path.glob("trials/*/last.ckpt")) and first.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.01)
+    call = ["-m", "audiodiff.tune", "n_trials=1", f"folder={tmp_path}", "pruner=none", *TINY]
+    first = started(*call, stdout=PIPE, stderr=STDOUT)
+    wait_until(lambda: list(tmp_path.glob("trials/*/last.ckpt")), first, 200)
     first.send_signal(number)
     output, _ = first.communicate(timeout=300)
     assert first.returncode == status, output
     assert "audiodiff.tune: stopped; run the same command again to go on" in output
     assert "Traceback" not in output
-    second = subprocess.run(call, **pipes, timeout=200)
-    assert second.returncode == 0, second.stdout
-    assert f"going on from {tmp_path}/trials/0/last.ckpt" in second.stdout
+    second = python(*call)
+    assert second.returncode == 0, second.stderr
+    assert f"going on from {tmp_path}/trials/0/last.ckpt" in second.stdout + second.stderr
 
 
 def grid(folder, *overrides):
-    call = [sys.executable, "-m", "audiodiff.train", "--multirun", "experiment=quickstart", *TINY, "sanity_check=false"]
-    call = [word for word in call if word not in ("trainer.max_steps=30", "trainer.val_check_interval=10")]
-    call += ["trainer.max_steps=2", "trainer.val_check_interval=2", f"hydra.sweep.dir={folder}", *overrides]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    return subprocess.run(call, env=environment, capture_output=True, text=True, timeout=300)
+    call = ["-m", "audiodiff.train", "--multirun", *TINY_RUN, *steps(2), f"hydra.sweep.dir={folder}", *overrides]
+    return python(*call, timeout=300)
 
 
 @pytest.mark.slow

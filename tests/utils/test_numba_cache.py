@@ -12,6 +12,7 @@ from pathlib import Path
 import numba
 import pytest
 from filelock import FileLock
+from support.processes import started
 
 from audiodiff.utils import numba_cache
 
@@ -21,12 +22,7 @@ ASKS = "from audiodiff.utils.numba_cache import librosa; print('asks', flush=Tru
 def test_librosa_is_not_imported_while_another_process_holds_the_lock(tmp_path):
     released = tmp_path / "released"
     with numba_cache.one_process_at_a_time():
-        asking = subprocess.Popen(
-            [sys.executable, "-c", ASKS.format(str(released))],
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        )
+        asking = started("-c", ASKS.format(str(released)), stdout=subprocess.PIPE)
         assert asking.stdout.readline() == "asks\n"
         time.sleep(2)  # longer than the import takes
         released.write_text("released")

@@ -3,14 +3,11 @@
 import contextlib
 import socket
 import subprocess
-import sys
-import time
 
 import fsspec
 import pytest
 from support.batches import command, one_thread, sounds, write_recordings
-from support.postgresql import free_port
-from support.processes import environment
+from support.processes import environment, free_port, started, wait_until
 
 from audiodiff.cli import main
 from audiodiff.utils import remote
@@ -108,10 +105,10 @@ def s3(tmp_path, monkeypatch):
     pytest.importorskip("moto.server", reason="needs pip install 'moto[server]'")
     s3fs = pytest.importorskip("s3fs")
     port = free_port()
-    call = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    server = subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    server = started("-m", "moto.server", "-H", "127.0.0.1", "-p", port, **quiet)
     try:
-        wait_for_port(port, server)
+        wait_until(lambda: answers(port), server)
         for name, value in {"ENDPOINT_URL": f"http://127.0.0.1:{port}", "ACCESS_KEY_ID": "a"}.items():
             monkeypatch.setenv(f"AWS_{name}", value)
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
@@ -126,13 +123,10 @@ def s3(tmp_path, monkeypatch):
         server.wait(10)
 
 
-def wait_for_port(port, server, seconds=120):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and server.poll() is None:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return
-        time.sleep(0.1)
-    raise AssertionError("the server does not answer")
+def answers(port):
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
 
 
 @pytest.mark.slow

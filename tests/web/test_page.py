@@ -13,7 +13,8 @@ import torch
 from conftest import voiced
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
-from support.page import CHOICES, NUMBERS, free_port, resynth
+from support.page import CHOICES, NUMBERS, resynth
+from support.processes import free_port
 
 import audiodiff
 from audiodiff import audio
