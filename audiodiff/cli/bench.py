@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audiodiff.cli import checks, common
+from audiodiff.cli.jobs import refuse_existing
 
 if TYPE_CHECKING:
     from audiodiff.evaluation.benchmark import Clip, System
@@ -151,9 +152,7 @@ def _clips(options: argparse.Namespace) -> "tuple[list[Clip], str]":
 def _check_target(options: argparse.Namespace) -> None:
     if options.out and Path(options.out).exists() and not Path(options.out).is_dir():
         raise ValueError(f"{options.out}: is a file; give a folder")
-    there = [p for p in _files(options.out) if p.exists()] if options.out else []
-    if there and not options.force:
-        raise ValueError(f"{there[0]}: exists; give -f to overwrite it")
+    refuse_existing(_files(options.out) if options.out else [], options.force)
 
 
 def _files(folder: str | Path) -> list[Path]:

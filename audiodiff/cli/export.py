@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audiodiff.cli import checks, common
-from audiodiff.cli.jobs import check_new_file
+from audiodiff.cli.jobs import check_new_file, refuse_existing
 from audiodiff.export.host_names import companions
 from audiodiff.utils.extras import requires_extra
 
@@ -76,9 +76,7 @@ def run(options: argparse.Namespace) -> int:
     model = Model.load(options.model, weights=options.weights)
     opset = export.OPSET if options.opset is None else options.opset
     export.check(model, options.part, options.host, opset)
-    for companion in companions(options.host):
-        if out.with_name(companion).exists() and not options.force:
-            raise ValueError(f"{out.with_name(companion)}: exists; give -f to overwrite, or another folder")
+    refuse_existing([out.with_name(name) for name in companions(options.host)], options.force)
     with common.stages() as stage:
         difference = export.export(
             model,

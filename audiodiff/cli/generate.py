@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audiodiff.cli import checks, common
+from audiodiff.cli.jobs import refuse_existing
 
 if TYPE_CHECKING:
     from audiodiff.models.generator import Generator
@@ -170,10 +171,7 @@ def _jobs(generator: "Generator", model: str, options: argparse.Namespace) -> li
         for seed in range(options.seed, options.seed + options.n)
     ]
     written = [folder / SHEET, *(Path(f"{path}{end}") for _, path in jobs for end in ("", ".json"))]
-    existing = [path for path in written if path.exists()]
-    if existing and not options.force:
-        others = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
-        raise ValueError(f"{existing[0]}{others}: exists; give -f to overwrite, or another folder")
+    refuse_existing(written, options.force)
     return jobs
 
 

@@ -140,9 +140,20 @@ def check_new_file(name: str | Path | None, force: bool, suffix: str) -> None:
     path = Path(name)
     if path.suffix.lower() != suffix:
         raise ValueError(f"{path}: a name that ends in {suffix} is wanted")
-    if path.exists() and not force:
-        raise ValueError(f"{path}: exists; give -f to overwrite, or another name")
+    refuse_existing([path], force)
     _check_writable(path)
+
+
+def refuse_existing(places: Iterable[Location], force: bool) -> None:
+    """Refuse to overwrite files unless that is wanted."""
+    existing = [] if force else [place for place in places if _exists(place)]
+    if existing:
+        others = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
+        raise ValueError(f"{existing[0]}{others}: exists; give -f to overwrite, or another name")
+
+
+def _exists(place: Location) -> bool:
+    return place.exists() if isinstance(place, Path) else remote.exists(place)
 
 
 def _check_writable(target: Location) -> None:
@@ -163,13 +174,8 @@ def _check_jobs(jobs: list[Job], kinds: Kinds, force: bool) -> None:
             raise ValueError(f"{other} and {job.input} would both become {job.output}; rename one of them")
         if _resolved(job.output) in inputs:
             raise ValueError(f"{job.output}: is an input as well; choose another output")
-    if force:
-        return
-    written = [remote.location(f"{job.output}{suffix}") for job in jobs for suffix in ("", *kinds.beside)]
-    existing = [place for place in written if (place.exists() if isinstance(place, Path) else remote.exists(place))]
-    if existing:
-        others = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
-        raise ValueError(f"{existing[0]}{others}: exists; give -f to overwrite, or another name")
+    written = (remote.location(f"{job.output}{suffix}") for job in jobs for suffix in ("", *kinds.beside))
+    refuse_existing(written, force)
 
 
 def _resolved(place: Location) -> Location:

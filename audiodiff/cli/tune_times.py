@@ -10,6 +10,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from audiodiff.cli import checks, common
+from audiodiff.cli.jobs import check_new_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -85,19 +86,10 @@ def _check_target(options: argparse.Namespace) -> None:
 
     path = registry.locate(options.model)
     if path.suffix == ".ckpt":
-        raise ValueError(
-            f"{path}: times are stored beside .safetensors; give the run's folder once it has exported one"
-        )
+        raise ValueError(f"{path}: times are stored beside .safetensors; give a run's folder that holds some")
     if options.out is None and not Path(options.model).exists():
-        raise ValueError(
-            f"{options.model}: shipped weights stay as they are; give --out PATH for a copy with the times"
-        )
-    if options.out is not None:
-        out = Path(options.out)
-        if out.suffix != ".safetensors" or not out.parent.is_dir():
-            raise ValueError(f"{out}: a .safetensors in a folder that exists is wanted")
-        if out.exists() and not options.force:
-            raise ValueError(f"{out}: exists; give -f to overwrite it")
+        raise ValueError(f"{options.model}: shipped weights stay as they are; give --out PATH for a copy")
+    check_new_file(options.out, options.force, ".safetensors")
 
 
 def _lines(measure: str, found: dict[int, Any]) -> list[str]:

@@ -48,11 +48,9 @@ def pareto(
         panels: By measure, each system's quality, none where it was not judged, and whether nothing beats it.
         path: The picture.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 0.5 + 4.5 * len(panels)), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots(len(panels), squeeze=False)[:, 0]
     for axis, (measure, judged) in zip(axes, panels.items(), strict=True):
         best = sorted((s, q) for s, (q, front) in zip(speeds, judged, strict=True) if front)

@@ -109,12 +109,10 @@ def draw_sounds(sounds: Sequence[SoundColumns], path: str | Path) -> None:
         sounds: With as many frames in a column.
         path: The picture.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     pair = len(sounds) == 2 and sounds[0].sample_rate == sounds[1].sample_rate
     figure = Figure(figsize=(4.8 * len(sounds) + 0.9, 7.5 + 2.4 * pair), layout="constrained")
-    FigureCanvasAgg(figure)
     grid = figure.add_gridspec(3 + pair, len(sounds), height_ratios=[1, 2, 2, *([2] * pair)])
     for n, sound in enumerate(sounds):
         wave, linear, mel = (figure.add_subplot(grid[row, n]) for row in range(3))

@@ -22,7 +22,7 @@ from audiodiff.models.generator import Generator
 from audiodiff.models.starts import PureNoise, Variation
 from audiodiff.pipelines.recipe import SamplingRecipe, recipe_fields, sampler_fields
 from audiodiff.pipelines.resynthesis import CallCounter, Resynthesis
-from audiodiff.utils.validation import is_int, is_interval, is_number
+from audiodiff.utils.validation import is_int, is_interval
 
 LONGEST = 3600.0  # seconds
 LONGEST_VECTOR = 4096  # numbers
@@ -68,18 +68,13 @@ class GenerateRecipe(SamplingRecipe):
     gap: list[float] | None
 
     def rules(self) -> dict[str, tuple[bool, str]]:
-        """Map each field to whether it is valid, and to what is wanted."""
-        gap, vector = self.gap, self.vector
-        numbers = isinstance(vector, list) and 0 < len(vector) <= LONGEST_VECTOR and all(map(is_number, vector))
+        """Map fields whose type does not say all to whether they are valid, and to what is wanted."""
+        gap, length = self.gap, 1 if self.vector is None else len(self.vector)
         return super().rules() | {
-            "label": (self.label is None or isinstance(self.label, str), "a class, or none"),
-            "vector": (vector is None or numbers, "a list of finite numbers, or none"),
-            "projected": (isinstance(self.projected, bool), "true or false"),
-            "guide": (self.guide is None or isinstance(self.guide, str), "a name or a path, or none"),
+            "vector": (0 < length <= LONGEST_VECTOR, f"a list of up to {LONGEST_VECTOR} numbers, or none"),
             "guide_hash": (isinstance(self.guide_hash, type(self.guide)), "a text of hexadecimal digits, or none"),
-            "guidance": (is_number(self.guidance) and 0 <= self.guidance <= 100, "a number from 0 to 100"),
+            "guidance": (0 <= self.guidance <= 100, "a number from 0 to 100"),
             "n_samples": (is_int(self.n_samples, 1, 2**31), "a whole number of at least 1"),
-            "vary": (isinstance(self.vary, bool), "true or false"),
             "gap": (gap is None or is_interval(gap), "two numbers of seconds, the first smaller"),
         }
 
@@ -127,8 +122,6 @@ class GenerateRecipe(SamplingRecipe):
             raise ValueError(f"strength {strength:g}: a number above 0 and up to 1 is wanted")
         if seconds is not None and not 0 < seconds <= LONGEST:
             raise ValueError(f"seconds {seconds:g}: a number above 0 and up to {LONGEST:g} is wanted")
-        if guidance is not None and not 0 <= guidance <= 100:
-            raise ValueError(f"guidance {guidance:g}: a number from 0 to 100 is wanted")
         n_samples = generator.n_samples if seconds is None else max(1, round(seconds * generator.sample_rate))
         if gap is not None:
             _check_gap(generator, gap, n_samples)

@@ -3,6 +3,7 @@
 import abc
 import contextlib
 import dataclasses
+import typing
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -17,7 +18,7 @@ from audiodiff.models.base import Model
 from audiodiff.pipelines.resynthesis import Resynthesis
 from audiodiff.utils import devices
 from audiodiff.utils.config import choose, name_of
-from audiodiff.utils.validation import LARGEST_COUNT, is_falling_grid, is_int
+from audiodiff.utils.validation import LARGEST_COUNT, fits, is_falling_grid, is_int, wanted
 
 OWN = "own"  # a model's solver without a name
 
@@ -54,18 +55,19 @@ class RecipeBase(abc.ABC):
     seed: int
 
     def __post_init__(self) -> None:
-        for name, (kept, wanted) in self.rules().items():
+        types, values = typing.get_type_hints(type(self)), vars(self)
+        for name, value in values.items():
+            if not fits(value, types[name]):
+                raise ValueError(f"{name}={value!r}: {wanted(types[name])} is wanted")
+        for name, (kept, words) in self.rules().items():
             if not kept:
-                raise ValueError(f"{name}={getattr(self, name)!r}: {wanted} is wanted")
+                raise ValueError(f"{name}={values[name]!r}: {words} is wanted")
 
     def rules(self) -> dict[str, tuple[bool, str]]:
-        """Map each field to whether it is valid, and to what is wanted."""
+        """Map fields whose type does not say all to whether they are valid, and to what is wanted."""
         return {
             "command": (self.command in self.COMMANDS, " or ".join(self.COMMANDS)),
-            "model": (isinstance(self.model, str), "a name or a path"),
-            "model_hash": (isinstance(self.model_hash, str), "a text of hexadecimal digits"),
             "weights": (self.weights in ("ema", "raw"), "ema or raw"),
-            "device": (isinstance(self.device, str), "the name of a device"),
             "threads": (is_int(self.threads, 1), f"a whole number from 1 to {LARGEST_COUNT}"),
             "precision": (self.precision in ("float32", "bfloat16"), "float32 or bfloat16"),
             "seed": (is_int(self.seed, 0, 2**63 - 1), "a whole number from 0 to 2^63 - 1"),
@@ -126,11 +128,9 @@ class SamplingRecipe(RecipeBase):
             choose("solver", self.solver)
 
     def rules(self) -> dict[str, tuple[bool, str]]:
-        """Map each field to whether it is valid, and to what is wanted."""
-        return super().rules() | {
-            "solver": (isinstance(self.solver, str), "a solver's name"),
-            "times": (is_falling_grid(self.times), "a list of numbers that fall from at most 1 to 0"),
-        }
+        """Map fields whose type does not say all to whether they are valid, and to what is wanted."""
+        falls = is_falling_grid(self.times)
+        return super().rules() | {"times": (falls, "a list of numbers that fall from at most 1 to 0")}
 
     def sampler(self) -> dict[str, Any]:
         """Return the arguments `times`, `solver` and `seed` of `generate`."""

@@ -30,7 +30,7 @@ from audiodiff.models.starts import Variation
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.pipelines.recipe import RecipeBase, recipe_fields
 from audiodiff.pipelines.resynthesis import Resynthesis
-from audiodiff.utils.validation import is_interval, is_number
+from audiodiff.utils.validation import is_interval
 
 TASKS = ("gap", "declip", "bandwidth")
 SHORT_GAP = 0.03  # seconds up to which linear prediction alone says what the mel is
@@ -66,7 +66,7 @@ class RestoreRecipe(RecipeBase):
     cutoff: float | None
 
     def rules(self) -> dict[str, tuple[bool, str]]:
-        """Say for each field whether it is in order, and what is wanted."""
+        """Map fields whose type does not say all to whether they are valid, and to what is wanted."""
         gap = is_interval(self.gap) if self.task == "gap" else self.gap is None
         return super().rules() | {
             "task": (self.task in TASKS, f"one of {', '.join(TASKS)}"),
@@ -222,5 +222,5 @@ def find_cutoff(waveform: Tensor, sample_rate: int, below_db: float = 70.0) -> f
     return cutoff
 
 
-def _positive(value: Any, wanted: bool) -> bool:
-    return value is None if not wanted else is_number(value) and value > 0
+def _positive(value: float | None, wanted: bool) -> bool:
+    return value is not None and value > 0 if wanted else value is None

@@ -52,12 +52,9 @@ class VocodeRecipe(SamplingRecipe):
             MelSpec.from_dict(self.mel)
 
     def rules(self) -> dict[str, tuple[bool, str]]:
-        """Map each field to whether it is valid, and to what is wanted."""
-        frames = self.chunk_frames
-        return super().rules() | {
-            "start": (isinstance(self.start, dict), "a name with parameters"),
-            "chunk_frames": (frames is None or is_int(frames, 1, 2**31), "a whole number of at least 1, or none"),
-        }
+        """Map fields whose type does not say all to whether they are valid, and to what is wanted."""
+        whole = self.chunk_frames is None or is_int(self.chunk_frames, 1, 2**31)
+        return super().rules() | {"chunk_frames": (whole, "a whole number of at least 1, or none")}
 
     @classmethod
     def from_options(

@@ -121,15 +121,13 @@ def _spectrum(cells: Tensor) -> list[list[float]]:
 
 def plot(calibration: Calibration, current: Schedule, path: str | Path) -> None:
     """Plot the spectrum with the noise levels of the proposed schedule, and the share of visible cells at each time."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
     from audiodiff.utils.files import atomic_file
 
     proposed = calibration.schedule()
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
     low, middle, high = calibration.spectrum_db
     frequency = torch.linspace(0, calibration.sample_rate / 2000, len(middle)).tolist()
     left.fill_between(frequency, low, high, alpha=0.3, label="10 % to 90 % of cells")
@@ -147,4 +145,3 @@ def plot(calibration: Calibration, current: Schedule, path: str | Path) -> None:
     right.legend()
     with atomic_file(path) as file:
         figure.savefig(file, format="png", dpi=120)
-    pyplot.close(figure)

@@ -10,9 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-LARGEST_COUNT = (
-    10_000  # of steps, iterations and threads: more is a typing error, or an attempt to keep the machine busy
-)
+LARGEST_COUNT = 10_000  # of steps, iterations and threads: more is a typing error, or an attack
 
 
 def is_int(value: Any, low: int = 0, high: int = LARGEST_COUNT) -> bool:

@@ -54,13 +54,9 @@ class Stops:
             self._wanted.discard(_visitor(request))
 
     def want(self, request: gr.Request) -> None:
-        """Note that a visitor wants to stop."""
+        """Note that a visitor wants to stop, or has closed the page."""
         with self._lock:
             self._wanted.add(_visitor(request))
-
-    def leave(self, request: gr.Request) -> None:
-        """Stop the work of a visitor who closed the page."""
-        self.want(request)
 
     def end(self) -> None:
         """Stop the work of everybody, for good: the page is closed."""

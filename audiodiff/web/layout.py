@@ -90,7 +90,7 @@ def build(
             mels.lay_out(vocoder, stops)
         with gr.Tab("Models"):
             models.lay_out()
-        page.unload(stops.leave)
+        page.unload(stops.want)
     page.lives, page.stops = lives, stops
     return page.queue(max_size=MOST_WAITING, default_concurrency_limit=4)
 

@@ -71,8 +71,7 @@ def mend(
             f"lowered by {down:.1f} dB, so that its peaks fit" if down else "",
         ]
         return (
-            " · ".join(filter(None, found))
-            or (f"the gap from {gap[0]:g} to {gap[1]:g} s is filled" if gap else "mended"),
+            " · ".join(filter(None, found)),
             sound(damaged, rate),
             sound(mended, rate),
             draw(damaged, rate, "Damaged", how.gap),
