@@ -1,6 +1,7 @@
 """Reading, resampling and writing sound: honest levels, whole files, and one sentence for whatever is wrong."""
 
 import errno
+import io
 import logging
 import math
 import os
@@ -206,11 +207,19 @@ def wav_bytes(n_samples=1000, announced=None, extra=b""):
     )
 
 
+def flac_bytes():
+    content = io.BytesIO()
+    soundfile.write(content, 0.3 * np.random.default_rng(0).standard_normal(16000), 16000, format="FLAC")
+    return content.getvalue()
+
+
 BROKEN = {
     "empty": (b"", "cannot be read as audio"),
     "text": (b"this is no sound, it is a letter\n" * 40, "cannot be read as audio"),
     "header only": (wav_bytes(0), "holds no samples"),
     "half a header": (wav_bytes()[:20], "cannot be read as audio"),
+    "without a header": (wav_bytes()[44:], "cannot be read as audio"),
+    "truncated FLAC": (flac_bytes()[:9000], "cannot be read as audio"),
     "truncated": (wav_bytes(1000)[:-500], "ends before the audio that its header announces"),
     "truncated after an odd chunk": (
         wav_bytes(1000, extra=struct.pack("<4sI", b"note", 3) + b"abc\0")[:-500],

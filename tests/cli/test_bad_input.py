@@ -137,21 +137,12 @@ def test_two_inputs_of_one_output_are_refused_before_any_work(refused, place):
 
 
 def bad_recording(path):
-    """Makes the recording that the name announces."""
+    """Makes the recording that the name announces; what else a file may be, audio/test_io tries."""
     good = Path("speech.wav").read_bytes()
-    if path.name == "empty.wav":
-        path.write_bytes(b"")
-    elif path.name == "header.wav":
-        soundfile.write(path, np.zeros((0, 1)), 16000)
-    elif path.name == "truncated.wav":
+    if path.name == "truncated.wav":
         path.write_bytes(good[: len(good) // 2])
-    elif path.name == "truncated.flac":
-        soundfile.write(path, voiced()[0].numpy(), 16000)
-        path.write_bytes(path.read_bytes()[:9000])
     elif path.name == "text.wav":
         path.write_text("This is no audio. " * 100)
-    elif path.name == "headerless.raw":
-        path.write_bytes(good)
     elif path.name == "nan.wav":
         samples = voiced()[0].numpy().copy()
         samples[1000] = np.nan
@@ -165,12 +156,8 @@ def bad_recording(path):
 BAD_RECORDINGS = {
     "missing.wav": ["no such file", "give"],
     "folder/missing.wav": ["no such file", "give"],
-    "empty.wav": ["cannot be read as audio", "give a WAV"],
-    "header.wav": ["no samples", "empty"],
     "truncated.wav": ["ends before", "copy it again"],
-    "truncated.flac": ["cannot be read as audio", "give"],
     "text.wav": ["cannot be read as audio", "give a WAV"],
-    "headerless.raw": ["cannot be read as audio", "give a WAV"],
     "nan.wav": ["NaN", "repair"],
     "short.wav": ["96 samples", "0.006 s", "257 are needed", "longer"],
     "eight.wav": ["8 channels", "mono and stereo", "mix"],
@@ -188,7 +175,7 @@ def test_missing_recording_is_told_before_the_model_is_loaded(refused):
     refused("resynth missing.wav new.wav --model nowhere", "missing.wav")
 
 
-@pytest.mark.parametrize("name", ["missing.wav", "empty.wav", "truncated.wav", "text.wav", "nan.wav"])
+@pytest.mark.parametrize("name", ["missing.wav", "truncated.wav", "text.wav", "nan.wav"])
 def test_bad_recording_is_not_scored(refused, place, name):
     bad_recording(place / name)
     refused(f"score speech.wav {name}", name, *BAD_RECORDINGS[name])

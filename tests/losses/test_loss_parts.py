@@ -363,13 +363,6 @@ def test_loss_stft_term_is_that_of_auraloss_on_each_clip_alone():
     assert abs(float(theirs(test, reference) - wanted.mean())) > 0.1  # over a batch theirs is another number
 
 
-@pytest.mark.parametrize("gain", [3.0, 0.2])
-def test_loss_stft_term_of_a_gain_is_convergence_and_logarithm(gain):
-    x = draw(2, 1, 4096)
-    wanted = abs(gain - 1) + abs(math.log(gain))  # ||X̂| - |X|| / |X| + |log |X̂| - log |X||
-    assert torch.allclose(MultiResolutionSTFT()(gain * x, x), torch.full((2,), wanted).double(), atol=1e-5)
-
-
 @given(seed=st.integers(0, 99), scale=st.floats(1e-3, 10))
 def test_loss_phase_term_lies_between_zero_and_two(seed, scale):
     test, reference = scale * draw(2, 1, 1024, seed=seed), draw(2, 1, 1024, seed=seed + 1)

@@ -11,17 +11,14 @@ import safetensors.torch
 import torch
 from conftest import TINY, tiny_vocoder
 from support.damage import Payload
+from support.export import tiny_generator
 
 import audiodiff
-from audiodiff.diffusion.denoiser import Denoiser
-from audiodiff.diffusion.predictions import VPrediction
-from audiodiff.diffusion.schedules import CosineVP
 from audiodiff.models import checkpoint as models_checkpoint
 from audiodiff.models import registry
 from audiodiff.models.base import Model
 from audiodiff.models.generator import Generator
 from audiodiff.models.vocoder import Vocoder
-from audiodiff.nn import HybridNetwork
 from audiodiff.utils.config import build
 
 
@@ -85,27 +82,7 @@ def test_model_saves_and_loads_itself(vocoder, tmp_path):
 
 
 def test_generator_comes_back_too(tmp_path):
-    network = {
-        "hop_length": 64,
-        "n_fft": 256,
-        "width": 8,
-        "dilations": [1],
-        "n_stages": 1,
-        "n_heads": 2,
-        "attention_window": 4,
-    }
-    generator = Generator(Denoiser(HybridNetwork(**network), VPrediction(), CosineVP()), 16000, 64)
-    generator.config = {
-        "_target_": "audiodiff.models.Generator",
-        "sample_rate": 16000,
-        "hop_length": 64,
-        "denoiser": {
-            "_target_": "audiodiff.diffusion.Denoiser",
-            "network": {"_target_": "audiodiff.nn.HybridNetwork", **network},
-            "prediction": {"_target_": "audiodiff.diffusion.VPrediction"},
-            "schedule": {"_target_": "audiodiff.diffusion.schedules.CosineVP"},
-        },
-    }
+    generator = tiny_generator()
     generator.save(tmp_path / "g")
     back = Generator.load(tmp_path / "g.safetensors")
     assert torch.equal(back.generate(640, steps=2), generator.generate(640, steps=2))

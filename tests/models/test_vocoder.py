@@ -255,11 +255,6 @@ def test_generate_takes_the_shortest_mel_that_its_padding_allows(vocoder, mel, m
     assert vocoder.generate(mel[..., :1]).shape == (1, 1, 256)
 
 
-def test_generate_refuses_no_steps(vocoder, mel):
-    with pytest.raises(ValueError, match="steps=0"):
-        vocoder.generate(mel, steps=0)
-
-
 class NoWideFloat64(TorchDispatchMode):
     """Lists operations that make a float64 tensor larger than a handful of times.
 
@@ -369,13 +364,6 @@ def test_generator_gives_exactly_the_samples_asked_for(generator, n_samples):
     assert generator.generate(n_samples, batch=2).shape == (2, 1, n_samples)
 
 
-def test_generator_makes_each_clip_from_its_own_seed(generator):
-    together = generator.generate(640, batch=3, seed=7)
-    for i in range(3):
-        assert torch.allclose(together[i : i + 1], generator.generate(640, seed=7 + i), atol=1e-5)  # float32
-    assert not torch.allclose(together[0], together[1])
-
-
 def test_generator_follows_steps_times_and_solver(generator):
     seen = []
     generator.generate(64, steps=5, callback=lambda i, x: seen.append(i))
@@ -396,6 +384,7 @@ def test_generator_scales_what_it_makes_by_its_prior(generator, monkeypatch):
         ({"solver": "ddim"}, "is no Solver: give one"),
         ({"start": "mel"}, "is no Start: give one"),
         ({"steps": 1.5}, "whole number from 1"),
+        ({"steps": 0}, "steps=0.*whole number from 1"),
         ({"steps": 10**6}, "whole number from 1 to"),
         ({"times": torch.linspace(1, 0, 20_000)}, "steps=19999: a whole number from 1 to"),
     ],
@@ -423,7 +412,7 @@ def test_times_in_single_precision_are_those_in_double(vocoder, mel):
         vocoder.generate(mel, times=times + 1e-3 * (times > 0), start=start)
 
 
-@pytest.mark.parametrize("wrong", [{"n_samples": 0}, {"n_samples": 64, "batch": 0}, {"n_samples": 64, "steps": 0}])
+@pytest.mark.parametrize("wrong", [{"n_samples": 0}, {"n_samples": 64, "batch": 0}])
 def test_generator_refuses_nothing(generator, wrong):
     with pytest.raises(ValueError, match=r"at least 1|from 1 to"):
         generator.generate(**wrong)

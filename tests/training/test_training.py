@@ -15,7 +15,6 @@ from audiodiff.evaluation.sanity_check import verdict
 from audiodiff.mel import MelSpec
 from audiodiff.models.base import Model
 from audiodiff.pipelines.resynthesis import resynthesise, vocode
-from audiodiff.training.lr_schedules import WarmupCosine
 from audiodiff.training.run import train
 from audiodiff.utils.config import conf_dir, shipped_path
 
@@ -100,13 +99,6 @@ def test_a_run_that_goes_on_does_not_read_what_it_began_with(straight, tmp_path)
     assert Model.load(tmp_path).info["steps"] == 1
 
 
-def test_going_on_with_a_run_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="leave out resume=true"):
-        run(tmp_path, *steps(1), "resume=true")
-    with pytest.raises(ValueError, match="choose auto, true or false"):
-        run(tmp_path, *steps(1), "resume=yes-please")
-
-
 def test_going_on_with_another_optimiser_or_without_data_is_refused_before_the_first_step(tmp_path):
     run(tmp_path, *steps(1))
     with pytest.raises(ValueError, match=r"began with torch\.optim\.AdamW, .* than torch\.optim\.SGD"):
@@ -154,15 +146,6 @@ def test_output_rate_that_cannot_be_is_refused(tmp_path, overrides, said):
 def test_a_centred_mel_trains(tmp_path):
     run(tmp_path, *steps(1), "mel.center=true")
     assert Model.load(tmp_path).mel.center
-
-
-def test_learning_rate_rises_then_falls_to_its_last_value():
-    factor = WarmupCosine(10, 100, 0.1)
-    values = [factor(step) for step in range(101)]
-    assert values[:10] == sorted(values[:10])
-    assert values[10:] == sorted(values[10:], reverse=True)
-    assert values[100] == pytest.approx(0.1)
-    assert max(values) == 1
 
 
 def test_verdict_passes_over_recordings_that_cannot_be_compared(tmp_path, caplog):

@@ -175,7 +175,6 @@ def test_live_sounds_are_served_once_and_forgotten_when_there_are_many():
         (None, "no recording yet"),
         ("text.wav", "text.wav: cannot be read as audio"),
         ("<i>text.wav", "&lt;i&gt;text.wav: cannot be read as audio"),
-        ("empty.wav", "empty.wav: "),
         ("eight.wav", "8 channels"),
         ("short.wav", "give a longer"),
         ("long.wav", "301 s long, and this page takes at most 300"),
