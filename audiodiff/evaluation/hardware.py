@@ -4,6 +4,7 @@ A matrix product of n x n matrices takes 2 n³ operations; the fastest of severa
 mostly matrix products, may be compared with. Transforms and pointwise work count for nothing in a network's operations.
 """
 
+import contextlib
 import os
 import platform
 import statistics
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -94,14 +95,14 @@ def work_of(network: nn.Module, run: Callable[[], Any], repeats: int = 3) -> Wor
     from torch.utils.flop_counter import FlopCounterMode
 
     counter = FlopCounterMode(display=False)
-    with counter, _Meter(network, counter.get_total_flops) as counted:
+    with counter, _metered(network, counter.get_total_flops) as operations:
         run()
     times = []
     for _ in range(repeats):
-        with _Meter(network, time.perf_counter) as clock:
+        with _metered(network, time.perf_counter) as seconds:
             run()
-        times.append(clock.total)
-    return Work(int(counted.total), statistics.median(times)) if counted.calls else None
+        times.append(sum(seconds))
+    return Work(int(sum(operations)), statistics.median(times)) if operations else None
 
 
 def first_sound(model: str, waveform: Tensor, sample_rate: int, threads: int, repeats: int) -> list[float]:
@@ -129,30 +130,19 @@ def first_sound(model: str, waveform: Tensor, sample_rate: int, threads: int, re
     return seconds[1:]
 
 
-class _Meter:
-    """Add up the growth of a reading during the calls of a network, inside a `with` block."""
+@contextlib.contextmanager
+def _metered(network: nn.Module, read: Callable[[], float]) -> Generator[list[float]]:
+    """List by how much a reading grows in each call of a network inside a `with` block."""
+    before, grown = [0.0], list[float]()
 
-    def __init__(self, network: nn.Module, read: Callable[[], float]) -> None:
-        self.network, self.read = network, read
-        self.total, self.calls, self._before = 0.0, 0, 0.0
+    def begin(*_: object) -> None:
+        before[0] = read()
 
-    def __enter__(self) -> "_Meter":
-        self._hooks = [
-            self.network.register_forward_pre_hook(self._begin),
-            self.network.register_forward_hook(self._end),
-        ]
-        return self
+    def end(*_: object) -> None:
+        grown.append(read() - before[0])
 
-    def __exit__(self, *_: object) -> None:
-        for hook in self._hooks:
-            hook.remove()
-
-    def _begin(self, *_: object) -> None:
-        self._before = self.read()
-
-    def _end(self, *_: object) -> None:
-        self.total += self.read() - self._before
-        self.calls += 1
+    with network.register_forward_pre_hook(begin), network.register_forward_hook(end):
+        yield grown
 
 
 def _processor() -> str:

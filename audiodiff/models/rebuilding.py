@@ -79,8 +79,5 @@ def _largest(size: int) -> Generator[None]:
             if left < 0:
                 raise _TooLarge
 
-    hook = register_module_parameter_registration_hook(count)
-    try:
+    with register_module_parameter_registration_hook(count):
         yield
-    finally:
-        hook.remove()

@@ -21,7 +21,7 @@ from audiodiff.diffusion.guidance import ReconstructionGuidance
 from audiodiff.models.generator import Generator
 from audiodiff.models.starts import PureNoise, Variation
 from audiodiff.pipelines.recipe import SamplingRecipe, recipe_fields, sampler_fields
-from audiodiff.pipelines.resynthesis import CallCounter, Resynthesis
+from audiodiff.pipelines.resynthesis import Resynthesis, noted_calls
 from audiodiff.utils.validation import is_int, is_interval
 
 LONGEST = 3600.0  # seconds
@@ -163,9 +163,9 @@ class GenerateRecipe(SamplingRecipe):
         Raises:
             ValueError: The recording is missing or too short, or the gap lies outside.
         """
-        with CallCounter(model.denoiser.network) as calls:
+        with noted_calls(model.denoiser.network) as calls:
             waveform = self._waveform(model, path, guide)
-        return Resynthesis(waveform, calls.count)
+        return Resynthesis(waveform, len(calls))
 
     def _waveform(self, model: Generator, path: str | Path | None, guide: Generator | None) -> Tensor:
         conditioned = self.label is not None or self.vector is not None or self.guide is not None

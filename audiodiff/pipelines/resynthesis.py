@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import itertools
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import Unpack
 
 import torch
@@ -162,10 +162,10 @@ def _generate(
     vocoder: Vocoder, mel: Tensor, chunk_frames: int | None, **options: Unpack[SamplingOptions]
 ) -> Resynthesis:
     """Generate the sound of each channel of a mel in the vocoder's own convention, [C, M, F]."""
-    with CallCounter(vocoder.denoiser.network) as calls:
+    with noted_calls(vocoder.denoiser.network) as calls:
         channels = [vocoder.generate(channel[None], chunk_frames=chunk_frames, **options)[0] for channel in mel]
     waveform = torch.cat(channels) if len(channels) > 1 else channels[0]
-    return Resynthesis(waveform.cpu(), calls.count // len(channels))
+    return Resynthesis(waveform.cpu(), len(calls) // len(channels))
 
 
 def _check_memory(vocoder: Vocoder, mel: Tensor, convention: MelSpec) -> None:
@@ -229,21 +229,9 @@ def _converted(mel: Tensor, conversion: Conversion, seed: int) -> Tensor:
     return torch.cat([f.mel for f in results])
 
 
-class CallCounter:
-    """Count how often a network is called inside a `with` block."""
-
-    def __init__(self, network: torch.nn.Module) -> None:
-        self.network = network
-        self.count = 0
-
-    def __enter__(self) -> "CallCounter":
-        """Start counting."""
-        self._hook = self.network.register_forward_hook(self._add)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Stop counting."""
-        self._hook.remove()
-
-    def _add(self, *_: object) -> None:
-        self.count += 1
+@contextlib.contextmanager
+def noted_calls(network: torch.nn.Module) -> Generator[list[None]]:
+    """Note each call of a network in a list inside a `with` block."""
+    calls: list[None] = []
+    with network.register_forward_hook(lambda *_: calls.append(None)):
+        yield calls

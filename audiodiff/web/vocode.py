@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from audiodiff import audio
-from audiodiff.diffusion.predictions import Estimate
 from audiodiff.evaluation import dnsmos
 from audiodiff.evaluation.metrics import log_mel_l1, multi_resolution_stft
 from audiodiff.models.named_starts import name_start
@@ -47,35 +46,16 @@ PROGRESS = gr.Progress()
 Answer = tuple[str, Sound, Sound, Sound, Picture, Picture, Picture, Picture, list[Sound]]
 
 
-class Estimates:
-    """Keep the clean waveform that the denoiser believes in at each of its calls, inside a `with` block."""
-
-    def __init__(self, vocoder: Vocoder) -> None:
-        self.vocoder = vocoder
-        self.found: list[Tensor] = []
-
-    def __enter__(self) -> "Estimates":
-        """Start listening."""
-        self._hook = self.vocoder.denoiser.register_forward_hook(self._keep)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Stop listening."""
-        self._hook.remove()
-
-    def _keep(self, _module: Any, _arguments: Any, estimate: Estimate) -> None:
-        self.found.append(estimate.x.detach().cpu())
-
-    def waveforms(self, mel: Tensor, length: int) -> list[Tensor]:
-        """Decode what was kept: one waveform, [C, length], for each call, given the mel, [C, M, F]."""
-        calls, kept = len(self.found) // len(mel), []
-        for i in range(calls):
-            channels = [
-                self.vocoder.whitening.decode(x, self.vocoder.whitening.gains(channel[None].cpu()))[0, :, :length]
-                for x, channel in zip(self.found[i::calls], mel, strict=True)
-            ]
-            kept.append(torch.cat(channels))
-        return kept
+def decoded(vocoder: Vocoder, estimates: list[Tensor], mel: Tensor, length: int) -> list[Tensor]:
+    """Decode the denoiser's estimates of the channels, one after the other: a waveform, [C, length], for each call."""
+    calls = len(estimates) // len(mel)
+    gains = [vocoder.whitening.gains(channel[None].cpu()) for channel in mel]
+    return [
+        torch.cat(
+            [vocoder.whitening.decode(x, g)[0, :, :length] for x, g in zip(estimates[i::calls], gains, strict=True)]
+        )
+        for i in range(calls)
+    ]
 
 
 def respond(
@@ -115,10 +95,10 @@ def respond(
     with one_message(recording):
         original = read(recording, rate)
         mel = analyse(vocoder, original)
-        estimates = Estimates(vocoder)
+        estimates: list[Tensor] = []  # of the clean signal, at each call of the denoiser
         progress((0, int(steps)))
         begun = time.perf_counter()
-        with estimates:
+        with vocoder.denoiser.register_forward_hook(lambda *call: estimates.append(call[-1].x.detach().cpu())):
             if live is not None:
                 result = _while_it_plays(vocoder, mel, original.shape[-1], seed_of(seed), live, stops, request)
             else:
@@ -135,7 +115,7 @@ def respond(
         plain = _griffin_lim(vocoder, mel, original.shape[-1])
         sounds = (original, result.waveform, plain)
         short = original.shape[-1] <= LONGEST_KEPT * rate and live is None
-        kept = estimates.waveforms(mel, original.shape[-1]) if short else []
+        kept = decoded(vocoder, estimates, mel, original.shape[-1]) if short else []
         return (
             _numbers(sounds, rate, taken, result.network_calls),
             *(sound(waveform, rate) for waveform in sounds),
