@@ -34,6 +34,7 @@ def shipped_mels() -> dict[str, MelSpec]:
 
 @functools.cache
 def say_once(message: str, *arguments: str) -> None:
+    """Warn, the first time that a message is given."""
     log.warning(message, *arguments)
 
 
