@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING
 from audiodiff.utils.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from audiodiff.export.host_names import companions
-    from audiodiff.export.writing import OPSET, PARTS, check, export
+    from audiodiff.export.host_names import companions as companions
+    from audiodiff.export.writing import OPSET as OPSET
+    from audiodiff.export.writing import PARTS as PARTS
+    from audiodiff.export.writing import check as check
+    from audiodiff.export.writing import export as export
 
 __getattr__, __dir__, __all__ = lazy_names(__name__)

@@ -6,9 +6,25 @@ Four independent choices, each a config group: the *time sampling* of t, the *we
 diffused space, and *auxiliary* losses on waveforms.
 """
 
-from audiodiff.losses.auxiliary import AuxiliaryLoss, LogSpectral, MelL1, MultiResolutionSTFT, MultiScaleMel, Phase
-from audiodiff.losses.denoising import DenoisingLoss, LossTerms
-from audiodiff.losses.distances import EnergyBalanced, OctaveWeighted, SquaredError
-from audiodiff.losses.loudness import Loudness
-from audiodiff.losses.time_sampling import LogitNormalTimes, LogNormalTimes, PowerTimes, TimeSampler
-from audiodiff.losses.weightings import DataWeight, MinSNR, NoiseWeight, SigmoidWeight, VelocityWeight, Weighting
+from audiodiff.losses.auxiliary import AuxiliaryLoss as AuxiliaryLoss
+from audiodiff.losses.auxiliary import LogSpectral as LogSpectral
+from audiodiff.losses.auxiliary import MelL1 as MelL1
+from audiodiff.losses.auxiliary import MultiResolutionSTFT as MultiResolutionSTFT
+from audiodiff.losses.auxiliary import MultiScaleMel as MultiScaleMel
+from audiodiff.losses.auxiliary import Phase as Phase
+from audiodiff.losses.denoising import DenoisingLoss as DenoisingLoss
+from audiodiff.losses.denoising import LossTerms as LossTerms
+from audiodiff.losses.distances import EnergyBalanced as EnergyBalanced
+from audiodiff.losses.distances import OctaveWeighted as OctaveWeighted
+from audiodiff.losses.distances import SquaredError as SquaredError
+from audiodiff.losses.loudness import Loudness as Loudness
+from audiodiff.losses.time_sampling import LogitNormalTimes as LogitNormalTimes
+from audiodiff.losses.time_sampling import LogNormalTimes as LogNormalTimes
+from audiodiff.losses.time_sampling import PowerTimes as PowerTimes
+from audiodiff.losses.time_sampling import TimeSampler as TimeSampler
+from audiodiff.losses.weightings import DataWeight as DataWeight
+from audiodiff.losses.weightings import MinSNR as MinSNR
+from audiodiff.losses.weightings import NoiseWeight as NoiseWeight
+from audiodiff.losses.weightings import SigmoidWeight as SigmoidWeight
+from audiodiff.losses.weightings import VelocityWeight as VelocityWeight
+from audiodiff.losses.weightings import Weighting as Weighting

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from audiodiff.utils.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from audiodiff.mel.spec import MelSpec
-    from audiodiff.mel.spectrogram import LogMel
+    from audiodiff.mel.spec import MelSpec as MelSpec
+    from audiodiff.mel.spectrogram import LogMel as LogMel
 
 __getattr__, __dir__, __all__ = lazy_names(__name__)

@@ -20,8 +20,8 @@ class CoefficientNetwork(HybridNetwork):
 
     Args:
         hop_length: Coefficients in a block, and samples per frame of the trunk.
-        width, dilations, n_stages, kernel, expansion, n_heads, attention_window, embedding, n_labels, n_positions,
-            vector_size: As in `HybridNetwork`.
+        width, dilations, n_stages, kernel, expansion, n_heads, attention_window: As in `HybridNetwork`.
+        embedding, n_labels, n_positions, vector_size: As in `HybridNetwork`.
     """
 
     def __init__(

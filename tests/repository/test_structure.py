@@ -215,6 +215,22 @@ def test_files_keep_no_list_of_their_public_names(path):
 
 
 @every_source
+def test_rooms_offer_names_in_a_way_that_type_checkers_read(path):
+    """In a package with `py.typed` a name is public to them if it is imported `as` itself; others are its own need."""
+    if path.name != "__init__.py":
+        return
+    used = {node.id for node in ast.walk(tree(path)) if isinstance(node, ast.Name)}
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.ImportFrom):
+            unsaid = [alias.name for alias in node.names if alias.asname != alias.name and alias.name not in used]
+            assert not unsaid, f"import {unsaid} as themselves"
+
+
+def test_types_are_shipped():
+    assert (PACKAGE / "py.typed").is_file()
+
+
+@every_source
 def test_package_checks_by_exceptions_not_by_assert(path):
     assert not [node.lineno for node in ast.walk(tree(path)) if isinstance(node, ast.Assert)]
 

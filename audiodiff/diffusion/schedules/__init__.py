@@ -11,15 +11,15 @@ schedule. Schedules are plain objects without parameters: they compute in the dt
 which the library keeps in float64 on the CPU and casts where it meets a signal.
 """
 
-from audiodiff.diffusion.schedules.base import RangedSchedule, Schedule
-from audiodiff.diffusion.schedules.rectified_flow import RectifiedFlow
-from audiodiff.diffusion.schedules.variance_exploding import GeometricVE, KarrasVE
-from audiodiff.diffusion.schedules.variance_preserving import (
-    CosineVP,
-    LaplaceVP,
-    LinearVP,
-    LogisticVP,
-    SigmoidVP,
-    SubVP,
-)
-from audiodiff.diffusion.schedules.zero_terminal import ZeroTerminalSNR
+from audiodiff.diffusion.schedules.base import RangedSchedule as RangedSchedule
+from audiodiff.diffusion.schedules.base import Schedule as Schedule
+from audiodiff.diffusion.schedules.rectified_flow import RectifiedFlow as RectifiedFlow
+from audiodiff.diffusion.schedules.variance_exploding import GeometricVE as GeometricVE
+from audiodiff.diffusion.schedules.variance_exploding import KarrasVE as KarrasVE
+from audiodiff.diffusion.schedules.variance_preserving import CosineVP as CosineVP
+from audiodiff.diffusion.schedules.variance_preserving import LaplaceVP as LaplaceVP
+from audiodiff.diffusion.schedules.variance_preserving import LinearVP as LinearVP
+from audiodiff.diffusion.schedules.variance_preserving import LogisticVP as LogisticVP
+from audiodiff.diffusion.schedules.variance_preserving import SigmoidVP as SigmoidVP
+from audiodiff.diffusion.schedules.variance_preserving import SubVP as SubVP
+from audiodiff.diffusion.schedules.zero_terminal import ZeroTerminalSNR as ZeroTerminalSNR
