@@ -36,6 +36,7 @@ class SubbandSTFT:
         self.spec = spec
         self.rate = 2**octave
         self.n_bins = spec.n_fft // self.rate // 2 + 1
+        self.silent: Tensor | None  # for the bin of 0 Hz, which no band holds; None where that bin is left out
         self.filters, self.spread, self.silent = subband_filters(spec, self.n_bins, mel.dtype, mel.device)
         wanted = spec.log_magnitudes(mel.transpose(1, 2))[..., : self.filters.shape[1]]
         self.wanted = wanted - math.log(self.rate)  # windows are shorter
