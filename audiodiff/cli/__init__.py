@@ -10,7 +10,8 @@ import sys
 from collections.abc import Sequence
 
 from audiodiff._version import __version__
-from audiodiff.cli.common import Parser, guarded, lenient_output
+from audiodiff.cli.messages import guarded, lenient_output
+from audiodiff.cli.parsing import Parser
 from audiodiff.utils.config import allow_plugin
 
 COMMANDS = {

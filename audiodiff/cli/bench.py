@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from audiodiff.cli import checks, common
+from audiodiff.cli import checks, parsing
 from audiodiff.cli.jobs import refuse_existing
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=checks.whole(1), default=1, metavar="N", help="of the CPU (default: 1)")
     parser.add_argument("--repeats", type=checks.whole(1), default=5, metavar="N", help="timed rounds (default: 5)")
     parser.add_argument("--out", metavar="DIR", help="also write bench.json, bench.md and bench.png there")
-    common.add_output_options(parser)
+    parsing.add_output_options(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from audiodiff.cli import checks, common
+from audiodiff.cli import checks, messages, parsing
 from audiodiff.cli.jobs import check_new_file
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--clips", type=checks.whole(1), default=200, metavar="N", help="recordings that are measured (default: 200)"
     )
     parser.add_argument("--plot", metavar="OUT.png", help="draw spectrum, noise levels and what is seen at each time")
-    common.add_output_options(parser)
+    parsing.add_output_options(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({"clips": len(waveforms), "rms_dbfs": found.rms_dbfs, **values}, indent=2))
     else:
-        common.say(f"{len(waveforms)} recordings, {found.rms_dbfs:g} dBFS rms; append to the training command:")
+        messages.say(f"{len(waveforms)} recordings, {found.rms_dbfs:g} dBFS rms; append to the training command:")
         print(" ".join(f"{name}={value:g}" for name, value in values.items()))
     return 0
 

@@ -9,7 +9,7 @@ import os
 import sys
 from typing import NoReturn
 
-from audiodiff.cli import checks, common
+from audiodiff.cli import checks, loading, parsing
 from audiodiff.models import registry
 from audiodiff.utils.extras import requires_extra
 
@@ -18,7 +18,7 @@ EXAMPLE = "audiodiff demo --port 7860 --open"
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the model's options and the server's."""
-    common.add_model_options(parser)
+    parsing.add_model_options(parser)
     group = parser.add_argument_group("server")
     group.add_argument(
         "--port", type=checks.whole(1, 65535), default=7860, metavar="N", help="where to listen (default: 7860)"
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> NoReturn:
     from audiodiff.web import layout
 
     layout.main(
-        common.load_vocoder(options),
+        loading.load_vocoder(options),
         options.device,
         options.host,
         options.port,

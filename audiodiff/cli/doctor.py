@@ -11,7 +11,7 @@ import argparse
 import dataclasses
 import json
 
-from audiodiff.cli import checks, common
+from audiodiff.cli import checks, parsing
 
 EXAMPLE = "audiodiff doctor runs/mine recordings"
 
@@ -28,7 +28,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--clips", type=checks.whole(1), default=16, metavar="N", help="recordings that are used (default: 16)"
     )
     parser.add_argument("--seed", type=checks.seed, default=0, metavar="N", help="of the noise (default: 0)")
-    common.add_json_option(parser)
+    parsing.add_json_option(parser)
 
 
 def run(options: argparse.Namespace) -> int:

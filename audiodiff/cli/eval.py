@@ -9,7 +9,7 @@ and its own training recordings: class accuracy, Fréchet distance, diversity, c
 import argparse
 import json
 
-from audiodiff.cli import checks, common
+from audiodiff.cli import checks, parsing
 from audiodiff.cli.jobs import check_new_file
 
 EXAMPLE = "audiodiff eval speech-16k data/debian_speech/test.jsonl --clips 24"
@@ -40,7 +40,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seeds", type=checks.whole(1), default=3, metavar="N", help="of a generator: sets of them (default: 3)"
     )
-    common.add_device_option(parser)
+    parsing.add_device_option(parser)
     parser.add_argument(
         "--precisions",
         type=checks.precisions,
@@ -48,7 +48,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="of a vocoder: float32,bfloat16 (default: float32, and what is faster here)",
     )
     parser.add_argument("--out", metavar="TABLE.json", help="also write the table there")
-    common.add_output_options(parser)
+    parsing.add_output_options(parser)
 
 
 def run(options: argparse.Namespace) -> int:

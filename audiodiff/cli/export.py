@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from audiodiff.cli import checks, common
+from audiodiff.cli import checks, messages, parsing
 from audiodiff.cli.jobs import check_new_file, refuse_existing
 from audiodiff.export.host_names import companions
 from audiodiff.utils.extras import requires_extra
@@ -41,7 +41,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--opset", type=checks.whole(18, 22), metavar="N", help="version of ONNX' operators, 18 to 22 (default: 18)"
     )
-    common.add_weights_option(parser)
+    parsing.add_weights_option(parser)
     parser.add_argument("-f", "--force", action="store_true", help="overwrite a file that exists")
     group = parser.add_argument_group("sampling")
     group.add_argument("--steps", type=checks.steps, metavar="N", help="solver steps (default: the model's own)")
@@ -77,7 +77,7 @@ def run(options: argparse.Namespace) -> int:
     opset = export.OPSET if options.opset is None else options.opset
     export.check(model, options.part, options.host, opset)
     refuse_existing([out.with_name(name) for name in companions(options.host)], options.force)
-    with common.stages() as stage:
+    with messages.stages() as stage:
         difference = export.export(
             model,
             out,
@@ -90,7 +90,7 @@ def run(options: argparse.Namespace) -> int:
             stage,
         )
     size = out.stat().st_size / 1e6
-    common.say(f"{out}: {size:.1f} MB; onnxruntime differs from torch by {difference:.1g} of the loudest sample")
+    messages.say(f"{out}: {size:.1f} MB; onnxruntime differs from torch by {difference:.1g} of the loudest sample")
     return 0
 
 

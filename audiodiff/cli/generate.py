@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from audiodiff.cli import checks, common
+from audiodiff.cli import checks, loading, parsing
 from audiodiff.cli.jobs import refuse_existing
 
 if TYPE_CHECKING:
@@ -68,9 +68,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--from", dest="begin", type=checks.number(0), metavar="S", help="where the gap or continuation begins"
     )
     parser.add_argument("--to", dest="end", type=checks.number(0), metavar="S", help="with --inpaint: where it ends")
-    common.add_model_options(parser, default="drums")
-    common.add_solver_options(parser)
-    common.add_output_options(parser)
+    parsing.add_model_options(parser, default="drums")
+    parsing.add_solver_options(parser)
+    parsing.add_output_options(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -81,7 +81,7 @@ def run(options: argparse.Namespace) -> int:
     checks.steps_and_times(options.steps, options.times)
     from audiodiff.models.generator import Generator
 
-    generator = common.load_model(Generator, model, options)
+    generator = loading.load_model(Generator, model, options)
     if options.list:
         print("\n".join(generator.labels))
         return 0

@@ -7,7 +7,7 @@ import argparse
 import json
 from typing import Any
 
-from audiodiff.cli import checks, common
+from audiodiff.cli import checks, parsing
 
 EXAMPLE = "audiodiff info speech-24k --json"
 
@@ -17,7 +17,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model", nargs="?", type=checks.model, metavar="MODEL", help="shipped name, file, run folder or .ckpt"
     )
-    common.add_json_option(parser)
+    parsing.add_json_option(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ go into a folder, OUT, with their tree. Inputs and outputs may be URLs, such as 
 
 import argparse
 
-from audiodiff.cli import common
+from audiodiff.cli import loading, parsing
 from audiodiff.cli.jobs import Job, Kinds, plan_batch
 from audiodiff.cli.progress import JobResult, run_jobs
 
@@ -19,9 +19,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add inputs, output and options."""
     parser.add_argument("inputs", nargs="+", metavar="IN", help="audio files, or folders of them")
     parser.add_argument("out", metavar="OUT", help="the .npy file; a folder for several inputs")
-    common.add_model_options(parser)
-    common.add_mel_options(parser)
-    common.add_output_options(parser)
+    parsing.add_model_options(parser)
+    parsing.add_mel_options(parser)
+    parsing.add_output_options(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -32,11 +32,11 @@ def run(options: argparse.Namespace) -> int:
 
     kinds = Kinds(audio.AUDIO_SUFFIXES, (".npy",), beside=(".json",))
     jobs = plan_batch(options.inputs, options.out, kinds, options.force)
-    spec, device = common.convention_of(options), devices.resolve("cpu")
+    spec, device = loading.convention_of(options), devices.resolve("cpu")
     from audiodiff.mel.spectrogram import mel_of
 
     if spec is None:
-        vocoder = common.load_vocoder(options)
+        vocoder = loading.load_vocoder(options)
         spec, device = vocoder.mel, vocoder.device
 
     def do(job: Job) -> JobResult:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audiodiff.audio.io import CANCELLED
-from audiodiff.cli import checks, common
+from audiodiff.cli import checks, messages
 from audiodiff.cli.jobs import check_new_file
 
 if TYPE_CHECKING:
@@ -58,5 +58,5 @@ def run(options: argparse.Namespace) -> int:
             for path, file in zip(options.inputs, files, strict=True)
         ]
     draw_sounds(sounds, out)
-    common.say(f"{out}: drawn")
+    messages.say(f"{out}: drawn")
     return 0

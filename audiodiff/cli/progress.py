@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from audiodiff.cli.common import out_of_memory, say
 from audiodiff.cli.jobs import Batch, Job
+from audiodiff.cli.messages import out_of_memory, say
 from audiodiff.utils.files import refusal
 from audiodiff.utils.remote import UploadError
 

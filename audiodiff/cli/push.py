@@ -7,7 +7,7 @@ hf://OWNER/NAME wherever a model is asked for.
 import argparse
 from pathlib import Path
 
-from audiodiff.cli import checks, common
+from audiodiff.cli import checks, messages
 
 EXAMPLE = "audiodiff push runs/mine OWNER/NAME --out folder-to-look-at"
 
@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     model = Model.load(options.model)
     if options.out:
         model.write_hub_layout(options.out, options.name)
-        common.say(f"{options.out}: written; nothing was uploaded")
+        messages.say(f"{options.out}: written; nothing was uploaded")
     else:
-        common.say(f"{model.push_to_hub(options.name, options.private)}: uploaded")
+        messages.say(f"{model.push_to_hub(options.name, options.private)}: uploaded")
     return 0

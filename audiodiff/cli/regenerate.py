@@ -5,7 +5,7 @@ The model and the input must be where they were, and unchanged: their hashes are
 
 import argparse
 
-from audiodiff.cli import common
+from audiodiff.cli import parsing
 from audiodiff.cli.jobs import Kinds, plan_batch
 from audiodiff.cli.sounds import make_sounds
 
@@ -16,7 +16,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add sidecar, output and options."""
     parser.add_argument("sidecar", metavar="SIDECAR", help="the OUT.wav.json beside a sound")
     parser.add_argument("out", metavar="OUT.wav", help="the file, .wav, .flac or .mp3")
-    common.add_output_options(parser)
+    parsing.add_output_options(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ beside it lies OUT.wav.json, from which `audiodiff regenerate` makes it again.
 
 import argparse
 
-from audiodiff.cli import checks, common
+from audiodiff.cli import checks, loading, parsing
 from audiodiff.cli.jobs import Kinds, plan_batch
 from audiodiff.cli.sounds import make_sounds
 
@@ -33,8 +33,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="of treble: up to where the recording is sound",
     )
     parser.add_argument("--seed", type=checks.seed, default=0, metavar="N", help="of the noise (default: 0)")
-    common.add_model_options(parser)
-    common.add_output_options(parser)
+    parsing.add_model_options(parser)
+    parsing.add_output_options(parser)
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
     _check(options)
     kinds = Kinds(audio.AUDIO_SUFFIXES, tuple(audio.WRITTEN), beside=(".json",))
     jobs = plan_batch([options.input], options.out, kinds, options.force)
-    vocoder = common.load_vocoder(options)
+    vocoder = loading.load_vocoder(options)
     from audiodiff.pipelines.restoration import RestoreRecipe
 
     waveform, _ = audio.read(options.input, vocoder.sample_rate)

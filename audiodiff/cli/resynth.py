@@ -12,7 +12,7 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from audiodiff.cli import common, sounds
+from audiodiff.cli import loading, parsing, sounds
 from audiodiff.cli.jobs import Job, Kinds, plan_batch
 from audiodiff.cli.progress import JobResult
 from audiodiff.cli.workers import run_parallel
@@ -27,10 +27,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add inputs, output and options."""
     parser.add_argument("inputs", nargs="+", metavar="IN", help="audio files, or folders of them")
     parser.add_argument("out", metavar="OUT", help="the file, .wav, .flac or .mp3; a folder for several inputs")
-    common.add_model_options(parser)
-    common.add_sampling_options(parser)
-    common.add_output_options(parser)
-    common.add_workers_option(parser)
+    parsing.add_model_options(parser)
+    parsing.add_sampling_options(parser)
+    parsing.add_output_options(parser)
+    parsing.add_workers_option(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -46,12 +46,12 @@ def make_sounds(command: str, options: argparse.Namespace, kinds: Kinds) -> int:
     jobs = plan_batch(options.inputs, options.out, kinds, options.force or parallel)
     if parallel:
         return run_parallel(jobs, functools.partial(prepared, command), options)
-    vocoder = common.load_vocoder(options)
-    return sounds.make_sounds(common.recipe_of(command, vocoder, options), jobs, vocoder, options.json)
+    vocoder = loading.load_vocoder(options)
+    return sounds.make_sounds(loading.recipe_of(command, vocoder, options), jobs, vocoder, options.json)
 
 
 def prepared(command: str, options: argparse.Namespace) -> tuple[Callable[[Job], JobResult], "VocodeRecipe"]:
     """Load the model; return what does a job, and its recipe."""
-    vocoder = common.load_vocoder(options)
-    recipe = common.recipe_of(command, vocoder, options)
+    vocoder = loading.load_vocoder(options)
+    recipe = loading.recipe_of(command, vocoder, options)
     return functools.partial(sounds.make_sound, vocoder, recipe), recipe

@@ -10,7 +10,7 @@ import argparse
 import json
 from pathlib import Path
 
-from audiodiff.cli import checks, common
+from audiodiff.cli import checks, parsing
 from audiodiff.cli.jobs import check_new_file
 
 EXAMPLE = "audiodiff scan recordings --out scan.json"
@@ -27,7 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="shorter is trouble (default: 0.5)",
     )
     parser.add_argument("--out", metavar="SCAN.json", help="also write what is known of every file there")
-    common.add_output_options(parser)
+    parsing.add_output_options(parser)
 
 
 def run(options: argparse.Namespace) -> int:

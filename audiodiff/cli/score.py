@@ -11,7 +11,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from audiodiff.cli import checks, common
+from audiodiff.cli import checks, messages, parsing
 from audiodiff.cli.jobs import check_new_file
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("reference", type=checks.audio_file, metavar="REF", help="the recording")
     parser.add_argument("test", type=checks.audio_file, metavar="TEST", help="what was made of it")
     parser.add_argument("--words", action="store_true", help="also the share of words that a recogniser mishears")
-    common.add_json_option(parser)
+    parsing.add_json_option(parser)
     parser.add_argument("--plot", metavar="OUT.png", help="also draw both, and what differs")
     parser.add_argument("-f", "--force", action="store_true", help="overwrite a picture that exists")
 
@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
     (reference, rate), (test, test_rate) = audio.read(options.reference), audio.read(options.test)
     lower = min(rate, test_rate)
     if rate != test_rate:
-        common.say(f"{options.reference} has {rate} Hz, {options.test} {test_rate} Hz; compared at {lower} Hz")
+        messages.say(f"{options.reference} has {rate} Hz, {options.test} {test_rate} Hz; compared at {lower} Hz")
     if len(reference) != len(test):
         raise ValueError(
             f"the channels differ, {len(reference)} in {options.reference} and {len(test)} in {options.test}: "

@@ -9,7 +9,7 @@ import argparse
 import json
 from pathlib import Path
 
-from audiodiff.cli import checks, common
+from audiodiff.cli import checks, parsing
 
 EXAMPLE = "audiodiff shard recordings shards"
 CLIPS, SECONDS = 200, 1.0  # that are read to tell how fast that is
@@ -43,7 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="of recordings that may be unreadable (0.05)",
     )
-    common.add_json_option(parser)
+    parsing.add_json_option(parser)
 
 
 def run(options: argparse.Namespace) -> int:

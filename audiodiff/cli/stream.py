@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any
 
-from audiodiff.cli import common
+from audiodiff.cli import loading, messages
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,12 +28,12 @@ def run(options: argparse.Namespace) -> int:
     from audiodiff.models import registry
     from audiodiff.pipelines import resynthesis
 
-    if options.json or common.convention_of(options) is not None:
+    if options.json or loading.convention_of(options) is not None:
         raise ValueError("--raw: a stream has no report, and its mel is the model's own: leave out --json and --mel-…")
     if _is_live(options):
         options.model = options.model or registry.LIVE_MODEL
-    vocoder = common.load_vocoder(options)
-    recipe = common.recipe_of("vocode", vocoder, options)
+    vocoder = loading.load_vocoder(options)
+    recipe = loading.recipe_of("vocode", vocoder, options)
     sampler = _sampler(vocoder, recipe, options)
     begun, first, samples, clipped = time.monotonic(), None, 0, 0
     frames = Frames(sys.stdin.buffer, vocoder.mel.n_mels)
@@ -46,9 +46,9 @@ def run(options: argparse.Namespace) -> int:
             first = time.monotonic() - begun if first is None else first
             samples, clipped = samples + piece.shape[-1], clipped + over
     seconds, wall = samples / vocoder.sample_rate, time.monotonic() - begun
-    common.say(f"{seconds:.2f} s of sound in {wall:.2f} s, the first after {first:.2f} s")
+    messages.say(f"{seconds:.2f} s of sound in {wall:.2f} s, the first after {first:.2f} s")
     if clipped:
-        common.say(f"{clipped} samples were clipped: a stream cannot be lowered as a whole")
+        messages.say(f"{clipped} samples were clipped: a stream cannot be lowered as a whole")
     frames.check()
     return 0
 
@@ -72,13 +72,15 @@ def _sampler(vocoder: "Vocoder", recipe: "VocodeRecipe", options: argparse.Names
         raise ValueError(f"--live decides how to sample: leave out --{chosen[0].replace('_', '-')}")
     rate = vocoder.sample_rate / vocoder.hop_length
     if _is_live(options):
-        common.say(f"live: the sound comes {1000 * vocoder.live_delay():.0f} ms after the mel")
+        messages.say(f"live: the sound comes {1000 * vocoder.live_delay():.0f} ms after the mel")
         return {"live": True, "seed": recipe.seed}
     start = named_starts.build_start(recipe.start, vocoder.mel)
     sampler = recipe.sampler() | {"start": start}
     ahead = vocoder.look_ahead(**{name: sampler[name] for name in ("start", "solver", "times")})
     chunk = recipe.chunk_frames or max(1, ahead)
-    common.say(f"the sound comes {ahead / rate:.2f} s of look-ahead and {chunk / rate:.2f} s of a chunk after the mel")
+    messages.say(
+        f"the sound comes {ahead / rate:.2f} s of look-ahead and {chunk / rate:.2f} s of a chunk after the mel"
+    )
     return sampler | {"chunk_frames": chunk}
 
 

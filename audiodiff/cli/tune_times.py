@@ -9,7 +9,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from audiodiff.cli import checks, common
+from audiodiff.cli import checks, messages, parsing
 from audiodiff.cli.jobs import check_new_file
 
 if TYPE_CHECKING:
@@ -44,9 +44,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--evaluations", type=checks.whole(1), default=30, metavar="N", help="grids tried per count (default: 30)"
     )
     parser.add_argument("--seed", type=checks.seed, default=0, metavar="N", help="of the noise (default: 0)")
-    common.add_device_option(parser)
+    parsing.add_device_option(parser)
     parser.add_argument("--out", metavar="PATH", help="write a copy of the model there instead")
-    common.add_output_options(parser)
+    parsing.add_output_options(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -74,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps({"model": str(target), "clips": len(clips), "calls": shown}, indent=2))
     else:
         print("\n".join(_lines(options.measure, found)))
-        common.say(f"stored in {target}")
+        messages.say(f"stored in {target}")
     return 0
 
 

@@ -17,7 +17,7 @@ said, the sound lags less than a tenth of a second behind the frames.
 
 import argparse
 
-from audiodiff.cli import common, stream
+from audiodiff.cli import parsing, stream
 from audiodiff.cli.jobs import Kinds
 from audiodiff.cli.resynth import make_sounds
 
@@ -29,11 +29,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add inputs, output and options."""
     parser.add_argument("inputs", nargs="+", metavar="MEL", help="mel spectrograms, or folders of them")
     parser.add_argument("out", metavar="OUT", help="the file, .wav, .flac or .mp3; a folder for several inputs")
-    common.add_model_options(parser)
-    common.add_mel_options(parser)
-    common.add_sampling_options(parser)
-    common.add_output_options(parser)
-    common.add_workers_option(parser)
+    parsing.add_model_options(parser)
+    parsing.add_mel_options(parser)
+    parsing.add_sampling_options(parser)
+    parsing.add_output_options(parser)
+    parsing.add_workers_option(parser)
     parser.add_argument(
         "--live",
         action=argparse.BooleanOptionalAction,

@@ -24,8 +24,8 @@ from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 
 from audiodiff.cli import progress
-from audiodiff.cli.common import say
 from audiodiff.cli.jobs import Batch, Job
+from audiodiff.cli.messages import say
 from audiodiff.cli.worker import TEMPORARY, Prepare, Result, Run, do_job, temporary_files
 from audiodiff.utils.signals import Stopped
 

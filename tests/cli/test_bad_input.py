@@ -15,7 +15,7 @@ from support.damage import Payload
 from support.processes import python
 
 from audiodiff import audio
-from audiodiff.cli import common, main
+from audiodiff.cli import main, messages
 from audiodiff.mel import LogMel, MelSpec
 from audiodiff.models import registry
 from audiodiff.utils import devices
@@ -384,18 +384,18 @@ def test_lack_of_memory_is_told_in_one_line(error, capsys):
     def fail():
         raise error
 
-    assert common.guarded(fail) == 2
+    assert messages.guarded(fail) == 2
     assert capsys.readouterr().err == "audiodiff: out of memory; give a shorter recording, or --chunk-seconds 10\n"
 
 
 def test_error_of_several_lines_is_told_in_one(capsys):
-    assert common.guarded(lambda: (_ for _ in ()).throw(ValueError("one\ntwo"))) == 2
+    assert messages.guarded(lambda: (_ for _ in ()).throw(ValueError("one\ntwo"))) == 2
     assert capsys.readouterr().err == "audiodiff: one two\n"
 
 
 def test_errors_of_our_own_keep_their_traceback():
     with pytest.raises(RuntimeError, match="a fault in the program"):
-        common.guarded(lambda: (_ for _ in ()).throw(RuntimeError("a fault in the program")))
+        messages.guarded(lambda: (_ for _ in ()).throw(RuntimeError("a fault in the program")))
 
 
 def test_the_process_says_one_line_and_returns_2(place):

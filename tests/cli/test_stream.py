@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from audiodiff.cli import common, main
+from audiodiff.cli import loading, main
 from audiodiff.cli.stream import Frames
 from audiodiff.models import registry
 from audiodiff.models.vocoder import Vocoder
@@ -139,7 +139,7 @@ def test_pipe_takes_the_model_for_streams_by_default(monkeypatch, options, model
     def load(options):
         raise Loaded(options.model)
 
-    monkeypatch.setattr(common, "load_vocoder", load)
+    monkeypatch.setattr(loading, "load_vocoder", load)
     with pytest.raises(Loaded) as asked:
         main(["vocode", "--raw", "-", "-", *options])
     assert asked.value.args == (model,)
