@@ -37,6 +37,8 @@ ANALYSIS = (
 """Fields in which two specs must agree for their mels to be functions of each other, but for the frames at the ends."""
 
 ITERATIONS, MOMENTUM = (2, 8, 32, 64), 0.99  # of the estimate: on all bins, the lower half, quarter, eighth
+DECIBELS = 8.686  # per neper
+MOST_LOSS_DB = 20.0  # largest difference of a converted mel from its source; right ones differ by 1 to 4
 LEAST_UPPER = 0.9  # of the highest frequency that the target needs: beyond, the last band is continued
 MOST_LOWER_HZ = 150.0  # above the lowest frequency that the target needs, likewise
 LEAST_BANDS, LONGEST_HOP = 0.5, 2.0  # share of the target's bands; multiple of the target's hop in seconds
@@ -85,7 +87,8 @@ class Conversion:
 
         Raises:
             TypeError: The mel is no tensor.
-            ValueError: It has another shape, or holds anything but finite floats.
+            ValueError: It has another shape, holds anything but finite floats, or no sound has it in the source's
+                convention.
         """
         check_floats(mel, "the mel")
         if mel.ndim != 3 or mel.shape[1] != self.source.n_mels or 0 in mel.shape:
@@ -102,13 +105,18 @@ class Conversion:
         spectrum = random_phase_spectrum(self.source, mel, noise.to(mel).expand(len(mel), -1, -1), n_iter=0)
         waveform = coarse_to_fine(self.source, mel, spectrum, ITERATIONS, MOMENTUM)
         actual = LogMel(self.source)(waveform)[..., : mel.shape[-1]]
-        residual = self.source.log_ratio(mel[..., : actual.shape[-1]], actual).abs().mean()
+        residual = float(self.source.log_ratio(mel[..., : actual.shape[-1]], actual).abs().mean().detach())
+        if not DECIBELS * residual <= MOST_LOSS_DB:  # nan where values leave the range of floats
+            raise ValueError(
+                f"no sound has this mel in the declared convention, the nearest is {DECIBELS * residual:.0f} dB away "
+                "on average: say what it is by --mel-preset or --mel-spec"
+            )
         sound = resample(waveform[:, 0].cpu(), self.source.sample_rate, self.target.sample_rate)
         hop = self.target.hop_length
         needed = max(self.target.min_samples, sound.shape[-1])
         sound = torch.nn.functional.pad(sound, (0, -(-needed // hop) * hop - sound.shape[-1]))
         converted = LogMel(self.target)(sound[:, None].to(mel))
-        return Converted(converted[..., : sound.shape[-1] // hop], float(residual.detach()))
+        return Converted(converted[..., : sound.shape[-1] // hop], residual)
 
     def notes(self) -> list[str]:
         """Say in words what the conversion does beyond changing units."""

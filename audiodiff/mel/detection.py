@@ -6,6 +6,7 @@ learnt from many voices, levels and rooms, in all conventions and in random ones
 """
 
 import functools
+import logging
 import math
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -14,8 +15,10 @@ import torch
 from torch import Tensor
 
 from audiodiff.mel.features import LEVEL_AT, features
-from audiodiff.mel.spec import MelSpec
+from audiodiff.mel.spec import MelSpec, preset_of
 from audiodiff.utils.config import choices
+
+log = logging.getLogger(__name__)
 
 DOUBTFUL = -2.0  # log-odds below which a declared convention is doubted if another is likelier
 CLEARER = 6.0  # by which the other's must be higher
@@ -24,6 +27,7 @@ CLEARER_OF_AXES = 4.0  # likewise, if its axes are swapped
 UNLIKELY = -10.0  # log-odds below which it is doubted without another
 NEAR = 0.03  # relative difference in time or frequency up to which no mel tells two conventions apart
 FEWEST = 2  # frames
+FEWEST_FRAMES = 24  # from which on a mismatch is warned of
 FEWEST_BANDS = 20  # that are judged; the conventions of conf/mel have 64 and more
 VALUES = ("n_mels", "scale", "norm", "power", "log", "mean", "std", "normalized", "dynamic_range")
 
@@ -140,6 +144,21 @@ def diagnose_mel(mel: Tensor, declared: MelSpec, own: MelSpec) -> str | None:
         f"it looks like no convention that is known here, and lies {decibels:+.0f} dB from them: check the unit of its "
         "logarithm and the scale of the samples behind it (full scale is 1), or describe it by --mel-spec"
     )
+
+
+def warn_of_doubts(mel: Tensor, declared: MelSpec, own: MelSpec) -> None:
+    """Warn of the first clip of log-mels, [B, M, F], that does not look like the declared convention.
+
+    Mels too short to be judged, and those that cannot be in it at all, are passed over.
+    """
+    fits = mel.ndim == 3 and mel.shape[1] == declared.n_mels and mel.shape[2] >= FEWEST_FRAMES
+    if not fits or not bool(torch.isfinite(mel).all()):
+        return
+    for clip in mel:
+        if mismatch := diagnose_mel(clip.detach().float().cpu(), declared, own):
+            name = "the model's own" if declared == own else preset_of(declared) or "that convention"
+            log.warning("the mel is unlike %s; %s", name, mismatch)
+            return
 
 
 def _odds_of(ranked: list[Candidate], declared: MelSpec) -> float:

@@ -5,18 +5,22 @@
     HiFTInterface       inference(speech_feat=mel [B, M, F]) → [B, T], source    CosyVoice, Chatterbox
 
 Each is a module, so that `.to(device)` and `.eval()` do what the system expects, and takes mels of any floating dtype
-on any device; sounds are float32, on the mel's device. Noise begins anew with each call, so a mel has one sound.
+on any device; sounds are float32, on the mel's device. Noise begins anew with each call, so a mel has one sound. The
+first mel that is long enough is warned of if it does not look like what it is said to be.
 """
 
 from types import SimpleNamespace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from audiodiff.griffin_lim.mel_conversion import Conversion
 from audiodiff.mel import MelSpec
+from audiodiff.mel.detection import FEWEST_FRAMES, warn_of_doubts
+from audiodiff.models.registry import shipped_mels
 from audiodiff.models.vocoder import Vocoder
+from audiodiff.utils.arrays import check_floats
 
 
 class _Interface(nn.Module):
@@ -30,18 +34,26 @@ class _Interface(nn.Module):
         seed: Of the noise.
 
     Raises:
-        ValueError: Mels of that convention cannot be converted.
+        TypeError: `mel` is neither a name nor a MelSpec.
+        ValueError: Mels of that convention cannot be converted, or the system plays them at another rate than the
+            model's.
     """
+
+    tells_rate: ClassVar[bool] = False  # to the system, which otherwise plays everything at the rate of its mels
 
     def __init__(
         self, vocoder: Vocoder, mel: MelSpec | str | None = None, steps: int | None = None, seed: int = 0
     ) -> None:
         super().__init__()
         self.vocoder = vocoder
-        self.mel = MelSpec.preset(mel) if isinstance(mel, str) else mel or vocoder.mel
+        self.mel = MelSpec.preset(mel) if isinstance(mel, str) else vocoder.mel if mel is None else mel
+        if not isinstance(self.mel, MelSpec):
+            raise TypeError(f"mel={mel!r}: give a preset's name, or a MelSpec")
+        self._check_rate()
         self.conversion = Conversion(self.mel, vocoder.mel)
         self.steps = steps
         self.seed = seed
+        self._judged = False
 
     @classmethod
     def from_pretrained(cls, name: str, **options: Any) -> Self:
@@ -58,9 +70,16 @@ class _Interface(nn.Module):
         """Where the weights are."""
         return self.vocoder.device
 
-    def speak(self, mel: Tensor, length: int) -> Tensor:
-        """Make waveforms, [B, length], of log-mels, [B, M, F]; a mel too short for the model goes on in silence."""
+    def speak(self, mel: Tensor, fewer: int = 0) -> Tensor:
+        """Make waveforms, [B, (F - fewer) hop], of log-mels, [B, M, F]; one too short for the model ends in silence.
+
+        Raises:
+            TypeError: The mel is no tensor.
+            ValueError: It has another shape, holds anything but finite floats, or no sound has it in its convention.
+        """
         self.vocoder.check_mel(mel, self.mel, whole=False)
+        self._judge(mel)
+        length = self.samples(mel.shape[-1] - fewer)
         spec, frames = self.mel, mel.shape[-1]
         missing = -(-spec.min_samples // spec.hop_length) - frames
         padded = mel.to(self.device, torch.float32)
@@ -70,6 +89,22 @@ class _Interface(nn.Module):
         converted = self.conversion(padded, self.seed).mel
         sound = self.vocoder.generate(converted, steps=self.steps, seed=self.seed)[:, 0]
         return nn.functional.pad(sound, (0, max(0, length - sound.shape[-1])))[:, :length].to(mel.device)
+
+    def _check_rate(self) -> None:
+        rate, own = self.mel.sample_rate, self.vocoder.sample_rate
+        if own != rate and not self.tells_rate:
+            shape = rate, self.mel.n_mels
+            fitting = [name for name, spec in shipped_mels().items() if (spec.sample_rate, spec.n_mels) == shape]
+            such = f", such as {fitting[0]}" if fitting else ""
+            raise ValueError(
+                f"the system plays sounds of such mels at {rate} Hz, and this model makes {own} Hz: give a model of "
+                f"{rate} Hz{such}"
+            )
+
+    def _judge(self, mel: Tensor) -> None:
+        if not self._judged and mel.shape[-1] >= FEWEST_FRAMES:
+            self._judged = True
+            warn_of_doubts(mel, self.mel, self.vocoder.mel)
 
     def samples(self, frames: int) -> int:
         """Count the samples of so many frames, at the model's rate."""
@@ -84,8 +119,7 @@ class VocosInterface(_Interface):
 
         T is (F - 1) hop where frame k lies around sample k hop, as for the mel of 24 kHz, and F hop otherwise.
         """
-        centred = self.mel.center and not self.mel.drop_last
-        return self.speak(features_input, self.samples(features_input.shape[-1] - centred))
+        return self.speak(features_input, fewer=self.mel.center and not self.mel.drop_last)
 
     def forward(self, audio_input: Tensor, **_: Any) -> Tensor:
         """Analyse waveforms, [B, T], and decode their mels."""
@@ -93,7 +127,9 @@ class VocosInterface(_Interface):
 
 
 class HifiGanInterface(_Interface):
-    """The interface of `transformers.SpeechT5HifiGan`; arguments as for all."""
+    """The interface of `transformers.SpeechT5HifiGan`; arguments as for all. The rate is in `config`."""
+
+    tells_rate: ClassVar[bool] = True
 
     @property
     def config(self) -> SimpleNamespace:
@@ -105,8 +141,11 @@ class HifiGanInterface(_Interface):
 
     def forward(self, spectrogram: Tensor) -> Tensor:
         """Map a log-mel, [F, M] or [B, F, M], to a waveform, [F hop] or [B, F hop]."""
-        mels = spectrogram if spectrogram.ndim == 3 else spectrogram[None]
-        sound = self.speak(mels.transpose(1, 2), self.samples(mels.shape[1]))
+        check_floats(spectrogram, "the mel")
+        if spectrogram.ndim not in (2, 3) or spectrogram.shape[-1] != self.mel.n_mels:
+            shape = list(spectrogram.shape)
+            raise ValueError(f"the mel is {shape}; [frames, {self.mel.n_mels} bands], or several such, are wanted")
+        sound = self.speak((spectrogram if spectrogram.ndim == 3 else spectrogram[None]).mT)
         return sound if spectrogram.ndim == 3 else sound[0]
 
 
@@ -125,7 +164,7 @@ class HiFTInterface(_Interface):
             cache_source: Not used.
             finalize: Not used.
         """
-        sound = self.speak(speech_feat, self.samples(speech_feat.shape[-1]))
+        sound = self.speak(speech_feat)
         return sound, torch.zeros_like(sound)[:, None]
 
     def forward(self, speech_feat: Tensor) -> Tensor:

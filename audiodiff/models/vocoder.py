@@ -241,9 +241,10 @@ class Vocoder(Model):
         """
         spec = convention or self.mel
         check_floats(mel, "the mel")
-        if mel.ndim != 3 or mel.shape[1] != spec.n_mels:
-            shape = list(mel.shape[1:] if mel.ndim == 3 else mel.shape)
-            swapped = mel.ndim == 3 and mel.shape[2] == spec.n_mels
+        if mel.ndim != 3:
+            raise ValueError(f"the mel is {list(mel.shape)}; [clips, {spec.n_mels} bands, frames] is wanted")
+        if mel.shape[1] != spec.n_mels:
+            shape, swapped = list(mel.shape[1:]), mel.shape[2] == spec.n_mels
             remedy = " (the axes look swapped: transpose it)" if swapped else ": compute it with this model's mel"
             raise ValueError(f"the mel is {shape}; this model wants [{spec.n_mels} bands, frames]{remedy}")
         if not (mel.shape[0] and mel.shape[2]):

@@ -10,10 +10,9 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from audiodiff.griffin_lim.mel_conversion import Conversion
+from audiodiff.griffin_lim.mel_conversion import DECIBELS, Conversion
 from audiodiff.mel import MelSpec
-from audiodiff.mel.detection import diagnose_mel
-from audiodiff.mel.spec import preset_of
+from audiodiff.mel.detection import FEWEST_FRAMES, warn_of_doubts
 from audiodiff.mel.spectrogram import check_channels, mel_of
 from audiodiff.models import registry, streaming
 from audiodiff.models.sampling import SamplingOptions
@@ -22,11 +21,8 @@ from audiodiff.utils import devices
 from audiodiff.utils.arrays import check_floats
 
 log = logging.getLogger(__name__)
-DECIBELS = 8.686  # per neper
-MOST_LOSS_DB = 20.0  # largest difference of a converted mel from its source; right ones differ by 1 to 4
 BYTES_PER_SAMPLE = 300  # of memory for each sample of a chunk
 BYTES_KEPT = 16  # of memory for each sample of a sound in chunks
-FEWEST_FRAMES = 24  # from which a mel's convention is judged
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +71,7 @@ def vocode(
     check_channels(len(mel), "mel")
     spec = convention or vocoder.mel
     _check_memory(vocoder, mel, spec)
-    _warn_of_doubts(vocoder, mel, spec)
+    warn_of_doubts(mel, spec, vocoder.mel)
     if spec != vocoder.mel:
         vocoder.check_mel(mel, spec)
         mel = _converted(mel, _conversion(spec, vocoder.mel), options.get("seed", 0))
@@ -127,7 +123,7 @@ def watched(vocoder: Vocoder, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
     for piece in pieces:
         if sum(p.shape[-1] for p in seen) < FEWEST_FRAMES:
             seen.append(piece)
-            _warn_of_doubts(vocoder, torch.cat(seen, -1), vocoder.mel)
+            warn_of_doubts(torch.cat(seen, -1), vocoder.mel, vocoder.mel)
         yield piece
 
 
@@ -180,17 +176,6 @@ def _check_memory(vocoder: Vocoder, mel: Tensor, convention: MelSpec) -> None:
         )
 
 
-def _warn_of_doubts(vocoder: Vocoder, mel: Tensor, convention: MelSpec) -> None:
-    fits = mel.ndim == 3 and mel.shape[1] == convention.n_mels and mel.shape[2] >= FEWEST_FRAMES
-    if not fits or not bool(torch.isfinite(mel).all()):
-        return
-    for channel in mel:
-        if mismatch := diagnose_mel(channel.detach().float().cpu(), convention, vocoder.mel):
-            name = "the model's own" if convention == vocoder.mel else preset_of(convention) or "that convention"
-            log.warning("the mel is unlike %s; %s", name, mismatch)
-            return
-
-
 def _conversion(source: MelSpec, target: MelSpec) -> Conversion:
     """Build a conversion; raise ValueError that names the shipped vocoders that need none."""
     try:
@@ -217,11 +202,6 @@ def _converted(mel: Tensor, conversion: Conversion, seed: int) -> Tensor:
     notes = conversion.notes()
     if not conversion.exact:
         loss = DECIBELS * sum(f.residual for f in results) / len(results)
-        if not loss <= MOST_LOSS_DB:  # nan where values leave the range of floats
-            raise ValueError(
-                f"no sound has this mel in the declared convention, the nearest is {loss:.0f} dB away on average: "
-                "say what it is by --mel-preset or --mel-spec"
-            )
         notes.append(f"the sound behind the converted mel has the given one to {loss:.1f} dB on average")
         notes += [f"the shipped {name} takes such a mel as it is" for name in shipped_for(conversion.source)]
     if notes:

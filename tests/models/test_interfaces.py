@@ -9,6 +9,7 @@ import torch
 from conftest import tiny_vocoder
 from support.tree import ROOT
 
+from audiodiff import audio
 from audiodiff.mel import LogMel, MelSpec
 from audiodiff.models.interfaces import HifiGanInterface, HiFTInterface, VocosInterface
 from audiodiff.models.vocoder import Vocoder
@@ -90,6 +91,60 @@ def test_mel_without_frames_is_refused(vocoder):
 def test_mel_of_other_bands_is_refused(vocoder):
     with pytest.raises(ValueError, match="wants \\[80 bands"):
         VocosInterface(vocoder).decode(torch.zeros(1, 100, 5))
+
+
+@pytest.mark.parametrize(
+    ("mel", "line"),
+    [
+        (torch.zeros(80, 5), r"\[clips, 80 bands, frames\] is wanted"),
+        (torch.zeros(1, 5, 80), "the axes look swapped"),
+        (torch.zeros(1, 80, 5, dtype=torch.int64), "holds int64 values"),
+        (torch.full((1, 80, 5), torch.nan), "NaN or infinite"),
+        (torch.zeros(0, 80, 5), "has no clips"),
+        (torch.zeros(1, 80, 5).numpy(), "give a tensor"),
+        (None, "give a tensor"),
+    ],
+)
+@pytest.mark.parametrize("kind", [VocosInterface, HiFTInterface, HifiGanInterface])
+def test_what_is_no_mel_is_refused_in_one_line(kind, mel, line, vocoder):
+    call = {VocosInterface: VocosInterface.decode, HiFTInterface: HiFTInterface.inference}.get(kind, kind.__call__)
+    if kind is HifiGanInterface and isinstance(mel, torch.Tensor):
+        mel = mel.mT
+        line = line if line in ("holds int64 values", "NaN or infinite", "has no clips") else r"\[frames, 80 bands\]"
+        mel = mel[None, None] if mel.ndim == 2 else mel
+    with pytest.raises((TypeError, ValueError), match=line) as refusal:
+        call(kind(vocoder), mel)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("kind", [VocosInterface, HiFTInterface])
+def test_model_of_another_rate_than_the_system_plays_is_refused(kind, vocoder):
+    with pytest.raises(ValueError, match=r"at 24000 Hz, and this model makes 16000 Hz: .*, such as speech-24k-hop480"):
+        kind(vocoder, "cosyvoice2")
+
+
+def test_rate_that_the_system_asks_for_may_be_another(vocoder):
+    assert HifiGanInterface(vocoder, "hifigan").config.sampling_rate == 16000
+
+
+def test_convention_that_is_none_is_refused(vocoder):
+    with pytest.raises(TypeError, match="give a preset's name, or a MelSpec"):
+        VocosInterface(vocoder, {"n_mels": 80})
+
+
+def test_mel_that_no_sound_has_is_refused(vocoder):
+    frames = torch.arange(40) % 2  # loud and silent in turns, faster than a frame is long
+    with pytest.raises(ValueError, match="no sound has this mel"):
+        HifiGanInterface(vocoder, "speecht5")(-20.0 * frames[:, None].expand(-1, 80))
+
+
+def test_mel_of_another_convention_is_warned_of_once(caplog):
+    speech, _ = audio.read(ROOT / "demos/audio/speech.flac", 16000)
+    mel = LogMel(SPEC)(speech[None, :, :32000]) / torch.log(torch.tensor(10.0))
+    interface = VocosInterface(tiny_vocoder())
+    for _ in range(2):
+        interface.decode(mel)
+    assert [record.message.partition(";")[0] for record in caplog.records] == ["the mel is unlike the model's own"]
 
 
 def test_other_convention_is_converted(vocoder):

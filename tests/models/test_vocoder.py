@@ -228,7 +228,7 @@ def test_generate_gives_the_sound_the_mel_it_was_asked_for(vocoder, mel, monkeyp
 @pytest.mark.parametrize(
     ("shape", "message"),
     [
-        ((80, 40), r"\[80, 40\]; this model wants \[80 bands, frames\]"),
+        ((80, 40), r"\[80, 40\]; \[clips, 80 bands, frames\] is wanted"),
         ((1, 40, 80), r"\[40, 80\]; this model wants \[80 bands, frames\] \(the axes look swapped: transpose it\)"),
         ((1, 100, 40), r"\[100, 40\]; this model wants \[80 bands"),
         ((1, 1, 80, 40), r"\[1, 1, 80, 40\]"),
