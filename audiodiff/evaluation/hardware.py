@@ -19,6 +19,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from audiodiff.nn.linear import Linear
+from audiodiff.utils import devices
+
 
 class Spread(NamedTuple):
     """Hold the median of repetitions, and the lower and upper quartile."""
@@ -50,7 +53,7 @@ def spread(values: Sequence[float]) -> Spread:
 def describe() -> dict[str, Any]:
     """Return processor, cores, system, threads in use, and versions."""
     return {
-        "processor": _processor(),
+        "processor": devices.processor(),
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
         "threads": torch.get_num_threads(),
@@ -73,10 +76,11 @@ def peak_gflops(precision: str = "float32", n: int = 2048, rounds: int = 8) -> f
         rounds: Products, after a warm-up.
     """
     matrix = torch.ones(n, n, dtype=getattr(torch, precision))
+    multiply = Linear(n, n, bias=False, dtype=matrix.dtype).requires_grad_(False)  # as the networks multiply
     times = []
     for _ in range(rounds + 1):
         began = time.perf_counter()
-        torch.mm(matrix, matrix)
+        multiply(matrix)
         times.append(time.perf_counter() - began)
     return 2 * n**3 / min(times[1:]) / 1e9
 
@@ -143,11 +147,3 @@ def _metered(network: nn.Module, read: Callable[[], float]) -> Generator[list[fl
 
     with network.register_forward_pre_hook(begin), network.register_forward_hook(end):
         yield grown
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or "unknown"

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from audiodiff.nn.conv import Modulation, mlp
+from audiodiff.nn.linear import Linear
 from audiodiff.utils.validation import check_counts
 
 
@@ -32,8 +33,8 @@ class WindowedAttention(nn.Module):
         self.n_heads = n_heads
         self.window = self.context = window
         self.look_ahead = 0 if causal else window
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
+        self.qkv = Linear(width, 3 * width)
+        self.out = Linear(width, width)
         self.bias = nn.Parameter(torch.zeros(n_heads, 2 * window + 1))
         distance = torch.arange(3 * window)[None] - torch.arange(window, 2 * window)[:, None]  # key minus query
         self.register_buffer("distance", distance, persistent=False)
@@ -78,8 +79,8 @@ class BandAttention(nn.Module):
         super().__init__()
         self.n_heads = n_heads
         self.n_bands = n_bands
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
+        self.qkv = Linear(width, 3 * width)
+        self.out = Linear(width, width)
 
     def forward(self, h: Tensor) -> Tensor:
         """Map [B, F bands, C] to [B, F bands, C]."""

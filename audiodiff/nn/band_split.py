@@ -16,6 +16,7 @@ from audiodiff.audio.chunks import Context
 from audiodiff.nn.attention import AttentionBlock, BandAttention
 from audiodiff.nn.conv import ConvBlock
 from audiodiff.nn.embedding import LogSNREmbedding
+from audiodiff.nn.linear import Linear
 from audiodiff.nn.mel_encoder import MelEncoder
 from audiodiff.nn.stft_frontend import LappedTransform
 
@@ -62,7 +63,7 @@ class SubBandNetwork(nn.Module):
         self.bins = -(-self.transform.n_bins // n_bands)
         self.log_snr = LogSNREmbedding(embedding)
         self.mel_encoder = MelEncoder(n_mels, mel_hop_length, hop_length, encoder_width, n_bands * width, kernel)
-        self.inward = nn.Linear(2 * self.bins, width)
+        self.inward = Linear(2 * self.bins, width)
         self.band = nn.Parameter(torch.empty(n_bands, width))
         nn.init.normal_(self.band, std=0.02)
         self.along_time = nn.ModuleList(
@@ -73,7 +74,7 @@ class SubBandNetwork(nn.Module):
             AttentionBlock(BandAttention(width, n_heads, n_bands), width, expansion, embedding) for _ in range(n_stages)
         )
         self.norm = nn.LayerNorm(width)
-        self.outward = nn.Linear(width, 4 * self.bins, bias=False)
+        self.outward = Linear(width, 4 * self.bins, bias=False)
         nn.init.zeros_(self.outward.weight)
 
     def encode(self, mel: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from audiodiff.nn.hybrid import HybridNetwork
+from audiodiff.nn.linear import Linear
 
 
 class CoefficientNetwork(HybridNetwork):
@@ -57,11 +58,11 @@ class CoefficientNetwork(HybridNetwork):
 
     def make_inward(self, width: int) -> nn.Linear:
         """Make the layer from coefficients and their magnitudes to the trunk."""
-        return nn.Linear(2 * self.hop_length, width)
+        return Linear(2 * self.hop_length, width)
 
     def make_outward(self, width: int) -> nn.Linear:
         """Make the layer from the trunk to mask and residual, which begin at zero."""
-        outward = nn.Linear(width, 2 * self.hop_length)
+        outward = Linear(width, 2 * self.hop_length)
         nn.init.zeros_(outward.weight)
         nn.init.zeros_(outward.bias)
         return outward

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from audiodiff.nn.linear import Linear
 from audiodiff.utils.validation import check_counts
 
 
@@ -38,7 +39,7 @@ class ConvBlock(nn.Module):
 def mlp(width: int, expansion: float) -> nn.Sequential:
     """Build an MLP from width to width x expansion and back, with the exact GELU (the tanh one is slower on a CPU)."""
     hidden = int(width * expansion)
-    return nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+    return nn.Sequential(Linear(width, hidden), nn.GELU(), Linear(hidden, width))
 
 
 class Modulation(nn.Module):

@@ -18,6 +18,7 @@ from audiodiff.mel import MelSpec
 from audiodiff.nn.attention import AttentionBlock, WindowedAttention
 from audiodiff.nn.conv import ConvBlock
 from audiodiff.nn.embedding import LogSNREmbedding, VectorEmbedding
+from audiodiff.nn.linear import Linear
 from audiodiff.nn.magnitudes import ExpectedMagnitudes, PowerScale
 from audiodiff.nn.mel_encoder import MelEncoder
 from audiodiff.nn.stft_frontend import LappedTransform
@@ -88,7 +89,7 @@ class HybridNetwork(nn.Module):
         if magnitudes != "none":
             self.expected = ExpectedMagnitudes(mel, n_fft, hop_length)
             self.widths[1] = self.transform.n_bins
-        self.magnitudes_inward = nn.Linear(self.widths[1], width) if magnitudes in ("input", "both") else None
+        self.magnitudes_inward = Linear(self.widths[1], width) if magnitudes in ("input", "both") else None
         self.residual_scale = PowerScale(self.widths[1]) if magnitudes in ("residual", "both") else None
         self.log_snr = LogSNREmbedding(embedding)
         self.n_labels = n_labels
@@ -121,11 +122,11 @@ class HybridNetwork(nn.Module):
 
     def make_inward(self, width: int) -> nn.Linear:
         """Make the layer from a frame, real and imaginary parts, to the trunk."""
-        return nn.Linear(2 * self.transform.n_bins, width)
+        return Linear(2 * self.transform.n_bins, width)
 
     def make_outward(self, width: int) -> nn.Linear:
         """Make the layer from the trunk to mask and residual, which begin at zero."""
-        outward = nn.Linear(width, 4 * self.transform.n_bins, bias=False)
+        outward = Linear(width, 4 * self.transform.n_bins, bias=False)
         nn.init.zeros_(outward.weight)
         return outward
 
