@@ -63,6 +63,23 @@ def split_by_four(
             x3[i], y3[i] = u * c3 - v * s3, u * s3 + v * c3
 
 
+@compiled(ROW, ROW, ROW, ROW, int64, int64, ROWS, float32)
+def split_by_two(
+    a: np.ndarray, b: np.ndarray, x: np.ndarray, y: np.ndarray, n: int, width: int, roots: np.ndarray, sign: float
+) -> None:
+    """Do a stage of radix two."""
+    q, every = n // 2, len(roots) // n
+    for p in range(q):
+        c, s = roots[p * every, 0], sign * roots[p * every, 1]
+        i0, i1, o = p * width, (p + q) * width, 2 * p * width
+        a0, a1, b0, b1 = a[i0 : i0 + width], a[i1 : i1 + width], b[i0 : i0 + width], b[i1 : i1 + width]
+        x0, x1, y0, y1 = x[o : o + width], x[o + width : o + 2 * width], y[o : o + width], y[o + width : o + 2 * width]
+        for i in range(width):
+            u, v = a0[i] - a1[i], b0[i] - b1[i]
+            x0[i], y0[i] = a0[i] + a1[i], b0[i] + b1[i]
+            x1[i], y1[i] = u * c - v * s, u * s + v * c
+
+
 @compiled(ROW, ROW, ROW, ROW, int64, int64, int64, ROWS, float32)
 def split_by(
     a: np.ndarray,
@@ -112,6 +129,10 @@ def transform(
             split_by_four(x, y, a, b, n, width, roots, sign)
         elif radix == 4:
             split_by_four(a, b, x, y, n, width, roots, sign)
+        elif radix == 2 and there:
+            split_by_two(x, y, a, b, n, width, roots, sign)
+        elif radix == 2:
+            split_by_two(a, b, x, y, n, width, roots, sign)
         elif there:
             split_by(x, y, a, b, radix, n, width, roots, sign)
         else:
