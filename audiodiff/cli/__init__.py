@@ -13,6 +13,7 @@ from audiodiff._version import __version__
 from audiodiff.cli.messages import guarded, lenient_output
 from audiodiff.cli.parsing import Parser
 from audiodiff.utils.config import allow_plugin
+from audiodiff.utils.devices import keep_memory
 
 COMMANDS = {
     "resynth": "audio → mel → audio",
@@ -73,6 +74,7 @@ def _dispatch(arguments: list[str]) -> int:
     options = parser.parse_intermixed_args(arguments[1:])
     for module in options.plugin:
         allow_plugin(module)
+    keep_memory()
     return command.run(options)
 
 

@@ -1,7 +1,10 @@
 """Which device a choice means, on machines that have it and on machines that do not."""
 
+import platform
+
 import pytest
 import torch
+from support.processes import python
 
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.utils import devices
@@ -70,6 +73,27 @@ def test_memory_that_is_freed_goes_back_to_the_system(monkeypatch):
 
     monkeypatch.setattr("ctypes.CDLL", nothing)
     devices.release_memory()  # elsewhere than on glibc
+
+
+FAULTS = """
+import resource, sys, torch
+from audiodiff.utils import devices
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    tensors = [torch.ones(300_000) for _ in range(24)]
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+if sys.argv[1] == "keep":
+    devices.keep_memory()
+print([faults() for _ in range(4)][-1])
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's malloc")
+def test_memory_that_is_kept_is_not_fetched_anew():
+    fetched, kept = (int(python("-c", FAULTS, word).stdout) for word in ("leave", "keep"))
+    assert kept < 20 < 100 < fetched  # pages
 
 
 def test_emulated_bfloat16_is_warned_of(monkeypatch, caplog):
