@@ -251,7 +251,7 @@ def told_line(elem_id: str) -> gr.Markdown:
 def buttons(label: str) -> tuple[gr.Button, gr.Button]:
     """Place the button that works and the one that stops."""
     with gr.Row():
-        return gr.Button(label, variant="primary", scale=3), gr.Button("Stop", scale=1)
+        return gr.Button(label, variant="primary", scale=3, min_width=100), gr.Button("Stop", scale=1, min_width=100)
 
 
 def _seconds(recording: str) -> float:

@@ -10,13 +10,16 @@ import numpy as np
 import torch
 
 from audiodiff import audio
-from audiodiff.evaluation.plots import spectrogram_image
+from audiodiff.evaluation.contact_sheet import SPECTRUM, log_frequency
+from audiodiff.evaluation.plots import FLOOR_DB, magma
 from audiodiff.models.generator import Generator
 from audiodiff.pipelines import generation
 from audiodiff.web.common import Sound, Stops, buttons, one_message, run, seed_of, sound, told_line
 
 MOST = 12
 NO_CLASS = "any"
+WIDE = 240  # pixels: two controls side by side, one on a telephone
+PICTURE = 248  # pixels across, of a sound
 PROGRESS = gr.Progress()
 
 Images = list[np.ndarray | None]
@@ -74,24 +77,28 @@ def make(
 def lay_out(generator: Generator, model: str, stops: Stops) -> None:
     """Place the components of the tab."""
     gr.Markdown(f"Sounds of {generator.n_samples / generator.sample_rate:g} s by `{model}`.", elem_classes="facts")
+    classes = [NO_CLASS, *generator.labels]
     with gr.Row():
-        label = gr.Dropdown([NO_CLASS, *generator.labels], value=(generator.labels or [NO_CLASS])[0], label="Class")
-        guidance = gr.Slider(0, 5, generator.guidance, step=0.1, label="Guidance (1 obeys, more exaggerates)")
+        label = gr.Dropdown(classes, value=classes[:2][-1], label="Class", min_width=WIDE)
+        guidance = gr.Slider(
+            0, 5, generator.guidance, step=0.1, label="Guidance", info="1 obeys, more exaggerates", min_width=WIDE
+        )
     with gr.Row():
-        n = gr.Slider(1, MOST, 4, step=1, label="Sounds")
-        seed = gr.Number(0, precision=0, label="Seed of the first")
+        n = gr.Slider(1, MOST, 4, step=1, label="Sounds", min_width=WIDE)
+        seed = gr.Number(0, precision=0, label="Seed of the first", min_width=WIDE)
     button, stop = buttons("Generate")
     told = told_line("generated")
     made = gr.State([], time_to_live=600)
     cells: list[gr.components.Component] = []
     pictures: list[gr.components.Component] = []
     place: dict[str, Any] = {"visible": False, "interactive": False}
+    shown = {"show_label": False, "height": SPECTRUM, "elem_classes": "sound-picture"} | place
     for row in range(0, MOST, 4):
         with gr.Row():
             for i in range(row, row + 4):
                 with gr.Column(min_width=220):
                     cells.append(gr.Audio(buttons=["download"], elem_id=f"made-{i}", **place))
-                    pictures.append(gr.Image(show_label=False, height=120, buttons=[], container=False, **place))
+                    pictures.append(gr.Image(buttons=[], container=False, **shown))
     with gr.Column(visible=False) as results, gr.Row(equal_height=True):
         which = gr.Number(1, precision=0, minimum=1, maximum=MOST, label="Vary sound number")
         strength = gr.Slider(0.05, 1, 0.5, step=0.05, label="How far")
@@ -141,5 +148,6 @@ def _shown(sounds: Iterable[Sound], n: int) -> Iterator[list[Any]]:
 
 
 def _picture(made: Sound) -> np.ndarray:
-    image = spectrogram_image(torch.from_numpy(made[1][:, 0].copy()).float() / 32767)
-    return image[::2].repeat(4, axis=1)  # about twice as wide as high
+    rate, samples = made
+    levels = log_frequency(torch.from_numpy(samples[:, 0].copy()).float() / 32767, rate, PICTURE)
+    return magma(levels / -FLOOR_DB + 1)

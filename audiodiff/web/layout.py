@@ -39,6 +39,11 @@ CSS = """
 .tabs, .tabitem { width: 100%; }
 .numbers { text-align: center; }
 .told { min-height: 60px; }
+.told .meta-text-center { position: static; transform: none; }
+.told .progress-level-inner { margin: 0 auto; }
+.sound-picture :is(button, .image-frame, img) { width: 100%; height: 100%; object-fit: fill; }
+.icon-button-wrapper:not(:has(*)) { display: none; }
+.html-container:has(.model-cards) { padding: 0; }
 #live audio { width: 100%; }
 .model-cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(420px, 100%), 1fr)); gap: 20px; }
 .model-card { display: flex; flex-direction: column; gap: 12px; padding: 20px; border-radius: 12px;
@@ -50,14 +55,20 @@ CSS = """
 .model-card dt { opacity: 0.7; }
 .model-card dd { margin: 0; overflow-wrap: break-word; overflow: hidden; display: -webkit-box;
   -webkit-box-orient: vertical; -webkit-line-clamp: 3; }
-.model-card a { align-self: flex-start; margin: 0; }
+.model-card a { align-self: flex-start; margin: 0; padding: 0; }
 .model-card ul.three { list-style: none; margin: auto 0 0; padding: 12px 0 0; display: grid; gap: 10px;
   grid-template-columns: repeat(3, 1fr); border-top: 1px solid var(--border-color-primary); }
 .model-card ul.three li { display: flex; flex-direction: column; gap: 2px; }
 .model-card ul.three b { font-size: 1.5em; line-height: 1.1; }
 .model-card ul.three span { font-size: 0.8em; opacity: 0.8; }
-.numbers table { margin: 0 auto; }
+.numbers table { margin: 0 auto; word-break: normal; overflow-wrap: normal; }
 .facts { font-size: 0.85em; opacity: 0.8; }
+@media (max-width: 640px) {
+  .numbers table { font-size: 0.8em; }
+  .numbers :is(th, td) { padding: 6px !important; }
+  .model-card dl div { grid-template-columns: 1fr; gap: 0; }
+  .model-card dd { -webkit-line-clamp: none; }
+}
 """
 
 

@@ -275,5 +275,6 @@ def _controls(vocoder: Vocoder) -> list[gr.components.Component]:
     with gr.Row():
         solver = gr.Dropdown(choices("solver"), value="ddim", label="Solver")
         seed = gr.Number(0, precision=0, label="Seed")
-    start = gr.Radio([(f"the model's own ({own})", "own"), ("pure noise", "noise")], value="own", label="Start")
+    starts = [("the model's own", "own"), ("pure noise", "noise")]
+    start = gr.Radio(starts, value="own", label="Start", info=f"the model's own: {own}")
     return [steps, solver, start, seed]

@@ -203,6 +203,8 @@ def test_all_tabs_have_one_width_and_nothing_empty_is_shown(visit, width):
         assert here.page.locator("[role=tabpanel]:visible audio, [id$=-picture]:visible").count() == 0
     assert len(found) == 1
     assert here.page.locator(".model-card:visible").count() == len(registry.shipped())
+    cards = here.page.locator(".model-cards").bounding_box()
+    assert (cards["x"], cards["width"]) in found
     link = here.page.locator(".model-card a").first.get_attribute("href")
     assert here.page.request.get(here.page.url.partition("?")[0] + link).ok
 
