@@ -131,7 +131,8 @@ def _clips(options: argparse.Namespace) -> "tuple[list[Clip], str]":
     """Read the clips, mixed down and cut, and name their list."""
     from audiodiff import audio
     from audiodiff.audio import io as audio_io
-    from audiodiff.data.manifest import Recording, recordings_of
+    from audiodiff.data.manifest import Recording
+    from audiodiff.data.recordings import recordings_of
     from audiodiff.evaluation.benchmark import Clip
     from audiodiff.evaluation.vocoder_table import list_hash
     from audiodiff.utils.config import shipped_path

@@ -70,7 +70,7 @@ def _encode(
 
     from audiodiff import audio
     from audiodiff.audio import io as audio_io
-    from audiodiff.data.manifest import recordings_of
+    from audiodiff.data.recordings import recordings_of
     from audiodiff.mel import LogMel
     from audiodiff.utils.config import build
 

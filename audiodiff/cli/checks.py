@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from audiodiff.audio.decoding import check_is_there
-from audiodiff.data.manifest import check_recordings
+from audiodiff.data.recordings import check_recordings
 from audiodiff.export.host_names import check_host
 from audiodiff.models import hub, registry
 from audiodiff.models.header import number_of, read_header

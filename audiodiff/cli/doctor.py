@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
     """Examine, print a table or JSON, and say by a sentence and the exit status how it is."""
     if options.model is None:
         return _installation(options.json)
-    from audiodiff.data.manifest import recordings_of
+    from audiodiff.data.recordings import recordings_of
     from audiodiff.evaluation import diagnosis
     from audiodiff.models.base import Model
     from audiodiff.models.vocoder import Vocoder

@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
     check_new_file(options.out, options.force, ".json")
     if not options.train and checks.kind_of(options.model) == "Generator":
         raise ValueError(NEEDS_TRAIN.format(options.model))
-    from audiodiff.data.manifest import recordings_of
+    from audiodiff.data.recordings import recordings_of
     from audiodiff.evaluation import generator_table, vocoder_table
     from audiodiff.models.base import Model
     from audiodiff.models.vocoder import Vocoder

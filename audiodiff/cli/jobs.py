@@ -105,7 +105,7 @@ def _into_folder(place: Location, folder: Location, kinds: Kinds) -> Iterable[Jo
 
 def _local_files(root: Path, folder: Location, suffixes: Collection[str]) -> list[Path]:
     """List the files below a folder, without those of an earlier run."""
-    from audiodiff.data.manifest import audio_files
+    from audiodiff.data.folders import audio_files
 
     own = folder.resolve() if isinstance(folder, Path) and folder.resolve() != root.resolve() else None
     paths = audio_files(root, suffixes)

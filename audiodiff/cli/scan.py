@@ -33,7 +33,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Examine the files and print a table or JSON."""
     from audiodiff import audio
-    from audiodiff.data.manifest import audio_files, read_manifest
+    from audiodiff.data.folders import audio_files
+    from audiodiff.data.manifest import read_manifest
 
     source = Path(options.source)
     check_new_file(options.out, options.force, ".json")

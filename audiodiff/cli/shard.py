@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
 
     from tqdm import tqdm
 
-    from audiodiff.data.manifest import held_out, recordings_of
+    from audiodiff.data.recordings import held_out, recordings_of
     from audiodiff.data.shards.writing import pack
 
     recordings = recordings_of(options.source)

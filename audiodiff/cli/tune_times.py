@@ -107,7 +107,7 @@ def _clips(vocoder: "Vocoder", options: argparse.Namespace) -> "Tensor":
 
     from audiodiff import audio
     from audiodiff.audio import io as audio_io
-    from audiodiff.data.manifest import recordings_of
+    from audiodiff.data.recordings import recordings_of
 
     length = round(options.seconds * vocoder.sample_rate) // vocoder.hop_length * vocoder.hop_length
     if length < vocoder.mel.min_samples or options.clips < 4:

@@ -15,7 +15,8 @@ from torch.utils.data import Dataset
 from audiodiff import audio
 from audiodiff.data.augment.chain import Augment
 from audiodiff.data.crops import Crops
-from audiodiff.data.manifest import Recording, audio_files
+from audiodiff.data.folders import audio_files
+from audiodiff.data.manifest import Recording
 
 
 class Replay(Dataset[Tensor]):

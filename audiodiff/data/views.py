@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from audiodiff.data.augment.chain import Augment
-from audiodiff.data.manifest import BadFiles, Recording
+from audiodiff.data.folders import BadFiles
+from audiodiff.data.manifest import Recording
 from audiodiff.data.sources import Files, Source
 
 Clip = TypeVar("Clip")

@@ -15,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from audiodiff.data.manifest import check_source
+from audiodiff.data.recordings import check_source
 from audiodiff.models import hub, registry
 from audiodiff.training.hydra_config import check_overrides, plain
 from audiodiff.training.settings import check_settings

@@ -8,8 +8,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from audiodiff.data.crops import Crops, ResumableSampler, clip_loader
-from audiodiff.data.manifest import Recording, check_source, held_out, read_manifest, scan_folder
+from audiodiff.data.folders import scan_folder
+from audiodiff.data.manifest import Recording, read_manifest
 from audiodiff.data.one_shots import OneShots, labels_of
+from audiodiff.data.recordings import check_source, held_out
 from audiodiff.data.replay import Replay, WatchedFolder
 from audiodiff.data.sources import Files
 from audiodiff.utils.config import build

@@ -21,7 +21,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from audiodiff import audio
 from audiodiff.audio.io import mono
-from audiodiff.data.manifest import Recording, measure_level, read_manifest, readable, usable
+from audiodiff.data.manifest import Recording, read_manifest
+from audiodiff.data.recordings import measure_level, readable, usable
 from audiodiff.evaluation.sanity_check import sound_of, untrained, verdict
 from audiodiff.mel.statistics import MelStatistics
 from audiodiff.models import checkpoint, lora_files

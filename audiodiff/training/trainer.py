@@ -8,7 +8,8 @@ import lightning
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
 
-from audiodiff.data.manifest import Recording, usable
+from audiodiff.data.manifest import Recording
+from audiodiff.data.recordings import usable
 from audiodiff.training.callbacks import Checkpoints, ClipsPerSecond, Previews, StepLogger, Throughput
 from audiodiff.training.compile import Compiled
 from audiodiff.training.ema import EMA, check_whole

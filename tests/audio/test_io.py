@@ -15,7 +15,7 @@ import soundfile
 import torch
 
 from audiodiff import audio
-from audiodiff.data.manifest import scan_folder
+from audiodiff.data.folders import scan_folder
 from audiodiff.utils import files
 
 

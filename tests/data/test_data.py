@@ -11,7 +11,9 @@ import torch
 
 from audiodiff import audio
 from audiodiff.data import Augment, Crops, ResumableSampler, clip_loader
-from audiodiff.data.manifest import Recording, measure_level, read_manifest, recordings_of, scan_folder, usable
+from audiodiff.data.folders import scan_folder
+from audiodiff.data.manifest import Recording, read_manifest
+from audiodiff.data.recordings import measure_level, recordings_of, usable
 
 RATE = 8000
 

@@ -10,7 +10,8 @@ CHILD = """
 import json, resource, sys
 from audiodiff.mel import MelSpec
 from audiodiff.mel.statistics import MelStatistics
-from audiodiff.data.manifest import held_out, measure_level, readable, scan_folder
+from audiodiff.data.folders import scan_folder
+from audiodiff.data.recordings import held_out, measure_level, readable
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # MiB

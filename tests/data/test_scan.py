@@ -11,7 +11,8 @@ import torch
 from audiodiff import audio
 from audiodiff.cli import main
 from audiodiff.data import Crops, OneShots, scan
-from audiodiff.data.manifest import Recording, scan_folder
+from audiodiff.data.folders import scan_folder
+from audiodiff.data.manifest import Recording
 from audiodiff.utils.config import shipped_path
 
 RATE = 8000

@@ -19,7 +19,7 @@ from support.training import TINY, TINY_ONE_SHOTS, equal, states, steps
 from audiodiff import audio
 from audiodiff.cli import main
 from audiodiff.data import Augment, Crops, OneShots, Recording, labels_of, scan_folder
-from audiodiff.data.manifest import held_out
+from audiodiff.data.recordings import held_out
 from audiodiff.data.shards.corpus import Corpus
 from audiodiff.data.shards.streaming import ClipStream, StreamLoader
 from audiodiff.data.shards.writing import pack, pieces_of, spread

@@ -8,7 +8,7 @@ import torch
 from conftest import tiny_vocoder
 
 from audiodiff.cli import main
-from audiodiff.data.manifest import scan_folder
+from audiodiff.data.folders import scan_folder
 from audiodiff.diffusion.denoiser import scales
 from audiodiff.diffusion.predictions import Estimate, noise_of
 from audiodiff.evaluation import diagnosis

@@ -6,7 +6,7 @@ import pytest
 
 from audiodiff import audio
 from audiodiff.cli import main
-from audiodiff.data.manifest import scan_folder
+from audiodiff.data.folders import scan_folder
 from audiodiff.evaluation import vocoder_table
 from audiodiff.models.base import Model
 from audiodiff.models.starts import CoarseToFine, PureNoise

@@ -11,7 +11,8 @@ from support.generators import LABELS, RATE, made, tiny
 from audiodiff import audio
 from audiodiff.cli import main
 from audiodiff.data import OneShots, labels_of
-from audiodiff.data.manifest import Recording, read_manifest, scan_folder
+from audiodiff.data.folders import scan_folder
+from audiodiff.data.manifest import Recording, read_manifest
 from audiodiff.evaluation.generator_table import evaluate_generator, markdown_of, shaped_noise
 from audiodiff.models.generator import Generator
 from audiodiff.models.starts import Variation

@@ -27,7 +27,7 @@ from support.training import TINY
 
 from audiodiff import audio
 from audiodiff.cli import main as command_line
-from audiodiff.data.manifest import scan_folder
+from audiodiff.data.folders import scan_folder
 from audiodiff.models.base import Model
 from audiodiff.training.run import train
 from audiodiff.tuning.search import Study

@@ -13,7 +13,9 @@ from support.training import run, steps
 from audiodiff import audio
 from audiodiff.cli import main
 from audiodiff.cli.jobs import Kinds, plan_batch
-from audiodiff.data.manifest import held_out, read_manifest, scan_folder, usable
+from audiodiff.data.folders import scan_folder
+from audiodiff.data.manifest import read_manifest
+from audiodiff.data.recordings import held_out, usable
 from audiodiff.models.base import Model
 from audiodiff.training.callbacks import Previews
 

@@ -14,7 +14,8 @@ from support.processes import python, started, wait_until
 from support.training import TINY, TINY_ONE_SHOTS, equal
 
 from audiodiff.data import Augment, Crops, OneShots
-from audiodiff.data.manifest import held_out, scan_folder
+from audiodiff.data.folders import scan_folder
+from audiodiff.data.recordings import held_out
 from audiodiff.data.shards.corpus import Corpus
 from audiodiff.data.shards.streaming import ClipStream, StreamLoader
 from audiodiff.data.shards.writing import pack

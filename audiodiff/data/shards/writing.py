@@ -22,7 +22,8 @@ from litdata.streaming.cache import Cache
 
 from audiodiff import audio
 from audiodiff.audio import io as audio_io
-from audiodiff.data.manifest import BadFiles, Recording
+from audiodiff.data.folders import BadFiles
+from audiodiff.data.manifest import Recording
 
 SHRINKS = 0.55  # size of FLAC over 16-bit PCM, for speech
 AT_ONCE = 64  # pieces decoded ahead

@@ -17,7 +17,8 @@ from pathlib import Path
 import torch
 
 from audiodiff import audio
-from audiodiff.data.manifest import Recording, recordings_of
+from audiodiff.data.manifest import Recording
+from audiodiff.data.recordings import recordings_of
 from audiodiff.evaluation.metrics import MEASURES
 from audiodiff.models.named_starts import name_start, named_start
 from audiodiff.models.vocoder import Vocoder

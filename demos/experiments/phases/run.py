@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from audiodiff import audio
-from audiodiff.data.manifest import recordings_of
+from audiodiff.data.recordings import recordings_of
 from audiodiff.evaluation.metrics import MEASURES
 from audiodiff.griffin_lim.estimate import band_magnitudes, coarse_to_fine
 from audiodiff.griffin_lim.projection import with_phase

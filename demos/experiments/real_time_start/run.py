@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from audiodiff import audio
-from audiodiff.data.manifest import recordings_of
+from audiodiff.data.recordings import recordings_of
 from audiodiff.diffusion.noise import NoiseField
 from audiodiff.evaluation.metrics import MEASURES
 from audiodiff.griffin_lim.real_time import RealTimeInversion

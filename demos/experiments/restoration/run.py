@@ -18,7 +18,7 @@ from torch import Tensor
 
 from audiodiff import audio
 from audiodiff.audio.linear_prediction import declipped, filled
-from audiodiff.data.manifest import recordings_of
+from audiodiff.data.recordings import recordings_of
 from audiodiff.evaluation import metrics
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.pipelines import restoration

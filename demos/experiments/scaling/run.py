@@ -26,7 +26,9 @@ from tqdm import tqdm
 
 from audiodiff import audio
 from audiodiff.data.crops import Crops, ResumableSampler, clip_loader
-from audiodiff.data.manifest import Recording, recordings_of, scan_folder
+from audiodiff.data.folders import scan_folder
+from audiodiff.data.manifest import Recording
+from audiodiff.data.recordings import recordings_of
 from audiodiff.utils import files as utils_files
 
 RATE, BATCH = 16000, 16

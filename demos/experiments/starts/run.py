@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from audiodiff import audio
-from audiodiff.data.manifest import recordings_of
+from audiodiff.data.recordings import recordings_of
 from audiodiff.evaluation.metrics import MEASURES
 from audiodiff.models.starts import CoarseToFine, GriffinLim, MelNoise, PureNoise, Start
 from audiodiff.models.vocoder import Vocoder

@@ -17,7 +17,7 @@ import lightning
 import torch
 
 from audiodiff import audio
-from audiodiff.data.manifest import recordings_of
+from audiodiff.data.recordings import recordings_of
 from audiodiff.evaluation.metrics import MEASURES
 from audiodiff.models.base import Model
 from audiodiff.training import run as training
