@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
         checks.known_model(name, "Vocoder")
     import torch
 
-    from audiodiff.evaluation import benchmark, peers
+    from audiodiff.evaluation import benchmark, benchmark_table, peers
     from audiodiff.models.vocoder import Vocoder
     from audiodiff.utils import devices
 
@@ -76,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
     with devices.cpu_threads(options.threads):
         others, absent = peers.available() if options.peers else ([], [])
         table = _table(options, vocoders, [*systems, *others], clips, names) | {"not_there": absent}
-    shown = benchmark.markdown(table)
+    shown = benchmark_table.markdown(table)
     if options.out:
         _write(Path(options.out), table, shown)
     print(json.dumps(table, indent=1) if options.json else shown)
@@ -90,13 +90,13 @@ def _table(
     clips: "list[Clip]",
     names: str,
 ) -> dict[str, Any]:
-    from audiodiff.evaluation import benchmark, hardware
+    from audiodiff.evaluation import benchmark, benchmark_table, hardware
 
     before, kinds = hardware.load_average(), {system.precision: None for system in systems}
     peaks = {kind: hardware.peak_gflops(kind) for kind in kinds}
     rows = benchmark.measure(systems, clips, options.repeats)
     peaks = {kind: round(max(peak, hardware.peak_gflops(kind)), 1) for kind, peak in peaks.items()}
-    fronts = benchmark.fronts_of(rows)
+    fronts = benchmark_table.fronts_of(rows)
     for i, row in enumerate(rows):
         row["front"] = [judge for judge, ahead in fronts.items() if ahead[i]]
     return {

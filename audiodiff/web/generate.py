@@ -14,7 +14,8 @@ from audiodiff.evaluation.contact_sheet import SPECTRUM, log_frequency
 from audiodiff.evaluation.plots import FLOOR_DB, magma
 from audiodiff.models.generator import Generator
 from audiodiff.pipelines import generation
-from audiodiff.web.common import Sound, Stops, buttons, one_message, run, seed_of, sound, told_line
+from audiodiff.web.common import Sound, buttons, seed_of, sound, told_line
+from audiodiff.web.work import Stops, one_message, run
 
 MOST = 12
 NO_CLASS = "any"

@@ -26,8 +26,8 @@ from audiodiff.models.generator import Generator
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.utils import devices
 from audiodiff.web import common, generate, mels, models, restore, served, vocode  # noqa: F401 — served changes how Gradio writes
-from audiodiff.web.common import Stops
 from audiodiff.web.live import LiveSounds
+from audiodiff.web.work import Stops
 
 GENERATOR = "drums"
 MOST_WAITING = 64

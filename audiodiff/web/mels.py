@@ -13,22 +13,9 @@ from audiodiff.mel.io import read_mel
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.pipelines import resynthesis
 from audiodiff.pipelines.resynthesis import FEWEST_FRAMES
-from audiodiff.web.common import (
-    MAX_SECONDS,
-    Picture,
-    Sound,
-    Stops,
-    buttons,
-    draw,
-    one_message,
-    player,
-    run,
-    seed_of,
-    sound,
-    told_by,
-    told_line,
-)
+from audiodiff.web.common import MAX_SECONDS, Picture, Sound, buttons, draw, player, seed_of, sound, told_line
 from audiodiff.web.vocode import draw_mel
+from audiodiff.web.work import Stops, one_message, run, told_by
 
 OWN, DETECT = "the model's own", "detect"
 SUFFIXES = (".npy", ".safetensors")  # never a pickle from a visitor

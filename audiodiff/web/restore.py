@@ -12,19 +12,17 @@ from audiodiff.pipelines import restoration
 from audiodiff.web.common import (
     Picture,
     Sound,
-    Stops,
     buttons,
     draw,
     examples,
     licences,
-    one_message,
     player,
     read,
-    run,
     seed_of,
     sound,
     told_line,
 )
+from audiodiff.web.work import Stops, one_message, run
 
 MAX_SECONDS = 60
 TASKS = {"a gap": "gap", "clipping": "declip", "missing treble": "bandwidth"}

@@ -19,22 +19,9 @@ from audiodiff.models.starts import GriffinLim, PureNoise, Start
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.pipelines.resynthesis import Resynthesis, analyse, resynthesise, vocode_stream
 from audiodiff.utils.config import choices, choose
-from audiodiff.web.common import (
-    Picture,
-    Sound,
-    Stops,
-    buttons,
-    draw,
-    one_message,
-    player,
-    read,
-    recording_input,
-    run,
-    seed_of,
-    sound,
-    told_line,
-)
+from audiodiff.web.common import Picture, Sound, buttons, draw, player, read, recording_input, seed_of, sound, told_line
 from audiodiff.web.live import LiveSounds, LiveStream
+from audiodiff.web.work import Stops, one_message, run
 
 MAX_STEPS = 16
 LIVE_FRAMES = 16  # mel frames that are handed to the stream at once

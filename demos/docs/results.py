@@ -177,7 +177,7 @@ def between(marks: tuple[str, str], shown: str, text: str) -> str:
 
 def benchmark(text: str) -> str:
     """Replace the table and the notes of the page on speed by what `audiodiff bench` left."""
-    from audiodiff.evaluation.benchmark import markdown
+    from audiodiff.evaluation.benchmark_table import markdown
 
     return between(BENCH, "\n" + markdown(json.loads(BENCHMARK.read_text(encoding="utf-8"))) + "\n", text)
 

@@ -16,7 +16,7 @@ from support.tree import load_script
 
 from audiodiff import audio
 from audiodiff.cli import bench, main
-from audiodiff.evaluation import benchmark, hardware, peers
+from audiodiff.evaluation import benchmark, benchmark_table, hardware, peers
 from audiodiff.mel import MelSpec
 
 SPEC = MelSpec(16000)
@@ -81,7 +81,7 @@ def test_spread_is_median_and_quartiles():
 
 def test_front_holds_what_nothing_beats_and_ties():
     points = [(1.0, 4.0), (1.0, 4.0), (2.0, 3.0), (2.0, 2.9), (0.9, 4.0), None, (8.0, 1.0)]
-    assert benchmark.front(points) == [True, True, True, False, False, False, True]
+    assert benchmark_table.front(points) == [True, True, True, False, False, False, True]
 
 
 def test_operations_of_a_network_are_those_of_its_products():
@@ -99,7 +99,7 @@ def test_command_writes_table_page_and_picture_of_a_model_and_floors(folder, tin
     assert main(line) == 0
     shown = capsys.readouterr().out
     table = json.loads((out / "bench.json").read_text())
-    assert benchmark.markdown(table) == shown.strip() == (out / "bench.md").read_text().strip()
+    assert benchmark_table.markdown(table) == shown.strip() == (out / "bench.md").read_text().strip()
     assert (out / "bench.png").read_bytes().startswith(b"\x89PNG")
     assert [row["calls"] for row in table["rows"]] == [1, 1, 0, 0, 0]
     assert [row["precision"] for row in table["rows"][:2]] == ["float32", "bfloat16"] == [*table["peak_gflops"]]
@@ -108,7 +108,7 @@ def test_command_writes_table_page_and_picture_of_a_model_and_floors(folder, tin
     assert table["seconds"] == 2.0
     assert table["machine"]["threads"] == 1
     assert table["first_sound"]["seconds"] == [2.0, 1.5, 3.0]
-    there = [name for name in benchmark.JUDGES if name not in benchmark.missing_measures()]
+    there = [name for name in benchmark_table.JUDGES if name not in benchmark.missing_measures()]
     assert table["judged_by"] == (there or ["log_mel_l1"])
     for judge in table["judged_by"]:
         assert any(judge in row["front"] for row in table["rows"])
