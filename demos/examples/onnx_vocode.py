@@ -50,7 +50,7 @@ def read_mel(path: str, told: dict) -> np.ndarray:
 
 
 def noise(seed: int, begin: int, length: int) -> np.ndarray:
-    """Draw standard normal noise that depends on the seed and the position alone, as audiodiff/noise.py does."""
+    """Draw standard normal noise by seed and position alone, as audiodiff/diffusion/noise.py does."""
     blocks = []
     for n in range(begin // BLOCK, -(-(begin + length) // BLOCK)):
         counter = np.array([0, n, 0, 0], np.uint64)

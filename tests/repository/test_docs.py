@@ -117,6 +117,20 @@ def test_links_of_a_page_lead_somewhere(page):
         assert not anchor or anchor in anchors(aimed), target
 
 
+def test_files_that_pages_and_sources_name_exist():
+    """By their path from the root; capitals stand for a name of the reader's."""
+    rooms = ("audiodiff", "demos", "tests", "conf")
+    sources = [path for room in rooms for kind in ("py", "yaml", "md") for path in (ROOT / room).rglob(f"*.{kind}")]
+    own = re.compile(r"\b(?:audiodiff|demos|tests|datasets)/[\w./-]+\.(?:py|md|csv|flac|wav|png|json)\b")
+    lost = {
+        (name, named(page))
+        for page in {*PROSE, *sources}
+        for name in own.findall(page.read_text(encoding="utf-8"))
+        if not (ROOT / name).exists() and not re.search(r"[A-Z]{4}", name.partition("README")[0])
+    }
+    assert not lost, sorted(lost)
+
+
 def test_every_public_module_is_in_the_reference():
     pytest.importorskip("mkdocs")
     reference = load_script("demos/docs/reference.py")

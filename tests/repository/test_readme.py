@@ -28,10 +28,5 @@ def test_readme_python_runs(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "out.wav").stat().st_size > 44
 
 
-def test_files_named_in_the_readme_exist():
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
-
-
 def test_readme_fits_one_page():
     assert len(README.splitlines()) <= 120

@@ -48,7 +48,7 @@ def tree(path):
 
 
 def name_of(path):
-    """audiodiff/nn/conv.py → nn.conv; audiodiff/solvers/__init__.py → solvers."""
+    """audiodiff/nn/conv.py → nn.conv; audiodiff/diffusion/__init__.py → diffusion."""
     parts = path.relative_to(PACKAGE).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
