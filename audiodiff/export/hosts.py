@@ -17,6 +17,7 @@ from torch import Tensor
 
 from audiodiff.diffusion.noise import NoiseField
 from audiodiff.export.targets import fewest_frames
+from audiodiff.export.transforms import Factors
 from audiodiff.models.vocoder import Vocoder
 
 if TYPE_CHECKING:
@@ -68,6 +69,10 @@ class Host(abc.ABC):
     @abc.abstractmethod
     def tensors_after(self, vocoder: Vocoder) -> dict[str, np.ndarray]:
         """Return what the graph behind the sampler holds."""
+
+    def factors(self, vocoder: Vocoder) -> dict[str, Factors]:
+        """Return what makes up its matrices called PREFIXforward_matrix, by their prefix."""
+        return {}
 
     @abc.abstractmethod
     def metadata(self, vocoder: Vocoder) -> dict[str, str]:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from audiodiff.audio.stft import hann
 from audiodiff.export.hosts import Host
-from audiodiff.export.transforms import windowed_matrices
+from audiodiff.export.transforms import Factors
 from audiodiff.models.vocoder import Vocoder
 
 KINDS = {80: "hifigan", 100: "vocos"}
@@ -55,9 +55,9 @@ spectrum (float[1, 1, made] host_sound, int64[1] host_frames_after)
     host_left = Slice (host_blocks, host_first, host_last, host_second)
     host_right = Slice (host_blocks, host_second, host_all, host_second)
     host_pairs = Concat <axis = 2> (host_left, host_right)
-    host_bins = MatMul (host_pairs, host_transform)
+    host_bins = MatMul (host_pairs, host_forward_matrix)
     host_spectrum = Transpose <perm = [0, 2, 1]> (host_bins)
-    x, y = Split <axis = 1, num_outputs = 2> (host_spectrum)
+    x, y = Split <axis = 0, num_outputs = 2> (host_spectrum)
     host_shape = Shape (x)
     mag = ConstantOfShape <value = float[1] {{1.0}}> (host_shape)
 }}
@@ -85,7 +85,17 @@ class SherpaOnnx(Host):
 
     def tensors_after(self, vocoder: Vocoder) -> dict[str, np.ndarray]:
         """Return the matrix of the transform, if there is one."""
-        return {} if _kind(vocoder) == "hifigan" else {"host_transform": _transform(vocoder).numpy()}
+        return {
+            f"{name}forward_matrix": z.forward_matrix().float().numpy() for name, z in self.factors(vocoder).items()
+        }
+
+    def factors(self, vocoder: Vocoder) -> dict[str, Factors]:
+        """Return what it is made of: frames of two hops."""
+        if _kind(vocoder) == "hifigan":
+            return {}
+        size = 2 * vocoder.hop_length
+        window = hann(size, size, 1.0, torch.float64, torch.device("cpu"))
+        return {"host_": Factors(size, torch.arange(size), window, window)}
 
     def metadata(self, vocoder: Vocoder) -> dict[str, str]:
         """Return the kind of vocoder, its rate, and the transform that the host inverts."""
@@ -113,10 +123,3 @@ class SherpaOnnx(Host):
 
 def _kind(vocoder: Vocoder) -> str:
     return KINDS[vocoder.mel.n_mels]
-
-
-def _transform(vocoder: Vocoder) -> Tensor:
-    """Return the matrix from a frame to its real parts, then its imaginary ones, [2 hop, 2 K]."""
-    size = 2 * vocoder.hop_length
-    window = hann(size, size, 1.0, torch.float64, torch.device("cpu"))
-    return torch.cat(tuple(windowed_matrices(window)[0]), dim=1).float()

@@ -8,7 +8,9 @@ A long frame is folded about its middle: cosines are even and sines odd, so sums
 parts, differences the imaginary ones, and the products take half as long.
 """
 
+import dataclasses
 import functools
+import math
 from collections.abc import Sequence
 
 import torch
@@ -38,15 +40,25 @@ class RealTransform(nn.Module):
         self.n_fft = len(window)
         self.laps = -(-self.n_fft // hop_length)
         self.folds = self.n_fft >= SHORTEST_FOLDED and _is_even(window)
-        forward, backward = windowed_matrices(window.double())
         beyond = self.laps * hop_length - self.n_fft  # where the hop does not divide the window
-        if self.folds:
-            forward, backward = _folded(forward, backward)
-        else:
-            forward, backward = functional.pad(forward, (0, 0, 0, beyond)), functional.pad(backward, (0, beyond))
-        self.register_buffer("forward_matrix", forward.float(), persistent=False)
-        self.register_buffer("backward_matrix", backward.float(), persistent=False)
-        self.register_buffer("squares", functional.pad(window.double() ** 2, (0, beyond)).float(), persistent=False)
+        padded = functional.pad(window.double(), (0, beyond))
+        self.factors = self._factors(padded)
+        self.register_buffer("forward_matrix", self.factors.forward_matrix().float(), persistent=False)
+        self.register_buffer("backward_matrix", self.factors.backward_matrix().float(), persistent=False)
+        self.register_buffer("squares", padded.square().float(), persistent=False)
+
+    def _factors(self, window: Tensor) -> "Factors":
+        """Return what the matrices are made of: of a folded frame, samples 1 to n_fft / 2.
+
+        The last of them is its own mirror image, so that it is counted twice in a sum.
+        """
+        if not self.folds:
+            return Factors(self.n_fft, torch.arange(len(window)), window, window)
+        samples = torch.arange(1, self.n_fft // 2 + 1)
+        backward = window[samples]
+        forward = backward.clone()
+        forward[-1] /= 2
+        return Factors(self.n_fft, samples, forward, backward)
 
     def weights(self, frames: Tensor) -> Tensor:
         """Add up the squares of the windows over frames, [B, 2, F, K]: what `inverse` divides by, [1, samples]."""
@@ -129,28 +141,51 @@ def overlap_add(frames: Tensor, hop_length: int) -> Tensor:
     return functools.reduce(torch.add, padded).flatten(1)
 
 
-def windowed_matrices(window: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the windowed transform, [2, n_fft, K], and its windowed inverse, [2, K, n_fft], float64.
+@dataclasses.dataclass(frozen=True)
+class Factors:
+    """Hold what the matrices of a transform are made of, in float64: far less than the matrices.
 
-    The inverse of a real signal's transform counts each bin twice, but for the first and the last.
+    Args:
+        n_fft: Samples of a frame.
+        samples: Which of them the matrices are for, [N].
+        forward: The window over them in the transform, [N].
+        backward: The same in the inverse transform.
     """
-    n_fft = len(window)
-    whole = torch.view_as_real(torch.fft.rfft(torch.eye(n_fft, dtype=torch.float64))).movedim(-1, 0)
-    twice = torch.full(whole.shape[-1:], 2.0, dtype=torch.float64)
-    twice[0] = 1.0
-    if n_fft % 2 == 0:
-        twice[-1] = 1.0
-    return whole * window[:, None], (whole * twice).mT * window / n_fft
+
+    n_fft: int
+    samples: Tensor
+    forward: Tensor
+    backward: Tensor
+
+    @property
+    def bins(self) -> Tensor:
+        """Return the numbers of the bins, [K]."""
+        return torch.arange(self.n_fft // 2 + 1)
+
+    @property
+    def wave(self) -> Tensor:
+        """Return one period of a cosine and of a falling sine, [2, n_fft]."""
+        angle = 2 * math.pi / self.n_fft * torch.arange(self.n_fft, dtype=torch.float64)
+        return torch.stack([angle.cos(), -angle.sin()])
+
+    @property
+    def shares(self) -> Tensor:
+        """Return the weights of the bins in the inverse, [K]: those of a real signal count twice, but for the ends."""
+        single = (self.bins == 0) | (2 * self.bins == self.n_fft)
+        return torch.where(single, 1.0, 2.0).double() / self.n_fft
+
+    def forward_matrix(self) -> Tensor:
+        """Compute the windowed transform, [2, N, K]."""
+        return self._waves() * self.forward[:, None]
+
+    def backward_matrix(self) -> Tensor:
+        """Compute the windowed inverse, [2, K, N]."""
+        return self._waves().mT * self.shares[:, None] * self.backward
+
+    def _waves(self) -> Tensor:
+        return self.wave[:, self.samples[:, None] * self.bins % self.n_fft]
 
 
 def _is_even(window: Tensor) -> bool:
     """Tell whether a window of even length is zero at its first sample and the same forwards and backwards behind."""
     return len(window) % 2 == 0 and not window[0] and torch.allclose(window[1:], window[1:].flip(0), rtol=0, atol=1e-6)
-
-
-def _folded(forward: Tensor, backward: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what of the matrices is left for samples 1 to n_fft / 2; the last of them is its own mirror image."""
-    half = forward.shape[1] // 2
-    forward = forward[:, 1 : half + 1].clone()
-    forward[:, -1] /= 2
-    return forward, backward[..., 1 : half + 1]

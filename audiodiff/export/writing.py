@@ -1,6 +1,6 @@
 """Write a model as an ONNX file that says all that one must know to run it, and try it before it is kept.
 
-    part → torch.onnx.export → loops and constants folded → embedded in a host → tried beside torch → OUT.onnx
+    part → torch.onnx.export → loops and constants folded → embedded in a host → narrowed → tried → OUT.onnx
 
 Lengths and batches stay open. The description lies in the file's metadata, each entry a text, JSON where it is more
 than a word. `demos/examples/onnx_vocode.py` and `demos/examples/onnx_generate.py` need nothing else; a host finds what
@@ -23,6 +23,7 @@ from audiodiff.export import comparison
 from audiodiff.export.host_names import host_named
 from audiodiff.export.hosts import INNER, Host, embed
 from audiodiff.export.loops import fold_loops
+from audiodiff.export.narrowing import factors_in, narrow
 from audiodiff.export.targets import Target, target_of
 from audiodiff.export.translations import translations
 from audiodiff.models.base import Model
@@ -77,8 +78,11 @@ def export(
     path = Path(path)
     with atomic_file(path) as file:  # a folder that is missing is noticed at once
         encoded = _converted(target, model.hop_length, opset, {} if contract is None else INNER, progress)
+        factors = factors_in(target.module)
         if contract is not None:
             encoded = _embedded(encoded, contract, model, seed)
+            factors |= contract.factors(model)
+        encoded = narrow(encoded, factors)
         progress("compare with torch")
         if part == "stream":
             apart = comparison.difference_in_stream(target, encoded, model)
