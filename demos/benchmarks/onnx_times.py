@@ -4,8 +4,7 @@
     OMP_NUM_THREADS=1 python demos/benchmarks/onnx_times.py speech-16k.onnx --model speech-16k
 
 A row is a length of speech. Contestants take turns; of each the median of the rounds is told, with quartiles, and the
-largest difference of samples from torch's float32, full scale = 1. `--also` adds files, such as what int8.py wrote, and
-`--torch bfloat16` torch in that precision.
+largest difference of samples from torch's float32, full scale = 1. `--torch bfloat16` adds torch in that precision.
 """
 
 import argparse
@@ -34,7 +33,7 @@ def speech(vocoder: Vocoder, seconds: float) -> Tensor:
     return vocoder.spectrogram(waveform.repeat(1, wanted // waveform.shape[-1] + 1)[None, :, :wanted])[..., :frames]
 
 
-def contestants(vocoder: Vocoder, mel: Tensor, paths: list[Path], precisions: list[str]) -> dict[str, Callable]:
+def contestants(vocoder: Vocoder, mel: Tensor, path: Path, precisions: list[str]) -> dict[str, Callable]:
     """List who makes the sound of a mel, [1, 1, F hop], with the noise of seed 0."""
 
     def by_torch(precision: str) -> Tensor:
@@ -46,17 +45,15 @@ def contestants(vocoder: Vocoder, mel: Tensor, paths: list[Path], precisions: li
         found = session.run(None, {"mel": mel.numpy(), "noise": noise.numpy()})[0]
         return torch.from_numpy(np.ascontiguousarray(found))
 
-    theirs = {path.stem: session_of(path) for path in paths}
-    return {f"torch, {p}": lambda p=p: by_torch(p) for p in precisions} | {
-        name: lambda session=session: by_runtime(session) for name, session in theirs.items()
-    }
+    session = session_of(path)
+    torches = {f"torch, {p}": lambda p=p: by_torch(p) for p in precisions}
+    return torches | {path.stem: lambda: by_runtime(session)}
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("exported", type=Path, help="what `audiodiff export` wrote of a vocoder")
-    parser.add_argument("--also", type=Path, nargs="*", default=[], help="further files")
     parser.add_argument("--torch", nargs="*", default=[], metavar="PRECISION", help="beside float32, such as bfloat16")
     parser.add_argument("--model", default="speech-16k")
     parser.add_argument("--seconds", type=float, nargs="*", default=[1, 4, 16])
@@ -65,7 +62,7 @@ def main() -> None:
     vocoder = Vocoder.load(args.model)
     head = None
     for seconds in args.seconds:
-        who = contestants(vocoder, speech(vocoder, seconds), [args.exported, *args.also], ["float32", *args.torch])
+        who = contestants(vocoder, speech(vocoder, seconds), args.exported, ["float32", *args.torch])
         if head is None:
             head = ["seconds", *who, *(f"apart: {name}" for name in who)]
             print(f"| {' | '.join(head)} |\n{'|---' * len(head)}|")
