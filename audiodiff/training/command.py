@@ -7,21 +7,25 @@ import os
 import shutil
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from audiodiff.data.recordings import check_source
 from audiodiff.models import hub, registry
-from audiodiff.training.hydra_config import check_overrides, plain
+from audiodiff.training.hydra_config import check_overrides, jobs_of, plain
 from audiodiff.training.settings import check_settings
 from audiodiff.utils.config import conf_dir
 from audiodiff.utils.files import refusal
 from audiodiff.utils.signals import Stopped, stoppable
+
+SWEEPS = {"-m", "--multirun", "hydra.mode=MULTIRUN"}
 
 
 def message_of(error: ValueError | OSError) -> str:
@@ -93,8 +97,10 @@ def _train(cfg: DictConfig) -> None:
             write_result(job.runtime.output_dir, job.overrides.task, {}, message_of(error))
         else:
             remove_if_empty(Path(cfg.run_dir))
-        if sweeps or os.environ.get("HYDRA_FULL_ERROR"):
-            raise  # Hydra goes on with the other jobs, and ends with this error
+        if os.environ.get("HYDRA_FULL_ERROR"):
+            raise
+        if sweeps:  # Hydra goes on with the other jobs, and ends with this line
+            raise CompactHydraException(message_of(error)) from None
         print(f"audiodiff.train: {message_of(error)}", file=sys.stderr)
         sys.exit(2)
     if sweeps and rank_zero_only.rank == 0:
@@ -103,16 +109,43 @@ def _train(cfg: DictConfig) -> None:
         print(json.dumps({name: round(value, 5) for name, value in sorted(metrics.items())}))
 
 
+def check_arguments(arguments: Sequence[str]) -> None:
+    """Check what a command line asks for, each value of a sweep, and create the folder of a run.
+
+    Raises:
+        ValueError: There is no such setting, choice, file or folder, or a value cannot be.
+    """
+    options = {argument for argument in arguments if argument.startswith(("-", "hydra.mode="))}
+    for overrides in jobs_of(arguments) if options and options <= SWEEPS else []:
+        cfg = check_overrides(overrides)
+        cfg.resume = cfg.resume and "auto"  # the folders of jobs are not known yet
+        check_places(cfg)
+    if not options:
+        cfg = check_overrides(arguments)
+        check_places(cfg)
+        create_folder("run_dir", cfg.run_dir)
+
+
+def create_folder(name: str, folder: str) -> None:
+    """Create the folder that a setting names, and the one in it for what Hydra writes.
+
+    Raises:
+        ValueError: The system refuses.
+    """
+    try:
+        Path(folder, "hydra").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"{name}={folder}: cannot be created ({error.strerror}); choose another place") from None
+
+
 def checked_main() -> None:
-    """Check the overrides of the command line, then run `main`; Hydra itself checks the jobs of a sweep."""
-    arguments = sys.argv[1:]
+    """Check the command line, then run `main`."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
-    if not any(a.startswith(("-", "hydra.mode=")) for a in arguments):
-        try:
-            check_places(check_overrides(arguments))
-        except (ValueError, OSError) as error:
-            print(f"audiodiff.train: {message_of(error)}", file=sys.stderr)
-            sys.exit(2)
+    try:
+        check_arguments(sys.argv[1:])
+    except (ValueError, OSError) as error:
+        print(f"audiodiff.train: {message_of(error)}", file=sys.stderr)
+        sys.exit(2)
     main()

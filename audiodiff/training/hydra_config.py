@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Glob, IntervalSweep, Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -118,6 +118,31 @@ def check_overrides(arguments: Sequence[str], config: str = "train", also: Seque
             return cfg
     except (HydraException, OmegaConfBaseException) as error:
         raise ValueError(_explained(error, overrides, config, also)) from None
+
+
+def jobs_of(arguments: Sequence[str]) -> list[list[str]]:
+    """List jobs of a sweep in which each value of each setting stands once, the others at their first.
+
+    >>> jobs_of(["-m", "seed=1,2", "optimizer=glob(adam*)", "optimizer.lr=interval(0.1,0.2)"])
+    [['seed=1', 'optimizer=adamw', 'optimizer.lr=0.1'], ['seed=2', 'optimizer=adamw', 'optimizer.lr=0.1']]
+    """
+    choices = [_choices(argument) for argument in arguments if not argument.startswith("-")]
+    first = [values[0] for values in choices]
+    others = [[*first[:n], value, *first[n + 1 :]] for n, values in enumerate(choices) for value in values[1:]]
+    return [first, *others]
+
+
+def _choices(argument: str) -> list[str]:
+    """List the overrides for which one of a sweep stands: of an interval its beginning, of others each value."""
+    parsed = _parsed(argument)
+    if parsed is None or not parsed.is_sweep_override():
+        return [argument]
+    values = parsed.value()
+    if isinstance(values, Glob):
+        texts = values.filter(sorted(path.stem for path in (conf_dir() / parsed.key_or_group).glob("*.yaml")))
+    else:
+        texts = [str(values.start)] if isinstance(values, IntervalSweep) else list(parsed.sweep_string_iterator())
+    return [f"{parsed.get_key_element()}={text}" for text in texts] or [argument]
 
 
 def _check_form(argument: str) -> None:

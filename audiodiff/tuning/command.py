@@ -10,7 +10,7 @@ import hydra
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
-from audiodiff.training.command import check_places, message_of
+from audiodiff.training.command import check_places, create_folder, message_of
 from audiodiff.training.hydra_config import check_overrides
 from audiodiff.utils.config import conf_dir
 from audiodiff.utils.signals import Stopped, stoppable
@@ -82,7 +82,12 @@ def main() -> None:
             for name in ("n_trials", "workers"):
                 if not is_int(search[name], 1):
                     raise ValueError(f"{name}={search[name]}: a whole number of at least 1 is wanted")
+            if own := [argument for argument in search.base if argument.startswith("run_dir=")]:
+                raise ValueError(
+                    f"{own[0]}: each trial has a folder of its own; say folder=FOLDER for that of the study"
+                )
             check_places(check_overrides(search.base, also=list(search)))
+            create_folder("folder", search.folder)
     except (ValueError, OSError) as error:
         print(f"audiodiff.tune: {message_of(error)}", file=sys.stderr)
         sys.exit(2)

@@ -202,6 +202,16 @@ print(status, [name for name in {(*HEAVY[1:], "torch._dynamo")} if name in sys.m
         ("tune", "study=2024", "type 'study.name=\"2024\"'"),
         ("tune", "n_trials=0", "n_trials=0: a whole number of at least 1"),
         ("tune", "data.path=none", "none: no such folder"),
+        ("train", "data.path=. run_dir=/dev/null/run", "run_dir=/dev/null/run: /dev/null is a file"),
+        ("train", "data.path=. run_dir=/proc/run", "run_dir=/proc/run: cannot be created (No such file or directory)"),
+        ("tune", "data.path=. folder=/proc/study", "folder=/proc/study: cannot be created (No such file or directory)"),
+        ("tune", "data.path=. run_dir=runs/mine", "run_dir=runs/mine: each trial has a folder of its own"),
+        ("train", "-m optimzer=adam,sgd", "did you mean optimizer?"),
+        ("train", "-m optimizer=adam,adamv data.path=.", "did you mean optimizer=adam"),
+        ("train", "--multirun seed=1,2 data.path=none", "none: no such folder"),
+        ("train", "-m seed=1,-2 data.path=.", "seed=-2: a whole number of at least 0"),
+        ("train", "-m seed=range(0,3) data.path=. ~optimizer", "~optimizer: is needed"),
+        ("train", "hydra.mode=MULTIRUN data.path=кир seed=1,2", "type 'data.path=\"кир\"'"),
     ],
 )
 def test_training_says_what_is_misspelt_before_torch_is_imported(folder, program, argument, words):

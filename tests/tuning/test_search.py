@@ -446,6 +446,7 @@ def test_grid_gives_each_combination_a_run_of_its_own_and_tells_all_of_them(tmp_
 def test_grid_goes_on_behind_a_combination_that_cannot_be(tmp_path):
     done = grid(tmp_path, "model.denoiser.network.n_heads=3,2")
     assert done.returncode != 0
+    assert "Traceback" not in done.stderr
     assert [path.parent.name for path in tmp_path.glob("*/model.safetensors")] == ["1"]
     good, bad = (tmp_path / "summary.md").read_text().splitlines()[2:]
     assert good.startswith("| 1 | 2 | ")
