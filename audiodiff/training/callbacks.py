@@ -1,6 +1,7 @@
 """Callbacks of the trainer: checkpoints, previews, progress."""
 
 import contextlib
+import datetime
 import json
 import logging
 import os
@@ -24,6 +25,8 @@ from audiodiff.pipelines.resynthesis import resynthesise
 from audiodiff.utils import devices
 
 log = logging.getLogger(__name__)
+GENERATED_SECONDS = 4.0
+TIMED = 10  # steps from which the time of a run is told
 
 
 class Checkpoints(Callback):
@@ -56,9 +59,11 @@ class Checkpoints(Callback):
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save every `every` steps."""
+        """Save every `every` steps; ask for a validation of the last one."""
         if trainer.global_step % self.every == 0:
             self._save(trainer)
+        if trainer.global_step == trainer.max_steps:
+            trainer.should_stop = True  # before which Lightning validates
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Save the last state."""
@@ -89,15 +94,16 @@ class Previews(Callback):
     Args:
         folder: Folder of the WAV files.
         recordings: Audio files that a vocoder resynthesises; unused for a generator.
-        seconds: Length of a generator's sound.
+        seconds: Length of what is read of each.
         seed: Seed of the noise.
     """
 
-    def __init__(self, folder: str | Path, recordings: list[Path], seconds: float = 4.0, seed: int = 0) -> None:
+    def __init__(self, folder: str | Path, recordings: list[Path], seconds: float = 10.0, seed: int = 0) -> None:
         self.folder = Path(folder)
         self.recordings = recordings
         self.seconds = seconds
         self.seed = seed
+        self._logged: set[str] = set()  # names whose recordings stand beside their previews
 
     def on_validation_batch_start(
         self,
@@ -112,7 +118,7 @@ class Previews(Callback):
             return
         model = pl_module.model
         with devices.full_precision(model.device):
-            for name, waveform in self._sounds(model):
+            for name, waveform, recording in self._sounds(model):
                 path = self.folder / f"step{trainer.global_step:07d}-{name}.wav"
                 try:
                     self.folder.mkdir(parents=True, exist_ok=True)
@@ -121,18 +127,23 @@ class Previews(Callback):
                     log.warning("%s: no preview (%s); the run goes on", path, error)
                     continue
                 self._log(trainer, name, waveform, model)
+                if recording is not None and name not in self._logged:
+                    self._log(trainer, f"{name}-recording", recording, model)
+                    self._logged.add(name)
 
-    def _sounds(self, model: Model) -> list[tuple[str, Tensor]]:
+    def _sounds(self, model: Model) -> list[tuple[str, Tensor, Tensor | None]]:
+        """Make the previews, each with its name and its recording."""
         if isinstance(model, Generator):
-            return [("sample", model.generate(int(self.seconds * model.sample_rate), seed=self.seed)[0].cpu())]
+            length = int(GENERATED_SECONDS * model.sample_rate)
+            return [("sample", model.generate(length, seed=self.seed)[0].cpu(), None)]
         if not isinstance(model, Vocoder):
             raise ValueError(f"a {type(model).__name__} makes no sound that could be previewed")
         previews, stems = [], [path.stem for path in self.recordings]
         for number, path in enumerate(self.recordings, start=1):
             name = path.stem if stems.count(path.stem) == 1 else f"{path.stem}-{number}"
             try:
-                waveform, _ = audio.read(path, model.sample_rate)
-                previews.append((name, resynthesise(model, waveform, seed=self.seed).waveform))
+                recording, _ = audio.read(path, model.sample_rate, seconds=self.seconds)
+                previews.append((name, resynthesise(model, recording, seed=self.seed).waveform, recording))
             except ValueError as error:  # the file is gone, or is too short, or has more than two channels
                 log.warning("%s: no preview (%s); the run goes on", path, error)
         return previews
@@ -164,14 +175,20 @@ class Throughput(Callback):
         self.batch_size = batch_size
         self.every = every
         self._since: tuple[int, float] | None = None
+        self._begun: tuple[int, float] | None = None
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Log the rate since the last line."""
+        """Log the rate since the last line; without a progress bar, tell once how long the run may take."""
         step, now = trainer.global_step, time.perf_counter()
         if self._since is None:
-            self._since = (step, now)
+            self._since = self._begun = (step, now)
+        if self._begun and step == self._begun[0] + TIMED:
+            seconds = (now - self._begun[1]) / TIMED * (trainer.max_steps - step)
+            if seconds and trainer.is_global_zero and trainer.progress_bar_callback is None:
+                log.info("time        %s h:min:s to go, beside validations", datetime.timedelta(seconds=round(seconds)))
+            self._begun = None
         if step % self.every or step == self._since[0]:
             return
         clips = self.batch_size * trainer.world_size * trainer.accumulate_grad_batches

@@ -61,6 +61,8 @@ class StopOnSignal(Callback):
         """Stop if a signal has arrived, in this process or in another of the same run."""
         stop = trainer.strategy.reduce_boolean_decision(self.number is not None, all=False)
         trainer.should_stop = trainer.should_stop or stop
+        if stop:
+            trainer.limit_val_batches = 0  # whoever sent the signal may not wait for a validation
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.number is not None:

@@ -17,7 +17,7 @@ from audiodiff.training.hydra_config import plain
 from audiodiff.utils import devices
 from audiodiff.utils.config import build
 
-PREVIEW_SECONDS = 10  # longer recordings are not previewed
+PREVIEW_SECONDS = 10.0  # of a recording
 
 
 def make_trainer(
@@ -28,24 +28,24 @@ def make_trainer(
     Args:
         cfg: conf/train.yaml, composed.
         run_dir: Folder of checkpoints, metrics and previews.
-        validation: Held-out recordings; the first short ones are previewed.
+        validation: Held-out recordings; the beginnings of the first are previewed.
         further: Additional callbacks.
     """
     settings = plain(cfg.trainer)
     every = settings.pop("checkpoint_every")
     settings["val_check_interval"] = min(
         settings["val_check_interval"], settings["max_steps"] * settings["accumulate_grad_batches"]
-    )  # so that a short run ends with a validation
+    )
+    log_every = min(cfg.log_every, settings["max_steps"])
     settings["strategy"] = build(settings.get("strategy", "auto"))
     check_whole(settings["strategy"])
     if settings["precision"] == "auto":
         settings["precision"] = devices.precision_for(devices.resolve(settings["accelerator"]))
-    short = (r for r in validation if r.n_samples <= PREVIEW_SECONDS * r.sample_rate)
-    previews = [r.path for r in usable(short, cfg.previews)]
+    previews = [r.path for r in usable(validation, cfg.previews)]
     callbacks = [
         EMA(cfg.ema_decay),
-        Previews(run_dir / "previews", previews, seed=cfg.preview_seed),
-        Throughput(run_dir / "metrics.jsonl", cfg.data.batch_size, every=cfg.log_every),
+        Previews(run_dir / "previews", previews, PREVIEW_SECONDS, cfg.preview_seed),
+        Throughput(run_dir / "metrics.jsonl", cfg.data.batch_size, every=log_every),
         Checkpoints(run_dir / "last.ckpt", every),
         *further,
     ]
@@ -60,7 +60,7 @@ def make_trainer(
         enable_progress_bar=sys.stderr.isatty(),
         enable_model_summary=False,
         enable_checkpointing=False,
-        log_every_n_steps=cfg.log_every,
+        log_every_n_steps=log_every,
         num_sanity_val_steps=0,
         max_epochs=-1,
         check_val_every_n_epoch=None,

@@ -100,7 +100,7 @@ def test_previews_called_alike_are_kept_and_impossible_ones_do_not_end_the_run(t
         write(path, channels=6 if path.stem == "six" else 1, seed=seed)
     model, previews = Model.load("speech-16k"), Previews(tmp_path, paths)
     paths[-1].unlink()
-    assert [name for name, _ in previews._sounds(model)] == ["001-1", "001-2"]
+    assert [name for name, *_ in previews._sounds(model)] == ["001-1", "001-2"]
     for name in ("six.wav", "gone.wav"):
         assert f"{name}: no preview" in caplog.text
 

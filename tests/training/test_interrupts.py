@@ -1,18 +1,24 @@
 """A run that is asked to end stops at a step, saves, and goes on as if nothing had happened."""
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from types import SimpleNamespace
 
 import pytest
+import soundfile
 import torch
+from conftest import voiced
 from lightning.pytorch.callbacks import Callback
 from support.processes import environment
 from support.training import TINY, equal, run, states, steps
 from support.tree import load_script
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from audiodiff import audio
 from audiodiff.training.command import remove_if_empty
 from audiodiff.training.hydra_config import composed
 from audiodiff.training.interrupts import Stopped
@@ -39,6 +45,10 @@ def test_signal_saves_and_the_rest_equals_uninterrupted(number, status, tmp_path
         train(composed([*TINY, *length, f"run_dir={tmp_path / 'cut'}"]), [Send(number, 3)])
     assert stopped.value.status == status
     assert signal.getsignal(number) is before
+    assert (
+        not (tmp_path / "cut" / "metrics.jsonl").exists()
+        or "valid/" not in (tmp_path / "cut" / "metrics.jsonl").read_text()
+    )  # it does not wait for a validation
     saved = torch.load(tmp_path / "cut" / "last.ckpt", weights_only=True)["global_step"]
     assert saved in (3, 4)  # nothing since the last periodic save is lost: there was none
     run(tmp_path / "cut", *length)
@@ -47,16 +57,35 @@ def test_signal_saves_and_the_rest_equals_uninterrupted(number, status, tmp_path
 
 
 def test_metrics_file_holds_every_validation_at_its_step(tmp_path):
-    import json
-
     run(tmp_path, "trainer.max_steps=5", "trainer.val_check_interval=2", "log_every=3")
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines if "valid/loss" in line] == [2, 4]
+    assert [line["step"] for line in lines if "valid/loss" in line] == [2, 4, 5]
     assert [line["step"] for line in lines if "train/loss" in line] == [3]
 
 
-def test_short_run_ends_validated(tmp_path):
-    assert "valid/loss" in run(tmp_path, "trainer.max_steps=2", "trainer.val_check_interval=500")
+def test_short_run_on_long_recordings_ends_validated_noted_and_with_a_preview_beside_its_recording(tmp_path):
+    audio.write(tmp_path / "long.wav", voiced(11.0), 16000)
+    overrides = ["data=folder", f"data.path={tmp_path}", "previews=1", "log_every=50", "trainer.val_check_interval=500"]
+    assert "valid/loss" in run(tmp_path / "run", *overrides, "trainer.max_steps=2")
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert {name: [line["step"] for line in lines if name in line] for name in ("train/loss", "valid/loss")} == {
+        "train/loss": [2],
+        "valid/loss": [2],
+    }
+    (preview,) = (tmp_path / "run" / "previews").iterdir()
+    assert (preview.name, soundfile.info(preview).duration) == ("step0000002-long.wav", 10.0)
+    events = EventAccumulator(str(tmp_path / "run"))
+    events.Reload()
+    assert sorted(events.Tags()["audio"]) == ["preview/long", "preview/long-recording"]
+    for line in lines:
+        for name in line.keys() - {"step"}:
+            assert [event.step for event in events.Scalars(name)] == [line["step"]]
+
+
+def test_run_without_a_terminal_tells_once_how_long_it_takes(tmp_path, caplog):
+    caplog.set_level("INFO")
+    run(tmp_path, "trainer.max_steps=12", "trainer.val_check_interval=12")
+    assert len(re.findall(r"time        \d:\d\d:\d\d h:min:s to go", caplog.text)) == 1
 
 
 @pytest.mark.parametrize(
