@@ -10,6 +10,7 @@ centres. Every kernel runs on one thread: clips in other threads run beside it, 
 
 import functools
 import logging
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from audiodiff.griffin_lim.subband import SubbandSTFT, subband_filters
 from audiodiff.mel import MelSpec
 
 log = logging.getLogger(__name__)
+LINE = 16  # numbers of a cache line, as in iterations
 TILE = 1 << 17  # samples at once: complex, twice, and their magnitudes lie in a second-level cache
 
 
@@ -73,7 +75,7 @@ def project(octave: SubbandSTFT, signal: Tensor, n_iter: int, extrapolation: flo
     for n in range(len(signal)):
         padded = np.zeros(len(octave.weights), np.float32)
         padded[left : left + length] = signal[n].detach().numpy()
-        wanted = _columns(octave.wanted[n % len(octave.wanted)])
+        wanted = octave.wanted[n % len(octave.wanted)].detach().numpy()
         blocks = _project_clip(octave, _in_blocks(octave, padded), divisor, wanted, length, n_iter, extrapolation)
         out[n] = torch.from_numpy(blocks.T.reshape(-1)[left : left + length])
     return out
@@ -88,24 +90,37 @@ def _project_clip(
     n_iter: int,
     extrapolation: float,
 ) -> np.ndarray:
-    left = octave.padding[0]
-    n_phases = octave.n_bins if n_iter > 1 and extrapolation else 0
-    phases = np.zeros((2, n_phases, octave.n_frames), np.float32)
-    scratch = allocate_scratch(octave.n_frames, len(octave.window), len(wanted))
+    left, n_blocks, n_frames = octave.padding[0], blocks.shape[1], _whole_lines(octave.n_frames)
+    signal, space = _zeros(2, octave.hop_length, n_blocks + LINE)
+    signal[:, :n_blocks] = blocks
+    targets = _zeros(wanted.shape[1], n_frames)
+    targets[:, : len(wanted)] = wanted.T
+    phases = _zeros(2, octave.n_bins if n_iter > 1 and extrapolation else 0, n_frames)
+    scratch = allocate_scratch(n_frames, len(octave.window), len(targets))
     ends = (left, left + length - 1, octave.spec.pad_mode == "reflect")
-    space = np.empty_like(blocks)
     _kernels()[0](
-        blocks, divisor, *phases, wanted, space, scratch, *_constants(octave), n_iter, *ends, np.float32(extrapolation)
+        signal, divisor, *phases, targets, space, scratch, *_constants(octave), n_iter, *ends, np.float32(extrapolation)
     )
-    return blocks
+    return signal[:, :n_blocks]
 
 
 def allocate_scratch(n_frames: int, size: int, n_bands: int) -> tuple[np.ndarray, ...]:
     """Allocate the arrays in which `project` works on a tile of frames of `size` samples."""
     tiles = -(-n_frames * size // TILE)
-    most = -(-n_frames // tiles)
-    lengths = [(size // 2 + 1) * most] * 5 + [(n_bands + 2) * most]
-    return tuple(np.empty(length, np.float32) for length in lengths)
+    most = _whole_lines(-(-n_frames // tiles))
+    return tuple(_zeros(length) for length in [(size // 2 + 1) * most] * 5 + [(n_bands + 2) * most])
+
+
+def _whole_lines(n_frames: int) -> int:
+    """Round up to whole cache lines: vectors of them need no rest, and lie across no border."""
+    return -(-n_frames // LINE) * LINE
+
+
+def _zeros(*shape: int) -> np.ndarray:
+    """Allocate zeros that begin with a cache line."""
+    room = np.zeros(math.prod(shape) + LINE, np.float32)
+    first = -room.ctypes.data // room.itemsize % LINE
+    return room[first : first + math.prod(shape)].reshape(shape)
 
 
 def iterate_open_frames(

@@ -141,15 +141,17 @@ def cut(signal: np.ndarray, window: np.ndarray, first: int, width: int, even: np
             to[j] = w * row[j]
 
 
-@compiled(ROWS, ROW, int64, int64, ROW, ROW)
-def add_up(signal: np.ndarray, window: np.ndarray, first: int, width: int, even: np.ndarray, odd: np.ndarray) -> None:
-    """Add frames, windowed, to a signal: the transpose of `cut`; to every sample the earliest frame first."""
+@compiled(ROWS, ROW, int64, int64, int64, ROW, ROW)
+def add_up(
+    signal: np.ndarray, window: np.ndarray, first: int, width: int, count: int, even: np.ndarray, odd: np.ndarray
+) -> None:
+    """Add the first frames, windowed, to a signal: the transpose of `cut`; to every sample the earliest frame first."""
     hop = len(signal)
     for m in range(-(-len(window) // hop) * hop):
         n = (-(-len(window) // hop) - 1 - m // hop) * hop + m % hop
         if n >= len(window):
             continue
         begin, at, w = first + n // hop, n // 2 * width, window[n]
-        row, made = signal[n % hop, begin : begin + width], (odd if n % 2 else even)[at : at + width]
-        for j in range(width):
+        row, made = signal[n % hop, begin : begin + count], (odd if n % 2 else even)[at : at + count]
+        for j in range(count):
             row[j] += w * made[j]

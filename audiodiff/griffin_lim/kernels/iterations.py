@@ -8,12 +8,13 @@ from audiodiff.griffin_lim.kernels.fft import ONE, ROW, ROWS, ZERO, compiled, pa
 from audiodiff.griffin_lim.kernels.frames import BANK, MEL, TABLES, add_up, cut, fit
 
 SCRATCH = UniTuple(ROW, 6)
+LINE = 16  # numbers of a cache line
 
 
-@compiled(ROWS, int64, int64, boolean)
-def pad(signal: np.ndarray, first: int, last: int, reflect: bool) -> None:
-    """Write the padding before the first and behind the last sample of a signal, [hop, blocks]."""
-    hop, n_blocks = signal.shape
+@compiled(ROWS, int64, int64, int64, boolean)
+def pad(signal: np.ndarray, first: int, last: int, n_blocks: int, reflect: bool) -> None:
+    """Write the padding before the first and behind the last sample of a signal, [hop, n_blocks or more]."""
+    hop = len(signal)
     length = hop * n_blocks
     for n in range(min(first, length)):
         m = 2 * first - n
@@ -46,9 +47,9 @@ def iterate(
     """Iterate the projection on one clip, in place; allocate nothing.
 
     Args:
-        signal: [hop, F + overlap], with room for the padding.
-        divisor: 1 / sum of squared windows, in the same places.
-        cosines, sines, wanted, bank, mel: As for `frames.fit`.
+        signal: [hop, blocks + LINE], with room for the padding; zeros behind it.
+        divisor: 1 / sum of squared windows, in the same places, [hop, blocks].
+        cosines, sines, wanted, bank, mel: As for `frames.fit`, with whole lines of frames.
         out: Space like the signal.
         scratch: Space for a tile of frames, from `dispatch.allocate_scratch`.
         window: [N].
@@ -58,16 +59,17 @@ def iterate(
         reflect: Whether the padding is the signal's reflection; zeros otherwise.
         extrapolation: Weight of the phases of the previous iteration.
     """
-    hop, n_blocks = signal.shape
-    size, n_frames, (roots, turns) = len(window) // 2, wanted.shape[1], tables
+    hop, n_blocks = divisor.shape
+    size, n_frames, (roots, turns) = len(window) // 2, n_blocks + 1 - -(-len(window) // hop), tables
     a, b, x, y, magnitudes, bands = scratch
     most = len(magnitudes) // (size + 1)
     for n in range(n_iter):
         weight = extrapolation if n else ZERO
-        pad(signal, begin, last, reflect)
+        pad(signal, begin, last, n_blocks, reflect)
         out[:] = ZERO
         for first in range(0, n_frames, most):
-            width = min(most, n_frames - first)
+            count = min(most, n_frames - first)
+            width = -(-count // LINE) * LINE  # what lies behind the last frame is worked on, and not added up
             cut(signal, window, first, width, a, b)
             if transform(a, b, x, y, size, width, roots, ONE):
                 a, b, x, y = x, y, a, b
@@ -77,7 +79,7 @@ def iterate(
             pack(x, y, a, b, size, width, turns)
             if transform(a, b, x, y, size, width, roots, -ONE):
                 a, b, x, y = x, y, a, b
-            add_up(out, window, first, width, a, b)
+            add_up(out, window, first, width, count, a, b)
         for r in range(hop):
             row, total, factor = signal[r], out[r], divisor[r]
             for j in range(n_blocks):

@@ -88,9 +88,9 @@ def iterate_open(
         for r in range(len(total)):
             for j in range(total.shape[1]):
                 total[r, j] = committed[r, j]
-        add_up(total, window, 0, width, a, b)
+        add_up(total, window, 0, width, width, a, b)
         divide(total, divisor, signal)
-        pad(signal, begin, signal.size, reflect)
+        pad(signal, begin, signal.size, signal.shape[1], reflect)
         cut(signal, window, 0, width, a, b)
         if transform(a, b, x, y, size, width, roots, ONE):
             a, b, x, y = x, y, a, b
