@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, nargs="*", default=[1, 16], help="of generated sounds")
     parser.add_argument("--repeats", type=int, default=15)
     args = parser.parse_args()
+    devices.keep_memory()  # as commands do
     print("| model | makes | in | GFLOP | ms | GFLOP/s | of peak |\n|---|---|---|---|---|---|---|")
     with devices.cpu_threads(args.threads), torch.no_grad():
         for precision in devices.inference_precisions(torch.device("cpu")):
