@@ -7,10 +7,12 @@
 The two others have random weights, in the sizes that sherpa-onnx offers for 22.05 kHz (speed does not depend on
 weights). Vocos' graph ends with its spectrum; its inverse transform, which the host makes, is not counted. Contestants
 take turns on one mel, so a busy machine slows all of them alike; one thread is timed by its processor time. Writes
-`results.csv`: medians and quartiles. Needs the extras `export` and `hosts`.
+`results.csv`: medians and quartiles. With --operators the first file's time is told by operator instead. Needs the
+extras `export` and `hosts`.
 """
 
 import argparse
+import collections
 import contextlib
 import csv
 import json
@@ -115,6 +117,26 @@ def turns(
     return seconds
 
 
+def operators(path: Path, mel: np.ndarray) -> str:
+    """Tabulate the operators that take longest in one run on one thread, by onnxruntime's profiler."""
+    with tempfile.TemporaryDirectory() as folder:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.log_severity_level = 1, 3
+        options.enable_profiling, options.profile_file_prefix = True, str(Path(folder) / "run")
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        session.run(None, {"mel": mel})
+        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    micros: collections.Counter[str] = collections.Counter()
+    calls: collections.Counter[str] = collections.Counter()
+    for event in events:
+        name = event.get("args", {}).get("op_name", "Loop")
+        if name != "Loop" and event["name"].endswith("_kernel_time"):  # a loop's time is that of its operators
+            micros[name] += event["dur"]
+            calls[name] += 1
+    rows = [f"| {name} | {time / micros.total():.0%} | {calls[name]} |" for name, time in micros.most_common(8)]
+    return "\n".join(["| operator | share of time | calls |", "|---|---|---|", *rows, f"| all | | {calls.total()} |"])
+
+
 def name_of(told: dict[str, str]) -> str:
     """Name an exported vocoder by its model and the iterations of its start."""
     start = json.loads(told["start"])
@@ -129,6 +151,7 @@ def main() -> None:
     )
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--seconds", type=float, default=5.0, help="of sound (default: 5)")
+    parser.add_argument("--operators", action="store_true", help="where the first file's time goes, and nothing else")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--table", type=Path, default=Path(__file__).with_name("results.csv"), metavar="CSV")
     options = parser.parse_args()
@@ -137,6 +160,9 @@ def main() -> None:
     rate = json.loads(told["sample_rate"]) / json.loads(told["hop_length"])
     frames = round(options.seconds * rate)
     mel = np.random.default_rng(0).normal(-5, 2, (1, 80, frames)).astype(np.float32)
+    if options.operators:
+        print(operators(options.vocoders[0], mel))
+        return
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
         paths = {
             **{name_of(meta.custom_metadata_map): path for meta, path in own.items()},
