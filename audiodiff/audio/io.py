@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audiodiff.audio.decoding import HIGHEST_RATE, opened
-from audiodiff.utils.arrays import check_floats, check_tensor
+from audiodiff.utils.arrays import check_floats, check_recording, check_tensor
 from audiodiff.utils.files import atomic_file
 from audiodiff.utils.lazy import lazy_module
 
@@ -103,12 +103,12 @@ def mono(waveform: Tensor, name: str | Path = "the recording") -> Tensor:
 
     Raises:
         TypeError: It is no tensor.
-        ValueError: The channels cancel each other, as in a recording with one channel upside down, or hold no floats.
+        ValueError: The channels cancel each other, as where one is upside down, or they are not [C, T] of floats.
 
     >>> mono(torch.tensor([[1.0, 0.0], [0.0, 1.0]])).tolist()
     [[0.5, 0.5]]
     """
-    check_floats(waveform, str(name))
+    check_recording(waveform, str(name))
     if cancels(waveform):
         raise ValueError(f"{name}: its channels cancel each other; give one of them, or turn one upside down")
     return waveform.mean(0, keepdim=True)

@@ -7,7 +7,7 @@ from torch.nn import functional
 from audiodiff.audio.stft import stft
 from audiodiff.mel.filterbank import mel_filters
 from audiodiff.mel.spec import MelSpec
-from audiodiff.utils.arrays import check_floats, check_tensor
+from audiodiff.utils.arrays import check_recording, check_tensor
 
 AT_ONCE = 4096  # frames that are transformed together: bounds the memory that a long recording takes
 
@@ -73,11 +73,7 @@ def mel_of(spec: MelSpec, waveform: Tensor) -> Tensor:
         TypeError: The recording is no tensor.
         ValueError: The recording has more than two channels, is too short, or holds anything but finite floats.
     """
-    check_floats(waveform, "the recording")
-    if waveform.ndim != 2:
-        raise ValueError(
-            f"the recording is {list(waveform.shape)}; [channels, samples] is wanted: add an axis in front"
-        )
+    check_recording(waveform, "the recording")
     check_channels(len(waveform), "recording")
     hop, length, rate = spec.hop_length, waveform.shape[-1], spec.sample_rate
     needed = spec.min_samples

@@ -10,6 +10,7 @@ from torch import Tensor
 from audiodiff.audio.io import cancels, mono
 from audiodiff.mel.spec import MelSpec
 from audiodiff.mel.spectrogram import LogMel
+from audiodiff.utils.arrays import check_recording
 
 RIDGE = 0.05  # added to the variance of each band: what statistics cannot tell
 
@@ -34,15 +35,20 @@ class MelStatistics:
             ValueError: There are none.
         """
         if not mels:
-            raise ValueError("no recording is long enough for a frame of the mel: give longer ones")
+            raise ValueError("no recording is long enough for a frame of the mel, or their channels cancel each other")
         frames = torch.cat([spec.log_magnitudes(mel.mT) for mel in mels])
         return cls(frames.mean(0), frames.T.cov())
 
     @classmethod
     def measure(cls, waveforms: Iterable[Tensor], spec: MelSpec, seconds: float = 10.0) -> Self:
-        """Measure the beginnings of recordings, [C, T] each at the spec's rate; channels are mixed down."""
+        """Measure the beginnings of recordings, [C, T] each at the spec's rate; channels are mixed down.
+
+        Raises:
+            ValueError: One is not [C, T], or none can be measured.
+        """
         mels = []
         for waveform in waveforms:
+            check_recording(waveform, "a recording")
             waveform = waveform[:, : int(seconds * spec.sample_rate)]
             if waveform.shape[-1] >= spec.min_samples and not cancels(waveform):
                 mels.append(LogMel(spec)(mono(waveform)[None])[0])

@@ -39,7 +39,7 @@ def say_once(message: str, *arguments: str) -> None:
 
 
 def locate(model: str | Path) -> Path:
-    """Find the file of a shipped name, a file, a run's folder, or hf://owner/name on the hub.
+    """Find the file of a shipped name, a file with or without its .safetensors, a run's folder, or hf://owner/name.
 
     A shipped name is the shipped model, whatever lies in the working directory; ./NAME is what lies there.
 
@@ -63,6 +63,8 @@ def locate(model: str | Path) -> Path:
         return path
     if str(model).startswith(hub.PREFIX):
         return hub.fetch(str(model))
+    if path.name and (saved := path.with_name(f"{path.name}.safetensors")).is_file():
+        return saved
     raise ValueError(f"{model}: no such model; give a file, a run's folder or a shipped name ({', '.join(shipped())})")
 
 

@@ -17,7 +17,7 @@ OWN = {"solver": {"_target_": "audiodiff.diffusion.solvers.DDIM"}, "start": {"_t
 
 
 def summarise(name: str) -> dict[str, Any]:
-    """Summarise a shipped model, whose files are known to be whole, as `cli.info.facts` does one that is loaded."""
+    """Summarise a shipped model, whose files are known to be whole, as `cli.info.summary_of` does any other."""
     path = registry.locate(name)
     header = read_header(path)
     config, mel = header["config"], None

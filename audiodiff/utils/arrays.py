@@ -37,6 +37,18 @@ def check_floats(value: Any, name: str) -> None:
         raise ValueError(f"{name} holds {kind} values, and floats are wanted; of 16-bit samples: samples / 32768")
 
 
+def check_recording(value: Any, name: str) -> None:
+    """Check that a value is a tensor of real floats, [channels, samples].
+
+    Raises:
+        TypeError: It is no tensor.
+        ValueError: It has another shape, or holds whole or complex numbers.
+    """
+    check_floats(value, name)
+    if value.ndim != 2:
+        raise ValueError(f"{name} is {list(value.shape)}; [channels, samples] is wanted: add an axis in front")
+
+
 def read_npy(path: str | Path) -> np.ndarray:
     """Read an array; nothing in the file is unpickled.
 

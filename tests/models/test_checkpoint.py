@@ -379,4 +379,5 @@ def test_names_with_dots_are_two_files(tmp_path, vocoder):
         "voice-v1.6.json",
         "voice-v1.6.safetensors",
     ]
-    assert Vocoder.load(tmp_path / "voice-v1.5.safetensors").sample_rate == vocoder.sample_rate
+    for name in ("voice-v1.5", "voice-v1.5.safetensors"):
+        assert Vocoder.load(tmp_path / name).sample_rate == vocoder.sample_rate

@@ -82,6 +82,15 @@ def test_convert_mel_refuses_other_shapes(shape):
         convert_mel(torch.zeros(shape), SPEC, MelSpec(16000, hop_length=128))
 
 
+@pytest.mark.parametrize("shape", [(8000,), (1, 1, 8000)], ids=str)
+@pytest.mark.parametrize(
+    "door", [audio_io.mono, lambda x: mel_of(SPEC, x), lambda x: MelStatistics.measure([x], SPEC)], ids=range(3)
+)
+def test_doors_of_recordings_refuse_other_shapes(door, shape):
+    with pytest.raises(ValueError, match=r"\[channels, samples\] is wanted"):
+        door(torch.randn(shape))
+
+
 def test_values_that_are_not_finite_are_refused():
     nan = torch.full((1, 80, 40), math.nan)
     with pytest.raises(ValueError, match="the mel holds values that are NaN"):
