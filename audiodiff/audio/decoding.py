@@ -68,7 +68,7 @@ class Reader:
             ValueError: The samples cannot be decoded, there are none, or some are not finite.
         """
         # After a seek libmpg123 misses the frames before, and complains of whole files.
-        with _decoding(self._name, self._file.format == "MP3", told=not start):
+        with _decoding(self._name, self._file.format == "MP3", report=not start):
             self._file.seek(min(start, self.n_samples))
             samples = self._samples(self.n_samples if frames < 0 else frames)
         if not len(samples):
@@ -200,12 +200,12 @@ class _Patched(io.FileIO):
 
 
 @contextlib.contextmanager
-def _decoding(name: str, noisy: bool, told: bool = True) -> Generator[None]:
+def _decoding(name: str, noisy: bool, report: bool = True) -> Generator[None]:
     """Turn what libsndfile raises into one line, and what libmpg123 prints into another."""
     import soundfile
 
     try:
-        with _quiet(name, told) if noisy else contextlib.nullcontext():
+        with _quiet(name, report) if noisy else contextlib.nullcontext():
             yield
     except (soundfile.SoundFileError, RuntimeError, OSError, TypeError) as error:  # TypeError: headerless .raw
         reason = str(error).rpartition(": ")[2].rstrip(". ")
@@ -221,8 +221,8 @@ def _may_be_mp3(source: str | Path | bytes) -> bool:
 
 
 @contextlib.contextmanager
-def _quiet(name: str, told: bool) -> Generator[None]:
-    """Keep libmpg123's lines, which name no file, off the terminal; log once that the file is damaged, if it is told.
+def _quiet(name: str, report: bool) -> Generator[None]:
+    """Keep libmpg123's lines, which name no file, off the terminal; log once that the file is damaged, on `report`.
 
     They come from C, past `sys.stderr`: the process's standard error is redirected meanwhile, and what others wrote
     there is handed on.
@@ -243,7 +243,7 @@ def _quiet(name: str, told: bool) -> Generator[None]:
             lines = [line for line in caught.read().splitlines(keepends=True) if line.strip()]
             complaints = [line for line in lines if line.startswith(COMPLAINTS)]
             os.write(2, b"".join(line for line in lines if line not in complaints))
-            if told and complaints and name not in _damaged:
+            if report and complaints and name not in _damaged:
                 _damaged.add(name)
                 first = complaints[0].decode(errors="replace").strip()
                 log.warning("%s: damaged, and read as far as it can be decoded (%s)", name, first)

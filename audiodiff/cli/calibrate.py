@@ -44,19 +44,19 @@ def run(options: argparse.Namespace) -> int:
 
     whitening, schedule = build(section["whitening"]), build(section["denoiser"]["schedule"])
     waveforms, encoded, rate = _encode(section, whitening, options)
-    found = calibrate.calibrate(waveforms, encoded, rate)
+    calibration = calibrate.calibrate(waveforms, encoded, rate)
     if options.plot:
-        calibrate.plot(found, schedule, options.plot)
+        calibrate.plot(calibration, schedule, options.plot)
     values = {
-        "prediction.sigma_data": found.sigma_data,
-        "schedule.log_snr_min": found.log_snr_min,
-        "schedule.log_snr_max": found.log_snr_max,
-        "schedule.shift": found.shift,
+        "prediction.sigma_data": calibration.sigma_data,
+        "schedule.log_snr_min": calibration.log_snr_min,
+        "schedule.log_snr_max": calibration.log_snr_max,
+        "schedule.shift": calibration.shift,
     }
     if options.json:
-        print(json.dumps({"clips": len(waveforms), "rms_dbfs": found.rms_dbfs, **values}, indent=2))
+        print(json.dumps({"clips": len(waveforms), "rms_dbfs": calibration.rms_dbfs, **values}, indent=2))
     else:
-        messages.say(f"{len(waveforms)} recordings, {found.rms_dbfs:g} dBFS rms; append to the training command:")
+        messages.say(f"{len(waveforms)} recordings, {calibration.rms_dbfs:g} dBFS rms; append to the training command:")
         print(" ".join(f"{name}={value:g}" for name, value in values.items()))
     return 0
 

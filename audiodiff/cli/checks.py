@@ -50,8 +50,8 @@ def known_model(name: str, kind: str | None = None) -> str:
         hub.check_name(name)
         return name
     registry.locate(name)
-    if kind is not None and (held := kind_of(name)) not in (kind, None):
-        raise ValueError(f"{name}: holds a {held}, and a {kind} is wanted")
+    if kind is not None and (actual := kind_of(name)) not in (kind, None):
+        raise ValueError(f"{name}: holds a {actual}, and a {kind} is wanted")
     return name
 
 

@@ -79,10 +79,10 @@ def _connect(address: str) -> None:
         with handlers_kept():  # Ray's own ends the process at once
             ray.init(address=address, logging_level=logging.ERROR, configure_logging=False)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(
-            f"--ray {address}: {said}; start a cluster with `ray start --head`, add machines with `ray start --address "
-            "HEAD:6379`, and give HEAD:6379"
+            f"--ray {address}: {reason}; start a cluster with `ray start --head`, add machines with `ray start "
+            "--address HEAD:6379`, and give HEAD:6379"
         ) from None
 
 
@@ -94,6 +94,6 @@ def _check_reachable(address: str) -> None:
     try:
         socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
     except OSError as error:
-        said = error.strerror or error
+        reason = error.strerror or error
         remedy = "start a cluster with `ray start --head`"
-        raise ValueError(f"--ray {address}: nobody answers there ({said}); {remedy}") from None
+        raise ValueError(f"--ray {address}: nobody answers there ({reason}); {remedy}") from None

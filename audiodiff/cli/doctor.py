@@ -50,14 +50,11 @@ def run(options: argparse.Namespace) -> int:
         raw = None
     recordings = recordings_of(options.data or shipped_path("datasets/clips/speech"), count=options.clips)
     report = diagnosis.examine(model, recordings, raw=raw, seed=options.seed)
-    said = diagnosis.verdict(report)
+    verdict = diagnosis.verdict(report)
     if options.json:
         levels = [dataclasses.asdict(level) | {"gain": level.gain} for level in report.levels]
-        print(
-            json.dumps(
-                {"levels": levels, "troubles": report.troubles, "remarks": report.remarks} | {"verdict": said}, indent=2
-            )
-        )
+        facts = {"levels": levels, "troubles": report.troubles, "remarks": report.remarks, "verdict": verdict}
+        print(json.dumps(facts, indent=2))
     else:
         print("| log-SNR | model, dB | zero | input | Wiener | gain |\n|---|---|---|---|---|---|")
         for level in report.levels:
@@ -68,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
             print(f"- {line}")
         for line in report.troubles:
             print(f"- TROUBLE: {line}")
-        print(f"\n{said}")
+        print(f"\n{verdict}")
     return int(bool(report.troubles))
 
 

@@ -73,8 +73,8 @@ def run(options: argparse.Namespace) -> int:
     else:
         if not options.train:
             raise ValueError(NEEDS_TRAIN.format(options.model))
-        found = [recordings_of(source) for source in (options.train, options.data)]
-        table = generator_table.evaluate_generator(model, *found, options.per_label, options.seeds)
+        sources = [recordings_of(source) for source in (options.train, options.data)]
+        table = generator_table.evaluate_generator(model, *sources, options.per_label, options.seeds)
         shown = generator_table.markdown_of(table)
     text = json.dumps(table, indent=1) + "\n"
     if options.out:

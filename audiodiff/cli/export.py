@@ -106,13 +106,13 @@ def _sampling(model: "Model", options: argparse.Namespace) -> "SamplingConfig":
     from audiodiff.pipelines.vocoding import VocodeRecipe
     from audiodiff.utils.config import choose
 
-    told = {name: getattr(options, name) for name in ("weights", "solver", "steps", "times")}
+    settings = {name: getattr(options, name) for name in ("weights", "solver", "steps", "times")}
     if isinstance(model, Generator):
         if options.start not in (None, "noise"):
             raise ValueError(f"--start {options.start}: a generator starts from noise; leave it out")
-        recipe, start = GenerateRecipe.from_options(model, options.model, **told), PureNoise()
+        recipe, start = GenerateRecipe.from_options(model, options.model, **settings), PureNoise()
     else:
-        recipe = VocodeRecipe.from_options("vocode", model, options.model, **told, start=options.start)
+        recipe = VocodeRecipe.from_options("vocode", model, options.model, **settings, start=options.start)
         start = named_starts.build_start(recipe.start, model.mel)
     solver = model.solver if recipe.solver == OWN else choose("solver", recipe.solver)
     return SamplingConfig(start, solver, check_timesteps(recipe.times))

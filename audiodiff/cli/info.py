@@ -26,11 +26,11 @@ def run(options: argparse.Namespace) -> int:
     from audiodiff.models.summary import purpose, summarise
 
     name = options.model or registry.DEFAULT_MODEL
-    told = summarise(name) if name in registry.shipped() else summary_of(name)
-    shown = {"name": name} | _facts(told)
+    summary = summarise(name) if name in registry.shipped() else summary_of(name)
+    shown = {"name": name} | _facts(summary)
     if not options.model:
         shown = {"shipped": registry.shipped(), "default": registry.DEFAULT_MODEL} | shown
-    sentence = purpose(told["kind"], told["sample_rate"], told["mel"], told["labels"])
+    sentence = purpose(summary["kind"], summary["sample_rate"], summary["mel"], summary["labels"])
     if options.json:
         print(json.dumps({"purpose": sentence} | shown, indent=2, default=str))
     else:
@@ -73,12 +73,12 @@ def summary_of(name: str) -> dict[str, Any]:
     }
 
 
-def _facts(told: dict[str, Any]) -> dict[str, Any]:
+def _facts(summary: dict[str, Any]) -> dict[str, Any]:
     """Order what is shown: what the model's file says of itself first."""
-    info = {"licence": "unknown", "data": "unknown"} | told["info"]
+    info = {"licence": "unknown", "data": "unknown"} | summary["info"]
     info.pop("mel_statistics", None)  # hundreds of numbers
-    read = {name: value for name, value in told.items() if name not in ("info", "config")}
-    parts = told["config"]["denoiser"]
+    read = {name: value for name, value in summary.items() if name not in ("info", "config")}
+    parts = summary["config"]["denoiser"]
     return info | read | {part: _described(parts[part]) for part in ("schedule", "prediction")}
 
 

@@ -161,8 +161,8 @@ def _check_writable(target: Location) -> None:
         return
     place = target if target.is_dir() else target.parent
     if not place.is_dir():
-        made = f"mkdir -p {shlex.quote(str(place))}"
-        raise ValueError(f"{target}: the folder {place} does not exist; create it: {made}")
+        command = f"mkdir -p {shlex.quote(str(place))}"
+        raise ValueError(f"{target}: the folder {place} does not exist; create it: {command}")
     if not os.access(place, os.W_OK | os.X_OK):
         raise ValueError(f"{target}: the folder {place} cannot be written; choose another place")
 

@@ -81,11 +81,11 @@ def convention_of(options: argparse.Namespace) -> "MelSpec | None":
         return None
     try:
         with open(options.mel_spec, encoding="utf-8") as file:
-            told = json.loads(file.read(LARGEST_SPEC))
+            fields = json.loads(file.read(LARGEST_SPEC))
     except (ValueError, RecursionError):
         raise ValueError(f"{options.mel_spec}: is no JSON; give the fields of a mel spec") from None
-    inner = told.get("mel") if isinstance(told, dict) else None  # all that `audiodiff info --json` prints may be given
+    inner = fields.get("mel") if isinstance(fields, dict) else None  # as `audiodiff info --json` prints it
     try:
-        return MelSpec.from_dict(inner if isinstance(inner, dict) else told)
+        return MelSpec.from_dict(inner if isinstance(inner, dict) else fields)
     except ValueError as error:
         raise ValueError(f"{options.mel_spec}: {error}") from None

@@ -49,22 +49,22 @@ def run(options: argparse.Namespace) -> int:
     from audiodiff.utils.files import write_text
 
     torch.set_num_threads(1)  # of single files there is too little to share; on a busy machine it took 30 times as long
-    found = scan.scan(
+    examined = scan.scan(
         paths, scan.Limits(seconds=options.min_seconds), lambda them: tqdm(them, unit="file", disable=None)
     )
     if listed:
-        scan.mark_stale(found, listed)
-    text = json.dumps(_described(found), indent=2)
+        scan.mark_stale(examined, listed)
+    text = json.dumps(_described(examined), indent=2)
     if options.out:
         write_text(options.out, text + "\n")
     if options.json:
         print(text)
     else:
-        print(f"{scan.totals(found)}\n\n{scan.table(found)}")
-    return int(any(one.troubles for one in found))
+        print(f"{scan.totals(examined)}\n\n{scan.table(examined)}")
+    return int(any(one.troubles for one in examined))
 
 
-def _described(found: list) -> dict:
+def _described(examined: list) -> dict:
     import dataclasses
     import math
 
@@ -74,8 +74,8 @@ def _described(found: list) -> dict:
         return None if isinstance(value, float) and not math.isfinite(value) else value
 
     return {
-        "files": len(found),
-        "hours": sum(one.seconds for one in found) / 3600,
-        "bad": sum(bool(one.troubles) for one in found),
-        "recordings": [{k: plain(v) for k, v in dataclasses.asdict(one).items()} for one in found],
+        "files": len(examined),
+        "hours": sum(one.seconds for one in examined) / 3600,
+        "bad": sum(bool(one.troubles) for one in examined),
+        "recordings": [{k: plain(v) for k, v in dataclasses.asdict(one).items()} for one in examined],
     }

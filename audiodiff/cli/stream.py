@@ -111,14 +111,14 @@ class Frames:
 
         size, begun = 4 * self.n_mels, False
         while arrived := self.stream.read1(AT_ONCE):  # type: ignore[attr-defined]
-            held = self.left + arrived
-            if not begun and held.startswith(FILES):
+            pending = self.left + arrived
+            if not begun and pending.startswith(FILES):
                 raise ValueError("standard input is a file with a header, and raw frames are wanted: give it by name")
             begun = True
-            whole = len(held) // size * size
-            self.left = held[whole:]
+            whole = len(pending) // size * size
+            self.left = pending[whole:]
             if whole:
-                frames = np.frombuffer(held[:whole], "<f4").astype(np.float32).reshape(-1, self.n_mels)
+                frames = np.frombuffer(pending[:whole], "<f4").astype(np.float32).reshape(-1, self.n_mels)
                 yield torch.from_numpy(frames.T.copy())[None]
 
     def check(self) -> None:

@@ -61,19 +61,19 @@ def run(options: argparse.Namespace) -> int:
 
     vocoder = Vocoder.load(options.model, devices.resolve(options.device))
     clips = _clips(vocoder, options)
-    found = {}
+    searches = {}
     with tqdm(unit="grid", total=len(options.calls) * (options.evaluations + 9), disable=None) as bar:
         for steps in options.calls:
             bar.set_description(f"{steps} steps")
-            found[steps] = sampling_times.search_times(
+            searches[steps] = sampling_times.search_times(
                 vocoder, clips, steps, options.measure, options.evaluations, options.seed, bar.update
             )
-    target = checkpoint.save_timesteps(options.model, [search.times for search in found.values()], options.out)
+    target = checkpoint.save_timesteps(options.model, [search.times for search in searches.values()], options.out)
     if options.json:
-        shown = {str(n): {"best": s.best, "times": s.times, options.measure: s.scores} for n, s in found.items()}
+        shown = {str(n): {"best": s.best, "times": s.times, options.measure: s.scores} for n, s in searches.items()}
         print(json.dumps({"model": str(target), "clips": len(clips), "calls": shown}, indent=2))
     else:
-        print("\n".join(_lines(options.measure, found)))
+        print("\n".join(_lines(options.measure, searches)))
         messages.say(f"stored in {target}")
     return 0
 
@@ -92,9 +92,9 @@ def _check_target(options: argparse.Namespace) -> None:
     check_new_file(options.out, options.force, ".safetensors")
 
 
-def _lines(measure: str, found: dict[int, Any]) -> list[str]:
+def _lines(measure: str, searches: dict[int, Any]) -> list[str]:
     lines = []
-    for steps, search in found.items():
+    for steps, search in searches.items():
         scores = ", ".join(f"{name} {score:.4f}" for name, score in search.scores.items())
         times = ",".join(f"{t:.4g}" for t in search.times)
         lines.append(f"{steps} steps: {search.best}, times {times}\n    {measure}: {scores}")

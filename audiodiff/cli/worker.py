@@ -77,8 +77,8 @@ def is_whole(job: Job, recipe: "VocodeRecipe") -> bool:
         with remote.local_copy(beside) as path:
             note = Sidecar.read(path)
         with remote.local_copy(job.input, (".json",)) as path:
-            made = dataclasses.replace(note.recipe, model=recipe.model)  # paths differ by machine, hashes do not
-            return made == recipe.for_input(path) and note.input_sha256 == file_hash(path)
+            recorded = dataclasses.replace(note.recipe, model=recipe.model)  # paths differ by machine, hashes do not
+            return recorded == recipe.for_input(path) and note.input_sha256 == file_hash(path)
     except (ValueError, OSError):
         return False
 

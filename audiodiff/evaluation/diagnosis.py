@@ -183,14 +183,14 @@ def _of_levels(levels: list[Level], first: float = -math.inf) -> tuple[list[str]
     judged = [level for level in levels if JUDGED[0] - 0.1 <= level.log_snr <= JUDGED[1] + 0.1] or levels
     better = sum(level.gain > 0 for level in judged)
     mean = sum(level.gain for level in judged) / len(judged)
-    told = f"better than what needs no training at {better} of {len(judged)} noise levels, by {mean:.1f} dB on average"
-    told += f" (log-SNR {JUDGED[0]:+g} to {JUDGED[1]:+g})"
+    text = f"better than what needs no training at {better} of {len(judged)} noise levels, by {mean:.1f} dB on average"
+    text += f" (log-SNR {JUDGED[0]:+g} to {JUDGED[1]:+g})"
     if first > JUDGED[1]:
         about = f"sampling starts at log-SNR {first:+.0f}, where there is next to no noise"
         return [], [f"{about}: errors of denoising say little of this model, `audiodiff eval` says more"]
     if better * 2 < len(judged) or mean <= 0:
-        return [f"{told}: it has not learned, or is fed something else than in training"], []
-    return [], [told]
+        return [f"{text}: it has not learned, or is fed something else than in training"], []
+    return [], [text]
 
 
 def _of_level(model: Model, clips: Sequence[Tensor]) -> tuple[list[str], list[str]]:
@@ -200,8 +200,8 @@ def _of_level(model: Model, clips: Sequence[Tensor]) -> tuple[list[str], list[st
         return [], ["its file does not say how loud the training data were"]
     rms = math.sqrt(_mean([clip.square().mean() for clip in clips]))
     apart = 20 * math.log10(rms / trained["rms"])
-    told = f"the recordings are {apart:+.1f} dB louder than the training data"
-    return ([f"{told}: bring them to one level"], []) if abs(apart) > LOUDER_DB else ([], [told])
+    text = f"the recordings are {apart:+.1f} dB louder than the training data"
+    return ([f"{text}: bring them to one level"], []) if abs(apart) > LOUDER_DB else ([], [text])
 
 
 def _of_mel(model: Model, clips: Sequence[Tensor]) -> tuple[list[str], list[str]]:
@@ -223,9 +223,9 @@ def _of_average(
     troubles, remarks = [], []
     if ema.get("decay") and ema.get("updates"):
         length = 1 / (1 - ema["decay"])
-        told = f"the weights are averaged over {length:.0f} steps, and {ema['updates']} have passed"
+        text = f"the weights are averaged over {length:.0f} steps, and {ema['updates']} have passed"
         (troubles if ema["updates"] < length else remarks).append(
-            told + (": train longer, or lower ema_decay" if ema["updates"] < YOUNG * length else "")
+            text + (": train longer, or lower ema_decay" if ema["updates"] < YOUNG * length else "")
         )
     if raw is not None:
         apart = [r.model - level.model for r, level in zip(levels_of(raw, clips, seed), levels, strict=True)]

@@ -49,8 +49,8 @@ def _features(window: Tensor) -> Any:
 def _session() -> Any:
     import onnxruntime
 
-    found = importlib.util.find_spec("speechmos")
-    folder = Path(found.submodule_search_locations[0]) / "dnsmos_models"  # type: ignore[union-attr,index]
+    spec = importlib.util.find_spec("speechmos")
+    folder = Path(spec.submodule_search_locations[0]) / "dnsmos_models"  # type: ignore[union-attr,index]
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 1, 3
     return onnxruntime.InferenceSession(folder / "model_v8.onnx", options, providers=["CPUExecutionProvider"])

@@ -57,11 +57,11 @@ def verdict(findings: list[Finding]) -> str:
 
 
 def _processor() -> Finding:
-    told = hardware.describe()
+    machine = hardware.describe()
     sets = torch.backends.cpu.get_cpu_capability()
     fast = devices.inference_precision(torch.device("cpu")) == "bfloat16"
     products = "multiplies bfloat16: --precision auto is faster" if fast else "no bfloat16 products"
-    text = f"{told['processor']}, {told['cores']} cores, {sets}, {products}; torch {told['torch']}"
+    text = f"{machine['processor']}, {machine['cores']} cores, {sets}, {products}; torch {machine['torch']}"
     return Finding("processor", None if sets != "DEFAULT" else False, text)
 
 

@@ -80,15 +80,15 @@ def reduce_sound(name: str, pieces: Iterable[np.ndarray], sample_rate: int, fram
 def _blocks(pieces: Iterable[np.ndarray], frames: int) -> Iterator[np.ndarray]:
     """Cut a sound, with silence around it, into blocks of whole columns, which overlap by all but a hop of a frame."""
     step = max(1, AT_ONCE // frames) * frames * HOP
-    held = np.zeros(N_FFT // 2, np.float32)
+    buffer = np.zeros(N_FFT // 2, np.float32)
     for piece in pieces:
-        held = np.concatenate([held, piece.astype(np.float32)])
-        while len(held) >= step + N_FFT - HOP:
-            yield held[: step + N_FFT - HOP]
-            held = held[step:]
-    rest = max(1, (len(held) - N_FFT // 2) // HOP + 1)  # as many as begin within the sound, and the one at its end
+        buffer = np.concatenate([buffer, piece.astype(np.float32)])
+        while len(buffer) >= step + N_FFT - HOP:
+            yield buffer[: step + N_FFT - HOP]
+            buffer = buffer[step:]
+    rest = max(1, (len(buffer) - N_FFT // 2) // HOP + 1)  # as many as begin within the sound, and the one at its end
     wanted = -(-rest // frames) * frames * HOP + N_FFT - HOP
-    yield np.concatenate([held, np.zeros(max(0, wanted - len(held)), np.float32)])[:wanted]
+    yield np.concatenate([buffer, np.zeros(max(0, wanted - len(buffer)), np.float32)])[:wanted]
 
 
 def _counting(pieces: Iterable[np.ndarray], counted: list[int]) -> Iterator[np.ndarray]:

@@ -174,15 +174,15 @@ def _read_safetensors(path: Path) -> Any:
         raise ValueError(f"cannot be read as .safetensors ({str(error)[:200]})") from None
 
 
-def _only(found: Any) -> Tensor:
+def _only(content: Any) -> Tensor:
     """Pick the mel out of what a file holds."""
-    if isinstance(found, dict):
-        tensors = {name: value for name, value in found.items() if isinstance(value, torch.Tensor)}
-        found = tensors.get(KEY) if KEY in tensors else next(iter(tensors.values())) if len(tensors) == 1 else None
-        if found is None:
+    if isinstance(content, dict):
+        tensors = {name: value for name, value in content.items() if isinstance(value, torch.Tensor)}
+        content = tensors.get(KEY) if KEY in tensors else next(iter(tensors.values())) if len(tensors) == 1 else None
+        if content is None:
             raise ValueError(
                 f"holds {len(tensors)} tensors, none called {KEY!r}; save the mel alone, or under that name"
             )
-    if not isinstance(found, torch.Tensor):
-        raise ValueError(f"holds a {type(found).__name__}; a tensor is wanted")
-    return found
+    if not isinstance(content, torch.Tensor):
+        raise ValueError(f"holds a {type(content).__name__}; a tensor is wanted")
+    return content

@@ -156,15 +156,15 @@ class MelSpec:
         if not isinstance(fields, Mapping):
             raise ValueError('a mel spec is a JSON object, such as {"sample_rate": 22050, "n_mels": 80}')
         known = typing.get_type_hints(cls)
-        given = {name: value for name, value in fields.items() if name != "_target_"}
-        if strange := given.keys() - known.keys():
+        values = {name: value for name, value in fields.items() if name != "_target_"}
+        if strange := values.keys() - known.keys():
             raise ValueError(f"a mel spec has no {', '.join(sorted(strange))}; it has {', '.join(known)}")
-        if "sample_rate" not in given:
+        if "sample_rate" not in values:
             raise ValueError("a mel spec must give sample_rate")
-        for name, value in given.items():
+        for name, value in values.items():
             if not fits(value, known[name]):
                 raise ValueError(f"a mel spec's {name} is {wanted(known[name])}, and {reprlib.repr(value)} is given")
-        return cls(**given)
+        return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
         """Write the fields as JSON has them, for `from_dict`."""

@@ -116,7 +116,7 @@ def with_suffix(path: str | Path, suffix: str) -> Path:
 def write_header(path: Path, header: dict[str, Any]) -> None:
     """Write the description of NAME.safetensors, complete or not at all."""
     text = json.dumps(header, indent=2, ensure_ascii=False)
-    text = NUMBERS.sub(lambda found: " ".join(found[0].split()), text)  # each list of numbers on one line
+    text = NUMBERS.sub(lambda match: " ".join(match[0].split()), text)  # each list of numbers on one line
     write_text(header_path(path), text + "\n")
 
 

@@ -149,6 +149,6 @@ def _errors(url: str) -> Generator["AbstractFileSystem"]:
     except FileNotFoundError:
         raise ValueError(f"{url}: there is no such file or bucket") from None
     except Exception as error:
-        said = " ".join(str(error).split()) or type(error).__name__
+        reason = " ".join(str(error).split()) or type(error).__name__
         remedy = "check the address and the credentials"
-        raise ValueError(f"{url}: the storage refuses ({said}); {remedy}") from None
+        raise ValueError(f"{url}: the storage refuses ({reason}); {remedy}") from None

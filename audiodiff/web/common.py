@@ -89,11 +89,11 @@ def draw(waveform: Tensor, sample_rate: int, title: str, marked: tuple[float, fl
 
 def shipped(names: Iterable[str]) -> list[Path]:
     """Find those files that ship, in the checkout or in the wheel."""
-    found = []
+    paths = []
     for name in names:
         with suppress(FileNotFoundError):
-            found.append(shipped_path(name))
-    return found
+            paths.append(shipped_path(name))
+    return paths
 
 
 def examples() -> dict[str, Path]:
@@ -124,9 +124,9 @@ def player(label: str, elem_id: str) -> tuple[gr.Audio, gr.Plot]:
     return sounds, gr.Plot(label=label, show_label=False, format="png", elem_id=f"{elem_id}-picture")
 
 
-def told_line(elem_id: str) -> gr.Markdown:
+def status_line(elem_id: str) -> gr.Markdown:
     """Place the line that tells how far the work is, and then what came of it."""
-    return gr.Markdown(elem_id=elem_id, elem_classes=["numbers", "told"])
+    return gr.Markdown(elem_id=elem_id, elem_classes=["numbers", "status"])
 
 
 def buttons(label: str) -> tuple[gr.Button, gr.Button]:

@@ -14,7 +14,7 @@ from audiodiff.evaluation.contact_sheet import SPECTRUM, log_frequency
 from audiodiff.evaluation.plots import FLOOR_DB, magma
 from audiodiff.models.generator import Generator
 from audiodiff.pipelines import generation
-from audiodiff.web.common import Sound, buttons, seed_of, sound, told_line
+from audiodiff.web.common import Sound, buttons, seed_of, sound, status_line
 from audiodiff.web.work import Stops, one_message, run
 
 MOST = 12
@@ -88,8 +88,8 @@ def lay_out(generator: Generator, model: str, stops: Stops) -> None:
         n = gr.Slider(1, MOST, 4, step=1, label="Sounds", min_width=WIDE)
         seed = gr.Number(0, precision=0, label="Seed of the first", min_width=WIDE)
     button, stop = buttons("Generate")
-    told = told_line("generated")
-    made = gr.State([], time_to_live=600)
+    status = status_line("generated")
+    kept = gr.State([], time_to_live=600)
     cells: list[gr.components.Component] = []
     pictures: list[gr.components.Component] = []
     place: dict[str, Any] = {"visible": False, "interactive": False}
@@ -104,7 +104,7 @@ def lay_out(generator: Generator, model: str, stops: Stops) -> None:
         which = gr.Number(1, precision=0, minimum=1, maximum=MOST, label="Vary sound number")
         strength = gr.Slider(0.05, 1, 0.5, step=0.05, label="How far")
         again = gr.Button("Vary this one")
-    outputs = [told, made, *cells, *pictures]
+    outputs = [status, kept, *cells, *pictures]
 
     def answer(
         label: str, guidance: float, n: int, seed: int | None, request: gr.Request, progress: Any = PROGRESS
@@ -112,7 +112,7 @@ def lay_out(generator: Generator, model: str, stops: Stops) -> None:
         yield from _shown(make(generator, model, label, guidance, n, seed, progress, stops, request), int(n or 0))
 
     def variations(
-        made: list[Sound] | None,
+        kept: list[Sound] | None,
         which: int | None,
         strength: float,
         label: str,
@@ -123,32 +123,32 @@ def lay_out(generator: Generator, model: str, stops: Stops) -> None:
         progress: Any = PROGRESS,
     ) -> Iterator[list[Any]]:
         with one_message():
-            if not made or not which or not 1 <= which <= len(made):
+            if not kept or not which or not 1 <= which <= len(kept):
                 raise ValueError(f"there is no sound number {which or '?'} to vary: generate some first")
-        vary = (made[int(which) - 1], strength)
+        vary = (kept[int(which) - 1], strength)
         yield from _shown(make(generator, model, label, guidance, n, seed, progress, stops, request, vary), int(n or 0))
 
-    run(button, stop, stops, answer, [label, guidance, n, seed], outputs, "generate", told, results)
-    inputs = [made, which, strength, label, guidance, n, seed]
-    run(again, stop, stops, variations, inputs, outputs, "vary", told, results)
+    run(button, stop, stops, answer, [label, guidance, n, seed], outputs, "generate", status, results)
+    inputs = [kept, which, strength, label, guidance, n, seed]
+    run(again, stop, stops, variations, inputs, outputs, "vary", status, results)
 
 
 def _shown(sounds: Iterable[Sound], n: int) -> Iterator[list[Any]]:
     """Fill the grid as sounds come: the first empties the players and pictures of earlier ones."""
-    made: list[Sound] = []
+    finished: list[Sound] = []
     for i, one in enumerate(sounds):
-        made.append(one)
+        finished.append(one)
         players = [gr.update(value=None, visible=False)] * MOST if i == 0 else [gr.skip()] * MOST
         images = list(players)
         players[i], images[i] = (
             gr.update(value=one, label=f"{i + 1}", visible=True),
             gr.update(value=_picture(one), visible=True),
         )
-        told = f"{n} sound{'s' * (n != 1)}" if i + 1 == n else gr.skip()
-        yield [told, list(made), *players, *images]
+        status = f"{n} sound{'s' * (n != 1)}" if i + 1 == n else gr.skip()
+        yield [status, list(finished), *players, *images]
 
 
-def _picture(made: Sound) -> np.ndarray:
-    rate, samples = made
+def _picture(one: Sound) -> np.ndarray:
+    rate, samples = one
     levels = log_frequency(torch.from_numpy(samples[:, 0].copy()).float() / 32767, rate, PICTURE)
     return magma(levels / -FLOOR_DB + 1)

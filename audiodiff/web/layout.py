@@ -38,9 +38,9 @@ CSS = """
 .gradio-container { width: 100% !important; max-width: 1100px !important; margin: 0 auto !important; }
 .tabs, .tabitem { width: 100%; }
 .numbers { text-align: center; }
-.told { min-height: 60px; }
-.told .meta-text-center { position: static; transform: none; }
-.told .progress-level-inner { margin: 0 auto; }
+.status { min-height: 60px; }
+.status .meta-text-center { position: static; transform: none; }
+.status .progress-level-inner { margin: 0 auto; }
 .sound-picture :is(button, .image-frame, img) { width: 100%; height: 100%; object-fit: fill; }
 .icon-button-wrapper:not(:has(*)) { display: none; }
 .html-container:has(.model-cards) { padding: 0; }

@@ -13,9 +13,9 @@ from audiodiff.mel.io import read_mel
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.pipelines import resynthesis
 from audiodiff.pipelines.resynthesis import FEWEST_FRAMES
-from audiodiff.web.common import MAX_SECONDS, Picture, Sound, buttons, draw, player, seed_of, sound, told_line
+from audiodiff.web.common import MAX_SECONDS, Picture, Sound, buttons, draw, player, seed_of, sound, status_line
 from audiodiff.web.vocode import draw_mel
-from audiodiff.web.work import Stops, one_message, run, told_by
+from audiodiff.web.work import Stops, one_message, run, warnings_of
 
 OWN, DETECT = "the model's own", "detect"
 SUFFIXES = (".npy", ".safetensors")  # never a pickle from a visitor
@@ -50,18 +50,18 @@ def speak(
             raise ValueError("no mel yet: drop a .npy file of log-mels, [bands, frames]")
         if Path(upload).suffix.lower() not in SUFFIXES:
             raise ValueError(f"{upload}: {' or '.join(SUFFIXES)} is wanted")
-        given = None if convention in (OWN, DETECT) else MelSpec.preset(convention)
-        mel = read_mel(upload, (given or vocoder.mel).n_mels if convention != DETECT else None)
+        chosen = None if convention in (OWN, DETECT) else MelSpec.preset(convention)
+        mel = read_mel(upload, (chosen or vocoder.mel).n_mels if convention != DETECT else None)
         order = _order(vocoder, mel[0])
         if convention == DETECT:
-            mel, given, order = _detected(vocoder, mel, order)
-        spec = given or vocoder.mel
+            mel, chosen, order = _detected(vocoder, mel, order)
+        spec = chosen or vocoder.mel
         seconds = mel.shape[-1] * spec.hop_length / spec.sample_rate
         if seconds > MAX_SECONDS:
             raise ValueError(f"the mel lasts {seconds:.0f} s, and this page takes at most {MAX_SECONDS}: cut it")
-        with told_by(resynthesis.log) as warnings:
+        with warnings_of(resynthesis.log) as warnings:
             result = resynthesis.vocode(
-                vocoder, mel, seed=seed_of(seed), convention=given, callback=stops.watch(request)
+                vocoder, mel, seed=seed_of(seed), convention=chosen, callback=stops.watch(request)
             )
         rate = vocoder.sample_rate
         return (
@@ -105,7 +105,7 @@ def lay_out(vocoder: Vocoder, stops: Stops) -> None:
             convention = gr.Dropdown([OWN, DETECT, *presets()], value=OWN, label="Convention")
             seed = gr.Number(0, precision=0, label="Seed")
             button, stop = buttons("Vocode")
-    told = told_line("looks-like")
+    status = status_line("looks-like")
     with gr.Column(visible=False) as results, gr.Row():
         with gr.Column(min_width=320):
             heard, drawn = player("Sound", "spoken")
@@ -115,4 +115,4 @@ def lay_out(vocoder: Vocoder, stops: Stops) -> None:
     def answer(upload: str | None, convention: str, seed: int | None, request: gr.Request) -> Any:
         return speak(vocoder, upload, convention, seed, stops, request)
 
-    run(button, stop, stops, answer, [upload, convention, seed], [told, heard, mel, drawn], "vocode", told, results)
+    run(button, stop, stops, answer, [upload, convention, seed], [status, heard, mel, drawn], "vocode", status, results)

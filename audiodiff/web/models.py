@@ -36,48 +36,48 @@ def card_places() -> list[Path]:
 
 def short_card(name: str) -> str:
     """Write a model's card as HTML: what it is for, six facts, three numbers, a link to the whole of it."""
-    told = summarise(name)
-    facts = (FACT.format(key=key, value=html.escape(value)) for key, value in _facts(told))
-    numbers = (f"<li><b>{value}</b><span>{html.escape(key)}</span></li>" for key, value in _numbers(told))
+    summary = summarise(name)
+    facts = (FACT.format(key=key, value=html.escape(value)) for key, value in _facts(summary))
+    numbers = (f"<li><b>{value}</b><span>{html.escape(key)}</span></li>" for key, value in _numbers(summary))
     return CARD.format(
         name=name,
-        purpose=html.escape(purpose(told["kind"], told["sample_rate"], told["mel"], told["labels"])),
+        purpose=html.escape(purpose(summary["kind"], summary["sample_rate"], summary["mel"], summary["labels"])),
         facts="".join(facts),
         numbers="".join(numbers),
         place=_place(name),
     )
 
 
-def _facts(told: dict[str, Any]) -> list[tuple[str, str]]:
-    info, sampling = told["info"], told["sampling"]
-    calls, size = sampling["steps"], Path(told["file"]).stat().st_size
+def _facts(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    info, sampling = summary["info"], summary["sampling"]
+    calls, size = sampling["steps"], Path(summary["file"]).stat().st_size
     start = sampling["one_step_start"] if calls == 1 and sampling["one_step_start"] else sampling["start"]
     return [
         ("licence", str(info.get("licence", "unknown"))),
         ("trained on", str(info.get("data", "unknown"))),
         ("recordings", f"{info.get('clips', 0):,}, {info.get('hours', 0):g} h"),
         ("trained for", f"{info.get('training_hours', 0):g} h on one core"),
-        ("size", f"{told['parameters'] / 1e6:.1f} million parameters, {size / 1e6:.1f} MB"),
+        ("size", f"{summary['parameters'] / 1e6:.1f} million parameters, {size / 1e6:.1f} MB"),
         ("sampling", f"{calls} network call{'s' * (calls != 1)} of {sampling['solver']} from {start['name']}"),
     ]
 
 
-def _numbers(told: dict[str, Any]) -> list[tuple[str, str]]:
+def _numbers(summary: dict[str, Any]) -> list[tuple[str, str]]:
     """Choose three numbers of the evaluation, of the model as it samples by default."""
-    path = Path(told["file"]).with_suffix(".eval.json")
+    path = Path(summary["file"]).with_suffix(".eval.json")
     if not path.is_file():
         return [("not measured", "–")]
     measured = json.loads(path.read_text(encoding="utf-8"))
     rows = measured["rows"]
     by_name = {row["name"]: row for row in rows}
-    if told["kind"] == "Generator":
+    if summary["kind"] == "Generator":
         row, others = by_name["the model"], by_name["held-out recordings"]
         return [
             (f"heard as what was asked for (recordings: {others['accuracy'][0]:.0%})", f"{row['accuracy'][0]:.0%}"),
             (f"Fréchet distance to the recordings (others: {others['fad'][0]:.1f})", f"{row['fad'][0]:.1f}"),
             ("copies of a recording", f"{row['copies'][0]:.0%}"),
         ]
-    calls, ends = told["sampling"]["steps"], ("alone", "bfloat16", "noise")
+    calls, ends = summary["sampling"]["steps"], ("alone", "bfloat16", "noise")
     row = next((r for r in rows if r["calls"] == calls and not r["name"].endswith(ends)), None)
     if row is None:
         return [("not measured as it samples by default", "–")]

@@ -20,7 +20,7 @@ from audiodiff.web.common import (
     read,
     seed_of,
     sound,
-    told_line,
+    status_line,
 )
 from audiodiff.web.work import Stops, one_message, run
 
@@ -60,20 +60,20 @@ def mend(
         if task == "gap" and (begin is None or end is None or not 0 <= begin < end):
             raise ValueError("a gap has a beginning and a later end, in seconds: give both")
         gap = [float(begin or 0), float(end or 0)] if task == "gap" else None
-        how = restoration.RestoreRecipe.from_options(vocoder, model, damaged, task, seed=seed_of(seed), gap=gap)
-        mended, down = audio.lowered(restoration.mend(vocoder, damaged, how))
-        found = [
+        recipe = restoration.RestoreRecipe.from_options(vocoder, model, damaged, task, seed=seed_of(seed), gap=gap)
+        mended, down = audio.lowered(restoration.mend(vocoder, damaged, recipe))
+        facts = [
             f"filled from {gap[0]:g} to {gap[1]:g} s" if gap else "",
-            f"clipped from {how.limit:.3g} of full scale on" if how.limit else "",
-            f"undamaged up to {how.cutoff:.0f} Hz" if how.cutoff else "",
+            f"clipped from {recipe.limit:.3g} of full scale on" if recipe.limit else "",
+            f"undamaged up to {recipe.cutoff:.0f} Hz" if recipe.cutoff else "",
             f"lowered by {down:.1f} dB, so that its peaks fit" if down else "",
         ]
         return (
-            " · ".join(filter(None, found)),
+            " · ".join(filter(None, facts)),
             sound(damaged, rate),
             sound(mended, rate),
-            draw(damaged, rate, "Damaged", how.gap),
-            draw(mended, rate, "Mended", how.gap),
+            draw(damaged, rate, "Damaged", recipe.gap),
+            draw(mended, rate, "Mended", recipe.gap),
         )
 
 
@@ -113,7 +113,7 @@ def lay_out(vocoder: Vocoder, stops: Stops) -> None:
                 end = gr.Number(0.6, label="Gap to (s)")
                 seed = gr.Number(0, precision=0, label="Seed")
             button, stop = buttons("Mend")
-    told = told_line("mended-facts")
+    status = status_line("mended-facts")
     with gr.Column(visible=False) as results, gr.Row():
         with gr.Column(min_width=320):
             before, drawn_before = player("Damaged", "damaged")
@@ -131,5 +131,5 @@ def lay_out(vocoder: Vocoder, stops: Stops) -> None:
         stops.begin(request)
         return mend(vocoder, model, recording, task, begin, end, seed)
 
-    outputs = [told, before, after, drawn_before, drawn_after]
-    run(button, stop, stops, answer, [recording, task, begin, end, seed], outputs, "restore", told, results)
+    outputs = [status, before, after, drawn_before, drawn_after]
+    run(button, stop, stops, answer, [recording, task, begin, end, seed], outputs, "restore", status, results)

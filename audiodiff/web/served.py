@@ -18,11 +18,11 @@ def beside(write: Callable[..., Any]) -> Callable[..., Any]:
     """Let a function that writes a sound (rate in Hz, samples, file name) write it under another name, and renames."""
 
     @functools.wraps(write)
-    def written(sample_rate: int, data: Any, filename: str, **given: Any) -> None:
+    def written(sample_rate: int, data: Any, filename: str, **options: Any) -> None:
         with tempfile.TemporaryDirectory(dir=Path(filename).parent) as folder:
-            made = str(Path(folder) / Path(filename).name)
-            write(sample_rate, data, made, **given)
-            os.replace(made, filename)
+            temporary = str(Path(folder) / Path(filename).name)
+            write(sample_rate, data, temporary, **options)
+            os.replace(temporary, filename)
 
     return written
 

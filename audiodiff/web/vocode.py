@@ -19,7 +19,18 @@ from audiodiff.models.starts import GriffinLim, PureNoise, Start
 from audiodiff.models.vocoder import Vocoder
 from audiodiff.pipelines.resynthesis import Resynthesis, analyse, resynthesise, vocode_stream
 from audiodiff.utils.config import choices, choose
-from audiodiff.web.common import Picture, Sound, buttons, draw, player, read, recording_input, seed_of, sound, told_line
+from audiodiff.web.common import (
+    Picture,
+    Sound,
+    buttons,
+    draw,
+    player,
+    read,
+    recording_input,
+    seed_of,
+    sound,
+    status_line,
+)
 from audiodiff.web.live import LiveSounds, LiveStream
 from audiodiff.web.work import Stops, one_message, run
 
@@ -122,16 +133,16 @@ def _while_it_plays(
     request: gr.Request | None,
 ) -> Resynthesis:
     """Vocode a mel, [C, M, F], with the least delay, handing each piece out; whatever happens, the stream ends."""
-    after, made = stops.watch(request), list[Tensor]()
+    after, pieces = stops.watch(request), list[Tensor]()
     try:
         for number, piece in enumerate(vocode_stream(vocoder, mel.split(LIVE_FRAMES, -1), seed=seed, live=True)):
-            piece = piece[:, : length - sum(done.shape[-1] for done in made)]
-            made.append(piece)
+            piece = piece[:, : length - sum(done.shape[-1] for done in pieces)]
+            pieces.append(piece)
             live.put(audio.to_pcm(piece)[0])
             after(number, None)
     finally:
         live.end()
-    return Resynthesis(torch.cat(made, -1), 0)
+    return Resynthesis(torch.cat(pieces, -1), 0)
 
 
 def show_estimate(kept: list[Sound] | None, call: float) -> tuple[Sound | None, Picture | None]:
@@ -199,7 +210,7 @@ def lay_out(vocoder: Vocoder, stops: Stops, lives: LiveSounds) -> None:
                 elem_id="play-live",
             )
             button, stop = buttons("Resynthesise")
-    numbers = told_line("numbers")
+    numbers = status_line("numbers")
     playing = gr.HTML(visible=False, elem_id="live")
     with gr.Column(visible=False) as results:
         with gr.Row():

@@ -69,17 +69,17 @@ def run(
     inputs: list[gr.components.Component],
     outputs: list[gr.components.Component],
     name: str,
-    told: gr.Markdown,
+    status: gr.Markdown,
     results: gr.Column,
 ) -> gr.events.Dependency:
     """Tie a function to its button, and Stop to both.
 
-    From the click on `told` shows that work is done and how far it is; `results` are shown once there are some, and
+    From the click on `status` shows that work is done and how far it is; `results` are shown once there are some, and
     what failed leaves none on the page.
     """
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
-    button.click(lambda: "", None, told, **quiet)
-    event = button.click(function, inputs, outputs, api_name=name, show_progress_on=told, **QUEUE)
+    button.click(lambda: "", None, status, **quiet)
+    event = button.click(function, inputs, outputs, api_name=name, show_progress_on=status, **QUEUE)
     blank = [None] * len(outputs)
     event.success(lambda: gr.update(visible=True), None, results, **quiet)
     event.failure(lambda: [*blank, gr.update(visible=False)], None, [*outputs, results], **quiet)
@@ -107,7 +107,7 @@ def one_message(path: str | None = None) -> Generator[None]:
 
 
 @contextmanager
-def told_by(logger: logging.Logger) -> Generator[list[str]]:
+def warnings_of(logger: logging.Logger) -> Generator[list[str]]:
     """Collect the warnings of a logger, which belong on the page and not in the server's terminal."""
     collector, passed_on = _Collector(), logger.propagate
     logger.addHandler(collector)

@@ -108,9 +108,9 @@ def database_errors(in_database: bool) -> Generator[None]:
     try:
         yield
     except (SQLAlchemyError, StorageInternalError) as error:
-        said = first_line(error.__cause__ or error)
+        reason = first_line(error.__cause__ or error)
         raise ValueError(
-            f"the database of the study fails ({said}); its trials are kept: run the same command again to go on"
+            f"the database of the study fails ({reason}); its trials are kept: run the same command again to go on"
         ) from None
 
 
