@@ -67,6 +67,8 @@ def audio_files(folder: Path, suffixes: Collection[str] = audio.AUDIO_SUFFIXES) 
 
 
 def _refused(error: OSError) -> None:
+    if isinstance(error, FileNotFoundError):
+        return  # removed since it was listed, as in a folder that is watched
     raise ValueError(f"{error.filename}: cannot be read ({error.strerror}); its recordings would be missing") from None
 
 

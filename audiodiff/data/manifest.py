@@ -41,7 +41,8 @@ def read_manifest(path: str | Path) -> list[Recording]:
         text = content.decode(json.detect_encoding(content))
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: is not text ({error.reason} at byte {error.start}); save it as UTF-8") from None
-    lines = [(n, line) for n, line in enumerate(text.split("\n"), start=1) if line.strip()]  # not at U+2028
+    rows = (line.strip().lstrip("\ufeff") for line in text.split("\n"))  # not at U+2028; joined files have marks inside
+    lines = [(n, line) for n, line in enumerate(rows, start=1) if line.strip()]
     if not lines:
         raise ValueError(f"{path}: the manifest is empty; a line for each recording is wanted, as prepare.py writes it")
     return [_entry(path, number, line) for number, line in lines]

@@ -207,6 +207,8 @@ def test_manifest_of_any_encoding_is_read(tmp_path, encoding):
     lines = [json.dumps({"path": p, "n_samples": 5, "sample_rate": 8000}, ensure_ascii=False) for p in names]
     (tmp_path / "m.jsonl").write_bytes("\r\n".join([lines[0], "", " ", lines[1], "", ""]).encode(encoding))
     assert [r.path.name for r in read_manifest(tmp_path / "m.jsonl")] == names
+    (tmp_path / "m.jsonl").write_bytes(("\ufeff" + lines[0] + "\n\ufeff" + lines[1]).encode(encoding))  # joined by cat
+    assert [r.path.name for r in read_manifest(tmp_path / "m.jsonl")] == names
 
 
 def test_manifest_that_is_no_text_is_told_in_a_line(tmp_path):

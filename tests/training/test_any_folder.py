@@ -173,15 +173,25 @@ def test_file_that_the_system_keeps_to_itself_is_one_bad_file(tmp_path, capsys):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["good.npy", "good.npy.json"]
 
 
-def test_folder_that_the_system_keeps_to_itself_is_named(folder, monkeypatch, capsys):
+def refuse_deeper(monkeypatch, error):
+    """Let the system refuse to list `deep/er`, which root may."""
     real = os.scandir
 
     def scandir(place):
         if str(place).endswith("er"):
-            raise PermissionError(13, "Permission denied", str(place))
+            raise error(str(place))
         return real(place)
 
-    monkeypatch.setattr(os, "scandir", scandir)  # root may read any
+    monkeypatch.setattr(os, "scandir", scandir)
+
+
+def test_folder_that_is_removed_while_all_are_listed_is_passed_over(folder, monkeypatch):
+    refuse_deeper(monkeypatch, lambda place: FileNotFoundError(2, "No such file or directory", place))
+    assert sorted(r.path.name for r in scan_folder(folder)) == [name for name in NAMES if name != "eight.flac"]
+
+
+def test_folder_that_the_system_keeps_to_itself_is_named(folder, monkeypatch, capsys):
+    refuse_deeper(monkeypatch, lambda place: PermissionError(13, "Permission denied", place))
     assert main(["scan", str(folder)]) == 2
     assert "deep/er: cannot be read (Permission denied)" in capsys.readouterr().err
 
