@@ -123,8 +123,8 @@ def check_overrides(arguments: Sequence[str], config: str = "train", also: Seque
 def jobs_of(arguments: Sequence[str]) -> list[list[str]]:
     """List jobs of a sweep in which each value of each setting stands once, the others at their first.
 
-    >>> jobs_of(["-m", "seed=1,2", "optimizer=glob(adam*)", "optimizer.lr=interval(0.1,0.2)"])
-    [['seed=1', 'optimizer=adamw', 'optimizer.lr=0.1'], ['seed=2', 'optimizer=adamw', 'optimizer.lr=0.1']]
+    >>> jobs_of(["-m", "seed=1,2", "optimizer=glob(l*)", "optimizer.lr=interval(0.1,0.2)"])
+    [['seed=1', 'optimizer=lion', 'optimizer.lr=0.1'], ['seed=2', 'optimizer=lion', 'optimizer.lr=0.1']]
     """
     choices = [_choices(argument) for argument in arguments if not argument.startswith("-")]
     first = [values[0] for values in choices]
