@@ -94,7 +94,7 @@ print([faults() for _ in range(4)][-1])
 def test_memory_that_is_kept_is_not_fetched_anew():
     fetched, kept = (min(int(python("-c", FAULTS, word).stdout) for _ in range(2)) for word in ("leave", "keep"))
     assert kept < 20  # pages
-    assert kept <= fetched  # 7,000 where nothing else lies above the tensors, which is chance
+    assert kept <= fetched  # many where nothing lies above the tensors, which is chance
 
 
 def test_emulated_bfloat16_is_warned_of(monkeypatch, caplog):
