@@ -6,6 +6,7 @@ It has a docstring, whose first line is its help, an EXAMPLE, `add_options(parse
 
 import gc
 import importlib
+import itertools
 import sys
 from collections.abc import Sequence
 
@@ -66,14 +67,16 @@ def _dispatch(arguments: list[str]) -> int:
         action="append",
         default=[],
         metavar="MODULE",
-        help="a module of yours whose classes a model may name; its code runs (may be given several times)",
+        help="a module of yours whose classes a model, or --solver my_parts.MySolver, may name; its code runs (may be "
+        "given several times)",
     )
     if "" in arguments:
         before = arguments[arguments.index("") - 1]
         parser.error(f"the argument after {before} is empty (is a variable of the shell unset?)")
+    for option, module in itertools.pairwise(arguments):
+        if option == "--plugin":  # first, since other options may name what a module holds
+            allow_plugin(module)
     options = parser.parse_intermixed_args(arguments[1:])
-    for module in options.plugin:
-        allow_plugin(module)
     keep_memory()
     return command.run(options)
 

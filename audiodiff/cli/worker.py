@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from audiodiff.cli import progress
 from audiodiff.cli.jobs import Job
 from audiodiff.utils import remote
+from audiodiff.utils.config import allow_plugin
 
 if TYPE_CHECKING:
     from audiodiff.pipelines.vocoding import VocodeRecipe
@@ -53,6 +54,8 @@ def do_job(run: Run, job: Job) -> Result:
             torch.set_num_threads(1)
         with contextlib.suppress(OSError):  # another machine needs the folder for relative paths alone
             os.chdir(run.folder)
+        for module in run.options.plugin:
+            allow_plugin(module)
         _loaded.clear()
         _loaded[run.key] = run.prepare(run.options)
     work, recipe = _loaded[run.key]

@@ -55,7 +55,7 @@ def choices(group: str) -> list[str]:
 
 
 def check_choice(group: str, name: str) -> str:
-    """Return a name if a file of a config group is called so.
+    """Return a name if a file of a config group, or a class of an allowed plugin, is called so: my_parts.MySolver.
 
     Raises:
         ValueError: None is.
@@ -64,9 +64,15 @@ def check_choice(group: str, name: str) -> str:
     'ddim'
     """
     known = choices(group)
-    if name not in known:
-        raise ValueError(f"unknown {group} {name!r}{nearest(name, known)}: choose one of {', '.join(known)}")
+    if name not in known and not _of_plugin(name):
+        plugin = name.split(".")[0] if "." in name else ""
+        own = f"; a class of your own wants --plugin {plugin}" if plugin.isidentifier() else ""
+        raise ValueError(f"unknown {group} {name!r}{nearest(name, known)}: choose one of {', '.join(known)}{own}")
     return name
+
+
+def _of_plugin(name: str) -> bool:
+    return "." in name and name.split(".")[0] in PLUGINS
 
 
 def choose(group: str, name: str, **references: Any) -> Any:
@@ -74,7 +80,7 @@ def choose(group: str, name: str, **references: Any) -> Any:
 
     Args:
         group: Folder of conf.
-        name: File in it, without the suffix.
+        name: File in it, without the suffix, or a class of an allowed plugin.
         references: Values of `${...}` in the file, such as mel=.
 
     Raises:
@@ -181,7 +187,9 @@ def _hints(kind: type) -> dict[str, Any]:
 
 
 def _section(group: str, name: str) -> dict[str, Any]:
-    """Read a file of a config group as plain containers."""
+    """Read a file of a config group as plain containers; a class of a plugin has its own defaults and no file."""
+    if _of_plugin(name):
+        return {"_target_": name}
     return _read_yaml(conf_dir() / group / f"{check_choice(group, name)}.yaml")
 
 
@@ -228,10 +236,10 @@ def _locate(name: str) -> Any:
     if root != "audiodiff" and root not in PLUGINS:
         remedy = f"; if you trust its code, allow it: --plugin {root}, or plugins=[{root}] in training" if root else ""
         raise ValueError(
-            f"_target_ {name!r} is refused: a config may only name public classes under audiodiff.{remedy}"
+            f"_target_ {name!r} is refused: a config may only name public classes under audiodiff{remedy}"
         )
     if (root == "audiodiff" and module == root) or attribute.startswith("_"):
-        raise ValueError(f"_target_ {name!r} is refused: a config may only name public classes under audiodiff.")
+        raise ValueError(f"_target_ {name!r} is refused: a config may only name public classes under audiodiff")
     try:
         target = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError):
