@@ -106,7 +106,7 @@ def _ends(schedule: Schedule, steps: int, start: float) -> tuple[float, float]:
     begin, end = schedule.log_snr(torch.tensor([start, 0.0], dtype=torch.float64)).tolist()
     if begin == float("-inf"):
         raise ValueError(
-            f"the log-SNR is -inf at start={start:g}, so no steps from there are equal: take even_times or quadratic"
+            f"the log-SNR is -inf at start={start:g}, so no steps from there are equal: take even-t or quadratic"
         )
     return begin, end
 

@@ -81,7 +81,7 @@ class VocodeRecipe(SamplingRecipe):
             weights, seed, chunk_frames: As in `VocodeRecipe`.
             solver: A name; the model's own by default.
             steps: Solver steps; the model's own by default.
-            times: One of `schedules.GRIDS`, or numbers with commas between; the model's own grid by default.
+            times: One of `TIMESTEP_GRIDS`, or numbers with commas between; the model's own grid by default.
             start: A file of conf/start; the model's own for so many steps by default.
             mel: The convention of the mels that are given; the model's own by default.
 

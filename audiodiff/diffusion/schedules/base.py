@@ -24,7 +24,7 @@ class Schedule(abc.ABC):
             ValueError: The path does not say.
         """
         raise ValueError(
-            f"{type(self).__name__} has no inverse: define time(log_snr), or keep to what needs none (even_times, DDIM)"
+            f"{type(self).__name__} has no inverse: define time(log_snr), or keep to what needs none (linear_timesteps, DDIM)"
         )
 
     def derivatives(self, t: Tensor) -> tuple[Tensor, Tensor]:

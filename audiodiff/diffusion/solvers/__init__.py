@@ -1,4 +1,4 @@
-"""Step from noise to audio: one family of solvers a file, and `sample`, which takes them all.
+"""Step from noise to audio: one family of solvers a file; `diffusion.sampling.sample` takes them all.
 
 A name such as "unipc" is a file of conf/solver: the class and its arguments.
 """

@@ -71,7 +71,7 @@ class Heun(Solver):
         return x_s + then.alpha * way / 2 * (denoise(x_s, s).eps - estimate.eps), None
 
     def _churned(self, denoise: Denoise, x_t: Tensor, t: Tensor, generator: NoiseSource) -> tuple[Tensor, Tensor]:
-        """Add noise and moves back to the time at which the path has as much."""
+        """Add noise and move back to the time at which the path has as much."""
         schedule = denoise.schedule
         end = schedule.log_snr(torch.ones_like(t))
         back = schedule.time(torch.maximum(schedule.log_snr(t) - 2 * math.log1p(self.churn), end)).clamp(t, 1.0)
