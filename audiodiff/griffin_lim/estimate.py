@@ -9,7 +9,8 @@ from torch import Tensor
 from audiodiff.griffin_lim.projection import MelProjection, fit_magnitudes, with_phase
 from audiodiff.griffin_lim.subband import SubbandSTFT, lowest_octave
 from audiodiff.mel import MelSpec
-from audiodiff.mel.filterbank import band_weights, mean_magnitudes
+from audiodiff.mel.filterbank import band_weights
+from audiodiff.mel.magnitudes import mean_magnitudes
 
 
 def random_phase_spectrum(spec: MelSpec, mel: Tensor, noise: Tensor, n_iter: int = 10) -> Tensor:

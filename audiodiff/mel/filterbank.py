@@ -19,21 +19,6 @@ KEPT = 0.91  # share of half the rate up to which the usual resamplers leave a s
 CLICK = 4096  # samples, longer than a resampler's filter
 
 
-def mean_magnitudes(spec: MelSpec, mel: Tensor) -> Tensor:
-    """Compute the mean STFT magnitude within each band from a log-mel.
-
-    Args:
-        spec: Mel parameters.
-        mel: Log-mel spectrogram, [B, M, F].
-
-    Returns:
-        Magnitudes, [B, F, M].
-    """
-    bands = spec.expand(mel.transpose(1, 2))
-    weight = mel_filters(spec, mel).sum(0).clamp(min=1e-8) ** (1 / spec.power)
-    return bands / weight
-
-
 def mel_filters(spec: MelSpec, like: Tensor) -> Tensor:
     """Return the triangular filters, [n_fft // 2 + 1, n_mels], in the dtype and on the device of a tensor.
 

@@ -14,7 +14,8 @@ from torch import Tensor
 from audiodiff.audio.chunks import Context
 from audiodiff.audio.mdct import imdct, mdct, onset_imdct, onset_mdct
 from audiodiff.mel import MelSpec
-from audiodiff.mel.filterbank import band_weights, mean_magnitudes
+from audiodiff.mel.filterbank import band_weights
+from audiodiff.mel.magnitudes import mean_magnitudes
 
 
 class Whitening(abc.ABC):

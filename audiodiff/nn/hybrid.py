@@ -18,8 +18,8 @@ from audiodiff.mel import MelSpec
 from audiodiff.nn.attention import AttentionBlock, WindowedAttention
 from audiodiff.nn.conv import ConvBlock
 from audiodiff.nn.embedding import LogSNREmbedding, VectorEmbedding
+from audiodiff.nn.expected_magnitudes import ExpectedMagnitudes, PowerScale
 from audiodiff.nn.linear import Linear
-from audiodiff.nn.magnitudes import ExpectedMagnitudes, PowerScale
 from audiodiff.nn.mel_encoder import MelEncoder
 from audiodiff.nn.stft_frontend import LappedTransform
 

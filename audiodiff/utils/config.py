@@ -235,9 +235,7 @@ def _locate(name: str) -> Any:
     root = module.split(".")[0]
     if root != "audiodiff" and root not in PLUGINS:
         remedy = f"; if you trust its code, allow it: --plugin {root}, or plugins=[{root}] in training" if root else ""
-        raise ValueError(
-            f"_target_ {name!r} is refused: a config may only name public classes under audiodiff{remedy}"
-        )
+        raise ValueError(f"_target_ {name!r} is refused: a config may only name public classes under audiodiff{remedy}")
     if (root == "audiodiff" and module == root) or attribute.startswith("_"):
         raise ValueError(f"_target_ {name!r} is refused: a config may only name public classes under audiodiff")
     try:

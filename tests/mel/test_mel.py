@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from audiodiff.mel import LogMel, MelSpec
-from audiodiff.mel.filterbank import band_weights, mean_magnitudes, mel_filters
+from audiodiff.mel.filterbank import band_weights, mel_filters
+from audiodiff.mel.magnitudes import mean_magnitudes
 from audiodiff.utils.numba_cache import librosa
 
 SPEC = MelSpec(16000)

@@ -7,7 +7,8 @@ from audiodiff.diffusion.schedules import CosineVP
 from audiodiff.griffin_lim.estimate import band_magnitudes
 from audiodiff.griffin_lim.projection import fit_magnitudes
 from audiodiff.mel import LogMel, MelSpec
-from audiodiff.mel.filterbank import band_weights, mean_magnitudes, mel_filters
+from audiodiff.mel.filterbank import band_weights, mel_filters
+from audiodiff.mel.magnitudes import mean_magnitudes
 from audiodiff.models.starts import GriffinLim, PureNoise
 
 SPEC, SCHEDULE = MelSpec(16000), CosineVP()

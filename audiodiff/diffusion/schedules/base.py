@@ -24,7 +24,8 @@ class Schedule(abc.ABC):
             ValueError: The path does not say.
         """
         raise ValueError(
-            f"{type(self).__name__} has no inverse: define time(log_snr), or keep to what needs none (linear_timesteps, DDIM)"
+            f"{type(self).__name__} has no inverse: define time(log_snr), or keep to what needs none, as DDIM on "
+            "linear_timesteps"
         )
 
     def derivatives(self, t: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from audiodiff.mel import MelSpec
-from audiodiff.mel.filterbank import band_weights, mean_magnitudes
+from audiodiff.mel.filterbank import band_weights
+from audiodiff.mel.magnitudes import mean_magnitudes
 
 
 class ExpectedMagnitudes(nn.Module):
