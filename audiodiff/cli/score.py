@@ -1,13 +1,14 @@
 """Compare a recording with what was made of it.
 
 Both are brought to the lower of the two sample rates, so that only what both can hold is compared; a line says so. The
-measures are the mean over the channels. PESQ, STOI and DNSMOS need the extra `eval`, and so does --words, which takes
-longer than all others together.
+measures are the mean over the channels. PESQ, STOI and DNSMOS need the extra `eval`, and so do --pitch and --words,
+each of which takes longer than all others together.
 """
 
 import argparse
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,12 +19,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 EXAMPLE = "audiodiff score speech.flac out.wav"
+ASKED_FOR = {"periodicity_rmse": "pitch", "voicing_f1": "pitch", "wer": "words"}  # slow measures, and their options
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the two files and --json."""
     parser.add_argument("reference", type=checks.audio_file, metavar="REF", help="the recording")
     parser.add_argument("test", type=checks.audio_file, metavar="TEST", help="what was made of it")
+    parser.add_argument("--pitch", action="store_true", help="also how the voicing differs")
     parser.add_argument("--words", action="store_true", help="also the share of words that a recogniser mishears")
     parsing.add_json_option(parser)
     parser.add_argument("--plot", metavar="OUT.png", help="also draw both, and what differs")
@@ -49,7 +52,8 @@ def run(options: argparse.Namespace) -> int:
     reference, test = audio.resample(reference, rate, lower), audio.resample(test, test_rate, lower)
     pair = ((options.reference, reference), (options.test, test))
     mixed = [(Path(path).name, mono(sound, path)[0].numpy()) for path, sound in pair] if options.plot else []
-    measures = _mean_over_channels(reference, test, lower, options.words)
+    names = [name for name in metrics.MEASURES if name not in ASKED_FOR or getattr(options, ASKED_FOR[name])]
+    measures = _mean_over_channels(reference, test, lower, names)
     if options.plot:
         from audiodiff.evaluation.sound_plot import draw_sounds, frames_in_a_column, reduce_sound
 
@@ -64,11 +68,12 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _mean_over_channels(reference: "Tensor", test: "Tensor", sample_rate: int, words: bool) -> dict[str, float | None]:
+def _mean_over_channels(
+    reference: "Tensor", test: "Tensor", sample_rate: int, names: Sequence[str]
+) -> dict[str, float | None]:
     """Average each measure over the channels in which it is defined; None where it is in none."""
     from audiodiff.evaluation import metrics
 
-    names = [name for name in metrics.MEASURES if words or name != "wer"]
     scores = [metrics.score(r, t, sample_rate, names) for r, t in zip(reference, test, strict=True)]
     means: dict[str, float | None] = {}
     for name in names:

@@ -162,6 +162,21 @@ print(status, [name for name in {(*HEAVY[1:], "torch._dynamo")} if name in sys.m
     assert call.stdout == "0 []\n"
 
 
+def test_score_imports_a_pitch_tracker_only_where_pitch_is_asked_for(folder):
+    script = """
+import sys
+from audiodiff.cli import main
+for more in ([], ["--pitch"]):
+    status = main(["score", "sound.wav", "there.wav", "--json", *more])
+    print(status, [name for name in ("librosa", "numba") if name in sys.modules])
+"""
+    without, pitch = python("-c", script, cwd=folder, check=True).stdout.split("{")[1:]
+    assert without.endswith("0 []\n")
+    assert not {"periodicity_rmse", "voicing_f1", "wer"} & json.loads("{" + without.removesuffix("0 []\n")).keys()
+    assert '"periodicity_rmse": 0.0' in pitch
+    assert pitch.endswith("0 ['librosa', 'numba']\n")
+
+
 @pytest.mark.parametrize(
     ("program", "argument", "words"),
     [
