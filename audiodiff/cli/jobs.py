@@ -46,11 +46,13 @@ class Kinds:
         read: Suffixes of inputs in folders, in lower case.
         written: Suffixes of the output; in a folder it has the first.
         beside: Further suffixes, appended to the output's name, of files that are written along with it.
+        workers: Whether the command has --workers, which makes of a batch what is missing.
     """
 
     read: Collection[str]
     written: tuple[str, ...]
     beside: tuple[str, ...] = ()
+    workers: bool = False
 
 
 def plan_batch(inputs: Sequence[str], out: str, kinds: Kinds, force: bool) -> Batch:
@@ -75,7 +77,7 @@ def plan_batch(inputs: Sequence[str], out: str, kinds: Kinds, force: bool) -> Ba
         _check_folder(folder, kinds.written)
         jobs = [job for place in dict.fromkeys(places) for job in _into_folder(place, folder, kinds)]
     _check_writable(target)
-    _check_jobs(jobs, kinds, force)
+    _check_jobs(jobs, kinds, force, "; --workers 1 makes only what is missing" if many and kinds.workers else "")
     return Batch(jobs, folder, many)
 
 
@@ -144,12 +146,12 @@ def check_new_file(name: str | Path | None, force: bool, suffix: str) -> None:
     _check_writable(path)
 
 
-def refuse_existing(places: Iterable[Location], force: bool) -> None:
-    """Refuse to overwrite files unless that is wanted."""
+def refuse_existing(places: Iterable[Location], force: bool, remedy: str = "") -> None:
+    """Refuse to overwrite files unless that is wanted; say a remedy beside the usual ones."""
     existing = [] if force else [place for place in places if _exists(place)]
     if existing:
         others = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
-        raise ValueError(f"{existing[0]}{others}: exists; give -f to overwrite, or another name")
+        raise ValueError(f"{existing[0]}{others}: exists; give -f to overwrite, or another name{remedy}")
 
 
 def _exists(place: Location) -> bool:
@@ -167,7 +169,7 @@ def _check_writable(target: Location) -> None:
         raise ValueError(f"{target}: the folder {place} cannot be written; choose another place")
 
 
-def _check_jobs(jobs: list[Job], kinds: Kinds, force: bool) -> None:
+def _check_jobs(jobs: list[Job], kinds: Kinds, force: bool, remedy: str) -> None:
     inputs, taken = {_resolved(job.input) for job in jobs}, dict[Location, Location]()
     for job in jobs:
         if (other := taken.setdefault(job.output, job.input)) != job.input:
@@ -175,7 +177,7 @@ def _check_jobs(jobs: list[Job], kinds: Kinds, force: bool) -> None:
         if _resolved(job.output) in inputs:
             raise ValueError(f"{job.output}: is an input as well; choose another output")
     written = (remote.location(f"{job.output}{suffix}") for job in jobs for suffix in ("", *kinds.beside))
-    refuse_existing(written, force)
+    refuse_existing(written, force, remedy)
 
 
 def _resolved(place: Location) -> Location:

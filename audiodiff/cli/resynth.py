@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     """Plan, load the model, and work."""
     from audiodiff.audio import AUDIO_SUFFIXES, WRITTEN
 
-    return make_sounds("resynth", options, Kinds(AUDIO_SUFFIXES, tuple(WRITTEN), beside=(".json",)))
+    return make_sounds("resynth", options, Kinds(AUDIO_SUFFIXES, tuple(WRITTEN), beside=(".json",), workers=True))
 
 
 def make_sounds(command: str, options: argparse.Namespace, kinds: Kinds) -> int:

@@ -53,4 +53,4 @@ def run(options: argparse.Namespace) -> int:
         return stream.run(options)
     if options.live is not None:
         raise ValueError("--live belongs to streams: audiodiff vocode --raw - -")
-    return make_sounds("vocode", options, Kinds(MEL_SUFFIXES, tuple(WRITTEN), beside=(".json",)))
+    return make_sounds("vocode", options, Kinds(MEL_SUFFIXES, tuple(WRITTEN), beside=(".json",), workers=True))

@@ -516,3 +516,13 @@ def test_help_is_printed_whatever_the_terminal_encodes(encoding):
     done = python("-m", "audiodiff", "--help", text=False, env=environment() | {"PYTHONIOENCODING": encoding})
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"resynth" in done.stdout
+
+
+def test_batch_that_was_interrupted_names_how_to_go_on(cli, tmp_path):
+    for name in "ab":
+        recording(tmp_path / f"in/{name}.wav", 0.1, 16000, 1)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/a.wav").touch()
+    status, _, err = cli("resynth", tmp_path / "in", tmp_path / "out")
+    assert (status, err.count("\n")) == (2, 1)
+    assert err.endswith("exists; give -f to overwrite, or another name; --workers 1 makes only what is missing\n")
