@@ -37,7 +37,7 @@ def test_solver_of_a_plugin_is_named_by_its_class(tmp_path, call, speech):
         (["--solver", "my_solver_of_a_test.Mine"], "wants --plugin my_solver_of_a_test"),
         (
             ["--solver", "my_solver_of_a_test.DDIM", "--plugin", "my_solver_of_a_test"],
-            "no class of my_solver_of_a_test",
+            "no class of my_solver_of",
         ),
         (["--solver", "my_solver_of_a_test.None_", "--plugin", "my_solver_of_a_test"], "does not exist"),
         (["--solver", "ddim", "--plugin", "no_such_module"], "cannot be imported"),
