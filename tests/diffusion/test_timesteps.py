@@ -117,7 +117,7 @@ def test_schedule_grids_refuse_a_rho_that_is_not_positive(rho):
 @of_a_path
 def test_schedule_grids_refuse_to_divide_an_infinite_log_snr(grid):
     path = ZeroTerminalSNR(CosineVP())
-    with pytest.raises(ValueError, match="even_times or quadratic"):
+    with pytest.raises(ValueError, match="even-t or quadratic"):
         grid(path, 4)
     assert len(grid(path, 4, 0.99)) == 5  # the remedies
     assert len(linear_timesteps(4)) == len(quadratic_timesteps(4)) == 5
