@@ -73,9 +73,9 @@ def _dispatch(arguments: list[str]) -> int:
     if "" in arguments:
         before = arguments[arguments.index("") - 1]
         parser.error(f"the argument after {before} is empty (is a variable of the shell unset?)")
-    for option, module in itertools.pairwise(arguments):
-        if option == "--plugin":  # first, since other options may name what a module holds
-            allow_plugin(module)
+    for option, value in itertools.pairwise([*arguments, ""]):  # first, since others may name what a module holds
+        if option.startswith("--plugin=") or (option == "--plugin" and value):
+            allow_plugin(value if option == "--plugin" else option.partition("=")[2])
     options = parser.parse_intermixed_args(arguments[1:])
     keep_memory()
     return command.run(options)

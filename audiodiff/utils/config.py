@@ -223,7 +223,7 @@ def allow_plugin(module: str) -> None:
         if importlib.util.find_spec(module) is None:
             sys.path.append(os.getcwd())
         importlib.import_module(module)
-    except ImportError as error:
+    except (ImportError, ValueError) as error:
         raise ValueError(
             f"plugin {module}: cannot be imported ({error}); install it, or change to its folder"
         ) from None

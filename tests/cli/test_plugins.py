@@ -19,8 +19,9 @@ def call(tmp_path, monkeypatch, tiny_model_path):
     return ["resynth", "--model", str(tiny_model_path), "--steps", "2"]
 
 
-def test_solver_of_a_plugin_is_named_by_its_class(tmp_path, call, speech):
-    mine = ["--solver", "my_solver_of_a_test.Mine", "--plugin", "my_solver_of_a_test"]
+@pytest.mark.parametrize("plugin", [["--plugin", "my_solver_of_a_test"], ["--plugin=my_solver_of_a_test"]])
+def test_solver_of_a_plugin_is_named_by_its_class(tmp_path, call, speech, plugin):
+    mine = ["--solver", "my_solver_of_a_test.Mine", *plugin]
     assert main([*call, str(speech), "usual.wav", "--solver", "ddim"]) == 0
     assert main([*call, str(speech), "mine.wav", *mine]) == 0
     assert (tmp_path / "mine.wav").read_bytes() == (tmp_path / "usual.wav").read_bytes()
@@ -41,6 +42,7 @@ def test_solver_of_a_plugin_is_named_by_its_class(tmp_path, call, speech):
         ),
         (["--solver", "my_solver_of_a_test.None_", "--plugin", "my_solver_of_a_test"], "does not exist"),
         (["--solver", "ddim", "--plugin", "no_such_module"], "cannot be imported"),
+        (["--solver", "ddim", "--plugin="], "cannot be imported"),
     ],
 )
 def test_what_is_no_class_of_a_plugin_is_one_line(call, speech, capsys, options, said):
